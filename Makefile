@@ -1,0 +1,53 @@
+# Every target sets up what it needs. `make help` lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help setup demo test check bench bench-quick bench-peers proto mutants clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  %-12s %s\n", $$1, $$2}'
+
+$(READY): pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --upgrade pip
+	@$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+setup: $(READY) ## make the virtual environment .venv with everything in it
+
+demo: $(READY) ## audit this machine's Python packages, durably, with a worker killed half-way
+	@$(BIN)/holdfast demo
+
+test: $(READY) ## run all tests
+	@$(BIN)/python -m pytest
+
+check: $(READY) ## lint, types, import contracts, protos and generated code
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@cd proto && ../$(BIN)/buf lint
+	@$(BIN)/python proto/generate.py --check
+
+bench: $(READY) ## measure every case and the limits of this machine
+	@$(BIN)/holdfast bench
+
+bench-quick: $(READY) ## the same in under two minutes
+	@$(BIN)/holdfast bench --quick
+
+bench-peers: $(READY) ## the same work on DBOS, side by side
+	@$(BIN)/python -m pip install --quiet 'dbos>=3,<4'
+	@$(BIN)/python -m benchmarks.peers
+
+proto: $(READY) ## generate the Python code of the protos
+	@$(BIN)/python proto/generate.py
+
+mutants: $(READY) ## apply each deliberate defect and see a test fail
+	@$(BIN)/python -m tests.mutants
+
+clean: ## remove what the other targets made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
