@@ -1,0 +1,232 @@
+"""The one tree of errors. Each names its condition, carries the facts, and says what to do.
+
+Shared by the SDK and the coordinator. Internal control flow never passes through here: it derives from
+BaseException, so that a user's `except Exception` is safe.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+
+class HoldfastError(Exception):
+    """What every error of holdfast derives from."""
+
+
+class RunFailed(HoldfastError):
+    """A run ended without a result. `__cause__` is the original error, where its class can be imported."""
+
+    def __init__(self, run_id: str, error_type: str, message: str, traceback: str = "") -> None:
+        super().__init__(f"run {run_id} failed with {error_type}: {message}")
+        self.run_id = run_id
+        self.error_type = error_type
+        self.message = message
+        self.traceback = traceback
+
+
+class RunCancelled(RunFailed):
+    """A run was cancelled or terminated; `message` is the reason that was given."""
+
+
+class RunTimedOut(RunFailed):
+    """A run passed its deadline."""
+
+
+class RunAlreadyStarted(HoldfastError):
+    """An open run has this id, and the start asked to be refused then."""
+
+    def __init__(self, id: str, run_id: str) -> None:
+        super().__init__(
+            f"run {run_id} with id {id!r} is open; wait for it, choose another id, "
+            'or start with on_conflict="attach" to join it'
+        )
+        self.id = id
+        self.run_id = run_id
+
+
+class RunAlreadyClosed(HoldfastError):
+    """The run has ended, so it takes no more messages."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"run {run_id} is closed and takes no more messages")
+        self.run_id = run_id
+
+
+class RunConflict(HoldfastError):
+    """A run with this id or idempotency key exists and was started with other arguments or another workflow."""
+
+    def __init__(self, key: str, run_id: str, *, difference: str) -> None:
+        super().__init__(
+            f"{key} belongs to run {run_id}, which was started with {difference}; "
+            "use another id or key, or start with the same arguments"
+        )
+        self.key = key
+        self.run_id = run_id
+        self.difference = difference
+
+
+class RunNotFound(HoldfastError):
+    """No run has this run id or business id in the namespace."""
+
+    def __init__(self, run: str, *, namespace: str = "default") -> None:
+        super().__init__(f"no run {run!r} in namespace {namespace!r}; `holdfast runs list` shows what is there")
+        self.run = run
+        self.namespace = namespace
+
+
+class RunNotRetryable(HoldfastError):
+    """Only a failed, timed out, cancelled or terminated run can be continued at its failed step."""
+
+    def __init__(self, run_id: str, status: str) -> None:
+        super().__init__(
+            f"run {run_id} is {status}; only a failed, timed out, cancelled or terminated run can be retried"
+        )
+        self.run_id = run_id
+        self.status = status
+
+
+class RunNotStalled(HoldfastError):
+    """Only a stalled run can be offered again."""
+
+    def __init__(self, run_id: str, status: str) -> None:
+        super().__init__(f"run {run_id} is {status}, not stalled; there is nothing to resume")
+        self.run_id = run_id
+        self.status = status
+
+
+class StepFailed(HoldfastError):
+    """A step failed for good. `__cause__` is the original error, where its class can be imported."""
+
+    def __init__(
+        self, step: str, *, number: int, attempts: int, error_type: str, message: str, traceback: str = ""
+    ) -> None:
+        super().__init__(f"step {step} ({number}) failed after {attempts} attempt(s) with {error_type}: {message}")
+        self.step = step
+        self.number = number
+        self.attempts = attempts
+        self.error_type = error_type
+        self.message = message
+        self.traceback = traceback
+
+
+class NonDeterminism(HoldfastError):
+    """The code does not do what the journal says it did. The run is stalled, not failed: deploy fitting code."""
+
+    def __init__(self, *, position: int, expected: str, actual: str) -> None:
+        super().__init__(
+            f"the code does not match the journal at entry {position}: expected {expected}, but the code {actual}; "
+            "deploy the code that this run was started with, or code that does the same up to here"
+        )
+        self.position = position
+        self.expected = expected
+        self.actual = actual
+
+
+class DuplicateStepId(HoldfastError):
+    """Two calls of one run gave the same step_id."""
+
+    def __init__(self, step_id: str) -> None:
+        super().__init__(f"step_id {step_id!r} is used twice in this run; give each call its own")
+        self.step_id = step_id
+
+
+class PayloadTooLarge(HoldfastError):
+    """A value is larger than the limit. Nothing was recorded."""
+
+    def __init__(self, what: str, *, size_bytes: int, limit_bytes: int) -> None:
+        super().__init__(
+            f"{what} has {size_bytes:,} bytes, the limit is {limit_bytes:,}; "
+            "store it elsewhere and pass a reference, or raise the limit of the coordinator"
+        )
+        self.what = what
+        self.size_bytes = size_bytes
+        self.limit_bytes = limit_bytes
+
+
+class PayloadNotSerializable(HoldfastError):
+    """A value cannot be encoded, or does not fit the type that the code declares. Never retried."""
+
+    def __init__(self, what: str, *, type_name: str, reason: str) -> None:
+        super().__init__(f"{what} of type {type_name} cannot be encoded: {reason}")
+        self.what = what
+        self.type_name = type_name
+        self.reason = reason
+
+
+class ArgumentsRejected(HoldfastError):
+    """The arguments do not fit the parameters of a workflow or step."""
+
+    def __init__(self, target: str, *, parameter: str, reason: str) -> None:
+        super().__init__(f"{target}: argument {parameter!r} {reason}")
+        self.target = target
+        self.parameter = parameter
+        self.reason = reason
+
+
+class WorkflowNotRegistered(HoldfastError):
+    """Workers serve the queue and none has ever registered this workflow."""
+
+    def __init__(self, workflow: str, *, namespace: str = "default", suggestion: str = "") -> None:
+        hint = f"did you mean {suggestion!r}?" if suggestion else "start a worker whose modules define it"
+        super().__init__(f"no worker of namespace {namespace!r} has registered the workflow {workflow!r}; {hint}")
+        self.workflow = workflow
+        self.namespace = namespace
+        self.suggestion = suggestion
+
+
+class NamespaceNotFound(HoldfastError):
+    """The namespace does not exist."""
+
+    def __init__(self, namespace: str) -> None:
+        super().__init__(
+            f"namespace {namespace!r} does not exist; create it with `holdfast serve --namespace {namespace}`"
+        )
+        self.namespace = namespace
+
+
+class InvalidRequest(HoldfastError):
+    """A request is malformed. `field` says where, the message what to do."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+        self.problem = message
+
+
+class CoordinatorUnavailable(HoldfastError):
+    """The coordinator cannot be reached, or cannot commit now. The call may be repeated."""
+
+    def __init__(self, address: str, detail: str = "") -> None:
+        super().__init__(
+            f"no coordinator answers at {address}{f' ({detail})' if detail else ''}; "
+            "start one with `holdfast dev`, or set HOLDFAST_ADDRESS"
+        )
+        self.address = address
+        self.detail = detail
+
+
+class PermissionDenied(HoldfastError):
+    """The caller may not do this."""
+
+
+class FatalError(HoldfastError):
+    """Raised by user code: the step is not retried."""
+
+
+class RetryableError(HoldfastError):
+    """Raised by user code: the step is retried, after `retry_after` where given, else as its policy says.
+
+    retry_after: a duration ("30s", seconds, timedelta) or the datetime of the next attempt.
+    """
+
+    def __init__(self, *args: object, retry_after: "str | float | timedelta | datetime | None" = None) -> None:
+        super().__init__(*args)
+        self.retry_after = retry_after
+
+
+class Refused(HoldfastError):
+    """An answer of the coordinator that this SDK has no type for; `reason` and `facts` are as sent."""
+
+    def __init__(self, reason: str, message: str, facts: Mapping[str, str]) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.facts = dict(facts)

@@ -1,0 +1,29 @@
+"""The limits that both sides enforce before anything is committed. Shared by the SDK and the coordinator."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Sizes in bytes, journals in entries. The coordinator announces its own in OpenSession."""
+
+    payload_bytes: int = 2 * 1024 * 1024
+    error_text_bytes: int = 64 * 1024
+    transition_bytes: int = 8 * 1024 * 1024
+    message_bytes: int = 16 * 1024 * 1024
+    journal_entries: int = 50_000
+    journal_entries_warn: int = 10_000
+    journal_page_bytes: int = 1024 * 1024
+
+
+DEFAULT_LIMITS = Limits()
+
+NAME_MAX = 200
+"""The longest name of a workflow, step, queue, signal or namespace, in characters."""
+
+SPAN_MAX = timedelta(days=3653)
+"""The longest wait, delay or deadline: ten years."""
+
+STARTS_PER_CALL_MAX = 1_000
+WAITED_RUNS_MAX = 5_000
