@@ -1,0 +1,106 @@
+"""holdfast: durable execution for Python. The public names; everything else may change.
+
+Importing this connects nowhere and imports no gRPC: Client and Worker are loaded when first used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from holdfast.authoring.apps import App, step, workflow
+from holdfast.authoring.calls import current_run, now, random, receive, shield, sleep, uuid4
+from holdfast.authoring.context import Context
+from holdfast.authoring.steps import Step
+from holdfast.authoring.workflows import Workflow
+from holdfast.backoff import constant, exponential, linear
+from holdfast.errors import (
+    ArgumentsRejected,
+    CoordinatorUnavailable,
+    DuplicateStepId,
+    FatalError,
+    HoldfastError,
+    InvalidRequest,
+    NamespaceNotFound,
+    NonDeterminism,
+    PayloadNotSerializable,
+    PayloadTooLarge,
+    PermissionDenied,
+    RetryableError,
+    RunAlreadyClosed,
+    RunAlreadyStarted,
+    RunCancelled,
+    RunConflict,
+    RunFailed,
+    RunNotFound,
+    RunNotRetryable,
+    RunNotStalled,
+    RunTimedOut,
+    StepFailed,
+    WorkflowNotRegistered,
+)
+from holdfast.statuses import RunStatus, StepStatus
+from holdfast.workflow.current import RunInfo
+
+if TYPE_CHECKING:
+    from holdfast.client import Client, RunHandle
+    from holdfast.worker import Worker
+
+__all__ = [
+    "App",
+    "ArgumentsRejected",
+    "Client",
+    "Context",
+    "CoordinatorUnavailable",
+    "DuplicateStepId",
+    "FatalError",
+    "HoldfastError",
+    "InvalidRequest",
+    "NamespaceNotFound",
+    "NonDeterminism",
+    "PayloadNotSerializable",
+    "PayloadTooLarge",
+    "PermissionDenied",
+    "RetryableError",
+    "RunAlreadyClosed",
+    "RunAlreadyStarted",
+    "RunCancelled",
+    "RunConflict",
+    "RunFailed",
+    "RunHandle",
+    "RunInfo",
+    "RunNotFound",
+    "RunNotRetryable",
+    "RunNotStalled",
+    "RunStatus",
+    "RunTimedOut",
+    "Step",
+    "StepFailed",
+    "StepStatus",
+    "Worker",
+    "Workflow",
+    "WorkflowNotRegistered",
+    "constant",
+    "current_run",
+    "exponential",
+    "linear",
+    "now",
+    "random",
+    "receive",
+    "shield",
+    "sleep",
+    "step",
+    "uuid4",
+    "workflow",
+]
+
+_LAZY = {"Client": "holdfast.client", "RunHandle": "holdfast.client", "Worker": "holdfast.worker"}
+
+
+def __getattr__(name: str) -> Any:
+    module = _LAZY.get(name)
+    if module is None:
+        raise AttributeError(f"module 'holdfast' has no attribute {name!r}")
+    return getattr(importlib.import_module(module), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

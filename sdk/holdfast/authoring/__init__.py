@@ -1,0 +1,1 @@
+"""What users write: steps, workflows, apps. Definitions are plain data; nothing here connects anywhere."""

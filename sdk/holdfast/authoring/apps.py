@@ -1,0 +1,285 @@
+"""Apps: the decorators, their defaults, and the registry of what they decorated.
+
+Imports no user code and connects nowhere.
+"""
+
+from collections.abc import Callable, Coroutine, Mapping
+from types import MappingProxyType
+from typing import Any, Concatenate, TypeVar, overload
+
+from holdfast.authoring.context import Context
+from holdfast.authoring.definitions import PlacementChoice, StepDefinition, WorkflowDefinition
+from holdfast.authoring.functions import are_same, checked_function, described, is_async, name_for
+from holdfast.authoring.options import (
+    DEFAULT_RECOVERIES,
+    DEFAULT_RETRIES,
+    UNSET,
+    MetadataLike,
+    RetryOnLike,
+    Unset,
+    checked_backoff,
+    checked_count,
+    checked_metadata,
+    checked_name,
+    checked_priority,
+    checked_span,
+    step_options,
+)
+from holdfast.authoring.shapes import (
+    D,
+    P,
+    StepDecorator,
+    T,
+    TakesAnything,
+    TakesAnythingAsync,
+    WorkflowDecorator,
+)
+from holdfast.authoring.signatures import CallSignature
+from holdfast.authoring.steps import PlainStep, Step
+from holdfast.authoring.workflows import Workflow, checked_id_template
+from holdfast.backoff import BackoffLike
+from holdfast.durations import Duration
+from holdfast.errors import HoldfastError
+
+Definition = TypeVar("Definition", StepDefinition, WorkflowDefinition)
+
+
+class DuplicateName(HoldfastError, ValueError):
+    """Two different functions were given one name, so a recorded name would not say which one to run."""
+
+    def __init__(self, kind: str, name: str, *, app: str, first: str, second: str) -> None:
+        super().__init__(
+            f"{kind} {name!r} is defined twice in app {app!r}: by {first} and by {second}; "
+            f"give one of them another name with @{kind}(name=...)"
+        )
+        self.name = name
+        self.app = app
+        self.first = first
+        self.second = second
+
+
+class App:
+    """A group of steps and workflows with its own defaults and names.
+
+    retries, backoff, recoveries, timeout, queue: for the steps that do not say otherwise. The queue is that of
+    the workflows too.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        retries: int = DEFAULT_RETRIES,
+        backoff: BackoffLike = "exponential",
+        recoveries: int | None = DEFAULT_RECOVERIES,
+        timeout: Duration | None = None,
+        queue: str | None = None,
+    ) -> None:
+        what = "app " + checked_name("app", "name", name)
+        self.name = name
+        self._retries = checked_count(what, "retries", retries)
+        self._backoff = checked_backoff(what, backoff)
+        self._recoveries = None if recoveries is None else checked_count(what, "recoveries", recoveries)
+        self._timeout = checked_span(what, "timeout", timeout)
+        self._queue = None if queue is None else checked_name(what, "queue", queue)
+        self._steps: dict[str, StepDefinition] = {}
+        self._workflows: dict[str, WorkflowDefinition] = {}
+
+    @property
+    def steps(self) -> Mapping[str, StepDefinition]:
+        """What is registered, by name, in the order of definition."""
+        return MappingProxyType(self._steps)
+
+    @property
+    def workflows(self) -> Mapping[str, WorkflowDefinition]:
+        """What is registered, by name, in the order of definition."""
+        return MappingProxyType(self._workflows)
+
+    @overload
+    def step(self, function: TakesAnythingAsync[P, T], /) -> Step[P, T]: ...  # type: ignore[overload-overlap]
+    @overload
+    def step(self, function: TakesAnything[P, T], /) -> PlainStep[P, T]: ...
+    @overload
+    def step(  # type: ignore[overload-overlap]
+        self, function: Callable[Concatenate[Context[D], P], Coroutine[Any, Any, T]], /
+    ) -> Step[P, T]: ...
+    @overload
+    def step(self, function: Callable[Concatenate[Context[D], P], T], /) -> Step[P, T]: ...
+    @overload
+    def step(self, function: Callable[P, Coroutine[Any, Any, T]], /) -> Step[P, T]: ...  # type: ignore[overload-overlap]
+    @overload
+    def step(self, function: Callable[P, T], /) -> PlainStep[P, T]: ...
+    @overload
+    def step(
+        self,
+        positional_name: str | None = None,
+        /,
+        *,
+        name: str | None = None,
+        retries: int | None = None,
+        recoveries: int | Unset | None = UNSET,
+        backoff: BackoffLike | None = None,
+        timeout: Duration | Unset | None = UNSET,
+        queue_timeout: Duration | None = None,
+        heartbeat_timeout: Duration | None = None,
+        queue: str | None = None,
+        placement: PlacementChoice = "auto",
+        priority: int | None = None,
+        retry_on: RetryOnLike = Exception,
+        retain_result: bool = True,
+        metadata: MetadataLike | None = None,
+    ) -> StepDecorator: ...
+    def step(self, function: Any = None, /, **options: Any) -> Any:
+        """Makes a step of a function: `@step`, `@step()`, `@step("name")` or `@step(name=..., ...)`.
+
+        Raises TypeError or ValueError that names the function, and DuplicateName.
+        """
+        if function is None or isinstance(function, str):
+            name = _one_name("step", function, options.pop("name", None))
+            return lambda decorated: self._make_step(decorated, name, **options)
+        return self._make_step(function, options.pop("name", None), **options)
+
+    @overload
+    def workflow(self, function: Callable[P, Coroutine[Any, Any, T]], /) -> Workflow[P, T]: ...
+    @overload
+    def workflow(
+        self,
+        positional_name: str | None = None,
+        /,
+        *,
+        name: str | None = None,
+        id: str | None = None,
+        max_duration: Duration | None = None,
+        queue: str | None = None,
+        priority: int | None = None,
+        metadata: MetadataLike | None = None,
+    ) -> WorkflowDecorator: ...
+    def workflow(self, function: Any = None, /, **options: Any) -> Any:
+        """Makes a workflow of an `async def` function, in the same four forms as `step`.
+
+        id: a template of the business id, filled from the arguments: "order-{order_id}".
+        max_duration: the longest a run may take, waits included.
+        Raises TypeError or ValueError that names the function, and DuplicateName.
+        """
+        if function is None or isinstance(function, str):
+            name = _one_name("workflow", function, options.pop("name", None))
+            return lambda decorated: self._make_workflow(decorated, name, **options)
+        return self._make_workflow(function, options.pop("name", None), **options)
+
+    def _make_step(
+        self,
+        function: Any,
+        name: str | None,
+        *,
+        retries: int | None = None,
+        recoveries: int | Unset | None = UNSET,
+        backoff: BackoffLike | None = None,
+        timeout: Duration | Unset | None = UNSET,
+        queue_timeout: Duration | None = None,
+        heartbeat_timeout: Duration | None = None,
+        queue: str | None = None,
+        placement: PlacementChoice = "auto",
+        priority: int | None = None,
+        retry_on: RetryOnLike = Exception,
+        retain_result: bool = True,
+        metadata: MetadataLike | None = None,
+    ) -> Step[Any, Any]:
+        _refuse_decorated("step", function)
+        checked_function("step", function)
+        registered = name_for("step", function, name)
+        options = step_options(
+            f"step {registered}",
+            retries=self._retries if retries is None else retries,
+            backoff=self._backoff if backoff is None else backoff,
+            recoveries=self._recoveries if recoveries is UNSET else recoveries,
+            timeout=self._timeout if timeout is UNSET else timeout,
+            queue_timeout=queue_timeout,
+            heartbeat_timeout=heartbeat_timeout,
+            queue=self._queue if queue is None else queue,
+            placement=placement,
+            priority=priority,
+            retry_on=retry_on,
+            retain_result=retain_result,
+            metadata=metadata,
+        )
+        definition = StepDefinition(
+            name=registered,
+            function=function,
+            is_async=is_async(function),
+            signature=CallSignature.of(function),
+            options=options,
+            app=self.name,
+        )
+        self._register("step", self._steps, definition)
+        return Step(definition) if definition.is_async else PlainStep(definition)
+
+    def _make_workflow(
+        self,
+        function: Any,
+        name: str | None,
+        *,
+        id: str | None = None,
+        max_duration: Duration | None = None,
+        queue: str | None = None,
+        priority: int | None = None,
+        metadata: MetadataLike | None = None,
+    ) -> Workflow[Any, Any]:
+        _refuse_decorated("workflow", function)
+        checked_function("workflow", function)
+        if not is_async(function):
+            raise TypeError(f"@workflow cannot take {described(function)}: write it as `async def`")
+        registered = name_for("workflow", function, name)
+        what = f"workflow {registered}"
+        queue = self._queue if queue is None else queue
+        signature = CallSignature.of(function)
+        definition = WorkflowDefinition(
+            name=registered,
+            function=function,
+            signature=signature,
+            id_template="" if id is None else checked_id_template(what, id, signature),
+            max_duration=checked_span(what, "max_duration", max_duration),
+            queue="" if queue is None else checked_name(what, "queue", queue),
+            priority=checked_priority(what, priority),
+            metadata=checked_metadata(what, metadata),
+            app=self.name,
+        )
+        self._register("workflow", self._workflows, definition)
+        return Workflow(definition)
+
+    def _register(self, kind: str, registry: dict[str, Definition], definition: Definition) -> None:
+        check_name_is_free(kind, registry, definition)
+        registry[definition.name] = definition
+
+    def __repr__(self) -> str:
+        return f"<app {self.name}: {len(self._workflows)} workflows, {len(self._steps)} steps>"
+
+
+def check_name_is_free(kind: str, registry: Mapping[str, Definition], definition: Definition) -> None:
+    """Raises DuplicateName when another function has the name; the same function may come again."""
+    known = registry.get(definition.name)
+    if known is not None and not are_same(known.function, definition.function):
+        raise DuplicateName(
+            kind,
+            definition.name,
+            app=definition.app,
+            first=described(known.function, with_place=True),
+            second=described(definition.function, with_place=True),
+        )
+
+
+def _refuse_decorated(decorator: str, function: Any) -> None:
+    if isinstance(function, (Step, Workflow)):
+        raise TypeError(f"@{decorator} cannot take {function!r}: it is decorated already")
+
+
+def _one_name(decorator: str, positional: str | None, named: str | None) -> str | None:
+    if positional is not None and named is not None:
+        raise TypeError(f"@{decorator} was given two names, {positional!r} and {named!r}; give one")
+    return named if positional is None else positional
+
+
+default_app = App("default")
+"""Where the module-level decorators register."""
+
+step = default_app.step
+workflow = default_app.workflow

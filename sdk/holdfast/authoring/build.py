@@ -1,0 +1,37 @@
+"""The build: one short text that changes when the code of steps and workflows changes. Reads source files only."""
+
+import hashlib
+import inspect
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from holdfast.authoring.definitions import StepDefinition, WorkflowDefinition
+
+_DIGITS = 12
+
+
+def build_of(definitions: Iterable[StepDefinition | WorkflowDefinition]) -> str:
+    """The first 12 hex digits of SHA-256 over the source files of the modules that define the functions.
+
+    The same for the same files wherever they lie and in whatever order they come. A module without a source
+    file (typed in, or compiled away) counts with its name only.
+    """
+    modules = {inspect.unwrap(definition.function).__module__ for definition in definitions}
+    digest = hashlib.sha256()
+    for content, name in sorted((_source_of(name), name) for name in modules):
+        # Two digests of fixed length: no file can be shaped to pass for another pair of name and content.
+        digest.update(hashlib.sha256(content).digest())
+        if not content:
+            digest.update(hashlib.sha256(name.encode()).digest())
+    return digest.hexdigest()[:_DIGITS]
+
+
+def _source_of(module: str) -> bytes:
+    path = getattr(sys.modules.get(module), "__file__", None)
+    if path is None:
+        return b""
+    try:
+        return Path(path).read_bytes()
+    except OSError:  # inside a zip, or deleted since it was imported
+        return b""

@@ -1,0 +1,122 @@
+"""What a step can know and do while an attempt of it runs. The worker makes one per attempt.
+
+Plain: it never talks to anything by itself. What needs the worker is a callable given to the constructor.
+"""
+
+import logging
+from asyncio import CancelledError
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any, Generic, NoReturn, TypeVar
+
+from holdfast.errors import HoldfastError
+
+Deps = TypeVar("Deps")
+
+_NOT_GIVEN: Any = object()
+
+
+class ContextUnavailable(HoldfastError):
+    """A step asked for something that its context was not given."""
+
+
+class Context(Generic[Deps]):
+    """Handed to a step through a parameter annotated `Context[...]`, in any position.
+
+    deps: the live objects the worker was given, of the type in brackets.
+    run_id, workflow, step: whose attempt this is. attempt: from 1.
+    idempotency_key: the same for every attempt of this step, different for every other step.
+    saved: what the last `save` of an earlier or this attempt stored, or None.
+    log: a logger that carries the facts above.
+    """
+
+    __slots__ = (
+        "_deps",
+        "_heartbeat",
+        "_is_cancelled",
+        "_save",
+        "_time_left",
+        "attempt",
+        "idempotency_key",
+        "log",
+        "run_id",
+        "saved",
+        "step",
+        "workflow",
+    )
+
+    def __init__(
+        self,
+        *,
+        run_id: str,
+        workflow: str,
+        step: str,
+        attempt: int = 1,
+        idempotency_key: str = "",
+        deps: Deps = _NOT_GIVEN,
+        saved: Any = None,
+        heartbeat: Callable[[Any], None] | None = None,
+        save: Callable[[Any], Awaitable[None]] | None = None,
+        is_cancelled: Callable[[], bool] | None = None,
+        time_left: Callable[[], timedelta | None] | None = None,
+        log: "logging.Logger | logging.LoggerAdapter[Any] | None" = None,
+    ) -> None:
+        """The callables come from the worker; a test of a step gives only those it needs."""
+        self.run_id = run_id
+        self.workflow = workflow
+        self.step = step
+        self.attempt = attempt
+        self.idempotency_key = idempotency_key
+        self.saved = saved
+        facts = {"run_id": run_id, "workflow": workflow, "step": step, "attempt": attempt}
+        self.log = log or logging.LoggerAdapter(logging.getLogger(f"holdfast.step.{step}"), facts)
+        self._deps = deps
+        self._heartbeat = heartbeat
+        self._save = save
+        self._is_cancelled = is_cancelled
+        self._time_left = time_left
+
+    @property
+    def deps(self) -> Deps:
+        """The live objects the worker was given. Raises ContextUnavailable when it was given none."""
+        if self._deps is _NOT_GIVEN:
+            raise ContextUnavailable(
+                f"step {self.step} asks for a context with deps, but this worker was given none; "
+                "start it with Worker(..., deps=...)"
+            )
+        return self._deps
+
+    def heartbeat(self, details: Any = None) -> None:
+        """Says that the attempt is alive. Throttled: the last seconds of `details` may be lost."""
+        if self._heartbeat is None:
+            self._refuse("heartbeat")
+        self._heartbeat(details)
+
+    async def save(self, details: Any) -> None:
+        """Stores progress for later attempts and returns after it is committed."""
+        if self._save is None:
+            self._refuse("save")
+        await self._save(details)
+        self.saved = details
+
+    @property
+    def cancelled(self) -> bool:
+        """True when the run no longer wants the result of this attempt."""
+        return self._is_cancelled is not None and self._is_cancelled()
+
+    def raise_if_cancelled(self) -> None:
+        """Ends the attempt with asyncio.CancelledError when it is cancelled; for plain functions that loop."""
+        if self.cancelled:
+            raise CancelledError(f"step {self.step} was cancelled")
+
+    @property
+    def time_remaining(self) -> timedelta | None:
+        """How long this attempt may still run; None when it has no timeout, never below zero."""
+        left = self._time_left() if self._time_left is not None else None
+        return None if left is None else max(left, timedelta(0))
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise ContextUnavailable(
+            f"{what} is not available here: the context of step {self.step} was made without it; "
+            f"pass {what}=... to Context in a test, or run the step on a worker"
+        )

@@ -1,0 +1,162 @@
+"""The `Workflow` object: what `@workflow` makes of a function.
+
+Awaited inside a run it is a child run, outside it is plain code; only `start` reaches a client.
+"""
+
+import functools
+from collections.abc import Callable, Coroutine
+from datetime import datetime
+from string import Formatter
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, get_args
+
+from holdfast.authoring import plain
+from holdfast.authoring.definitions import WorkflowDefinition
+from holdfast.authoring.options import (
+    MetadataLike,
+    checked_metadata,
+    checked_name,
+    checked_priority,
+    checked_span,
+)
+from holdfast.authoring.signatures import CallSignature
+from holdfast.authoring.starting import OnConflict, Reuse, StartOptions, default_starter
+from holdfast.durations import Duration, parse_moment
+from holdfast.ids import business_id_problem
+from holdfast.workflow.current import current_runtime
+
+if TYPE_CHECKING:
+    from holdfast.client import RunHandle
+
+P = ParamSpec("P")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Workflow(Generic[P, T_co]):
+    """A workflow, awaited like its function: `await order("o-1")` inside a run is a child run, outside plain code."""
+
+    __name__: str
+
+    def __init__(self, definition: WorkflowDefinition) -> None:
+        self._definition = definition
+        functools.update_wrapper(self, definition.function, updated=())
+
+    @property
+    def definition(self) -> WorkflowDefinition:
+        """Its name, options and signature, as registered."""
+        return self._definition
+
+    @property
+    def name(self) -> str:
+        """The name it is registered under."""
+        return self._definition.name
+
+    @property
+    def function(self) -> Callable[P, Coroutine[Any, Any, T_co]]:
+        """What the user wrote."""
+        return cast("Callable[P, Coroutine[Any, Any, T_co]]", self._definition.function)
+
+    # object and None, not Any twice: with Any in it mypy takes asyncio.gather(step_a(), step_b()) for Any.
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, None, T_co]:
+        runtime = current_runtime.get()
+        if runtime is None:
+            made: Any = plain.call_workflow(self.function, args, kwargs)
+        else:
+            made = runtime.call_child(self._definition, args, kwargs)
+        return cast("Coroutine[object, None, T_co]", made)
+
+    def with_options(
+        self,
+        *,
+        id: str | None = None,
+        idempotency_key: str | None = None,
+        queue: str | None = None,
+        priority: int | None = None,
+        delay: Duration | datetime | None = None,
+        metadata: MetadataLike | None = None,
+        on_conflict: OnConflict = "attach",
+        reuse: Reuse = "attach",
+        max_duration: Duration | None = None,
+    ) -> "WorkflowStart[P, T_co]":
+        """Options for one start: `await order.with_options(id="o-1").start("o-1", amount)`.
+
+        delay: a duration, or the instant to start at. Raises ValueError or TypeError naming the option.
+        """
+        what = f"workflow {self.name}"
+        if id is not None and (problem := business_id_problem(checked_name(what, "id", id))):
+            raise ValueError(f"{what}: id {id!r} {problem}")
+        options = StartOptions(
+            id=id or "",
+            idempotency_key="" if idempotency_key is None else checked_name(what, "idempotency_key", idempotency_key),
+            queue="" if queue is None else checked_name(what, "queue", queue),
+            priority=None if priority is None else checked_priority(what, priority),
+            delay=None if delay is None else parse_moment(delay),
+            metadata=checked_metadata(what, metadata),
+            on_conflict=_one_of(what, "on_conflict", on_conflict, get_args(OnConflict)),
+            reuse=_one_of(what, "reuse", reuse, get_args(Reuse)),
+            max_duration=checked_span(what, "max_duration", max_duration),
+        )
+        return WorkflowStart(self._definition, options)
+
+    async def start(self, *args: P.args, **kwargs: P.kwargs) -> "RunHandle[T_co]":
+        """Starts a run with the default client and returns its handle once the start is committed."""
+        handle = await default_starter()(self._definition, args, dict(kwargs), StartOptions())
+        return cast("RunHandle[T_co]", handle)
+
+    def __repr__(self) -> str:
+        return f"<workflow {self.name}>"
+
+
+class WorkflowStart(Generic[P, T_co]):
+    """A workflow with the options of one start."""
+
+    def __init__(self, definition: WorkflowDefinition, options: StartOptions) -> None:
+        self.definition = definition
+        self.options = options
+
+    async def start(self, *args: P.args, **kwargs: P.kwargs) -> "RunHandle[T_co]":
+        """Starts a run with the default client and returns its handle once the start is committed."""
+        handle = await default_starter()(self.definition, args, dict(kwargs), self.options)
+        return cast("RunHandle[T_co]", handle)
+
+
+def business_id(definition: WorkflowDefinition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """The business id that the workflow's template makes of the arguments; "" when it has none.
+
+    Raises ArgumentsRejected when they do not fit, ValueError when they make no valid id.
+    """
+    if not definition.id_template:
+        return ""
+    what = f"workflow {definition.name}"
+    bound = definition.signature.bound_by_name(args, kwargs, target=what)
+    made = definition.id_template.format_map(bound)
+    if problem := business_id_problem(made):
+        raise ValueError(f"{what}: the id {made!r}, made by the template {definition.id_template!r}, {problem}")
+    return made
+
+
+def checked_id_template(what: str, template: str, signature: CallSignature) -> str:
+    """The template, when each of its names is a parameter. Raises ValueError naming one that is not."""
+    if not isinstance(template, str):
+        raise TypeError(f"{what}: id is a template such as 'order-{{order_id}}', not {type(template).__name__}")
+    try:
+        fields = [field for _, field, _, _ in Formatter().parse(template) if field is not None]
+    except ValueError as error:
+        raise ValueError(f"{what}: id template {template!r}: {error}") from None
+    if not template:
+        raise ValueError(f"{what}: id is empty; leave it out for runs without a business id")
+    if not fields and (problem := business_id_problem(template)):
+        raise ValueError(f"{what}: id {template!r} {problem}")
+    for field in fields:
+        name = field.partition(".")[0].partition("[")[0]
+        if name not in signature.by_name:
+            known = ", ".join(signature.by_name) or "none"
+            raise ValueError(
+                f"{what}: id template {template!r} uses {name!r}, which is not a parameter (parameters: {known})"
+            )
+    return template
+
+
+def _one_of(what: str, option: str, value: Any, choices: tuple[str, ...]) -> Any:
+    if value not in choices:
+        raise ValueError(f"{what}: {option} is one of {', '.join(map(repr, choices))}, not {value!r}")
+    return value

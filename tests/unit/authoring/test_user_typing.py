@@ -1,0 +1,96 @@
+"""A user's `mypy --strict` keeps the signatures of steps and workflows."""
+
+import re
+from pathlib import Path
+
+import pytest
+from mypy import api
+
+USER_CODE = """
+import asyncio
+from decimal import Decimal
+from typing import Any
+import holdfast
+from holdfast import App, Context, step, workflow, sleep, exponential
+
+class Deps: ...
+app = App("billing", retries=5, backoff=exponential(2))
+
+@step(retries=3, backoff=exponential(base=2, max=60), timeout="30s", retry_on=[ValueError])
+async def charge(order_id: str, amount: Decimal = Decimal(1)) -> int: return 1
+
+@step
+def render_pdf(receipt: int) -> bytes: return b""
+
+@app.step("store")
+async def store(ctx: Context[Deps], key: str) -> float: return 1.0
+
+@app.step()
+def load(ctx: Context[Deps], key: str) -> str: return ""
+
+@step
+async def anything(value: object) -> str: return ""
+
+@step(name="untyped-json")
+def json_data(value: dict[str, Any]) -> list[Any]: return []
+
+@workflow(id="order-{order_id}", max_duration="7d")
+async def order(order_id: str, amount: Decimal) -> str:
+    receipt = await charge(order_id, amount)
+    reveal_type(receipt)                                          # int
+    pdf, kept = await asyncio.gather(render_pdf(receipt), store("k"))
+    reveal_type(pdf)                                              # bytes
+    reveal_type(kept)                                             # float
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(load("k"))
+    reveal_type(task.result())                                    # str
+    reveal_type(await anything(5))                                # str
+    reveal_type(await json_data({}))                              # list[Any]
+    reveal_type(await render_pdf.with_options(retries=5, step_id="item-3")(1))  # bytes
+    reveal_type(await order("child", amount))                     # str
+    reveal_type(await holdfast.receive("approval", int, timeout="3d"))  # int
+    await sleep("1d", name="reminder")
+    await charge(1)                                               # error: [arg-type]
+    await charge()                                                # error: [call-arg]
+    await store(5)                                                # error: [arg-type]
+    await render_pdf(receipt, 2)                                  # error: [call-arg]
+    return receipt                                                # error: [return-value]
+
+reveal_type(render_pdf.function(1))                               # bytes
+
+@workflow  # error: [arg-type]
+def plain() -> None: ...
+
+@step(retries="3")  # error: [call-overload] [untyped-decorator]
+def misspelt() -> None: ...
+"""
+
+
+def test_a_user_file_is_checked_as_its_signatures_say(tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    root = pytestconfig.rootpath
+    file = tmp_path / "user_flows.py"
+    file.write_text(USER_CODE)
+    config = tmp_path / "mypy.ini"
+    # Bodies of the SDK are checked elsewhere; here only what a user sees of it counts.
+    config.write_text(f"[mypy]\nstrict = true\nfollow_imports = silent\nmypy_path = {root / 'sdk'}\n")
+    cache = root / ".mypy_cache" / "user_typing"
+    out, err, _ = api.run(["--config-file", str(config), "--cache-dir", str(cache), "--no-error-summary", str(file)])
+    assert not err
+    said: dict[int, list[str]] = {}
+    for line in out.splitlines():
+        found = re.match(r".*user_flows\.py:(\d+): (error|note): (.*)", line)
+        assert found, line
+        said.setdefault(int(found[1]), []).append(f"{found[2]}: {found[3]}")
+    for number, line in enumerate(USER_CODE.splitlines(), start=1):
+        expected = line.partition("#")[2].strip()
+        actual = [text for text in said.pop(number, []) if "Revealed" in text or text.startswith("error")]
+        if expected.startswith("error: "):
+            codes = re.findall(r"[a-z-]+", expected.removeprefix("error: "))
+            assert actual, line
+            assert all(text.endswith(tuple(f"[{code}]" for code in codes)) for text in actual), (line, actual)
+        elif expected:
+            shown = [re.sub(r"builtins\.", "", text) for text in actual]
+            assert shown == [f'note: Revealed type is "{expected}"'], line
+        else:
+            assert not actual, (line, actual)
+    assert not said
