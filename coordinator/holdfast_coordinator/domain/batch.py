@@ -1,0 +1,227 @@
+"""One batch of commands: what it must read, and what it decides. The store does the reading and the writing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from holdfast.errors import HoldfastError
+
+from .changes import Changes
+from .commands import (
+    AlarmDue,
+    CancelChild,
+    CancelStep,
+    CancelTimer,
+    ClaimRuns,
+    ClaimTasks,
+    Command,
+    DeliverChildClosed,
+    EndAttempt,
+    EndLease,
+    ReportAttempt,
+    RequestCancel,
+    ResumeRun,
+    SendSignal,
+    StartRun,
+    TerminateRun,
+    Then,
+    Transition,
+)
+from .events import Event
+from .reads import Reads, Snapshot
+from .rows import AlarmKind, AlarmRow, OpenRun, RunRecord, RunState, TaskRow, TaskState
+from .starts import KnownRuns, StartAnswer, key_rows, start_run
+from .steering import (
+    alarm_due,
+    deliver_child_closed,
+    end_lease,
+    request_cancel,
+    resume_run,
+    send_signal,
+    terminate_run,
+)
+from .tasks import end_attempt, report_attempt
+from .transitions import TransitionAnswer, take_transition
+from .workspace import Assign, Workspace
+
+Answer = TransitionAnswer | StartAnswer | HoldfastError | bool | int
+
+
+@dataclass(slots=True)
+class Decided:
+    """What came of a batch: the rows to write, an answer per command, and what to tell the replica."""
+
+    changes: Changes
+    answers: list[Answer]
+    events: list[Event] = field(default_factory=list)
+
+
+def reads_of(commands: Sequence[Command]) -> Reads:
+    """Everything that the commands need to see, for one round trip."""
+    reads = Reads()
+    for command in commands:
+        match command:
+            case Transition():
+                _reads_of_transition(reads, command)
+            case StartRun():
+                reads.starts.add(command.run_id)
+                reads.keys.extend(key_rows(command))
+                _reads_of_outbox(reads, command.outbox)
+            case SendSignal(run_id, request_id):
+                _reads_of_steering(reads, run_id, request_id)
+                if command.once:
+                    reads.requests.add((run_id, f"once/{command.signal.name}"))
+            case RequestCancel(run_id, request_id) | TerminateRun(run_id, request_id):
+                _reads_of_steering(reads, run_id, request_id)
+                _reads_of_outbox(reads, command.outbox)
+                _reads_of_end(reads, run_id)
+            case ResumeRun(run_id, request_id):
+                _reads_of_steering(reads, run_id, request_id)
+            case DeliverChildClosed(run_id, _, outbox):
+                reads.lock_runs.add(run_id)
+                reads.children_of.add(run_id)
+                _reads_of_outbox(reads, outbox)
+            case AlarmDue(run_id, kind, ref):
+                reads.lock_runs.add(run_id)
+                reads.alarms.add((run_id, kind, ref))
+                if kind is AlarmKind.DEADLINE:
+                    _reads_of_end(reads, run_id)
+            case EndLease(run_id):
+                reads.lock_runs.add(run_id)
+            case ReportAttempt(run_id, number):
+                reads.tasks.add((run_id, number))
+                if command.again_after is None:
+                    reads.lock_runs.add(run_id)
+            case EndAttempt(run_id, number):
+                reads.lock_runs.add(run_id)
+                reads.tasks.add((run_id, number))
+            case ClaimRuns():
+                reads.claim_runs.append(command)
+            case ClaimTasks():
+                reads.claim_tasks.append(command)
+            case _:
+                assert_never(command)
+    return reads
+
+
+def _reads_of_transition(reads: Reads, command: Transition) -> None:
+    run_id = command.run_id
+    reads.lock_runs.add(run_id)
+    if command.then is Then.CLOSE:
+        _reads_of_end(reads, run_id)
+    for ask in command.asks:
+        match ask:
+            case CancelTimer(number):
+                reads.alarms.add((run_id, AlarmKind.TIMER, number))
+            case CancelStep(number):
+                reads.tasks.add((run_id, number))
+                reads.alarms.add((run_id, AlarmKind.RETRY, number))
+            case CancelChild():
+                reads.children_of.add(run_id)
+            case _:
+                pass
+
+
+def _reads_of_steering(reads: Reads, run_id: str, request_id: str) -> None:
+    reads.lock_runs.add(run_id)
+    reads.results.add(run_id)
+    if request_id:
+        reads.requests.add((run_id, request_id))
+
+
+def _reads_of_end(reads: Reads, run_id: str) -> None:
+    reads.tasks_of.add(run_id)
+    reads.children_of.add(run_id)
+
+
+def _reads_of_outbox(reads: Reads, outbox: AlarmRow | None) -> None:
+    if outbox is not None:
+        reads.alarms.add((outbox.run_id, outbox.kind, outbox.ref))
+
+
+def decide(commands: Sequence[Command], snapshot: Snapshot, assign: Assign) -> Decided:
+    """Decides the commands in order, each seeing what those before it did."""
+    space = Workspace(snapshot.now, assign)
+    space.runs = snapshot.runs
+    space.mail = snapshot.mail
+    space.tasks = snapshot.tasks
+    space.children = snapshot.children
+    space.alarms = snapshot.alarms
+    space.requests = snapshot.requests
+    known = KnownRuns(snapshot.existing, snapshot.keys, snapshot.key_statuses)
+    claimed_runs, claimed_tasks = iter(snapshot.claimed_runs), iter(snapshot.claimed_tasks)
+    answers: list[Answer] = []
+    for command in commands:
+        answer: Answer
+        match command:
+            case Transition():
+                answer = take_transition(space, command)
+            case StartRun():
+                answer = start_run(space, command, known)
+            case SendSignal():
+                answer = send_signal(space, command, snapshot.results)
+            case RequestCancel():
+                answer = request_cancel(space, command, snapshot.results)
+            case TerminateRun():
+                answer = terminate_run(space, command, snapshot.results)
+            case ResumeRun():
+                answer = resume_run(space, command, snapshot.results)
+            case DeliverChildClosed():
+                answer = deliver_child_closed(space, command)
+            case AlarmDue():
+                answer = alarm_due(space, command)
+            case EndLease():
+                answer = end_lease(space, command)
+            case ReportAttempt():
+                answer = report_attempt(space, command)
+            case EndAttempt():
+                answer = end_attempt(space, command)
+            case ClaimRuns():
+                answer = _lease_claimed(space, next(claimed_runs))
+            case ClaimTasks():
+                answer = _claim_tasks(space, next(claimed_tasks))
+            case _:
+                assert_never(command)
+        answers.append(answer)
+    return Decided(space.changes, answers, space.events)
+
+
+def _lease_claimed(space: Workspace, claimed: list[tuple[OpenRun, RunRecord]]) -> int:
+    """Leases claimed runs to the sessions that wait; how many rows the claim found."""
+    for found, record in claimed:
+        run = space.runs.get(found.run_id)
+        if run is None or run.state is not RunState.READY:
+            continue  # another command of this batch was faster
+        session_id = space.assign.run(run)
+        if session_id is not None:
+            space.records[run.run_id] = record
+            space.lease(space.change(run), session_id)
+    return len(claimed)
+
+
+def _claim_tasks(space: Workspace, claimed: list[TaskRow]) -> int:
+    """Claims ready queued steps for the sessions that wait; how many rows the claim found."""
+    for found in claimed:
+        task = space.tasks.get((found.run_id, found.number))
+        if task is None or task.state is not TaskState.READY:
+            continue
+        session_id = space.assign.task(task)
+        if session_id is not None:
+            space.claim_task(space.change_task(task), session_id)
+    return len(claimed)
+
+
+def batch_length(waiting: Sequence[Command], most: int) -> int:
+    """How many of the waiting commands, from the first, fit into one batch.
+
+    Two starts with one key cannot: the second must see what became of the first.
+    """
+    keys: set[tuple[str, str, str]] = set()
+    for index, command in enumerate(waiting[:most]):
+        if isinstance(command, StartRun):
+            for row in key_rows(command):
+                key = (row.namespace, row.kind, row.key)
+                if key in keys:
+                    return index
+                keys.add(key)
+    return min(len(waiting), most)

@@ -1,0 +1,68 @@
+"""The difference that a batch makes: one collection per table, written with one statement each."""
+
+from dataclasses import dataclass, field
+
+from .rows import (
+    AlarmKind,
+    AlarmRow,
+    ChildRow,
+    JournalRow,
+    KeyRow,
+    MailRow,
+    OpenRun,
+    RequestRow,
+    RunRecord,
+    RunResult,
+    Side,
+    TaskRow,
+)
+
+
+@dataclass(slots=True)
+class Changes:
+    """Rows to insert, update and delete. Keys of dicts are primary keys; a later change of a row replaces it."""
+
+    runs: list[RunRecord] = field(default_factory=list)
+    """Insert into runs."""
+    keys: list[KeyRow] = field(default_factory=list)
+    """Point these keys, which the batch has reserved or locked, to another run."""
+    keys_released: list[KeyRow] = field(default_factory=list)
+    """Delete these keys, which the batch has reserved, where they still name that run: the start was refused."""
+    opened: dict[str, OpenRun] = field(default_factory=dict)
+    """Insert into open_runs."""
+    updated: dict[str, OpenRun] = field(default_factory=dict)
+    """Update open_runs: all that can change."""
+    closed: dict[str, RunResult] = field(default_factory=dict)
+    """Insert into run_results and delete from open_runs."""
+    swept: dict[str, Side] = field(default_factory=dict)
+    """Of these closed runs delete all mail and what else `Side` says: alarms, tasks, children.
+
+    Swept before anything else is written; alarms of the outbox kinds (AlarmKind.OUTBOX_CHILD and above) stay.
+    """
+    journal: list[JournalRow] = field(default_factory=list)
+    """Insert into journal."""
+    mail_added: list[MailRow] = field(default_factory=list)
+    """Insert into mail. A row that is added and taken in one batch stands only in the journal."""
+    mail_taken: list[tuple[str, int]] = field(default_factory=list)
+    """Delete from mail: (run id, number)."""
+    alarms_set: dict[tuple[str, AlarmKind, int], AlarmRow] = field(default_factory=dict)
+    """Insert into alarms, or replace."""
+    alarms_cleared: set[tuple[str, AlarmKind, int]] = field(default_factory=set)
+    """Delete from alarms; each was read by this batch, so each must be there."""
+    tasks_added: dict[tuple[str, int], TaskRow] = field(default_factory=dict)
+    """Insert into step_tasks."""
+    tasks_updated: dict[tuple[str, int], TaskRow] = field(default_factory=dict)
+    """Update step_tasks: all that can change."""
+    tasks_deleted: set[tuple[str, int]] = field(default_factory=set)
+    """Delete from step_tasks."""
+    children_added: list[ChildRow] = field(default_factory=list)
+    """Insert into children."""
+    children_closed: set[tuple[str, int]] = field(default_factory=set)
+    """Update children: closed."""
+    requests: list[RequestRow] = field(default_factory=list)
+    """Insert into requests."""
+
+    @property
+    def is_empty(self) -> bool:
+        """True when there is nothing to write."""
+        return not any(getattr(self, name) for name in self.__slots__)

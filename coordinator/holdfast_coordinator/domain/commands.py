@@ -1,0 +1,329 @@
+"""What can be asked of a run. A command asks; the journal entry or the row it leads to records.
+
+Each command locks at most one run. What is sent to another run travels through the outbox.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import IntEnum
+
+from holdfast.statuses import ClosePolicy, RunStatus
+
+from .rows import AlarmKind, AlarmRow, ChildClosedMail, SignalMail
+
+
+class OnConflict(IntEnum):
+    """What a start does when an open run has the same id; the numbers are those of the protocol."""
+
+    ATTACH = 1
+    REJECT = 2
+    TERMINATE = 3
+
+
+class Reuse(IntEnum):
+    """What a start does when a closed run has the same id; the numbers are those of the protocol."""
+
+    ATTACH = 1
+    NEW = 2
+    RETRY_FAILED = 3
+
+
+class Then(IntEnum):
+    """What becomes of a lease after a transition; the numbers are those of the protocol."""
+
+    CONTINUE = 1
+    SUSPEND = 2
+    CLOSE = 3
+    RELEASE = 4
+    STALL = 5
+
+
+@dataclass(slots=True)
+class StartRun:
+    """Make a run, or join the one that has the id or key."""
+
+    run_id: str
+    namespace: str
+    workflow: str
+    queue: str
+    arguments: bytes
+    arguments_hash: bytes
+    id: str | None = None
+    idempotency_key: str | None = None
+    priority: int = 0
+    delay: timedelta | None = None
+    max_duration: timedelta | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    on_conflict: OnConflict = OnConflict.ATTACH
+    reuse: Reuse = Reuse.ATTACH
+    trace: bytes = b""
+    parent_run_id: str | None = None
+    parent_number: int = 0
+    outbox: AlarmRow | None = None
+    """The outbox alarm that this start delivers; cleared in the same transaction."""
+
+
+# What a transition asks for besides its journal bytes.
+
+
+@dataclass(slots=True)
+class ConsumeMail:
+    """A MailConsumed entry at this place of the journal."""
+
+    number: int
+    at: datetime
+
+
+@dataclass(slots=True)
+class QueueStep:
+    """A StepScheduled entry with placement QUEUED."""
+
+    number: int
+    name: str
+    arguments: bytes
+    queue: str
+    priority: int
+    timeout: timedelta | None
+    recoveries: int | None
+    retry: bytes
+    step_id: str
+
+
+@dataclass(slots=True)
+class CancelStep:
+    """A StepCancelled entry."""
+
+    number: int
+
+
+@dataclass(slots=True)
+class SetTimer:
+    """A TimerSet entry. Exactly one of delay and until is set."""
+
+    number: int
+    delay: timedelta | None
+    until: datetime | None
+
+
+@dataclass(slots=True)
+class CancelTimer:
+    """A TimerCancelled entry."""
+
+    number: int
+
+
+@dataclass(slots=True)
+class SetRetry:
+    """An AttemptEnded entry whose wait the coordinator keeps."""
+
+    number: int
+    delay: timedelta
+
+
+@dataclass(slots=True)
+class StartChild:
+    """A ChildStarted entry; `spec` is its protobuf bytes, the outbox carries them."""
+
+    number: int
+    run_id: str
+    close_policy: ClosePolicy
+    spec: bytes
+
+
+@dataclass(slots=True)
+class CancelChild:
+    """A ChildCancelled entry."""
+
+    number: int
+
+
+@dataclass(slots=True)
+class Stall:
+    """A RunStalled entry."""
+
+    reason: str
+    build: str
+
+
+@dataclass(slots=True)
+class Close:
+    """A RunClosed entry; `entry` is its journal bytes, kept apart because undelivered mail goes before it."""
+
+    status: RunStatus
+    result: bytes | None
+    failure: bytes | None
+    entry: bytes
+
+
+Ask = QueueStep | CancelStep | SetTimer | CancelTimer | SetRetry | StartChild | CancelChild | Stall | Close
+
+
+@dataclass(slots=True)
+class Transition:
+    """What a worker did with a leased run since its last transition.
+
+    journal: the entries in order, as framed bytes; a ConsumeMail stands where its entry belongs.
+    """
+
+    run_id: str
+    session_id: str
+    epoch: int
+    expected_seq: int
+    transition_id: int
+    count: int
+    journal: Sequence[bytes | ConsumeMail]
+    asks: Sequence[Ask]
+    mail_seen: int
+    then: Then
+    attempt_deadline: timedelta | None = None
+    waits: str = ""
+
+    @property
+    def is_append_only(self) -> bool:
+        """True when it only appends to the journal, so that one compare-and-set can commit it."""
+        return (
+            self.then is Then.CONTINUE
+            and not self.asks
+            and self.count > 0
+            and len(self.journal) == 1
+            and type(self.journal[0]) is bytes
+            and self.attempt_deadline is None
+        )
+
+
+@dataclass(slots=True)
+class SendSignal:
+    """Put a signal into the mail of a run."""
+
+    run_id: str
+    request_id: str
+    signal: SignalMail
+    once: bool = False
+    trace: bytes = b""
+
+
+@dataclass(slots=True)
+class RequestCancel:
+    """Ask a run to end; its code may clean up first."""
+
+    run_id: str
+    request_id: str
+    reason: str
+    outbox: AlarmRow | None = None
+
+
+@dataclass(slots=True)
+class TerminateRun:
+    """End a run at once."""
+
+    run_id: str
+    request_id: str
+    reason: str
+    outbox: AlarmRow | None = None
+
+
+@dataclass(slots=True)
+class ResumeRun:
+    """Offer a stalled run again, whatever the build of the workers."""
+
+    run_id: str
+    request_id: str
+
+
+@dataclass(slots=True)
+class DeliverChildClosed:
+    """Put the end of a child into the mail of its parent, and mark the child closed."""
+
+    run_id: str
+    mail: ChildClosedMail
+    outbox: AlarmRow
+
+
+@dataclass(slots=True)
+class AlarmDue:
+    """An alarm of a run is due; `kind` is one of START, TIMER, RETRY, DEADLINE, ATTEMPT_DEADLINE."""
+
+    run_id: str
+    kind: AlarmKind
+    ref: int
+
+
+class LeaseEnd(IntEnum):
+    """Why the coordinator ends a lease."""
+
+    LOST = 1
+    UNDELIVERED = 2
+    CLOSED_SESSION = 3
+
+
+@dataclass(slots=True)
+class EndLease:
+    """Take a run from a session that is dead, said good-bye or never got it."""
+
+    run_id: str
+    session_id: str
+    epoch: int
+    reason: LeaseEnd
+
+
+@dataclass(slots=True)
+class ReportAttempt:
+    """A queued attempt ended. `record` is its AttemptRecord bytes; `again_after` is set when it is repeated."""
+
+    run_id: str
+    number: int
+    attempt: int
+    epoch: int
+    session_id: str
+    record: bytes
+    result: bytes | None = None
+    failure: bytes | None = None
+    again_after: timedelta | None = None
+    handed_back: bool = False
+
+
+@dataclass(slots=True)
+class EndAttempt:
+    """Take a queued attempt from a session that is dead, or from one whose attempt passed its deadline."""
+
+    run_id: str
+    number: int
+    epoch: int
+    timed_out: bool = False
+    undelivered: bool = False
+
+
+@dataclass(slots=True)
+class ClaimRuns:
+    """Lease ready runs of one queue to the sessions that wait for them."""
+
+    namespace: str
+    queue: str
+    workflows: tuple[str, ...]
+    limit: int
+
+
+@dataclass(slots=True)
+class ClaimTasks:
+    """Claim ready queued steps of one queue for the sessions that wait for them."""
+
+    namespace: str
+    queue: str
+    steps: tuple[str, ...]
+    limit: int
+
+
+RunCommand = (
+    Transition
+    | SendSignal
+    | RequestCancel
+    | TerminateRun
+    | ResumeRun
+    | DeliverChildClosed
+    | AlarmDue
+    | EndLease
+    | ReportAttempt
+    | EndAttempt
+)
+Command = StartRun | RunCommand | ClaimRuns | ClaimTasks

@@ -1,0 +1,114 @@
+"""What the rest of the replica must hear once a batch is committed. Nothing here is stored; all of it can be lost."""
+
+from dataclasses import dataclass
+
+from .rows import AlarmRow, ChildClosedMail, MailRow, OpenRun, RunRecord, RunResult, TaskRow
+
+
+@dataclass(slots=True)
+class RunLeased:
+    """A session holds a run now. `record` is there when the batch had it at hand.
+
+    epoch and length are those of the grant; `run` may have been changed by a later command of the batch.
+    """
+
+    session_id: str
+    run: OpenRun
+    epoch: int
+    length: int
+    mail: list[MailRow]
+    record: RunRecord | None
+
+
+@dataclass(slots=True)
+class TaskClaimed:
+    """A session holds a queued attempt now."""
+
+    session_id: str
+    task: TaskRow
+    epoch: int
+
+
+@dataclass(slots=True)
+class MailArrived:
+    """Mail came for a run that a session holds."""
+
+    session_id: str
+    run_id: str
+    epoch: int
+    mail: MailRow
+
+
+@dataclass(slots=True)
+class LeaseEnded:
+    """A session holds a run (number 0) or a queued attempt no longer, and did not give it back itself."""
+
+    session_id: str
+    run_id: str
+    number: int
+    epoch: int
+    cancelled: bool = False
+
+
+@dataclass(slots=True)
+class LeaseReturned:
+    """A session gave a run back itself."""
+
+    session_id: str
+    run_id: str
+    epoch: int
+
+
+@dataclass(slots=True)
+class RunReady:
+    """A run was left ready because no session of this replica could take it."""
+
+    namespace: str
+    queue: str
+    workflow: str
+
+
+@dataclass(slots=True)
+class TaskReady:
+    """A queued step was left ready, or will be at a later time."""
+
+    namespace: str
+    queue: str
+    name: str
+
+
+@dataclass(slots=True)
+class RunEnded:
+    """A run has closed."""
+
+    result: RunResult
+
+
+@dataclass(slots=True)
+class AlarmSet:
+    """An alarm was set; the alarm loop may have to wake earlier."""
+
+    alarm: AlarmRow
+
+
+@dataclass(slots=True)
+class OutboxDue:
+    """A delivery to another run is due now. `mail` is what it carries, where the batch had it at hand."""
+
+    alarm: AlarmRow
+    mail: ChildClosedMail | None = None
+    to_run_id: str = ""
+
+
+Event = (
+    RunLeased
+    | TaskClaimed
+    | MailArrived
+    | LeaseEnded
+    | LeaseReturned
+    | RunReady
+    | TaskReady
+    | RunEnded
+    | AlarmSet
+    | OutboxDue
+)

@@ -1,0 +1,61 @@
+"""What a batch must see, and what it saw. The store reads it in one round trip, under the locks."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from holdfast.statuses import RunStatus
+
+from .commands import ClaimRuns, ClaimTasks
+from .rows import AlarmKind, AlarmRow, ChildRow, KeyRow, MailRow, OpenRun, RunRecord, RunResult, TaskRow
+
+
+@dataclass(slots=True)
+class Reads:
+    """What a batch needs to see. Everything of a run is read after its open_runs row is locked, in key order."""
+
+    lock_runs: set[str] = field(default_factory=set)
+    """Run ids: their open_runs rows are locked, their mail is read (at most 1,000 pieces each, in order)."""
+    tasks_of: set[str] = field(default_factory=set)
+    """Run ids (also in lock_runs): all their step_tasks rows are locked."""
+    children_of: set[str] = field(default_factory=set)
+    """Run ids (also in lock_runs): their children that are not closed."""
+    tasks: set[tuple[str, int]] = field(default_factory=set)
+    """(run id, step number): these step_tasks rows are locked."""
+    alarms: set[tuple[str, AlarmKind, int]] = field(default_factory=set)
+    """Alarms by key: read after the runs are locked."""
+    keys: list[KeyRow] = field(default_factory=list)
+    """Keys to reserve, in key order: inserted when free, else the existing row is locked and read."""
+    starts: set[str] = field(default_factory=set)
+    """Run ids about to be made: those that exist already are read from `runs`."""
+    requests: set[tuple[str, str]] = field(default_factory=set)
+    """(run id, request id): answers that were given before."""
+    results: set[str] = field(default_factory=set)
+    """Run ids whose run_results row is read, if there is one."""
+    claim_runs: list[ClaimRuns] = field(default_factory=list)
+    """For each: up to `limit` READY runs, locked with SKIP LOCKED, by (priority, ready_at)."""
+    claim_tasks: list[ClaimTasks] = field(default_factory=list)
+    """For each: up to `limit` READY step_tasks whose ready_at has come, locked with SKIP LOCKED."""
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """What a batch sees. `now` = max(clock_timestamp() of the locking statement, last_at of the locked runs)."""
+
+    now: datetime
+    runs: dict[str, OpenRun] = field(default_factory=dict)
+    mail: dict[str, list[MailRow]] = field(default_factory=dict)
+    tasks: dict[tuple[str, int], TaskRow] = field(default_factory=dict)
+    children: dict[str, list[ChildRow]] = field(default_factory=dict)
+    alarms: dict[tuple[str, AlarmKind, int], AlarmRow] = field(default_factory=dict)
+    keys: dict[tuple[str, str, str], KeyRow] = field(default_factory=dict)
+    """Only keys that belonged to another run before this batch: (namespace, kind, key)."""
+    key_statuses: dict[str, RunStatus | None] = field(default_factory=dict)
+    """For each run of `keys`: its closed status, or None while it is open."""
+    existing: dict[str, bytes] = field(default_factory=dict)
+    """Of `starts`: run id -> arguments hash."""
+    requests: dict[tuple[str, str], bool] = field(default_factory=dict)
+    results: dict[str, RunResult] = field(default_factory=dict)
+    claimed_runs: list[list[tuple[OpenRun, RunRecord]]] = field(default_factory=list)
+    """Per claim, in its order. Mail of claimed runs is in `mail`, the rows are in `runs` too."""
+    claimed_tasks: list[list[TaskRow]] = field(default_factory=list)
+    """Per claim, in its order. The rows are in `tasks` too."""

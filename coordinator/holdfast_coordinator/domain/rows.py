@@ -1,0 +1,366 @@
+"""The rows of a cell, as the core sees them: one slotted class per table, named as in docs/schema.md.
+
+Values that the core never looks into (payloads, failures, arguments) stay the protobuf bytes they came as.
+Rows are treated as immutable: a decision returns a changed copy.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import IntEnum, IntFlag
+from typing import Self
+
+from holdfast.statuses import AttemptOutcome, ClosePolicy, RunStatus
+
+
+class RunState(IntEnum):
+    """The one place in which an open run is. READY is the only state that the claim index holds."""
+
+    READY = 1
+    LEASED = 2
+    SUSPENDED = 3
+    PAUSED = 4
+    STALLED = 5
+
+
+class Side(IntFlag):
+    """Which other tables may hold rows of a run, so that closing it touches only those."""
+
+    NONE = 0
+    ALARMS = 1
+    TASKS = 2
+    CHILDREN = 4
+    REQUESTS = 8
+    DEADLINE_ALARM = 16
+    """An attempt_deadline alarm is set; it is re-armed lazily, never moved."""
+
+
+class MailKind(IntEnum):
+    """What a piece of mail is; the numbers are those of the database."""
+
+    SIGNAL = 1
+    TIMER = 2
+    RETRY_DUE = 3
+    STEP_RESULT = 4
+    CHILD_CLOSED = 5
+    CANCEL = 6
+
+
+class AlarmKind(IntEnum):
+    """What an alarm makes happen; `ref` is the number of the timer, step or child, or 0."""
+
+    START = 1
+    TIMER = 2
+    RETRY = 3
+    DEADLINE = 4
+    ATTEMPT_DEADLINE = 5
+    OUTBOX_CHILD = 6
+    OUTBOX_CHILD_CLOSED = 7
+    OUTBOX_CHILD_CANCEL = 8
+    OUTBOX_CHILD_TERMINATE = 9
+
+
+class TaskState(IntEnum):
+    """Where a queued step is."""
+
+    READY = 1
+    CLAIMED = 2
+
+
+@dataclass(slots=True)
+class Failure:
+    """A failure that the coordinator itself states."""
+
+    error_type: str
+    message: str
+
+
+@dataclass(slots=True)
+class RunRecord:
+    """A row of `runs`: what a run was started with. Written once."""
+
+    run_id: str
+    namespace: str
+    workflow: str
+    queue: str
+    created_at: datetime
+    arguments: bytes
+    arguments_hash: bytes
+    id: str | None = None
+    idempotency_key: str | None = None
+    priority: int = 0
+    deadline_at: datetime | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    trace: bytes = b""
+    origin_run_id: str | None = None
+    parent_run_id: str | None = None
+    parent_number: int = 0
+
+
+@dataclass(slots=True)
+class OpenRun:
+    """A row of `open_runs`: the lock of a run and all that changes while it is open."""
+
+    run_id: str
+    namespace: str
+    queue: str
+    workflow: str
+    state: RunState
+    last_at: datetime
+    build: str | None = None
+    epoch: int = 0
+    owner: str | None = None
+    sticky: str | None = None
+    length: int = 0
+    transition_id: int = 0
+    mail_next: int = 1
+    mail_taken: int = 0
+    ready_at: datetime | None = None
+    priority: int = 0
+    losses: int = 0
+    timed_out: bool = False
+    deadline_at: datetime | None = None
+    attempt_deadline_at: datetime | None = None
+    stall_reason: str | None = None
+    stall_build: str | None = None
+    waits: str | None = None
+    side: Side = Side.NONE
+    parent_run_id: str | None = None
+    parent_number: int = 0
+
+    def copy(self) -> Self:
+        """A copy to change. Spelled out: copy.copy() of a slotted class costs five times as much."""
+        return type(self)(
+            self.run_id, self.namespace, self.queue, self.workflow, self.state, self.last_at, self.build,
+            self.epoch, self.owner, self.sticky, self.length, self.transition_id, self.mail_next,
+            self.mail_taken, self.ready_at, self.priority, self.losses, self.timed_out, self.deadline_at,
+            self.attempt_deadline_at, self.stall_reason, self.stall_build, self.waits, self.side,
+            self.parent_run_id, self.parent_number,
+        )  # fmt: skip
+
+
+@dataclass(slots=True)
+class RunResult:
+    """A row of `run_results`: how a run closed. `result` and `failure` are protobuf bytes."""
+
+    run_id: str
+    namespace: str
+    status: RunStatus
+    closed_at: datetime
+    result: bytes | None = None
+    failure: bytes | Failure | None = None
+
+
+@dataclass(slots=True)
+class KeyRow:
+    """A row of `run_keys`: the run that an id or an idempotency key stands for."""
+
+    namespace: str
+    kind: str
+    key: str
+    run_id: str
+    arguments_hash: bytes
+    workflow: str
+
+
+@dataclass(slots=True)
+class SignalMail:
+    name: str
+    payload: bytes
+
+
+@dataclass(slots=True)
+class TimerMail:
+    number: int
+
+
+@dataclass(slots=True)
+class RetryDueMail:
+    number: int
+
+
+@dataclass(slots=True)
+class EndedAttempt:
+    """A queued attempt that the coordinator ended itself: lost, timed out or never delivered."""
+
+    attempt: int
+    outcome: AttemptOutcome
+    scheduled_at: datetime
+    eligible_at: datetime
+    started_at: datetime
+    ended_at: datetime
+    session_id: str
+    failure: Failure | None = None
+
+
+@dataclass(slots=True)
+class StepResultMail:
+    """A queued step ended: its attempts (AttemptRecord bytes or records, in order), one of result and failure."""
+
+    number: int
+    attempts: tuple[bytes | EndedAttempt, ...]
+    result: bytes | None = None
+    failure: bytes | Failure | None = None
+
+
+@dataclass(slots=True)
+class ChildClosedMail:
+    number: int
+    run_id: str
+    status: RunStatus
+    result: bytes | None = None
+    failure: bytes | Failure | None = None
+
+
+@dataclass(slots=True)
+class CancelMail:
+    reason: str
+
+
+MailBody = SignalMail | TimerMail | RetryDueMail | StepResultMail | ChildClosedMail | CancelMail
+
+
+@dataclass(slots=True)
+class MailRow:
+    """A row of `mail`. `body` is protobuf Mail bytes once stored, a record while it is new."""
+
+    run_id: str
+    number: int
+    kind: MailKind
+    arrived_at: datetime
+    body: bytes | MailBody
+    trace: bytes = b""
+
+
+# Entries that the coordinator writes itself; a worker's entries stay the bytes they came as.
+
+
+@dataclass(slots=True)
+class MailConsumedEntry:
+    at: datetime
+    mail: MailRow
+
+
+@dataclass(slots=True)
+class MailUndeliveredEntry:
+    at: datetime
+    mail: MailRow
+
+
+@dataclass(slots=True)
+class RunStartedEntry:
+    at: datetime
+    workflow: str
+    origin_run_id: str = ""
+
+
+@dataclass(slots=True)
+class RunStalledEntry:
+    at: datetime
+    reason: str
+    build: str
+
+
+@dataclass(slots=True)
+class RunResumedEntry:
+    at: datetime
+    reason: str
+
+
+@dataclass(slots=True)
+class RunClosedEntry:
+    at: datetime
+    status: RunStatus
+    failure: Failure
+
+
+CoordinatorEntry = (
+    MailConsumedEntry | MailUndeliveredEntry | RunStartedEntry | RunStalledEntry | RunResumedEntry | RunClosedEntry
+)
+
+
+@dataclass(slots=True)
+class JournalRow:
+    """A row of `journal`: the entries of one transition.
+
+    entries: in order, joined when stored. Bytes are protobuf JournalRow messages with entries only, so that
+    joining them joins the entries; records are encoded when written. A row that was read has one bytes part.
+    """
+
+    run_id: str
+    seq: int
+    count: int
+    epoch: int
+    transition_id: int
+    entries: Sequence[bytes | CoordinatorEntry]
+
+
+@dataclass(slots=True)
+class AlarmRow:
+    """A row of `alarms`. `body` carries what an outbox delivery needs, else it is empty."""
+
+    run_id: str
+    kind: AlarmKind
+    ref: int
+    due_at: datetime
+    body: bytes = b""
+
+
+@dataclass(slots=True)
+class TaskRow:
+    """A row of `step_tasks`: one queued step without a result."""
+
+    run_id: str
+    number: int
+    namespace: str
+    queue: str
+    name: str
+    state: TaskState
+    ready_at: datetime
+    scheduled_at: datetime
+    arguments: bytes
+    priority: int = 0
+    attempt: int = 0
+    failures: int = 0
+    losses: int = 0
+    owner: str | None = None
+    epoch: int = 0
+    started_at: datetime | None = None
+    deadline_at: datetime | None = None
+    timeout: timedelta | None = None
+    recoveries: int | None = 3
+    retry: bytes = b""
+    step_id: str = ""
+    workflow: str = ""
+    attempts_ended: tuple[bytes | EndedAttempt, ...] = ()
+    """AttemptRecord bytes, in order; records are encoded when written."""
+
+    def copy(self) -> Self:
+        """A copy to change."""
+        return type(self)(
+            self.run_id, self.number, self.namespace, self.queue, self.name, self.state, self.ready_at,
+            self.scheduled_at, self.arguments, self.priority, self.attempt, self.failures, self.losses,
+            self.owner, self.epoch, self.started_at, self.deadline_at, self.timeout, self.recoveries,
+            self.retry, self.step_id, self.workflow, self.attempts_ended,
+        )  # fmt: skip
+
+
+@dataclass(slots=True)
+class ChildRow:
+    """A row of `children`: a child run that its parent awaits."""
+
+    run_id: str
+    number: int
+    child_run_id: str
+    close_policy: ClosePolicy
+    closed: bool = False
+
+
+@dataclass(slots=True)
+class RequestRow:
+    """A row of `requests`: the answer that repeats of a request get."""
+
+    run_id: str
+    request_id: str
+    answer: bool
+    expires_at: datetime

@@ -1,0 +1,197 @@
+"""What a start does: make a run, join the one that has its id or key, or be refused."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from holdfast.errors import HoldfastError, InvalidRequest, RunAlreadyStarted, RunConflict
+from holdfast.statuses import RunStatus
+
+from .commands import OnConflict, Reuse, StartRun
+from .rows import (
+    AlarmKind,
+    KeyRow,
+    OpenRun,
+    RunRecord,
+    RunStartedEntry,
+    RunState,
+)
+from .workspace import Workspace
+
+ID = "id"
+KEY = "key"
+
+
+@dataclass(slots=True, frozen=True)
+class Started:
+    """The run that a start made or joined."""
+
+    run_id: str
+    attached: bool
+
+
+@dataclass(slots=True, frozen=True)
+class TerminateFirst:
+    """The start asks for the end of this open run first; the engine does so and repeats the start."""
+
+    run_id: str
+
+
+@dataclass(slots=True, frozen=True)
+class RetryInstead:
+    """The start asks to continue this closed run; the engine does so."""
+
+    run_id: str
+
+
+@dataclass(slots=True, frozen=True)
+class KnownRuns:
+    """What the batch has read about runs that a start may meet.
+
+    existing: run id -> arguments hash, for start ids that were used before. keys: (namespace, kind, key) -> the
+    run that has it, only where it is another run. statuses: for those runs the closed status, None while open.
+    """
+
+    existing: dict[str, bytes]
+    keys: dict[tuple[str, str, str], KeyRow]
+    statuses: dict[str, RunStatus | None]
+
+
+StartAnswer = Started | TerminateFirst | RetryInstead | HoldfastError
+
+
+def start_run(space: Workspace, asked: StartRun, known: KnownRuns) -> StartAnswer:
+    """Decides in this order: repeat of the same start, idempotency key, business id, new run."""
+    if not space.clear_outbox(asked.outbox):
+        return Started(asked.run_id, attached=True)  # the delivery was made before
+    earlier = known.existing.get(asked.run_id)
+    if earlier is not None:
+        if earlier != asked.arguments_hash:
+            return InvalidRequest("start_id", f"was used for run {asked.run_id} with other arguments; choose another")
+        return Started(asked.run_id, attached=False)
+    answer = _join(asked, known)
+    if isinstance(answer, Started):
+        _point_keys(space, asked, known, to_run_id=answer.run_id)
+    elif answer is not None:
+        space.changes.keys_released.extend(_reserved_keys(asked, known))
+    else:
+        _create(space, asked)
+        _point_keys(space, asked, known, to_run_id=asked.run_id)
+        answer = Started(asked.run_id, attached=False)
+    return answer
+
+
+def key_rows(asked: StartRun) -> list[KeyRow]:
+    """The keys that a start reserves."""
+    named = ((ID, asked.id), (KEY, asked.idempotency_key))
+    return [
+        KeyRow(asked.namespace, kind, key, asked.run_id, asked.arguments_hash, asked.workflow)
+        for kind, key in named
+        if key is not None
+    ]
+
+
+def _join(asked: StartRun, known: KnownRuns) -> StartAnswer | None:
+    """The run to join or why not; None when a new run is to be made."""
+    for row in key_rows(asked):
+        holder = known.keys.get((row.namespace, row.kind, row.key))
+        if holder is None:
+            continue
+        status = known.statuses.get(holder.run_id)
+        if row.kind == ID:
+            decided = _policy(asked, holder, status)
+            if isinstance(decided, str):
+                continue
+            if decided is not None:
+                return decided
+        difference = _difference(asked, holder)
+        if difference:
+            label = f"id {row.key!r}" if row.kind == ID else f"idempotency key {row.key!r}"
+            return RunConflict(label, holder.run_id, difference=difference)
+        return Started(holder.run_id, attached=True)
+    return None
+
+
+def _policy(asked: StartRun, holder: KeyRow, status: RunStatus | None) -> StartAnswer | Literal["new"] | None:
+    """What the policies of the start say about the run that has its id: an answer, "new", or None to join it."""
+    if status is None:
+        if asked.on_conflict is OnConflict.REJECT:
+            return RunAlreadyStarted(holder.key, holder.run_id)
+        return TerminateFirst(holder.run_id) if asked.on_conflict is OnConflict.TERMINATE else None
+    if asked.on_conflict is OnConflict.TERMINATE or asked.reuse is Reuse.NEW:
+        return "new"
+    if asked.reuse is Reuse.RETRY_FAILED and status not in (RunStatus.COMPLETED, RunStatus.CONTINUED_AS_NEW):
+        difference = _difference(asked, holder)
+        if not difference:
+            return RetryInstead(holder.run_id)
+    return None
+
+
+def _difference(asked: StartRun, holder: KeyRow) -> str:
+    if holder.workflow != asked.workflow:
+        return f"workflow {holder.workflow!r}"
+    return "other arguments" if holder.arguments_hash != asked.arguments_hash else ""
+
+
+def _reserved_keys(asked: StartRun, known: KnownRuns) -> list[KeyRow]:
+    """Keys that this batch has inserted for a run that will not be."""
+    return [row for row in key_rows(asked) if (row.namespace, row.kind, row.key) not in known.keys]
+
+
+def _point_keys(space: Workspace, asked: StartRun, known: KnownRuns, *, to_run_id: str) -> None:
+    """Lets the keys of the start stand for the run it got, where they do not yet."""
+    for row in key_rows(asked):
+        holder = known.keys.get((row.namespace, row.kind, row.key))
+        current = asked.run_id if holder is None else holder.run_id
+        if current != to_run_id:
+            row.run_id = to_run_id
+            space.changes.keys.append(row)
+
+
+def _create(space: Workspace, asked: StartRun) -> None:
+    now = space.now
+    deadline_at = now + asked.max_duration if asked.max_duration is not None else None
+    record = RunRecord(
+        run_id=asked.run_id,
+        namespace=asked.namespace,
+        workflow=asked.workflow,
+        queue=asked.queue,
+        created_at=now,
+        arguments=asked.arguments,
+        arguments_hash=asked.arguments_hash,
+        id=asked.id,
+        idempotency_key=asked.idempotency_key,
+        priority=asked.priority,
+        deadline_at=deadline_at,
+        metadata=asked.metadata,
+        trace=asked.trace,
+        parent_run_id=asked.parent_run_id,
+        parent_number=asked.parent_number,
+    )
+    run = OpenRun(
+        run_id=asked.run_id,
+        namespace=asked.namespace,
+        queue=asked.queue,
+        workflow=asked.workflow,
+        state=RunState.SUSPENDED,
+        last_at=now,
+        priority=asked.priority,
+        deadline_at=deadline_at,
+        parent_run_id=asked.parent_run_id,
+        parent_number=asked.parent_number,
+    )
+    open_new_run(space, record, run)
+    if deadline_at is not None:
+        space.set_alarm(run, AlarmKind.DEADLINE, 0, deadline_at)
+    if asked.delay:
+        space.set_alarm(run, AlarmKind.START, 0, now + asked.delay)
+    else:
+        space.make_ready(run)
+
+
+def open_new_run(space: Workspace, record: RunRecord, run: OpenRun) -> None:
+    """Adds a run with its first journal entry; the caller makes it ready."""
+    space.changes.runs.append(record)
+    space.changes.opened[run.run_id] = run
+    space.runs[run.run_id] = run
+    space.records[run.run_id] = record
+    space.append(run, [RunStartedEntry(space.now, record.workflow, record.origin_run_id or "")], 1)

@@ -1,0 +1,198 @@
+"""What reaches a run from outside: signals, cancel and terminate requests, alarms, the end of a lease or a child."""
+
+from holdfast.errors import HoldfastError, RunAlreadyClosed, RunNotFound, RunNotStalled
+from holdfast.statuses import RunStatus
+
+from .commands import (
+    AlarmDue,
+    DeliverChildClosed,
+    EndLease,
+    LeaseEnd,
+    RequestCancel,
+    ResumeRun,
+    SendSignal,
+    TerminateRun,
+)
+from .rows import (
+    AlarmKind,
+    CancelMail,
+    Failure,
+    MailKind,
+    OpenRun,
+    RetryDueMail,
+    RunClosedEntry,
+    RunResult,
+    RunResumedEntry,
+    RunStalledEntry,
+    RunState,
+    Side,
+    TimerMail,
+)
+from .workspace import LOSSES_MAX, Workspace
+
+
+def send_signal(space: Workspace, asked: SendSignal, results: dict[str, RunResult]) -> bool | HoldfastError:
+    """Puts the signal into the mail. False when `once` was asked and it is not the first of its name."""
+    request_id = f"once/{asked.signal.name}" if asked.once else asked.request_id
+    earlier = space.requests.get((asked.run_id, request_id))
+    if earlier is not None:
+        return False if asked.once and not _is_repeat(space, asked) else earlier
+    run = space.runs.get(asked.run_id)
+    if run is None:
+        return _gone(asked.run_id, results)
+    run = space.change(run)
+    space.remember(run, request_id, True)
+    if asked.once and asked.request_id:
+        space.remember(run, asked.request_id, True)
+    space.deliver(run, MailKind.SIGNAL, asked.signal, trace=asked.trace)
+    return True
+
+
+def _is_repeat(space: Workspace, asked: SendSignal) -> bool:
+    return bool(asked.request_id) and (asked.run_id, asked.request_id) in space.requests
+
+
+def request_cancel(space: Workspace, asked: RequestCancel, results: dict[str, RunResult]) -> bool | HoldfastError:
+    """Asks the code to end; a run that was never leased has no code to ask and ends at once."""
+    if not space.clear_outbox(asked.outbox):
+        return True
+    earlier = space.requests.get((asked.run_id, asked.request_id)) if asked.request_id else None
+    if earlier is not None:
+        return earlier
+    run = space.runs.get(asked.run_id)
+    if run is None:
+        return False if asked.run_id in results else RunNotFound(asked.run_id)
+    run = space.change(run)
+    space.remember(run, asked.request_id, True)
+    if run.epoch == 0:
+        _end_now(space, run, RunStatus.CANCELLED, Failure("CancelledError", asked.reason))
+    else:
+        space.deliver(run, MailKind.CANCEL, CancelMail(asked.reason))
+    return True
+
+
+def terminate_run(space: Workspace, asked: TerminateRun, results: dict[str, RunResult]) -> bool | HoldfastError:
+    """Ends a run at once, whatever it does."""
+    if not space.clear_outbox(asked.outbox):
+        return True
+    earlier = space.requests.get((asked.run_id, asked.request_id)) if asked.request_id else None
+    if earlier is not None:
+        return earlier
+    run = space.runs.get(asked.run_id)
+    if run is None:
+        return False if asked.run_id in results else RunNotFound(asked.run_id)
+    run = space.change(run)
+    space.remember(run, asked.request_id, True)
+    _end_now(space, run, RunStatus.TERMINATED, Failure("RunTerminated", asked.reason))
+    return True
+
+
+def resume_run(space: Workspace, asked: ResumeRun, results: dict[str, RunResult]) -> bool | HoldfastError:
+    """Offers a stalled run again, whatever the build of the workers."""
+    if asked.request_id and (asked.run_id, asked.request_id) in space.requests:
+        return True
+    run = space.runs.get(asked.run_id)
+    if run is None:
+        closed = results.get(asked.run_id)
+        return RunNotStalled(asked.run_id, closed.status) if closed else RunNotFound(asked.run_id)
+    if run.state is not RunState.STALLED:
+        return RunNotStalled(asked.run_id, run.state.name.lower())
+    run = space.change(run)
+    space.remember(run, asked.request_id, True)
+    unstall(space, run, "an operator asked for it")
+    return True
+
+
+def unstall(space: Workspace, run: OpenRun, reason: str) -> None:
+    """A changed stalled run may go on."""
+    space.append(run, [RunResumedEntry(space.now, reason)], 1)
+    run.stall_reason = run.stall_build = None
+    run.losses = 0
+    space.make_ready(run)
+
+
+def deliver_child_closed(space: Workspace, asked: DeliverChildClosed) -> bool:
+    """Tells a parent that its child has closed, once; False when it was told or is closed itself."""
+    if not space.clear_outbox(asked.outbox):
+        return False
+    run = space.runs.get(asked.run_id)
+    if run is None:
+        return False
+    run = space.change(run)
+    for child in space.children.get(run.run_id, ()):
+        if child.number == asked.mail.number and not child.closed:
+            child.closed = True
+            space.changes.children_closed.add((run.run_id, child.number))
+    space.deliver(run, MailKind.CHILD_CLOSED, asked.mail)
+    return True
+
+
+def end_lease(space: Workspace, asked: EndLease) -> bool:
+    """Takes a run from a session that will not bring it back; False when it holds it no longer."""
+    run = space.runs.get(asked.run_id)
+    if run is None or run.state is not RunState.LEASED or run.owner != asked.session_id or run.epoch != asked.epoch:
+        return False
+    run = space.change(run)
+    space.end_lease(run)
+    if asked.reason is LeaseEnd.LOST:
+        run.losses += 1
+    if run.losses >= LOSSES_MAX:
+        reason = f"{run.losses} workers were lost while they held it, without any progress in between"
+        space.append(run, [RunStalledEntry(space.now, reason, run.build or "")], 1)
+        space.stall(run, reason)
+    else:
+        space.make_ready(run)
+    return True
+
+
+def alarm_due(space: Workspace, asked: AlarmDue) -> bool:
+    """Does what an alarm was set for, once; False when it was cleared, moved or is not due."""
+    key = (asked.run_id, asked.kind, asked.ref)
+    alarm = space.alarms.get(key)
+    if alarm is None or alarm.due_at > space.now:
+        return False
+    space.clear_alarm(key)
+    run = space.runs.get(asked.run_id)
+    if run is None:
+        return False
+    run = space.change(run)
+    match asked.kind:
+        case AlarmKind.START:
+            if run.state is RunState.SUSPENDED:
+                space.make_ready(run)
+        case AlarmKind.TIMER:
+            space.deliver(run, MailKind.TIMER, TimerMail(asked.ref))
+        case AlarmKind.RETRY:
+            space.deliver(run, MailKind.RETRY_DUE, RetryDueMail(asked.ref))
+        case AlarmKind.DEADLINE:
+            text = f"the run passed its deadline at {alarm.due_at.isoformat(timespec='milliseconds')}"
+            _end_now(space, run, RunStatus.TIMED_OUT, Failure("RunTimedOut", text))
+        case AlarmKind.ATTEMPT_DEADLINE:
+            _attempts_overdue(space, run)
+        case _:
+            raise AssertionError(f"{asked.kind!r} is an outbox delivery, not an alarm of its run")
+    return True
+
+
+def _attempts_overdue(space: Workspace, run: OpenRun) -> None:
+    """The lazy alarm has fired: re-arm it at what is due now, or take the lease from a worker that is too late."""
+    run.side &= ~Side.DEADLINE_ALARM
+    deadline_at = run.attempt_deadline_at
+    if deadline_at is None or run.state is not RunState.LEASED:
+        return
+    if deadline_at > space.now:
+        space.set_alarm(run, AlarmKind.ATTEMPT_DEADLINE, 0, deadline_at)
+        run.side |= Side.DEADLINE_ALARM
+        return
+    space.end_lease(run)
+    run.timed_out = True
+    space.make_ready(run)
+
+
+def _end_now(space: Workspace, run: OpenRun, status: RunStatus, failure: Failure) -> None:
+    space.end_lease(run)
+    space.close(run, status, [], RunClosedEntry(space.now, status, failure), count=0, failure=failure)
+
+
+def _gone(run_id: str, results: dict[str, RunResult]) -> HoldfastError:
+    return RunAlreadyClosed(run_id) if run_id in results else RunNotFound(run_id)

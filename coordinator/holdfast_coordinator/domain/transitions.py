@@ -1,0 +1,226 @@
+"""What a worker's transition does to its run: the only way in which a leased run moves forward."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import IntEnum
+from typing import assert_never
+
+from .commands import (
+    Ask,
+    CancelChild,
+    CancelStep,
+    CancelTimer,
+    Close,
+    ConsumeMail,
+    QueueStep,
+    SetRetry,
+    SetTimer,
+    Stall,
+    StartChild,
+    Then,
+    Transition,
+)
+from .events import LeaseReturned
+from .rows import (
+    AlarmKind,
+    ChildRow,
+    CoordinatorEntry,
+    MailConsumedEntry,
+    MailRow,
+    OpenRun,
+    RunStalledEntry,
+    RunState,
+    Side,
+    TaskRow,
+    TaskState,
+)
+from .workspace import Workspace
+
+WAITS_FOR_NOTHING = "its code waits for nothing that could wake it: no timer, signal, step or child"
+
+
+class TransitionStatus(IntEnum):
+    """How a transition was taken; the numbers are those of the protocol."""
+
+    COMMITTED = 1
+    COMMITTED_WITH_MAIL = 2
+    SUPERSEDED = 3
+    REFUSED = 4
+
+
+@dataclass(slots=True)
+class TransitionAnswer:
+    """What the worker hears. `mail` is what it has not seen."""
+
+    status: TransitionStatus
+    mail: list[MailRow] = field(default_factory=list)
+    refusal: str = ""
+
+
+def take_transition(space: Workspace, asked: Transition) -> TransitionAnswer:
+    """Appends the entries, does what they ask for, and keeps, returns or ends the lease."""
+    run = space.runs.get(asked.run_id)
+    if run is None or run.epoch != asked.epoch:
+        return TransitionAnswer(TransitionStatus.SUPERSEDED)
+    if run.transition_id == asked.transition_id:
+        # A repeat: its first answer was lost. The run is where that transition left it.
+        return _answer(space, run, asked)
+    if run.state is not RunState.LEASED or run.owner != asked.session_id:
+        return TransitionAnswer(TransitionStatus.SUPERSEDED)
+    refusal = _misfit(space, run, asked)
+    if refusal:
+        return TransitionAnswer(TransitionStatus.REFUSED, refusal=refusal)
+
+    run = space.change(run)
+    run.transition_id = asked.transition_id
+    run.losses = 0
+    run.timed_out = False
+    entries = _consume_mail(space, run, asked)
+    if asked.then is Then.CLOSE:
+        closing = asked.asks[-1]
+        assert isinstance(closing, Close), closing
+        for ask in asked.asks[:-1]:
+            _do(space, run, ask)
+        space.events.append(LeaseReturned(asked.session_id, run.run_id, run.epoch))
+        space.close(
+            run, closing.status, entries, closing.entry, count=asked.count - 1, result=closing.result,
+            failure=closing.failure, epoch=asked.epoch, transition_id=asked.transition_id,
+        )  # fmt: skip
+        return TransitionAnswer(TransitionStatus.COMMITTED)
+    if entries:
+        space.append(run, entries, asked.count, epoch=asked.epoch, transition_id=asked.transition_id)
+    for ask in asked.asks:
+        _do(space, run, ask)
+    _watch_attempts(space, run, asked.attempt_deadline)
+    _settle_lease(space, run, asked)
+    return _answer(space, run, asked)
+
+
+def _misfit(space: Workspace, run: OpenRun, asked: Transition) -> str:
+    """Why the transition does not fit its run, or an empty text."""
+    if run.length != asked.expected_seq:
+        return f"the journal has {run.length} entries, the transition expects {asked.expected_seq}"
+    waiting = space.waiting_mail(run.run_id)
+    consumed = [part.number for part in asked.journal if isinstance(part, ConsumeMail)]
+    if consumed != [mail.number for mail in waiting[: len(consumed)]]:
+        return f"it consumes mail {consumed}, but mail {[mail.number for mail in waiting]} waits, in this order"
+    closes = [ask for ask in asked.asks if isinstance(ask, Close)]
+    if bool(closes) != (asked.then is Then.CLOSE) or len(closes) > 1 or (closes and asked.asks[-1] is not closes[0]):
+        return "RunClosed must be the last entry of a transition that closes its run, and of no other"
+    stalls = any(isinstance(ask, Stall) for ask in asked.asks)
+    if stalls != (asked.then is Then.STALL):
+        return "RunStalled belongs into a transition that stalls its run, and into no other"
+    return ""
+
+
+def _consume_mail(space: Workspace, run: OpenRun, asked: Transition) -> list[bytes | CoordinatorEntry]:
+    """The journal parts of the transition, with the mail in the places where the code saw it."""
+    entries: list[bytes | CoordinatorEntry] = []
+    for part in asked.journal:
+        if isinstance(part, ConsumeMail):
+            mail = space.waiting_mail(run.run_id)[0]
+            space.take_mail(run, mail)
+            entries.append(MailConsumedEntry(part.at, mail))
+        else:
+            entries.append(part)
+    return entries
+
+
+def _do(space: Workspace, run: OpenRun, ask: Ask) -> None:
+    match ask:
+        case SetTimer(number, delay, until):
+            due_at = until if until is not None else space.now + (delay or timedelta(0))
+            space.set_alarm(run, AlarmKind.TIMER, number, due_at)
+        case CancelTimer(number):
+            space.clear_alarm((run.run_id, AlarmKind.TIMER, number))
+        case SetRetry(number, delay):
+            space.set_alarm(run, AlarmKind.RETRY, number, space.now + delay)
+        case QueueStep():
+            space.add_task(run, _task(space, run, ask))
+        case CancelStep(number):
+            task = space.tasks.get((run.run_id, number))
+            if task is not None:
+                space.drop_task(task)
+            space.clear_alarm((run.run_id, AlarmKind.RETRY, number))
+        case StartChild(number, child_run_id, policy, spec):
+            child = ChildRow(run.run_id, number, child_run_id, policy)
+            space.changes.children_added.append(child)
+            space.children.setdefault(run.run_id, []).append(child)
+            space.send_outbox(run.run_id, AlarmKind.OUTBOX_CHILD, number, body=spec, to_run_id=child_run_id)
+            run.side |= Side.CHILDREN
+        case CancelChild(number):
+            for child in space.children.get(run.run_id, ()):
+                if child.number == number and not child.closed:
+                    space.send_outbox(run.run_id, AlarmKind.OUTBOX_CHILD_CANCEL, number, to_run_id=child.child_run_id)
+        case Stall() | Close():
+            pass  # the lease is settled at the end of the transition
+        case _:
+            assert_never(ask)
+
+
+def _task(space: Workspace, run: OpenRun, ask: QueueStep) -> TaskRow:
+    return TaskRow(
+        run_id=run.run_id,
+        number=ask.number,
+        namespace=run.namespace,
+        queue=ask.queue or run.queue,
+        name=ask.name,
+        state=TaskState.READY,
+        ready_at=space.now,
+        scheduled_at=space.now,
+        arguments=ask.arguments,
+        priority=ask.priority,
+        timeout=ask.timeout,
+        recoveries=ask.recoveries,
+        retry=ask.retry,
+        step_id=ask.step_id,
+        workflow=run.workflow,
+    )
+
+
+def _watch_attempts(space: Workspace, run: OpenRun, deadline: timedelta | None) -> None:
+    """Keeps one lazy alarm per run: set when there is none, re-armed when it fires, never moved."""
+    run.attempt_deadline_at = space.now + deadline if deadline is not None else None
+    if run.attempt_deadline_at is not None and Side.DEADLINE_ALARM not in run.side:
+        space.set_alarm(run, AlarmKind.ATTEMPT_DEADLINE, 0, run.attempt_deadline_at)
+        run.side |= Side.DEADLINE_ALARM
+
+
+def _settle_lease(space: Workspace, run: OpenRun, asked: Transition) -> None:
+    match asked.then:
+        case Then.SUSPEND if not _unseen(space, run, asked) and not space.waiting_mail(run.run_id):
+            _return_lease(space, run, asked)
+            if asked.waits:
+                run.state = RunState.SUSPENDED
+                run.waits = asked.waits
+            else:
+                space.append(run, [RunStalledEntry(space.now, WAITS_FOR_NOTHING, "")], 1)
+                space.stall(run, WAITS_FOR_NOTHING)
+        case Then.RELEASE:
+            _return_lease(space, run, asked)
+            run.sticky = None
+            space.make_ready(run)
+        case Then.STALL:
+            _return_lease(space, run, asked)
+            stall = next(ask for ask in asked.asks if isinstance(ask, Stall))
+            space.stall(run, stall.reason, stall.build)
+        case _:
+            pass  # the lease stays
+
+
+def _return_lease(space: Workspace, run: OpenRun, asked: Transition) -> None:
+    space.events.append(LeaseReturned(asked.session_id, run.run_id, run.epoch))
+    run.owner = None
+    run.attempt_deadline_at = None
+
+
+def _unseen(space: Workspace, run: OpenRun, asked: Transition) -> list[MailRow]:
+    return [mail for mail in space.waiting_mail(run.run_id) if mail.number > asked.mail_seen]
+
+
+def _answer(space: Workspace, run: OpenRun, asked: Transition) -> TransitionAnswer:
+    if run.state is not RunState.LEASED or run.owner != asked.session_id or run.epoch != asked.epoch:
+        return TransitionAnswer(TransitionStatus.COMMITTED)
+    stays = asked.then is not Then.CONTINUE
+    status = TransitionStatus.COMMITTED_WITH_MAIL if stays else TransitionStatus.COMMITTED
+    return TransitionAnswer(status, _unseen(space, run, asked))

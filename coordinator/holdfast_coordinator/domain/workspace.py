@@ -1,0 +1,316 @@
+"""The rows of one batch as they are after the commands decided so far, and the moves that every decision uses.
+
+A workspace begins with what was read under the locks. Decisions change copies of rows and note the change;
+what comes out is the difference to write and what to tell the replica after the commit.
+"""
+
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from holdfast.statuses import ClosePolicy, RunStatus
+
+from .changes import Changes
+from .events import (
+    AlarmSet,
+    Event,
+    LeaseEnded,
+    MailArrived,
+    OutboxDue,
+    RunEnded,
+    RunLeased,
+    RunReady,
+    TaskClaimed,
+    TaskReady,
+)
+from .rows import (
+    AlarmKind,
+    AlarmRow,
+    ChildClosedMail,
+    ChildRow,
+    CoordinatorEntry,
+    Failure,
+    JournalRow,
+    MailBody,
+    MailKind,
+    MailRow,
+    MailUndeliveredEntry,
+    OpenRun,
+    RequestRow,
+    RunRecord,
+    RunResult,
+    RunState,
+    Side,
+    TaskRow,
+    TaskState,
+)
+
+REQUEST_KEPT_FOR = timedelta(hours=24)
+LOSSES_MAX = 5
+"""So many leases lost without a transition in between stall a run: its code itself kills its workers."""
+
+
+class Assign(Protocol):
+    """Finds a session for work. It reserves the place; the replica gives it back when the batch fails."""
+
+    def run(self, run: OpenRun) -> str | None:
+        """The session that is to hold this run, or None."""
+
+    def task(self, task: TaskRow) -> str | None:
+        """The session that is to run this queued attempt, or None."""
+
+
+class Workspace:
+    """See the module. `runs` and `tasks` hold what is open now; a closed run or ended task is gone from them."""
+
+    __slots__ = (
+        "alarms", "assign", "changes", "children", "events", "mail", "now", "records", "requests", "runs", "tasks",
+    )  # fmt: skip
+
+    def __init__(self, now: datetime, assign: Assign) -> None:
+        self.now = now
+        self.assign = assign
+        self.runs: dict[str, OpenRun] = {}
+        self.records: dict[str, RunRecord] = {}
+        self.mail: dict[str, list[MailRow]] = {}
+        self.tasks: dict[tuple[str, int], TaskRow] = {}
+        self.children: dict[str, list[ChildRow]] = {}
+        self.alarms: dict[tuple[str, AlarmKind, int], AlarmRow] = {}
+        self.requests: dict[tuple[str, str], bool] = {}
+        self.changes = Changes()
+        self.events: list[Event] = []
+
+    # Rows
+
+    def change(self, run: OpenRun) -> OpenRun:
+        """A copy of an open run that this batch will write; the caller changes it in place."""
+        changes = self.changes
+        if run.run_id in changes.opened or run.run_id in changes.updated:
+            return run
+        changed = run.copy()
+        changed.last_at = self.now
+        self.runs[run.run_id] = changes.updated[run.run_id] = changed
+        return changed
+
+    def append(
+        self,
+        run: OpenRun,
+        entries: list[bytes | CoordinatorEntry],
+        count: int,
+        *,
+        epoch: int = 0,
+        transition_id: int = 0,
+    ) -> None:
+        """Appends one journal row to a changed run."""
+        run.length += count
+        self.changes.journal.append(JournalRow(run.run_id, run.length, count, epoch, transition_id, entries))
+
+    def set_alarm(self, run: OpenRun, kind: AlarmKind, ref: int, due_at: datetime) -> None:
+        """Sets an alarm of a changed run."""
+        self._add_alarm(AlarmRow(run.run_id, kind, ref, due_at))
+        run.side |= Side.ALARMS
+
+    def clear_alarm(self, key: tuple[str, AlarmKind, int]) -> bool:
+        """Clears an alarm; False when it has fired or was never set. Its key must have been read."""
+        if self.alarms.pop(key, None) is None:
+            return False
+        if self.changes.alarms_set.pop(key, None) is None:
+            self.changes.alarms_cleared.add(key)
+        return True
+
+    def send_outbox(
+        self, run_id: str, kind: AlarmKind, ref: int, *, body: bytes = b"", mail: ChildClosedMail | None = None,
+        to_run_id: str = "",
+    ) -> None:  # fmt: skip
+        """Writes down a delivery to another run; it is made after the commit, and found again after a crash."""
+        alarm = AlarmRow(run_id, kind, ref, self.now, body)
+        self.changes.alarms_set[run_id, kind, ref] = alarm
+        self.events.append(OutboxDue(alarm, mail, to_run_id))
+
+    def clear_outbox(self, alarm: AlarmRow | None) -> bool:
+        """Strikes a delivery that this command makes; False when it was made before."""
+        return alarm is None or self.clear_alarm((alarm.run_id, alarm.kind, alarm.ref))
+
+    def remember(self, run: OpenRun, request_id: str, answer: bool) -> None:
+        """Keeps the answer of a request for its repeats."""
+        if request_id:
+            self.requests[run.run_id, request_id] = answer
+            self.changes.requests.append(RequestRow(run.run_id, request_id, answer, self.now + REQUEST_KEPT_FOR))
+
+    # Moves
+
+    def make_ready(self, run: OpenRun) -> None:
+        """A changed run may go on: to a session that waits for it, else it is left ready."""
+        run.state = RunState.READY
+        run.owner = None
+        run.ready_at = self.now
+        session_id = self.assign.run(run)
+        if session_id is None:
+            self.events.append(RunReady(run.namespace, run.queue, run.workflow))
+        else:
+            self.lease(run, session_id)
+
+    def lease(self, run: OpenRun, session_id: str) -> None:
+        """Gives a changed run to a session, under a new epoch."""
+        run.state = RunState.LEASED
+        run.owner = run.sticky = session_id
+        run.epoch += 1
+        run.ready_at = None
+        run.transition_id = 0
+        run.waits = None
+        self.events.append(
+            RunLeased(
+                session_id,
+                run,
+                run.epoch,
+                run.length,
+                list(self.mail.get(run.run_id, ())),
+                self.records.get(run.run_id),
+            )
+        )
+
+    def end_lease(self, run: OpenRun) -> None:
+        """Takes a changed run from its holder, who is told; the epoch fences what it may still send."""
+        if run.owner is not None and run.state is RunState.LEASED:
+            self.events.append(LeaseEnded(run.owner, run.run_id, 0, run.epoch))
+        run.owner = None
+        run.epoch += 1
+        run.attempt_deadline_at = None
+
+    def deliver(self, run: OpenRun, kind: MailKind, body: MailBody, *, trace: bytes = b"") -> None:
+        """Puts mail into a changed run and wakes it."""
+        mail = MailRow(run.run_id, run.mail_next, kind, self.now, body, trace)
+        run.mail_next += 1
+        self.changes.mail_added.append(mail)
+        self.mail.setdefault(run.run_id, []).append(mail)
+        if run.state is RunState.LEASED and run.owner is not None:
+            self.events.append(MailArrived(run.owner, run.run_id, run.epoch, mail))
+        elif run.state is RunState.SUSPENDED and run.epoch > 0:  # a delayed start is woken by its alarm alone
+            self.make_ready(run)
+
+    def take_mail(self, run: OpenRun, mail: MailRow) -> None:
+        """Moves the next piece of mail of a changed run into its journal; the caller writes the entry."""
+        self.mail[run.run_id].remove(mail)
+        run.mail_taken = mail.number
+        try:
+            self.changes.mail_added.remove(mail)
+        except ValueError:
+            self.changes.mail_taken.append((run.run_id, mail.number))
+
+    def waiting_mail(self, run_id: str) -> list[MailRow]:
+        """Mail that is not in the journal yet, in order."""
+        return self.mail.get(run_id, [])
+
+    def add_task(self, run: OpenRun, task: TaskRow) -> None:
+        """Queues a step of a changed run, and gives it to a session that waits for it."""
+        self.tasks[task.run_id, task.number] = task
+        self.changes.tasks_added[task.run_id, task.number] = task
+        run.side |= Side.TASKS
+        self.offer_task(task)
+
+    def change_task(self, task: TaskRow) -> TaskRow:
+        """A copy of a queued step that this batch will write; the caller changes it in place."""
+        key = (task.run_id, task.number)
+        if key in self.changes.tasks_added or key in self.changes.tasks_updated:
+            return task
+        changed = task.copy()
+        self.tasks[key] = self.changes.tasks_updated[key] = changed
+        return changed
+
+    def offer_task(self, task: TaskRow) -> None:
+        """A changed queued step may run now or later: claimed at once where a session waits for it."""
+        session_id = self.assign.task(task) if task.ready_at <= self.now else None
+        if session_id is None:
+            self.events.append(TaskReady(task.namespace, task.queue, task.name))
+        else:
+            self.claim_task(task, session_id)
+
+    def claim_task(self, task: TaskRow, session_id: str) -> None:
+        """Gives a changed queued step to a session: this is the AttemptStarted of its next attempt."""
+        task.state = TaskState.CLAIMED
+        task.owner = session_id
+        task.attempt += 1
+        task.epoch += 1
+        task.started_at = self.now
+        task.deadline_at = self.now + task.timeout if task.timeout is not None else None
+        self.events.append(TaskClaimed(session_id, task, task.epoch))
+
+    def drop_task(self, task: TaskRow) -> None:
+        """Deletes a queued step; a session that runs it is told that nobody wants the result."""
+        key = (task.run_id, task.number)
+        del self.tasks[key]
+        if self.changes.tasks_added.pop(key, None) is None:
+            self.changes.tasks_updated.pop(key, None)
+            self.changes.tasks_deleted.add(key)
+        if task.owner is not None:
+            self.events.append(LeaseEnded(task.owner, task.run_id, task.number, task.epoch, cancelled=True))
+
+    def stall(self, run: OpenRun, reason: str, build: str = "") -> None:
+        """A changed run cannot go on; the caller has journaled it and ended its lease."""
+        run.state = RunState.STALLED
+        run.owner = None
+        run.ready_at = None
+        run.stall_reason = reason
+        run.stall_build = build or None
+
+    def close(
+        self,
+        run: OpenRun,
+        status: RunStatus,
+        entries: list[bytes | CoordinatorEntry],
+        closing: bytes | CoordinatorEntry,
+        *,
+        count: int,
+        result: bytes | None = None,
+        failure: bytes | Failure | None = None,
+        epoch: int = 0,
+        transition_id: int = 0,
+    ) -> None:
+        """Ends a changed run: `entries` (`count` of them, without the close), undelivered mail, then `closing`."""
+        undelivered = self.waiting_mail(run.run_id)
+        self.append(
+            run,
+            [*entries, *(MailUndeliveredEntry(self.now, mail) for mail in undelivered), closing],
+            count + len(undelivered) + 1,
+            epoch=epoch,
+            transition_id=transition_id,
+        )
+        self._end_everything_of(run)
+        outcome = RunResult(run.run_id, run.namespace, status, self.now, result, failure)
+        self.changes.closed[run.run_id] = outcome
+        self.events.append(RunEnded(outcome))
+        if run.parent_run_id is not None:
+            mail = ChildClosedMail(run.parent_number, run.run_id, status, result, failure)
+            self.send_outbox(run.run_id, AlarmKind.OUTBOX_CHILD_CLOSED, 0, mail=mail, to_run_id=run.parent_run_id)
+
+    def _end_everything_of(self, run: OpenRun) -> None:
+        run_id, changes = run.run_id, self.changes
+        if run.side & Side.TASKS:
+            for task in [task for task in self.tasks.values() if task.run_id == run_id]:
+                self.drop_task(task)
+            changes.tasks_deleted = {key for key in changes.tasks_deleted if key[0] != run_id}
+        for child in self.children.get(run_id, ()):
+            if not child.closed and child.close_policy is not ClosePolicy.ABANDON:
+                terminate = child.close_policy is ClosePolicy.TERMINATE
+                kind = AlarmKind.OUTBOX_CHILD_TERMINATE if terminate else AlarmKind.OUTBOX_CHILD_CANCEL
+                self.send_outbox(run_id, kind, child.number, to_run_id=child.child_run_id)
+        if run.side & Side.ALARMS:
+            own = [key for key in changes.alarms_set if key[0] == run_id and key[1] < AlarmKind.OUTBOX_CHILD]
+            for key in own:
+                del changes.alarms_set[key]
+            changes.alarms_cleared = {
+                key for key in changes.alarms_cleared if key[0] != run_id or key[1] >= AlarmKind.OUTBOX_CHILD
+            }
+        if run.mail_next > 1:
+            changes.mail_added = [mail for mail in changes.mail_added if mail.run_id != run_id]
+            changes.mail_taken = [key for key in changes.mail_taken if key[0] != run_id]
+        changes.swept[run_id] = run.side
+        changes.updated.pop(run_id, None)
+        changes.opened.pop(run_id, None)
+        self.mail.pop(run_id, None)
+        del self.runs[run_id]
+
+    def _add_alarm(self, alarm: AlarmRow) -> None:
+        key = (alarm.run_id, alarm.kind, alarm.ref)
+        self.changes.alarms_cleared.discard(key)
+        self.changes.alarms_set[key] = self.alarms[key] = alarm
+        self.events.append(AlarmSet(alarm))

@@ -1,0 +1,28 @@
+"""Reads the journal where the coordinator itself must look into it: for descriptions, never on the hot path."""
+
+from collections.abc import Iterable
+
+from holdfast.api.v1 import journal_pb2
+from holdfast_coordinator.domain.rows import JournalRow
+
+from .entries import join_entries
+
+_ENDS = ("step_completed", "step_failed", "step_cancelled")
+
+
+def open_steps(rows: Iterable[JournalRow], before: dict[int, str]) -> dict[int, str]:
+    """Steps without a result after these rows: number -> name, in the order in which they were scheduled.
+
+    before: the open steps before these rows.
+    """
+    steps = dict(before)
+    for row in rows:
+        for entry in journal_pb2.JournalRow.FromString(join_entries(row.entries)).entries:
+            kind = entry.WhichOneof("body")
+            if kind == "step_scheduled":
+                steps[entry.step_scheduled.number] = entry.step_scheduled.name
+            elif kind in _ENDS:
+                steps.pop(getattr(entry, kind).number, None)
+            elif kind == "mail_consumed" and entry.mail_consumed.mail.HasField("step_result"):
+                steps.pop(entry.mail_consumed.mail.step_result.number, None)
+    return steps
