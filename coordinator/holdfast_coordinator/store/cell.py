@@ -1,0 +1,297 @@
+"""One cell in Postgres: its transactions on one dedicated connection, its other reads on a few more.
+
+One writer connection, because everything that has accumulated while a commit was on its way makes the next batch;
+more writers were slower. It takes two round trips for a transaction and one for an append.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from typing import Self
+
+from holdfast_coordinator.domain.changes import Changes
+from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks, Transition
+from holdfast_coordinator.domain.reads import Reads, Snapshot
+from holdfast_coordinator.domain.rows import (
+    AlarmRow,
+    JournalRow,
+    KeyRow,
+    MailRow,
+    OpenRun,
+    RunRecord,
+    RunResult,
+    RunState,
+    TaskRow,
+    TaskState,
+)
+
+from . import loading
+from .connection import COMMIT, ROLLBACK, Answer, Call, Connection
+from .errors import ConnectionLost, QueryFailed, translated
+from .floors import Floors, Position
+from .migrate import cell_schema, session_options
+from .parameters import EPOCH
+from .pool import Pool
+from .port import Appended, RunFilter, RunView, StoreUnavailable
+from .reading import CellReads, Plan, plan_reads, take_answers
+from .statements_views import CellViews
+from .statements_writes import CellWrites
+from .writing import append_call, plan_writes
+
+WRITE_SECONDS = 20.0
+"""How long one round trip may take. Longer than the server's own limits, so that Postgres answers first."""
+
+
+class PostgresCellStore:
+    """Implements port.CellStore. Made with open()."""
+
+    def __init__(self, dsn: str, cell: str, *, options: str = "", readers: int = 4) -> None:
+        schema = cell_schema(cell)
+        self._dsn = dsn
+        self._options = options
+        self._reads = CellReads(schema)
+        self._writes = CellWrites(schema)
+        self._views = CellViews(schema)
+        self._pool = Pool(dsn, size=readers, options=options)
+        self._writer: Connection | None = None
+        self._writing = asyncio.Lock()
+        self._run_floors = Floors()
+        self._task_floors = Floors()
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, dsn: str, cell: str, *, readers: int = 4) -> AsyncIterator[Self]:
+        """The store of a migrated cell, for as long as the block runs. It connects when it must.
+
+        cell: the two characters that run ids carry. readers: how many connections it reads with, at most.
+        """
+        store = cls(dsn, cell, options=await session_options(dsn), readers=readers)
+        try:
+            yield store
+        finally:
+            await store.close()
+
+    async def close(self) -> None:
+        """Closes all connections, after the transaction that is under way."""
+        async with self._writing:
+            if self._writer is not None:
+                self._writer.close()
+        self._pool.close()
+
+    # Transactions
+
+    async def transact(self, reads: Reads, decide: Callable[[Snapshot], Changes]) -> None:
+        """See port.CellStore."""
+        async with self._writing:
+            snapshot = Snapshot(now=EPOCH)
+            plan = plan_reads(self._reads, reads, snapshot, self._floors_of)
+            connection = await self._connection()
+            try:
+                await self._read(connection, plan, snapshot)
+                changes = decide(snapshot)
+                writes = plan_writes(self._writes, changes)
+                if not writes and not plan.reserved:
+                    await self._round_trip(connection, [ROLLBACK()])
+                    self._forget_unclaimed(snapshot)
+                    return
+                calls = [call for call, _ in writes]
+                answers = await self._round_trip(connection, [*calls, COMMIT()], commits=True)
+            except BaseException:
+                self._run_floors.forget()
+                self._task_floors.forget()
+                await self._abandon(connection)
+                raise
+            self._move_floors(snapshot, changes)
+            for (call, expected), answer in zip(writes, answers, strict=False):
+                assert expected is None or answer.affected == expected, (call.statement.name, answer.affected)
+
+    async def append(self, transitions: Sequence[Transition]) -> dict[str, Appended]:
+        """See port.CellStore."""
+        if not transitions:
+            return {}
+        call = append_call(self._writes, transitions)
+        async with self._writing:
+            connection = await self._connection()
+            (answer,) = await self._round_trip(connection, [call], commits=True)
+        return {run_id: Appended(mail_next, mail_taken) for run_id, mail_next, mail_taken in answer.rows}
+
+    async def _connection(self) -> Connection:
+        """The writer connection; a new one after a loss."""
+        if self._writer is None or not self._writer.is_open:
+            try:
+                self._writer = await Connection.open(self._dsn, options=self._options)
+            except ConnectionLost as error:
+                raise StoreUnavailable(str(error)) from error
+        return self._writer
+
+    async def _round_trip(
+        self, connection: Connection, calls: Sequence[Call], *, commits: bool = False
+    ) -> list[Answer]:
+        try:
+            return await connection.round_trip(calls, seconds=WRITE_SECONDS)
+        except QueryFailed as error:
+            if error.ends_connection:
+                connection.close()
+            raise translated(error, commit_sent=commits) from error
+        except ConnectionLost as error:
+            raise translated(error, commit_sent=commits) from error
+
+    async def _read(self, connection: Connection, plan: Plan, snapshot: Snapshot) -> None:
+        take_answers(plan, await self._round_trip(connection, plan.calls))
+        # Claimed runs are known only now. Few of them have mail; the others need no further round trip.
+        unread = [
+            run.run_id
+            for claim in snapshot.claimed_runs
+            for run, _ in claim
+            if run.mail_next - 1 > run.mail_taken and run.run_id not in snapshot.mail
+        ]
+        if unread:
+            (answer,) = await self._round_trip(connection, [self._reads.mail_of_runs(sorted(unread))])
+            snapshot.mail.update(loading.mail_by_run(answer.rows))
+
+    async def _abandon(self, connection: Connection) -> None:
+        """Ends a transaction that will not be committed, without hiding why."""
+        if connection.is_open:
+            try:
+                await connection.round_trip([ROLLBACK()], seconds=WRITE_SECONDS)
+            except (QueryFailed, ConnectionLost):
+                connection.close()
+
+    # Floors
+
+    def _floors_of(self, claim: ClaimRuns | ClaimTasks, names: tuple[str, ...]) -> list[Position]:
+        floors = self._run_floors if isinstance(claim, ClaimRuns) else self._task_floors
+        return floors.of([(claim.namespace, claim.queue, name) for name in names], time.monotonic())
+
+    def _forget_unclaimed(self, snapshot: Snapshot) -> None:
+        if any(snapshot.claimed_runs):
+            self._run_floors.forget()
+        if any(snapshot.claimed_tasks):
+            self._task_floors.forget()
+
+    def _move_floors(self, snapshot: Snapshot, changes: Changes) -> None:
+        """Raises floors to what this commit claimed and lowers them to what it made ready."""
+        claimed_runs = [run for claim in snapshot.claimed_runs for run, _ in claim]
+        if all(run.run_id in changes.updated or run.run_id in changes.closed for run in claimed_runs):
+            self._run_floors.claimed(_run_positions(claimed_runs))
+        else:
+            self._run_floors.forget()
+        for runs in (changes.opened, changes.updated):
+            for run in runs.values():
+                if run.state is RunState.READY:
+                    for place, position in _run_positions([run]):
+                        self._run_floors.lower(place, position)
+        claimed_tasks = [task for claim in snapshot.claimed_tasks for task in claim]
+        gone = changes.tasks_updated.keys() | changes.tasks_deleted
+        if all((task.run_id, task.number) in gone for task in claimed_tasks):
+            self._task_floors.claimed(_task_positions(claimed_tasks))
+        else:
+            self._task_floors.forget()
+        for tasks in (changes.tasks_added, changes.tasks_updated):
+            for task in tasks.values():
+                if task.state is TaskState.READY:
+                    for place, position in _task_positions([task]):
+                        self._task_floors.lower(place, position)
+
+    # Reads
+
+    async def due_alarms(self, limit: int) -> tuple[list[AlarmRow], timedelta | None]:
+        """See port.CellStore."""
+        due = [loading.alarm(row) for row in (await self._pool.read(self._views.due_alarms(limit)))[0].rows]
+        (answer,) = await self._pool.read(self._views.next_alarm(len(due)))
+        now, next_due_at = answer.rows[0]
+        return due, None if next_due_at is None else max(next_due_at - now, timedelta(0))
+
+    async def overdue_tasks(self, grace: timedelta, limit: int) -> list[TaskRow]:
+        """See port.CellStore."""
+        (answer,) = await self._pool.read(self._views.overdue_tasks(grace, limit))
+        return [loading.task(row) for row in answer.rows]
+
+    async def lease_owners(self) -> set[str]:
+        """See port.CellStore."""
+        answers = await self._pool.read(self._views.run_owners(), self._views.task_owners())
+        return {row[0] for answer in answers for row in answer.rows}
+
+    async def held_by(self, session_ids: Sequence[str], limit: int) -> tuple[list[OpenRun], list[TaskRow]]:
+        """See port.CellStore."""
+        owners = list(session_ids)
+        runs, tasks = await self._pool.read(
+            self._views.runs_held(owners, limit), self._views.tasks_held(owners, limit)
+        )
+        return [loading.open_run(row) for row in runs.rows], [loading.task(row) for row in tasks.rows]
+
+    async def has_transition(self, run_id: str, seq: int, epoch: int, transition_id: int) -> bool:
+        """See port.CellStore."""
+        (answer,) = await self._pool.read(self._views.has_transition(run_id, seq, epoch, transition_id))
+        return bool(answer.rows)
+
+    async def results(self, run_ids: Sequence[str]) -> list[RunResult]:
+        """See port.CellStore."""
+        (answer,) = await self._pool.read(self._reads.results_of_runs(list(run_ids)))
+        return [loading.result(row) for row in answer.rows]
+
+    async def existing(self, namespace: str, run_ids: Sequence[str]) -> set[str]:
+        """See port.CellStore."""
+        (answer,) = await self._pool.read(self._views.existing(namespace, list(run_ids)))
+        return {row[0] for row in answer.rows}
+
+    async def run_of_key(self, namespace: str, kind: str, key: str) -> KeyRow | None:
+        """See port.CellStore."""
+        (answer,) = await self._pool.read(self._views.run_of_key(namespace, kind, key))
+        return next((loading.key(row) for row in answer.rows), None)
+
+    async def view(self, namespace: str, run_id: str) -> RunView | None:
+        """See port.CellStore."""
+        (answer,) = await self._pool.read(self._views.view(namespace, run_id))
+        return next((loading.run_view(row) for row in answer.rows), None)
+
+    async def list_runs(self, wanted: RunFilter) -> list[RunView]:
+        """See port.CellStore."""
+        (answer,) = await self._pool.read(self._views.list_runs(wanted))
+        return [loading.run_view(row) for row in answer.rows]
+
+    async def records(self, run_ids: Sequence[str]) -> dict[str, RunRecord]:
+        """See port.CellStore."""
+        (answer,) = await self._pool.read(self._views.records(list(run_ids)))
+        return {row[0]: loading.record(row) for row in answer.rows}
+
+    async def journal(self, run_id: str, after: int, max_bytes: int) -> tuple[list[JournalRow], bool]:
+        """See port.CellStore."""
+        (answer,) = await self._pool.read(self._views.journal_page(run_id, after, max_bytes))
+        page: list[JournalRow] = []
+        size = 0
+        more = False
+        for *columns, more in answer.rows:
+            size += len(columns[5])
+            if page and size > max_bytes:
+                return page, True
+            page.append(loading.journal_row(tuple(columns)))
+        return page, more
+
+    async def mail_after(self, run_id: str, number: int) -> list[MailRow]:
+        """See port.CellStore."""
+        (answer,) = await self._pool.read(self._views.mail_after(run_id, number))
+        return [loading.mail_row(row) for row in answer.rows]
+
+    async def prune_requests(self, limit: int) -> int:
+        """See port.CellStore."""
+        (answer,) = await self._pool.read(self._views.expired_requests(limit))
+        rows = answer.rows
+        if not rows:
+            return 0
+        call = self._views.delete_requests([row[0] for row in rows], [row[1] for row in rows], rows[0][-1])
+        return (await self._pool.write(call)).affected
+
+
+def _run_positions(runs: Sequence[OpenRun]) -> list[tuple[tuple[str, str, str], tuple[int, datetime]]]:
+    return [
+        ((run.namespace, run.queue, run.workflow), (run.priority, run.ready_at))
+        for run in runs
+        if run.ready_at is not None
+    ]
+
+
+def _task_positions(tasks: Sequence[TaskRow]) -> list[tuple[tuple[str, str, str], tuple[int, datetime]]]:
+    return [((task.namespace, task.queue, task.name), (task.priority, task.ready_at)) for task in tasks]

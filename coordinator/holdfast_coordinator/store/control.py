@@ -1,0 +1,116 @@
+"""The control schema in Postgres: namespaces, sessions, known workflows. Never in one transaction with a cell.
+
+Times are read first and written as parameters, so that no write reads a clock of its own.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from operator import attrgetter
+from typing import Any, Self
+
+from .connection import Row
+from .pool import Pool
+from .port import SessionRow
+from .migrate import CONTROL_SCHEMA, session_options
+from .statements_control import ControlStatements
+from .tables import sessions
+
+_session_values = attrgetter(*(column.name for column in sessions.c))
+
+
+class PostgresControlStore:
+    """Implements port.ControlStore. Made with open()."""
+
+    def __init__(self, dsn: str, *, options: str = "", connections: int = 2) -> None:
+        self._pool = Pool(dsn, size=connections, options=options)
+        self._statements = ControlStatements(CONTROL_SCHEMA)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, dsn: str, *, connections: int = 2) -> AsyncIterator[Self]:
+        """The control store of a migrated database, for as long as the block runs. It connects when it must."""
+        store = cls(dsn, options=await session_options(dsn), connections=connections)
+        try:
+            yield store
+        finally:
+            store.close()
+
+    def close(self) -> None:
+        """Closes all connections."""
+        self._pool.close()
+
+    async def now(self) -> datetime:
+        """See port.ControlStore."""
+        (answer,) = await self._pool.read(self._statements.clock())
+        at: datetime = answer.rows[0][0]
+        return at
+
+    async def create_namespace(self, name: str) -> None:
+        """See port.ControlStore."""
+        await self._pool.write(self._statements.create_namespace(name, await self.now()))
+
+    async def namespaces(self) -> set[str]:
+        """See port.ControlStore."""
+        (answer,) = await self._pool.read(self._statements.namespaces())
+        return {row[0] for row in answer.rows}
+
+    async def save_session(self, session: SessionRow) -> None:
+        """See port.ControlStore."""
+        values = list(_session_values(session))
+        values[-1] = None
+        await self._pool.write(self._statements.save_session(*values))
+
+    async def save_heartbeats(self, session_ids: Sequence[str], replica_id: str) -> set[str]:
+        """See port.ControlStore."""
+        now = await self.now()
+        answer = await self._pool.write(self._statements.save_heartbeats(sorted(session_ids), replica_id, now))
+        return {row[0] for row in answer.rows}
+
+    async def bury_sessions(self, silent_for: timedelta) -> list[SessionRow]:
+        """See port.ControlStore."""
+        now = await self.now()
+        answer = await self._pool.write(self._statements.bury_sessions(now, now - silent_for))
+        return [_session(row) for row in answer.rows]
+
+    async def bury_session(self, session_id: str) -> bool:
+        """See port.ControlStore."""
+        answer = await self._pool.write(self._statements.bury_session(session_id, await self.now()))
+        return answer.affected == 1
+
+    async def dead_or_unknown(self, session_ids: Sequence[str]) -> set[str]:
+        """See port.ControlStore."""
+        (answer,) = await self._pool.read(self._statements.living(list(session_ids)))
+        return set(session_ids) - {row[0] for row in answer.rows}
+
+    async def sessions(self, namespace: str | None = None) -> list[SessionRow]:
+        """See port.ControlStore."""
+        call = self._statements.sessions() if namespace is None else self._statements.sessions_of(namespace)
+        (answer,) = await self._pool.read(call)
+        return [_session(row) for row in answer.rows]
+
+    async def prune_sessions(self, dead_for: timedelta) -> int:
+        """See port.ControlStore."""
+        now = await self.now()
+        return (await self._pool.write(self._statements.prune_sessions(now - dead_for))).affected
+
+    async def register_workflows(self, namespace: str, signatures: Mapping[str, Mapping[str, Any]]) -> None:
+        """See port.ControlStore."""
+        if not signatures:
+            return
+        names = sorted(signatures)
+        now = await self.now()
+        await self._pool.write(
+            self._statements.register_workflows(namespace, names, [signatures[name] for name in names], now)
+        )
+
+    async def known_workflows(self, namespace: str) -> dict[str, dict[str, Any]]:
+        """See port.ControlStore."""
+        (answer,) = await self._pool.read(self._statements.known_workflows(namespace))
+        return {row[0]: row[1] for row in answer.rows}
+
+
+def _session(row: Row) -> SessionRow:
+    values = list(row)
+    values[11], values[12] = tuple(values[11]), tuple(values[12])
+    return SessionRow(*values)

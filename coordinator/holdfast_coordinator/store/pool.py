@@ -1,0 +1,72 @@
+"""A few connections for statements that need no transaction of their own: reads, and writes of the control schema."""
+
+import asyncio
+from collections.abc import Sequence
+
+from .connection import Answer, Call, Connection
+from .errors import ConnectionLost, QueryFailed, translated
+
+READ_SECONDS = 20.0
+
+
+class Pool:
+    """Opens connections as they are needed, at most `size`, and keeps them."""
+
+    def __init__(self, dsn: str, *, size: int = 4, options: str = "") -> None:
+        self._dsn = dsn
+        self._options = options
+        self._free = asyncio.Semaphore(size)
+        self._idle: list[Connection] = []
+        self._is_closed = False
+
+    async def read(self, *calls: Call) -> list[Answer]:
+        """The answers of statements that only read, in one round trip. Raises StoreError."""
+        try:
+            return await self._run(calls)
+        except (ConnectionLost, QueryFailed) as error:
+            if isinstance(error, QueryFailed) and not error.ends_connection:
+                raise translated(error, commit_sent=False) from error
+        # An idle connection may have been lost long ago; a read does no harm when it is repeated once.
+        self._drop_idle()
+        try:
+            return await self._run(calls)
+        except (ConnectionLost, QueryFailed) as error:
+            raise translated(error, commit_sent=False) from error
+
+    async def write(self, call: Call) -> Answer:
+        """The answer of a statement that writes, committed by itself. Raises StoreError."""
+        try:
+            return (await self._run([call]))[0]
+        except (ConnectionLost, QueryFailed) as error:
+            raise translated(error, commit_sent=True) from error
+
+    def close(self) -> None:
+        """Closes the idle connections; those in use close when they come back."""
+        self._is_closed = True
+        self._drop_idle()
+
+    async def _run(self, calls: Sequence[Call]) -> list[Answer]:
+        async with self._free:
+            connection = self._take_idle() or await Connection.open(self._dsn, options=self._options)
+            try:
+                return await connection.round_trip(calls, seconds=READ_SECONDS)
+            except QueryFailed as error:
+                if error.ends_connection:
+                    connection.close()
+                raise
+            finally:
+                if self._is_closed:
+                    connection.close()
+                if connection.is_open:
+                    self._idle.append(connection)
+
+    def _take_idle(self) -> Connection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_open:
+                return connection
+        return None
+
+    def _drop_idle(self) -> None:
+        while self._idle:
+            self._idle.pop().close()

@@ -1,0 +1,197 @@
+"""What the engine asks of a store. Postgres implements it, and so does the small in-memory model of the tests.
+
+`transact` is the heart: lock and read what `Reads` names, let the core decide, write its changes, commit.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from holdfast.statuses import RunStatus
+from holdfast_coordinator.domain.changes import Changes
+from holdfast_coordinator.domain.commands import Transition
+from holdfast_coordinator.domain.reads import Reads, Snapshot
+from holdfast_coordinator.domain.rows import (
+    AlarmRow,
+    JournalRow,
+    KeyRow,
+    MailRow,
+    OpenRun,
+    RunRecord,
+    RunResult,
+    TaskRow,
+)
+
+
+@dataclass(slots=True, frozen=True)
+class Appended:
+    """An append-only transition was committed. `mail_next` and `mail_taken` tell whether mail waits."""
+
+    mail_next: int
+    mail_taken: int
+
+
+class StoreError(Exception):
+    """What every error of a store derives from."""
+
+
+class StoreUnavailable(StoreError):
+    """The database cannot be reached, or refuses work now. Nothing was committed; repeat later."""
+
+
+class OutcomeUnknown(StoreError):
+    """COMMIT did not answer: it may or may not have happened. Never guess; the caller repeats its command."""
+
+
+class DataRejected(StoreError):
+    """The database refuses the data of a command (SQLSTATE class 22 or 23). The batch was rolled back."""
+
+
+class SerializationConflict(StoreError):
+    """Another transaction was in the way (SQLSTATE class 40, or a key that was made meanwhile). Repeat at once."""
+
+
+@dataclass(slots=True, frozen=True)
+class RunView:
+    """All of one run but its journal: `open` while it is open, `result` once it is closed."""
+
+    record: RunRecord
+    open: OpenRun | None
+    result: RunResult | None
+
+
+@dataclass(slots=True, frozen=True)
+class RunFilter:
+    """Which runs a listing shows. `before` is the cursor: (created_at, run id) of the last run of the page before."""
+
+    namespace: str
+    workflow: str | None = None
+    statuses: frozenset[RunStatus] = frozenset()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    started_after: datetime | None = None
+    started_before: datetime | None = None
+    text: str | None = None
+    idempotency_key: str | None = None
+    before: tuple[datetime, str] | None = None
+    limit: int = 100
+
+
+class CellStore(Protocol):
+    """One cell: its own Postgres schema. Every transaction touches exactly one cell."""
+
+    async def transact(self, reads: Reads, decide: Callable[[Snapshot], Changes]) -> None:
+        """Locks and reads, calls `decide`, writes its changes, commits. `decide` may be called at most once.
+
+        Raises StoreUnavailable, OutcomeUnknown, DataRejected, SerializationConflict.
+        """
+
+    async def append(self, transitions: Sequence[Transition]) -> dict[str, Appended]:
+        """Commits append-only transitions, one per run, in one autocommitted compare-and-set statement.
+
+        Answers only those whose epoch, owner and length matched a leased run; the others wrote nothing.
+        It sets length and transition_id, resets losses and timed_out, clears attempt_deadline_at, and leaves
+        last_at alone.
+        """
+
+    async def due_alarms(self, limit: int) -> tuple[list[AlarmRow], timedelta | None]:
+        """Alarms that are due, oldest first, without locks; and how long until the next one after them."""
+
+    async def overdue_tasks(self, grace: timedelta, limit: int) -> list[TaskRow]:
+        """Claimed tasks whose deadline passed more than `grace` ago."""
+
+    async def lease_owners(self) -> set[str]:
+        """The sessions that own a lease or a claimed task."""
+
+    async def held_by(self, session_ids: Sequence[str], limit: int) -> tuple[list[OpenRun], list[TaskRow]]:
+        """Leased runs and claimed tasks of these sessions."""
+
+    async def has_transition(self, run_id: str, seq: int, epoch: int, transition_id: int) -> bool:
+        """True when the journal has this very transition, so that a repeat can be answered."""
+
+    async def results(self, run_ids: Sequence[str]) -> list[RunResult]:
+        """How those of the runs that are closed have closed."""
+
+    async def existing(self, namespace: str, run_ids: Sequence[str]) -> set[str]:
+        """Which of these runs exist in the namespace."""
+
+    async def run_of_key(self, namespace: str, kind: str, key: str) -> KeyRow | None:
+        """The run that a business id (kind "id") or an idempotency key (kind "key") stands for."""
+
+    async def view(self, namespace: str, run_id: str) -> RunView | None:
+        """All of one run but its journal; None when it does not exist in the namespace."""
+
+    async def list_runs(self, wanted: RunFilter) -> list[RunView]:
+        """Runs, newest first."""
+
+    async def records(self, run_ids: Sequence[str]) -> dict[str, RunRecord]:
+        """The `runs` rows of these runs."""
+
+    async def journal(self, run_id: str, after: int, max_bytes: int) -> tuple[list[JournalRow], bool]:
+        """Journal rows whose last entry is after `after`: whole rows, at least one; True when there are more."""
+
+    async def mail_after(self, run_id: str, number: int) -> list[MailRow]:
+        """Mail of a run with a higher number, in order; at most 1,000 pieces."""
+
+    async def prune_requests(self, limit: int) -> int:
+        """Deletes expired request answers; how many."""
+
+
+@dataclass(slots=True)
+class SessionRow:
+    """A row of `sessions`. `died_at` is set once it is a tombstone."""
+
+    session_id: str
+    namespace: str
+    queue: str
+    replica_id: str
+    attach_no: int
+    build: str
+    host: str
+    pid: int
+    slots: int
+    opened_at: datetime
+    heartbeat_at: datetime
+    workflows: tuple[str, ...] = ()
+    steps: tuple[str, ...] = ()
+    died_at: datetime | None = None
+
+
+class ControlStore(Protocol):
+    """The control schema: namespaces, sessions, replicas, known workflows. Never in one transaction with a cell."""
+
+    async def now(self) -> datetime:
+        """The database's time."""
+
+    async def create_namespace(self, name: str) -> None:
+        """Creates a namespace unless it exists."""
+
+    async def namespaces(self) -> set[str]:
+        """All namespaces."""
+
+    async def save_session(self, session: SessionRow) -> None:
+        """Inserts or replaces a session, and clears a tombstone."""
+
+    async def save_heartbeats(self, session_ids: Sequence[str], replica_id: str) -> set[str]:
+        """Sets heartbeat_at to the database's time; answers those that are alive and attached to this replica."""
+
+    async def bury_sessions(self, silent_for: timedelta) -> list[SessionRow]:
+        """Marks sessions dead that were silent for so long, and answers them."""
+
+    async def bury_session(self, session_id: str) -> bool:
+        """Marks one session dead; False when it was dead or unknown already."""
+
+    async def dead_or_unknown(self, session_ids: Sequence[str]) -> set[str]:
+        """Which of these sessions are dead or were never here."""
+
+    async def sessions(self, namespace: str | None = None) -> list[SessionRow]:
+        """Live sessions."""
+
+    async def prune_sessions(self, dead_for: timedelta) -> int:
+        """Deletes tombstones older than this; how many."""
+
+    async def register_workflows(self, namespace: str, signatures: Mapping[str, Mapping[str, Any]]) -> None:
+        """Remembers that these workflows were registered in the namespace: name -> signature (JSON)."""
+
+    async def known_workflows(self, namespace: str) -> dict[str, dict[str, Any]]:
+        """Every workflow that was ever registered in the namespace: name -> its latest signature."""

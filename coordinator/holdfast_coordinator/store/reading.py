@@ -1,0 +1,216 @@
+"""From what a batch must see to statements, and from their answers to the snapshot it decides on."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from holdfast.statuses import RunStatus
+from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks
+from holdfast_coordinator.domain.reads import Reads, Snapshot
+from holdfast_coordinator.domain.rows import KeyRow
+
+from . import loading, statements_reads
+from .connection import BEGIN, Answer, Call, Row
+from .floors import Position
+
+Floor = Callable[[ClaimRuns | ClaimTasks, tuple[str, ...]], list[Position]]
+"""Where a claim begins, for each of its names."""
+
+
+class CellReads:
+    """The statements that lock and read in one cell."""
+
+    def __init__(self, schema: str) -> None:
+        self.lock_runs = statements_reads.lock_runs(schema)
+        self.mail_of_runs = statements_reads.mail_of_runs(schema)
+        self.lock_tasks = statements_reads.lock_tasks(schema)
+        self.open_children = statements_reads.open_children(schema)
+        self.lock_alarms = statements_reads.lock_alarms(schema)
+        self.reserve_keys = statements_reads.reserve_keys(schema)
+        self.lock_keys = statements_reads.lock_keys(schema)
+        self.statuses_of_keys = statements_reads.statuses_of_keys(schema)
+        self.hashes_of_runs = statements_reads.hashes_of_runs(schema)
+        self.answers_of_requests = statements_reads.answers_of_requests(schema)
+        self.results_of_runs = statements_reads.results_of_runs(schema)
+        self.claim_runs = statements_reads.claim_runs(schema)
+        self.claim_tasks = statements_reads.claim_tasks(schema)
+        self.clock = statements_reads.clock()
+
+
+@dataclass(slots=True)
+class Plan:
+    """The calls of the first round trip of a transaction, and who takes each answer."""
+
+    calls: list[Call] = field(default_factory=list)
+    takers: list[Callable[[list[Row]], None]] = field(default_factory=list)
+    reserved: set[tuple[str, str, str]] = field(default_factory=set)
+
+    def add(self, call: Call, take: Callable[[list[Row]], None]) -> None:
+        """One more call. `take` gets its rows when all calls have succeeded, in the order of the calls."""
+        self.calls.append(call)
+        self.takers.append(take)
+
+
+def plan_reads(statements: CellReads, reads: Reads, snapshot: Snapshot, floor: Floor) -> Plan:
+    """The calls that read what `reads` names into `snapshot`. It is complete after take_answers."""
+    plan = Plan()
+    plan.add(BEGIN(), lambda rows: None)
+    _plan_runs(plan, statements, reads, snapshot)
+    if reads.keys:
+        _plan_keys(plan, statements, reads.keys, snapshot)
+    if reads.starts:
+        plan.add(statements.hashes_of_runs(sorted(reads.starts)), lambda rows: snapshot.existing.update(rows))  # type: ignore[arg-type]
+    if reads.requests:
+        pairs = sorted(reads.requests)
+
+        def take_requests(rows: list[Row]) -> None:
+            snapshot.requests = {(row[0], row[1]): row[2] for row in rows}
+
+        plan.add(statements.answers_of_requests([p[0] for p in pairs], [p[1] for p in pairs]), take_requests)
+    if reads.results:
+
+        def take_results(rows: list[Row]) -> None:
+            snapshot.results = {row[0]: loading.result(row) for row in rows}
+
+        plan.add(statements.results_of_runs(sorted(reads.results)), take_results)
+    _plan_claims(plan, statements, reads, snapshot, floor)
+
+    def take_clock(rows: list[Row]) -> None:
+        snapshot.now = max([rows[0][0], *(run.last_at for run in snapshot.runs.values())])
+
+    plan.add(statements.clock(), take_clock)
+    return plan
+
+
+def take_answers(plan: Plan, answers: list[Answer]) -> None:
+    """Fills the snapshot of a plan."""
+    for take, answer in zip(plan.takers, answers, strict=True):
+        take(answer.rows)
+
+
+def _plan_runs(plan: Plan, statements: CellReads, reads: Reads, snapshot: Snapshot) -> None:
+    if reads.lock_runs:
+        run_ids = sorted(reads.lock_runs)
+
+        def take_runs(rows: list[Row]) -> None:
+            snapshot.runs = {row[0]: loading.open_run(row) for row in rows}
+
+        def take_mail(rows: list[Row]) -> None:
+            snapshot.mail = loading.mail_by_run(rows)
+
+        plan.add(statements.lock_runs(run_ids), take_runs)
+        plan.add(statements.mail_of_runs(run_ids), take_mail)
+    if reads.tasks or reads.tasks_of:
+        keys = sorted(reads.tasks)
+
+        def take_tasks(rows: list[Row]) -> None:
+            snapshot.tasks = {(row[0], row[1]): loading.task(row) for row in rows}
+
+        call = statements.lock_tasks([key[0] for key in keys], [key[1] for key in keys], sorted(reads.tasks_of))
+        plan.add(call, take_tasks)
+    if reads.children_of:
+
+        def take_children(rows: list[Row]) -> None:
+            for row in rows:
+                snapshot.children.setdefault(row[0], []).append(loading.child(row))
+
+        plan.add(statements.open_children(sorted(reads.children_of)), take_children)
+    if reads.alarms:
+        alarms = sorted(reads.alarms)
+
+        def take_alarms(rows: list[Row]) -> None:
+            for row in rows:
+                alarm = loading.alarm(row)
+                snapshot.alarms[alarm.run_id, alarm.kind, alarm.ref] = alarm
+
+        plan.add(statements.lock_alarms(*(list(part) for part in zip(*alarms, strict=True))), take_alarms)
+
+
+def _plan_keys(plan: Plan, statements: CellReads, keys: list[KeyRow], snapshot: Snapshot) -> None:
+    wanted: dict[tuple[str, str, str], KeyRow] = {}
+    for key in keys:
+        wanted.setdefault((key.namespace, key.kind, key.key), key)
+    owners = {(*name, key.run_id) for key in keys for name in [(key.namespace, key.kind, key.key)]}
+    names = sorted(wanted)
+    columns = [[name[place] for name in names] for place in range(3)]
+
+    def take_reserved(rows: list[Row]) -> None:
+        plan.reserved = {(row[0], row[1], row[2]) for row in rows}
+
+    def take_keys(rows: list[Row]) -> None:
+        for row in rows:
+            name = (row[0], row[1], row[2])
+            others = {owner for *of, owner in owners if tuple(of) == name} - {row[3]}
+            if name not in plan.reserved and others:
+                snapshot.keys[name] = loading.key(row)
+        snapshot.key_statuses = dict.fromkeys(key.run_id for key in snapshot.keys.values())
+
+    def take_statuses(rows: list[Row]) -> None:
+        for run_id, status in rows:
+            if run_id in snapshot.key_statuses:
+                snapshot.key_statuses[run_id] = RunStatus.of_number(status)
+
+    reserved = [wanted[name] for name in names]
+    plan.add(
+        statements.reserve_keys(
+            *columns,
+            [key.run_id for key in reserved],
+            [key.arguments_hash for key in reserved],
+            [key.workflow for key in reserved],
+        ),
+        take_reserved,
+    )
+    plan.add(statements.lock_keys(*columns), take_keys)
+    plan.add(statements.statuses_of_keys(*columns), take_statuses)
+
+
+def _plan_claims(
+    plan: Plan, statements: CellReads, reads: Reads, snapshot: Snapshot, floor: Floor
+) -> None:
+    seen_runs: set[str] = set()
+    seen_tasks: set[tuple[str, int]] = set()
+
+    def take_runs(rows: list[Row]) -> None:
+        claimed = []
+        for row in rows:
+            # Rows that an earlier claim of this batch has locked are not skipped: the lock is our own.
+            if row[0] not in seen_runs:
+                seen_runs.add(row[0])
+                run = snapshot.runs.setdefault(row[0], loading.open_run(row[: loading.OPEN_RUN_WIDTH]))
+                claimed.append((run, loading.record(row[loading.OPEN_RUN_WIDTH :])))
+        snapshot.claimed_runs.append(claimed)
+
+    def take_tasks(rows: list[Row]) -> None:
+        claimed = []
+        for row in rows:
+            key = (row[0], row[1])
+            if key not in seen_tasks:
+                seen_tasks.add(key)
+                claimed.append(snapshot.tasks.setdefault(key, loading.task(row)))
+        snapshot.claimed_tasks.append(claimed)
+
+    for claim in reads.claim_runs:
+        _plan_claim(plan, statements.claim_runs, claim, claim.workflows, floor, take_runs)
+    for step_claim in reads.claim_tasks:
+        _plan_claim(plan, statements.claim_tasks, step_claim, step_claim.steps, floor, take_tasks)
+
+
+def _plan_claim(
+    plan: Plan,
+    statement: Callable[..., Call],
+    claim: ClaimRuns | ClaimTasks,
+    names: tuple[str, ...],
+    floor: Floor,
+    take: Callable[[list[Row]], None],
+) -> None:
+    positions = floor(claim, names)
+    plan.add(
+        statement(
+            claim.namespace,
+            claim.queue,
+            list(names),
+            [priority for priority, _ in positions],
+            [ready_at for _, ready_at in positions],
+            claim.limit,
+        ),
+        take,
+    )

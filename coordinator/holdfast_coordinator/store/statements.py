@@ -1,0 +1,101 @@
+"""How statements are made from tables: writes from arrays, checked by the database itself.
+
+Every write of many rows takes one array per column. A write that must find its rows divides by zero when it did
+not, so that the COMMIT sent behind it in the same pipeline is not executed; SQLSTATE 22012 says so.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import BigInteger, Boolean, Column, DateTime, Integer, Interval, LargeBinary, SmallInteger, Table, Text
+from sqlalchemy.dialects.postgresql import JSONB
+
+from . import parameters
+from .connection import Statement
+from .parameters import Type
+
+_SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+_ARRAYS: tuple[tuple[type[Any], Type], ...] = (
+    (Text, parameters.TEXTS),
+    (LargeBinary, parameters.BYTES),
+    (BigInteger, parameters.BIGINTS),
+    (SmallInteger, parameters.SMALLINTS),
+    (Integer, parameters.INTS),
+    (Boolean, parameters.FLAGS),
+    (DateTime, parameters.TIMES),
+    (Interval, parameters.INTERVALS),
+    (JSONB, parameters.JSONS),
+)
+
+
+def checked_schema(schema: str) -> str:
+    """The name of a schema, safe to put into SQL. Raises ValueError."""
+    if not _SCHEMA.fullmatch(schema):
+        raise ValueError(f"{schema!r} is not a schema name of lower-case letters, digits and underscores")
+    return schema
+
+
+def array_type(column: "Column[Any]") -> Type:
+    """The type of the array parameter that fills a column."""
+    return next(array for kind, array in _ARRAYS if isinstance(column.type, kind))
+
+
+def columns(table: Table, alias: str) -> str:
+    """The columns of a table in its order, qualified."""
+    return ", ".join(f"{alias}.{column.name}" for column in table.c)
+
+
+def insert_rows(table: Table, schema: str, *, on_conflict: str = "", raced: bool = False) -> Statement:
+    """Inserts rows given as one array per column, in the table's order.
+
+    LEFT JOIN ... ON false costs nothing on plain Postgres; a distributed one then runs the statement whole.
+    """
+    names = [column.name for column in table.c]
+    types = tuple(array_type(column) for column in table.c)
+    sql = (
+        f"INSERT INTO {schema}.{table.name} ({', '.join(names)}) "
+        f"SELECT {', '.join(f't.{name}' for name in names)} "
+        f"FROM {_unnest(types, names)} LEFT JOIN {schema}.{table.name} x ON false{on_conflict}"
+    )
+    return Statement(f"insert_{table.name}", sql, types, raced)
+
+
+def update_rows(table: Table, schema: str, key: Sequence[str], changed: Sequence[str]) -> Statement:
+    """Updates rows given as one array per column, the key first. All must be there."""
+    names = [*key, *changed]
+    types = tuple(array_type(table.c[name]) for name in names)
+    sql = (
+        f"WITH written AS (UPDATE {schema}.{table.name} x "
+        f"SET {', '.join(f'{name} = t.{name}' for name in changed)} "
+        f"FROM {_unnest(types, names)} WHERE {_same(key)} RETURNING 1) {_ALL_WRITTEN}"
+    )
+    return Statement(f"update_{table.name}", sql, types)
+
+
+def delete_rows(table: Table, schema: str, key: Sequence[str]) -> Statement:
+    """Deletes rows by key, given as one array per column of the key. All must be there."""
+    types = tuple(array_type(table.c[name]) for name in key)
+    sql = (
+        f"WITH written AS (DELETE FROM {schema}.{table.name} x "
+        f"USING {_unnest(types, key)} WHERE {_same(key)} RETURNING 1) {_ALL_WRITTEN}"
+    )
+    return Statement(f"delete_{table.name}", sql, types)
+
+
+def sweep_rows(table: Table, schema: str, condition: str = "true") -> Statement:
+    """Deletes the rows of runs, however many there are."""
+    sql = f"DELETE FROM {schema}.{table.name} x WHERE x.run_id = ANY ($1::text[]) AND {condition}"
+    return Statement(f"sweep_{table.name}", sql, (parameters.TEXTS,))
+
+
+_ALL_WRITTEN = "SELECT 1 / (count(*) = cardinality($1))::int FROM written"
+
+
+def _unnest(types: Sequence[Type], names: Sequence[str]) -> str:
+    arrays = ", ".join(f"${number}::{kind.name}" for number, kind in enumerate(types, start=1))
+    return f"unnest({arrays}) AS t ({', '.join(names)})"
+
+
+def _same(key: Sequence[str]) -> str:
+    return " AND ".join(f"x.{name} = t.{name}" for name in key)

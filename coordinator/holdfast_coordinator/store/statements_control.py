@@ -1,0 +1,78 @@
+"""The statements of the control schema. They lock the rows they write, each for one statement only."""
+
+from .connection import Statement
+from .parameters import BIGINT, INT, JSONS, TEXT, TEXTS, TIME
+from .statements import columns
+from .tables import known_workflows, namespaces, sessions
+
+_CHANGES = tuple(column.name for column in sessions.c if column.name != "session_id")
+
+
+class ControlStatements:
+    """The statements of one control schema."""
+
+    def __init__(self, schema: str) -> None:
+        all_sessions = f"SELECT {columns(sessions, 's')} FROM {schema}.sessions s"
+        self.clock = Statement("clock", "SELECT clock_timestamp()")
+        self.create_namespace = Statement(
+            "create_namespace",
+            f"INSERT INTO {schema}.{namespaces.name} (name, created_at) VALUES ($1, $2) "
+            "ON CONFLICT (name) DO NOTHING",
+            (TEXT, TIME),
+        )
+        self.namespaces = Statement("namespaces", f"SELECT n.name FROM {schema}.{namespaces.name} n")
+        self.save_session = Statement(
+            "save_session",
+            f"INSERT INTO {schema}.sessions ({', '.join(column.name for column in sessions.c)}) "
+            "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) "
+            "ON CONFLICT (session_id) DO UPDATE SET "
+            + ", ".join(f"{name} = excluded.{name}" for name in _CHANGES),
+            (TEXT, TEXT, TEXT, TEXT, BIGINT, TEXT, TEXT, BIGINT, INT, TIME, TIME, TEXTS, TEXTS, TIME),
+        )
+        self.save_heartbeats = Statement(
+            "save_heartbeats",
+            f"UPDATE {schema}.sessions s SET heartbeat_at = $3 WHERE s.session_id = ANY ($1::text[]) "
+            "AND s.replica_id = $2 AND s.died_at IS NULL RETURNING s.session_id",
+            (TEXTS, TEXT, TIME),
+        )
+        self.bury_sessions = Statement(
+            "bury_sessions",
+            f"UPDATE {schema}.sessions s SET died_at = $1 WHERE s.died_at IS NULL AND s.heartbeat_at < $2 "
+            f"RETURNING {columns(sessions, 's')}",
+            (TIME, TIME),
+        )
+        self.bury_session = Statement(
+            "bury_session",
+            f"UPDATE {schema}.sessions s SET died_at = $2 WHERE s.session_id = $1 AND s.died_at IS NULL",
+            (TEXT, TIME),
+        )
+        self.living = Statement(
+            "living",
+            f"SELECT s.session_id FROM {schema}.sessions s "
+            "WHERE s.session_id = ANY ($1::text[]) AND s.died_at IS NULL",
+            (TEXTS,),
+        )
+        self.sessions = Statement("sessions", f"{all_sessions} WHERE s.died_at IS NULL ORDER BY s.session_id")
+        self.sessions_of = Statement(
+            "sessions_of",
+            f"{all_sessions} WHERE s.died_at IS NULL AND s.namespace = $1 ORDER BY s.session_id",
+            (TEXT,),
+        )
+        self.prune_sessions = Statement(
+            "prune_sessions", f"DELETE FROM {schema}.sessions s WHERE s.died_at < $1", (TIME,)
+        )
+        self.register_workflows = Statement(
+            "register_workflows",
+            f"INSERT INTO {schema}.{known_workflows.name} (namespace, name, signature, registered_at) "
+            "SELECT $1, t.name, t.signature, $4 FROM unnest($2::text[], $3::jsonb[]) AS t (name, signature) "
+            f"LEFT JOIN {schema}.{known_workflows.name} x ON false "
+            "ON CONFLICT (namespace, name) DO UPDATE SET signature = excluded.signature, "
+            "registered_at = excluded.registered_at "
+            f"WHERE {known_workflows.name}.signature IS DISTINCT FROM excluded.signature",
+            (TEXT, TEXTS, JSONS, TIME),
+        )
+        self.known_workflows = Statement(
+            "known_workflows",
+            f"SELECT k.name, k.signature FROM {schema}.{known_workflows.name} k WHERE k.namespace = $1",
+            (TEXT,),
+        )

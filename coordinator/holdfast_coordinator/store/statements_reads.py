@@ -1,0 +1,186 @@
+"""The statements that lock and read what a batch must see. They run in the order of the functions here.
+
+Locks are taken on runs, then queued steps, then alarms, then keys, each in key order; claims skip what is locked.
+"""
+
+from . import parameters
+from .connection import Statement
+from .parameters import INT, INTS, TEXT, TEXTS, TIMES
+from .statements import columns
+from .tables import alarms, children, mail, open_runs, requests, run_keys, run_results, runs, step_tasks
+
+MAIL_MAX = 1_000
+
+
+def lock_runs(schema: str) -> Statement:
+    """Locks open runs. Locks: their rows, in key order. Index: open_runs_pkey."""
+    return Statement(
+        "lock_runs",
+        f"SELECT {columns(open_runs, 'o')} FROM {schema}.open_runs o "
+        "WHERE o.run_id = ANY ($1::text[]) ORDER BY o.run_id FOR UPDATE",
+        (TEXTS,),
+    )
+
+
+def mail_of_runs(schema: str) -> Statement:
+    """The first 1,000 pieces of mail of each run. Locks: none, mail changes under its run's. Index: mail_pkey."""
+    return Statement(
+        "mail_of_runs",
+        f"SELECT {columns(mail, 'm')} FROM unnest($1::text[]) AS t (run_id) CROSS JOIN LATERAL "
+        f"(SELECT * FROM {schema}.mail n WHERE n.run_id = t.run_id ORDER BY n.number LIMIT {MAIL_MAX}) m "
+        "ORDER BY m.run_id, m.number",
+        (TEXTS,),
+    )
+
+
+def lock_tasks(schema: str) -> Statement:
+    """Locks queued steps: $1, $2 by key, $3 all of these runs. Locks: their rows, in key order.
+
+    Index: step_tasks_pkey. One statement for both, so that two batches lock in the same order.
+    """
+    return Statement(
+        "lock_tasks",
+        f"SELECT {columns(step_tasks, 's')} FROM {schema}.step_tasks s JOIN ("
+        "SELECT t.run_id, t.number FROM unnest($1::text[], $2::int4[]) AS t (run_id, number) "
+        f"UNION SELECT a.run_id, a.number FROM {schema}.step_tasks a WHERE a.run_id = ANY ($3::text[])"
+        ") k ON k.run_id = s.run_id AND k.number = s.number ORDER BY s.run_id, s.number FOR UPDATE OF s",
+        (TEXTS, INTS, TEXTS),
+    )
+
+
+def open_children(schema: str) -> Statement:
+    """Children of these runs that are not closed. Locks: none. Index: children_pkey."""
+    return Statement(
+        "open_children",
+        f"SELECT {columns(children, 'c')} FROM {schema}.children c "
+        "WHERE c.run_id = ANY ($1::text[]) AND NOT c.closed ORDER BY c.run_id, c.number",
+        (TEXTS,),
+    )
+
+
+def lock_alarms(schema: str) -> Statement:
+    """Alarms by key. Locks: their rows, in key order. Index: alarms_pkey.
+
+    Locked, because the run under whose lock an outbox alarm is delivered is not the run that it belongs to.
+    """
+    return Statement(
+        "lock_alarms",
+        f"SELECT {columns(alarms, 'a')} FROM unnest($1::text[], $2::int2[], $3::int4[]) AS t (run_id, kind, ref) "
+        f"JOIN {schema}.alarms a ON a.run_id = t.run_id AND a.kind = t.kind AND a.ref = t.ref "
+        "ORDER BY a.run_id, a.kind, a.ref FOR UPDATE OF a",
+        (TEXTS, parameters.SMALLINTS, INTS),
+    )
+
+
+def reserve_keys(schema: str) -> Statement:
+    """Inserts keys that are free, given in key order; answers those. Locks: the new rows. Index: run_keys_pkey."""
+    names = [column.name for column in run_keys.c]
+    return Statement(
+        "reserve_keys",
+        f"INSERT INTO {schema}.run_keys ({', '.join(names)}) SELECT {', '.join(f't.{name}' for name in names)} "
+        "FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::text[]) "
+        f"AS t ({', '.join(names)}) LEFT JOIN {schema}.run_keys x ON false "
+        "ON CONFLICT (namespace, kind, key) DO NOTHING RETURNING namespace, kind, key",
+        (TEXTS, TEXTS, TEXTS, TEXTS, parameters.BYTES, TEXTS),
+        raced=True,
+    )
+
+
+def lock_keys(schema: str) -> Statement:
+    """The rows of keys. Locks: those rows, in key order. Index: run_keys_pkey."""
+    return Statement(
+        "lock_keys",
+        f"SELECT {columns(run_keys, 'k')} FROM {_KEYS} JOIN {schema}.run_keys k "
+        f"ON {_SAME_KEY} ORDER BY k.namespace, k.kind, k.key FOR UPDATE OF k",
+        (TEXTS, TEXTS, TEXTS),
+    )
+
+
+def statuses_of_keys(schema: str) -> Statement:
+    """The closed status of the runs that keys stand for. Locks: none. Indexes: run_keys_pkey, run_results_pkey.
+
+    A statement of its own after lock_keys: a join there could show the run of a key as it was before the wait.
+    """
+    return Statement(
+        "statuses_of_keys",
+        f"SELECT k.run_id, r.status FROM {_KEYS} JOIN {schema}.run_keys k ON {_SAME_KEY} "
+        f"JOIN {schema}.run_results r ON r.run_id = k.run_id",
+        (TEXTS, TEXTS, TEXTS),
+    )
+
+
+def hashes_of_runs(schema: str) -> Statement:
+    """The arguments hash of runs that exist. Locks: none. Index: runs_pkey."""
+    return Statement(
+        "hashes_of_runs",
+        f"SELECT r.run_id, r.arguments_hash FROM {schema}.runs r WHERE r.run_id = ANY ($1::text[])",
+        (TEXTS,),
+    )
+
+
+def answers_of_requests(schema: str) -> Statement:
+    """The answers that requests got. Locks: none. Index: requests_pkey."""
+    return Statement(
+        "answers_of_requests",
+        f"SELECT {columns(requests, 'q')} FROM unnest($1::text[], $2::text[]) AS t (run_id, request_id) "
+        f"JOIN {schema}.requests q ON q.run_id = t.run_id AND q.request_id = t.request_id",
+        (TEXTS, TEXTS),
+    )
+
+
+def results_of_runs(schema: str) -> Statement:
+    """How runs have closed. Locks: none. Index: run_results_pkey."""
+    return Statement(
+        "results_of_runs",
+        f"SELECT {columns(run_results, 'r')} FROM {schema}.run_results r WHERE r.run_id = ANY ($1::text[])",
+        (TEXTS,),
+    )
+
+
+def claim_runs(schema: str) -> Statement:
+    """Ready runs of one queue and some workflows, most urgent first, with what they were started with.
+
+    $3 to $5: workflows with their floors. Locks: the runs, skipping locked ones; at most $6 for each workflow.
+    Indexes: open_runs_to_claim, runs_pkey. The floor as a row comparison begins the index scan there, behind the
+    entries of runs that were claimed before and that a held vacuum horizon keeps.
+    """
+    return Statement(
+        "claim_runs",
+        f"SELECT {columns(open_runs, 'o')}, {columns(runs, 'r')} "
+        "FROM unnest($3::text[], $4::int4[], $5::timestamptz[]) AS w (workflow, floor_priority, floor_at) "
+        f"CROSS JOIN LATERAL (SELECT * FROM {schema}.open_runs c "
+        "WHERE c.namespace = $1 AND c.queue = $2 AND c.workflow = w.workflow AND c.state = 1 "
+        "AND (c.priority, c.ready_at) >= (w.floor_priority, w.floor_at) "
+        "AND c.ready_at <= (SELECT clock_timestamp()) "
+        "ORDER BY c.priority, c.ready_at LIMIT $6 FOR UPDATE SKIP LOCKED) o "
+        f"JOIN {schema}.runs r ON r.run_id = o.run_id ORDER BY o.priority, o.ready_at LIMIT $6",
+        (TEXT, TEXT, TEXTS, INTS, TIMES, INT),
+    )
+
+
+def claim_tasks(schema: str) -> Statement:
+    """Ready queued steps of one queue and some names, most urgent first; like claim_runs.
+
+    Locks: the steps, skipping locked ones; at most $6 for each name. Index: step_tasks_to_claim.
+    """
+    return Statement(
+        "claim_tasks",
+        f"SELECT {columns(step_tasks, 's')} "
+        "FROM unnest($3::text[], $4::int4[], $5::timestamptz[]) AS w (name, floor_priority, floor_at) "
+        f"CROSS JOIN LATERAL (SELECT * FROM {schema}.step_tasks c "
+        "WHERE c.namespace = $1 AND c.queue = $2 AND c.name = w.name AND c.state = 1 "
+        "AND (c.priority, c.ready_at) >= (w.floor_priority, w.floor_at) "
+        "AND c.ready_at <= (SELECT clock_timestamp()) "
+        "ORDER BY c.priority, c.ready_at LIMIT $6 FOR UPDATE SKIP LOCKED) s "
+        "ORDER BY s.priority, s.ready_at LIMIT $6",
+        (TEXT, TEXT, TEXTS, INTS, TIMES, INT),
+    )
+
+
+def clock() -> Statement:
+    """The database's time; after the locks, so that it is later than whatever was waited for."""
+    return Statement("clock", "SELECT clock_timestamp()")
+
+
+_KEYS = "unnest($1::text[], $2::text[], $3::text[]) AS t (namespace, kind, key)"
+_SAME_KEY = "k.namespace = t.namespace AND k.kind = t.kind AND k.key = t.key"

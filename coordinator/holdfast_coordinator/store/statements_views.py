@@ -1,0 +1,253 @@
+"""The statements that read a cell outside of its transactions: alarms that are due, views of runs, journals.
+
+They take no locks, except where a docstring says so.
+"""
+
+from holdfast_coordinator.store.port import RunFilter
+
+from . import parameters
+from .connection import Call, Statement
+from .parameters import BIGINT, INT, INTERVAL, TEXT, TEXTS, TIME, Type
+from .statements import columns
+from .statements_reads import MAIL_MAX
+from .statements_writes import delete_requests
+from .tables import alarms, journal, mail, open_runs, requests, run_keys, run_results, runs, step_tasks
+
+# The status of an open run as people see it; a run waits for its first lease while its epoch is 0.
+_STATUS = (
+    "coalesce(s.status, CASE WHEN o.state IN (4, 5) THEN o.state WHEN o.epoch = 0 THEN 1 "
+    "WHEN o.state = 3 THEN 3 ELSE 2 END)"
+)
+
+
+class CellViews:
+    """The reading statements of one cell."""
+
+    def __init__(self, schema: str) -> None:
+        self._schema = schema
+        self._listings: dict[str, Statement] = {}
+        self.due_alarms = due_alarms(schema)
+        self.next_alarm = next_alarm(schema)
+        self.overdue_tasks = overdue_tasks(schema)
+        self.run_owners = owners("open_runs", schema)
+        self.task_owners = owners("step_tasks", schema)
+        self.runs_held = runs_held(schema)
+        self.tasks_held = tasks_held(schema)
+        self.has_transition = has_transition(schema)
+        self.existing = existing(schema)
+        self.run_of_key = run_of_key(schema)
+        self.view = view(schema)
+        self.records = records(schema)
+        self.journal_page = journal_page(schema)
+        self.mail_after = mail_after(schema)
+        self.expired_requests = expired_requests(schema)
+        self.delete_requests = delete_requests(schema)
+
+    def list_runs(self, wanted: RunFilter) -> Call:
+        """Runs of a namespace, newest first. Indexes: runs_by_creation, runs_by_workflow or runs_by_metadata.
+
+        A status or a text is compared row by row in that order, so a rare one is found slowly.
+        """
+        conditions: list[tuple[str, tuple[Type, ...], tuple[object, ...]]] = [
+            ("r.namespace = {0}", (TEXT,), (wanted.namespace,))
+        ]
+
+        def add(condition: str, types: tuple[Type, ...], *values: object) -> None:
+            conditions.append((condition, types, values))
+
+        if wanted.workflow is not None:
+            add("r.workflow = {0}", (TEXT,), wanted.workflow)
+        if wanted.statuses:
+            numbers = sorted(status.number for status in wanted.statuses)
+            add(_STATUS + " = ANY ({0}::int2[])", (parameters.SMALLINTS,), numbers)
+        if wanted.metadata:
+            add("r.metadata <> '{{}}'::jsonb AND r.metadata @> {0}", (parameters.JSON,), wanted.metadata)
+        if wanted.started_after is not None:
+            add("r.created_at > {0}", (TIME,), wanted.started_after)
+        if wanted.started_before is not None:
+            add("r.created_at < {0}", (TIME,), wanted.started_before)
+        if wanted.text:
+            add("(position({0} in r.run_id) > 0 OR position({0} in coalesce(r.id, '')) > 0 "
+                "OR position({0} in r.workflow) > 0)", (TEXT,), wanted.text)  # fmt: skip
+        if wanted.idempotency_key is not None:
+            add(f"r.run_id = (SELECT k.run_id FROM {self._schema}.run_keys k "
+                "WHERE k.namespace = r.namespace AND k.kind = 'key' AND k.key = {0})", (TEXT,),
+                wanted.idempotency_key)  # fmt: skip
+        if wanted.before is not None:
+            add("(r.created_at, r.run_id) < ({0}, {1})", (TIME, TEXT), *wanted.before)
+        return self._listing(conditions, wanted.limit)
+
+    def _listing(
+        self, conditions: list[tuple[str, tuple[Type, ...], tuple[object, ...]]], limit: int
+    ) -> Call:
+        texts: list[str] = []
+        types: list[Type] = []
+        values: list[object] = []
+        for condition, kinds, given in conditions:
+            numbers = [f"${len(types) + place}" for place in range(1, len(kinds) + 1)]
+            texts.append(condition.format(*numbers))
+            types.extend(kinds)
+            values.extend(given)
+        sql = (
+            f"{_views(self._schema)} WHERE {' AND '.join(texts)} "
+            f"ORDER BY r.created_at DESC, r.run_id DESC LIMIT ${len(types) + 1}"
+        )
+        statement = self._listings.get(sql)
+        if statement is None:
+            name = f"list_runs_{len(self._listings)}"
+            statement = self._listings[sql] = Statement(name, sql, (*types, INT))
+        return statement(*values, limit)
+
+
+def _views(schema: str) -> str:
+    return (
+        f"SELECT {columns(runs, 'r')}, {columns(open_runs, 'o')}, {columns(run_results, 's')} "
+        f"FROM {schema}.runs r LEFT JOIN {schema}.open_runs o ON o.run_id = r.run_id "
+        f"LEFT JOIN {schema}.run_results s ON s.run_id = r.run_id"
+    )
+
+
+def due_alarms(schema: str) -> Statement:
+    """Alarms that are due, oldest first. Index: alarms_by_time.
+
+    The clock in a subquery is read once and bounds the index scan; a bare call would be tried on every row.
+    """
+    return Statement(
+        "due_alarms",
+        f"SELECT {columns(alarms, 'a')} FROM {schema}.alarms a "
+        "WHERE a.due_at <= (SELECT clock_timestamp()) ORDER BY a.due_at LIMIT $1",
+        (INT,),
+    )
+
+
+def next_alarm(schema: str) -> Statement:
+    """The database's time, and when alarm number $1 + 1 is due. Index: alarms_by_time."""
+    return Statement(
+        "next_alarm",
+        f"SELECT clock_timestamp(), (SELECT a.due_at FROM {schema}.alarms a ORDER BY a.due_at OFFSET $1 LIMIT 1)",
+        (INT,),
+    )
+
+
+def overdue_tasks(schema: str) -> Statement:
+    """Claimed steps whose deadline passed more than $1 ago. Index: step_tasks_by_deadline."""
+    return Statement(
+        "overdue_tasks",
+        f"SELECT {columns(step_tasks, 's')} FROM {schema}.step_tasks s WHERE s.state = 2 "
+        "AND s.deadline_at < (SELECT clock_timestamp() - $1) ORDER BY s.deadline_at LIMIT $2",
+        (INTERVAL, INT),
+    )
+
+
+def owners(table: str, schema: str) -> Statement:
+    """The distinct owners in a table, one index probe for each. Index: open_runs_by_owner, step_tasks_by_owner."""
+    return Statement(
+        f"owners_in_{table}",
+        f"WITH RECURSIVE walk AS ((SELECT o.owner FROM {schema}.{table} o WHERE o.owner IS NOT NULL "
+        "ORDER BY o.owner LIMIT 1) UNION ALL "
+        f"SELECT (SELECT o.owner FROM {schema}.{table} o WHERE o.owner IS NOT NULL AND o.owner > walk.owner "
+        "ORDER BY o.owner LIMIT 1) FROM walk WHERE walk.owner IS NOT NULL) "
+        "SELECT walk.owner FROM walk WHERE walk.owner IS NOT NULL",
+    )
+
+
+def runs_held(schema: str) -> Statement:
+    """Leased runs of these sessions. Index: open_runs_by_owner."""
+    return Statement(
+        "runs_held",
+        f"SELECT {columns(open_runs, 'o')} FROM {schema}.open_runs o "
+        "WHERE o.owner = ANY ($1::text[]) AND o.owner IS NOT NULL AND o.state = 2 LIMIT $2",
+        (TEXTS, INT),
+    )
+
+
+def tasks_held(schema: str) -> Statement:
+    """Claimed steps of these sessions. Index: step_tasks_by_owner."""
+    return Statement(
+        "tasks_held",
+        f"SELECT {columns(step_tasks, 's')} FROM {schema}.step_tasks s "
+        "WHERE s.owner = ANY ($1::text[]) AND s.owner IS NOT NULL AND s.state = 2 LIMIT $2",
+        (TEXTS, INT),
+    )
+
+
+def has_transition(schema: str) -> Statement:
+    """One row when the journal has this transition. Index: journal_pkey."""
+    return Statement(
+        "has_transition",
+        f"SELECT j.seq FROM {schema}.journal j "
+        "WHERE j.run_id = $1 AND j.seq = $2 AND j.epoch = $3 AND j.transition_id = $4",
+        (TEXT, BIGINT, BIGINT, BIGINT),
+    )
+
+
+def existing(schema: str) -> Statement:
+    """Those of the runs that exist in a namespace. Index: runs_pkey."""
+    return Statement(
+        "existing",
+        f"SELECT r.run_id FROM {schema}.runs r WHERE r.run_id = ANY ($2::text[]) AND r.namespace = $1",
+        (TEXT, TEXTS),
+    )
+
+
+def run_of_key(schema: str) -> Statement:
+    """The row of a key. Index: run_keys_pkey."""
+    return Statement(
+        "run_of_key",
+        f"SELECT {columns(run_keys, 'k')} FROM {schema}.run_keys k "
+        "WHERE k.namespace = $1 AND k.kind = $2 AND k.key = $3",
+        (TEXT, TEXT, TEXT),
+    )
+
+
+def view(schema: str) -> Statement:
+    """One run with what it is now; in one statement, so that it is never both open and closed. Index: runs_pkey."""
+    return Statement("view", f"{_views(schema)} WHERE r.run_id = $2 AND r.namespace = $1", (TEXT, TEXT))
+
+
+def records(schema: str) -> Statement:
+    """Rows of runs. Index: runs_pkey."""
+    return Statement(
+        "records",
+        f"SELECT {columns(runs, 'r')} FROM {schema}.runs r WHERE r.run_id = ANY ($1::text[])",
+        (TEXTS,),
+    )
+
+
+def journal_page(schema: str) -> Statement:
+    """Journal rows after $2, as long as those before them have at most $3 bytes; and whether one follows each.
+
+    Index: journal_pkey, read in order and only as far as the LIMIT.
+    """
+    return Statement(
+        "journal_page",
+        f"SELECT {columns(journal, 'p')}, p.next_seq IS NOT NULL FROM (SELECT j.*, "
+        "lead(j.seq) OVER (ORDER BY j.seq) AS next_seq, sum(octet_length(j.entries)) OVER (ORDER BY j.seq "
+        "ROWS UNBOUNDED PRECEDING) - octet_length(j.entries) AS bytes_before "
+        f"FROM {schema}.journal j WHERE j.run_id = $1 AND j.seq > $2 ORDER BY j.seq LIMIT {JOURNAL_ROWS_MAX}) p "
+        "WHERE p.bytes_before <= $3 ORDER BY p.seq",
+        (TEXT, BIGINT, BIGINT),
+    )
+
+
+JOURNAL_ROWS_MAX = 10_000
+
+
+def mail_after(schema: str) -> Statement:
+    """The next 1,000 pieces of mail of a run. Index: mail_pkey."""
+    return Statement(
+        "mail_after",
+        f"SELECT {columns(mail, 'm')} FROM {schema}.mail m WHERE m.run_id = $1 AND m.number > $2 "
+        f"ORDER BY m.number LIMIT {MAIL_MAX}",
+        (TEXT, BIGINT),
+    )
+
+
+def expired_requests(schema: str) -> Statement:
+    """Answers that have expired, and the database's time. Index: requests_by_expiry."""
+    return Statement(
+        "expired_requests",
+        f"SELECT {columns(requests, 'q')}, clock_timestamp() FROM {schema}.requests q "
+        "WHERE q.expires_at <= (SELECT clock_timestamp()) ORDER BY q.expires_at LIMIT $1",
+        (INT,),
+    )

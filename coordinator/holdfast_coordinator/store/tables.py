@@ -1,0 +1,210 @@
+"""The tables of a cell and of the control schema: the one description of what Postgres holds.
+
+Must agree with what the migrations make; a test compares them. Rules that every table keeps: a primary key, no
+foreign keys, ids as text in byte order, protobuf as bytea. Indexes of hot tables are partial, and nothing that
+changes from one transition of a leased run to the next is in any index, so that those updates stay HOT.
+"""
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    Interval,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+# Vacuum by share of the table lets queues of millions rot; by a constant it runs every few seconds under load.
+_HOT = {
+    "fillfactor": "50",
+    "autovacuum_vacuum_scale_factor": "0.0",
+    "autovacuum_vacuum_threshold": "2000",
+    "autovacuum_vacuum_cost_delay": "0",
+    "autovacuum_analyze_scale_factor": "0.0",
+    "autovacuum_analyze_threshold": "5000",
+}
+_QUEUE = {**_HOT, "fillfactor": "80"}
+_APPENDED = {
+    "autovacuum_vacuum_insert_scale_factor": "0.0",
+    "autovacuum_vacuum_insert_threshold": "200000",
+    "autovacuum_analyze_scale_factor": "0.0",
+    "autovacuum_analyze_threshold": "100000",
+}
+
+STORAGE: dict[str, dict[str, str]] = {
+    "runs": _APPENDED,
+    "run_results": _APPENDED,
+    "open_runs": _HOT,
+    "journal": _APPENDED,
+    "mail": _QUEUE,
+    "step_tasks": _QUEUE,
+    "alarms": _QUEUE,
+    "children": _QUEUE,
+    "run_keys": _APPENDED,
+    "requests": _QUEUE,
+    "sessions": _HOT,
+}
+"""Storage parameters by table: the migrations apply them, Alembic does not compare them, a test does."""
+
+cell_metadata = MetaData()
+control_metadata = MetaData()
+
+
+def _id(name: str, *, nullable: bool = False) -> "Column[Any]":
+    return Column(name, Text(collation="C"), nullable=nullable)
+
+
+def _text(name: str, *, nullable: bool = False) -> "Column[Any]":
+    return Column(name, Text, nullable=nullable)
+
+
+def _small(name: str) -> "Column[Any]":
+    return Column(name, SmallInteger, nullable=False)
+
+
+def _int(name: str, *, nullable: bool = False) -> "Column[Any]":
+    return Column(name, Integer, nullable=nullable)
+
+
+def _big(name: str) -> "Column[Any]":
+    return Column(name, BigInteger, nullable=False)
+
+
+def _flag(name: str) -> "Column[Any]":
+    return Column(name, Boolean, nullable=False)
+
+
+def _at(name: str, *, nullable: bool = False) -> "Column[Any]":
+    return Column(name, DateTime(timezone=True), nullable=nullable)
+
+
+def _bytes(name: str, *, nullable: bool = False) -> "Column[Any]":
+    return Column(name, LargeBinary, nullable=nullable)
+
+
+runs = Table(
+    "runs", cell_metadata,
+    _id("run_id"), _id("namespace"), _id("workflow"), _id("queue"), _at("created_at"),
+    _bytes("arguments"), _bytes("arguments_hash"), _id("id", nullable=True),
+    _id("idempotency_key", nullable=True), _int("priority"), _at("deadline_at", nullable=True),
+    Column("metadata", JSONB, nullable=False), _bytes("trace"), _id("origin_run_id", nullable=True),
+    _id("parent_run_id", nullable=True), _int("parent_number"),
+    PrimaryKeyConstraint("run_id", name="runs_pkey"),
+    Index("runs_by_creation", "namespace", "created_at", "run_id"),
+    Index("runs_by_workflow", "namespace", "workflow", "created_at", "run_id"),
+    Index(
+        "runs_by_metadata", "metadata", postgresql_using="gin",
+        postgresql_ops={"metadata": "jsonb_path_ops"}, postgresql_where=text("metadata <> '{}'::jsonb"),
+    ),
+)  # fmt: skip
+
+run_results = Table(
+    "run_results", cell_metadata,
+    _id("run_id"), _id("namespace"), _small("status"), _at("closed_at"),
+    _bytes("result", nullable=True), _bytes("failure", nullable=True),
+    PrimaryKeyConstraint("run_id", name="run_results_pkey"),
+)  # fmt: skip
+
+open_runs = Table(
+    "open_runs", cell_metadata,
+    _id("run_id"), _id("namespace"), _id("queue"), _id("workflow"), _small("state"), _at("last_at"),
+    _id("build", nullable=True), _big("epoch"), _id("owner", nullable=True), _id("sticky", nullable=True),
+    _big("length"), _big("transition_id"), _big("mail_next"), _big("mail_taken"),
+    _at("ready_at", nullable=True), _int("priority"), _int("losses"), _flag("timed_out"),
+    _at("deadline_at", nullable=True), _at("attempt_deadline_at", nullable=True),
+    _text("stall_reason", nullable=True), _id("stall_build", nullable=True), _text("waits", nullable=True),
+    _small("side"), _id("parent_run_id", nullable=True), _int("parent_number"),
+    PrimaryKeyConstraint("run_id", name="open_runs_pkey"),
+    Index(
+        "open_runs_to_claim", "namespace", "queue", "workflow", "priority", "ready_at",
+        postgresql_where=text("state = 1"),
+    ),
+    Index("open_runs_by_owner", "owner", postgresql_where=text("owner IS NOT NULL")),
+)  # fmt: skip
+
+journal = Table(
+    "journal", cell_metadata,
+    _id("run_id"), _big("seq"), _int("count"), _big("epoch"), _big("transition_id"), _bytes("entries"),
+    PrimaryKeyConstraint("run_id", "seq", name="journal_pkey"),
+)  # fmt: skip
+
+mail = Table(
+    "mail", cell_metadata,
+    _id("run_id"), _big("number"), _small("kind"), _at("arrived_at"), _bytes("body"),
+    PrimaryKeyConstraint("run_id", "number", name="mail_pkey"),
+)  # fmt: skip
+
+step_tasks = Table(
+    "step_tasks", cell_metadata,
+    _id("run_id"), _int("number"), _id("namespace"), _id("queue"), _id("name"), _small("state"),
+    _at("ready_at"), _at("scheduled_at"), _bytes("arguments"), _int("priority"), _int("attempt"),
+    _int("failures"), _int("losses"), _id("owner", nullable=True), _big("epoch"),
+    _at("started_at", nullable=True), _at("deadline_at", nullable=True),
+    Column("timeout", Interval, nullable=True), _int("recoveries", nullable=True), _bytes("retry"),
+    _id("step_id"), _id("workflow"), _bytes("attempts_ended"),
+    PrimaryKeyConstraint("run_id", "number", name="step_tasks_pkey"),
+    Index(
+        "step_tasks_to_claim", "namespace", "queue", "name", "priority", "ready_at",
+        postgresql_where=text("state = 1"),
+    ),
+    Index("step_tasks_by_owner", "owner", postgresql_where=text("owner IS NOT NULL")),
+    Index("step_tasks_by_deadline", "deadline_at", postgresql_where=text("state = 2")),
+)  # fmt: skip
+
+alarms = Table(
+    "alarms", cell_metadata,
+    _id("run_id"), _small("kind"), _int("ref"), _at("due_at"), _bytes("body"),
+    PrimaryKeyConstraint("run_id", "kind", "ref", name="alarms_pkey"),
+    Index("alarms_by_time", "due_at"),
+)  # fmt: skip
+
+children = Table(
+    "children", cell_metadata,
+    _id("run_id"), _int("number"), _id("child_run_id"), _small("close_policy"), _flag("closed"),
+    PrimaryKeyConstraint("run_id", "number", name="children_pkey"),
+)  # fmt: skip
+
+run_keys = Table(
+    "run_keys", cell_metadata,
+    _id("namespace"), _id("kind"), _id("key"), _id("run_id"), _bytes("arguments_hash"), _id("workflow"),
+    PrimaryKeyConstraint("namespace", "kind", "key", name="run_keys_pkey"),
+)  # fmt: skip
+
+requests = Table(
+    "requests", cell_metadata,
+    _id("run_id"), _id("request_id"), _flag("answer"), _at("expires_at"),
+    PrimaryKeyConstraint("run_id", "request_id", name="requests_pkey"),
+    Index("requests_by_expiry", "expires_at"),
+)  # fmt: skip
+
+namespaces = Table(
+    "namespaces", control_metadata,
+    _id("name"), _at("created_at"),
+    PrimaryKeyConstraint("name", name="namespaces_pkey"),
+)  # fmt: skip
+
+sessions = Table(
+    "sessions", control_metadata,
+    _id("session_id"), _id("namespace"), _id("queue"), _id("replica_id"), _big("attach_no"), _id("build"),
+    _text("host"), _big("pid"), _int("slots"), _at("opened_at"), _at("heartbeat_at"),
+    Column("workflows", ARRAY(Text(collation="C")), nullable=False),
+    Column("steps", ARRAY(Text(collation="C")), nullable=False), _at("died_at", nullable=True),
+    PrimaryKeyConstraint("session_id", name="sessions_pkey"),
+)  # fmt: skip
+
+known_workflows = Table(
+    "known_workflows", control_metadata,
+    _id("namespace"), _id("name"), Column("signature", JSONB, nullable=False), _at("registered_at"),
+    PrimaryKeyConstraint("namespace", "name", name="known_workflows_pkey"),
+)  # fmt: skip

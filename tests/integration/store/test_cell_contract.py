@@ -1,0 +1,356 @@
+"""What every cell store does: the same suite on Postgres and on the model."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from holdfast.api.v1 import journal_pb2
+from holdfast.statuses import ClosePolicy, RunStatus
+from holdfast_coordinator.domain.changes import Changes
+from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks
+from holdfast_coordinator.domain.reads import Reads
+from holdfast_coordinator.domain.rows import (
+    AlarmKind,
+    AlarmRow,
+    ChildRow,
+    Failure,
+    JournalRow,
+    MailConsumedEntry,
+    MailKind,
+    MailRow,
+    RequestRow,
+    RunResult,
+    RunState,
+    Side,
+    SignalMail,
+    TaskState,
+)
+from holdfast_coordinator.store.port import (
+    Appended,
+    CellStore,
+    DataRejected,
+    RunFilter,
+    SerializationConflict,
+)
+from model.batches import ENTRY, T0, appending, at, decide, key, open_run, read, ready_run, starting, task, write
+
+
+async def test_a_started_run_is_read_back_as_it_was_written(store: CellStore) -> None:
+    run = open_run("r1", deadline_at=at(9), waits="signal paid", side=Side.ALARMS | Side.TASKS, sticky="s0")
+    changes = starting(run, metadata={"customer": "7"}, id="order-7", trace=b"trace", deadline_at=at(9))
+    await write(store, changes)
+    snapshot = await read(store, Reads(lock_runs={"r1", "unknown"}, starts={"r1", "unknown"}))
+    assert snapshot.runs == {"r1": run}
+    assert snapshot.existing == {"r1": b"hash"}
+    view = await store.view("default", "r1")
+    assert view is not None
+    assert (view.record, view.open, view.result) == (changes.runs[0], run, None)
+    assert await store.records(["r1", "unknown"]) == {"r1": changes.runs[0]}
+
+
+async def test_a_run_of_another_namespace_is_not_visible(store: CellStore) -> None:
+    await write(store, starting(open_run("r1", namespace="other")))
+    assert await store.view("default", "r1") is None
+    assert await store.existing("default", ["r1"]) == set()
+    assert await store.list_runs(RunFilter("default")) == []
+
+
+async def test_now_is_never_before_the_last_time_of_a_locked_run(store: CellStore) -> None:
+    ahead = T0 + timedelta(days=36_500)
+    await write(store, starting(open_run("r1", last_at=ahead)))
+    assert (await read(store, Reads(lock_runs={"r1"}))).now == ahead
+    assert T0 < (await read(store, Reads())).now < ahead
+
+
+async def test_a_decision_that_raises_leaves_nothing(store: CellStore) -> None:
+    def refuse(_: Any) -> Changes:
+        raise KeyError("no")
+
+    with pytest.raises(KeyError):
+        await decide(store, Reads(keys=[key("order-7", "r1")]), refuse)
+    assert await store.run_of_key("default", "id", "order-7") is None
+    await write(store, starting(open_run("r1")))
+
+
+async def test_a_batch_with_one_bad_row_leaves_nothing(store: CellStore) -> None:
+    changes = starting(open_run("r1"))
+    changes.journal.append(changes.journal[0])
+    with pytest.raises(DataRejected):
+        await write(store, changes)
+    assert await store.view("default", "r1") is None
+
+
+async def test_a_run_that_another_batch_made_meanwhile_is_a_conflict(store: CellStore) -> None:
+    await write(store, starting(open_run("r1")))
+    with pytest.raises(SerializationConflict):
+        await write(store, starting(open_run("r1")))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        Changes(updated={"r9": open_run("r9")}),
+        Changes(closed={"r9": RunResult("r9", "default", RunStatus.COMPLETED, T0)}),
+        Changes(mail_taken=[("r9", 1)]),
+        Changes(alarms_cleared={("r9", AlarmKind.TIMER, 1)}),
+        Changes(tasks_updated={("r9", 1): task("r9", 1)}),
+        Changes(tasks_deleted={("r9", 1)}),
+        Changes(children_closed={("r9", 1)}),
+        Changes(keys=[key("order-9", "r9")]),
+    ],
+    ids=lambda changes: next(name for name in Changes.__slots__ if getattr(changes, name)),
+)
+async def test_a_write_that_misses_its_row_rolls_its_batch_back(store: CellStore, changes: Changes) -> None:
+    with pytest.raises(DataRejected):
+        await write(store, replace(starting(open_run("r1")), **_filled(changes)))
+    assert await store.view("default", "r1") is None
+
+
+def _filled(changes: Changes) -> dict[str, Any]:
+    return {name: rows for name in Changes.__slots__ if (rows := getattr(changes, name))}
+
+
+async def test_mail_is_read_in_order_and_leaves_when_it_is_taken(store: CellStore) -> None:
+    mail = [
+        MailRow("r1", number, MailKind.SIGNAL, at(number), SignalMail(f"s{number}", b""), b"\x0a\x01t")
+        for number in (1, 2, 3)
+    ]
+    changes = starting(open_run("r1", mail_next=4))
+    changes.mail_added.extend(mail)
+    await write(store, changes)
+    found = (await read(store, Reads(lock_runs={"r1"}))).mail["r1"]
+    assert [(row.number, row.kind, row.arrived_at) for row in found] == [
+        (number, MailKind.SIGNAL, at(number)) for number in (1, 2, 3)
+    ]
+    assert isinstance(found[0].body, bytes)
+    message = journal_pb2.Mail.FromString(found[0].body)
+    assert (message.signal.name, message.trace.traceparent) == ("s1", "t")
+    entry = MailConsumedEntry(at(5), found[0])
+    await write(store, Changes(mail_taken=[("r1", 1)], journal=[JournalRow("r1", 3, 2, 1, 1, [ENTRY, entry])]))
+    assert [row.number for row in await store.mail_after("r1", 0)] == [2, 3]
+    assert [row.number for row in await store.mail_after("r1", 2)] == [3]
+    page, more = await store.journal("r1", 1, 10_000)
+    (joined,) = page[0].entries
+    entries = journal_pb2.JournalRow.FromString(joined).entries  # type: ignore[arg-type]
+    assert not more
+    assert [entries[1].mail_consumed.number, entries[1].mail_consumed.mail.number, len(entries)] == [1, 1, 2]
+    assert entries[1].mail_consumed.mail.signal.name == "s1"
+    assert entries[1].mail_consumed.mail.arrived_at.ToDatetime() == at(1).replace(tzinfo=None)
+
+
+async def test_closing_a_run_sweeps_what_is_its_own_and_keeps_its_promises_to_others(store: CellStore) -> None:
+    side = Side.ALARMS | Side.TASKS | Side.CHILDREN
+    changes = starting(open_run("r1", mail_next=2, side=side))
+    changes.mail_added.append(MailRow("r1", 1, MailKind.SIGNAL, T0, SignalMail("s", b"")))
+    outbox = AlarmRow("r1", AlarmKind.OUTBOX_CHILD, 1, T0, b"child")
+    for alarm in (AlarmRow("r1", AlarmKind.TIMER, 1, at(5)), outbox):
+        changes.alarms_set["r1", alarm.kind, alarm.ref] = alarm
+    changes.tasks_added["r1", 1] = task("r1", 1)
+    changes.children_added.append(ChildRow("r1", 1, "c1", ClosePolicy.CANCEL))
+    await write(store, changes)
+    result = RunResult("r1", "default", RunStatus.FAILED, at(9), failure=Failure("ValueError", "no"))
+    closed = Changes(closed={"r1": result}, swept={"r1": side})
+    delivery = AlarmRow("r1", AlarmKind.OUTBOX_CHILD_CLOSED, 0, at(9))
+    closed.alarms_set["r1", delivery.kind, 0] = delivery
+    await write(store, closed, Reads(lock_runs={"r1"}))
+    snapshot = await read(
+        store,
+        Reads(
+            lock_runs={"r1"}, tasks_of={"r1"}, children_of={"r1"}, results={"r1"},
+            alarms={("r1", kind, ref) for kind in AlarmKind for ref in (0, 1)},
+        ),
+    )  # fmt: skip
+    assert (snapshot.runs, snapshot.mail, snapshot.tasks, snapshot.children) == ({}, {}, {}, {})
+    assert list(snapshot.alarms.values()) == [outbox, delivery]
+    stored = replace(result, failure=b"\x0a\x0aValueError\x1a\x02no")
+    assert snapshot.results == {"r1": stored}
+    assert await store.results(["r1", "unknown"]) == [stored]
+    view = await store.view("default", "r1")
+    assert view is not None
+    assert (view.open, view.result) == (None, stored)
+
+
+async def test_a_run_may_be_made_and_closed_in_one_batch(store: CellStore) -> None:
+    changes = starting(open_run("r1"))
+    changes.opened.clear()
+    changes.closed["r1"] = RunResult("r1", "default", RunStatus.TERMINATED, T0)
+    changes.swept["r1"] = Side.NONE
+    await write(store, changes)
+    assert [result.status for result in await store.results(["r1"])] == [RunStatus.TERMINATED]
+
+
+async def test_a_free_key_is_reserved_and_a_taken_one_names_its_run(store: CellStore) -> None:
+    first = await write(store, starting(open_run("r1")), Reads(keys=[key("order-7", "r1")]))
+    assert first.keys == {}
+    second = await read(store, Reads(keys=[key("order-7", "r2"), key("order-8", "r2")]))
+    assert second.keys == {("default", "id", "order-7"): key("order-7", "r1")}
+    assert second.key_statuses == {"r1": None}
+    assert (await read(store, Reads(keys=[key("order-7", "r1")]))).keys == {}
+    await write(store, Changes(closed={"r1": RunResult("r1", "default", RunStatus.FAILED, T0)}))
+    repointed = Changes(keys=[key("order-7", "r2")])
+    third = await write(store, repointed, Reads(keys=[key("order-7", "r2")]))
+    assert third.key_statuses == {"r1": RunStatus.FAILED}
+    assert await store.run_of_key("default", "id", "order-7") == key("order-7", "r2")
+
+
+async def test_a_reserved_key_is_released_when_its_start_is_refused(store: CellStore) -> None:
+    reads = Reads(keys=[key("order-7", "r1"), key("order-8", "r1")])
+    await write(store, Changes(keys_released=[key("order-7", "r1")]), reads)
+    assert await store.run_of_key("default", "id", "order-7") is None
+    assert await store.run_of_key("default", "id", "order-8") == key("order-8", "r1")
+
+
+async def test_append_commits_only_where_epoch_owner_and_length_match(store: CellStore) -> None:
+    runs = [open_run(f"r{number}", mail_next=3, losses=2) for number in range(6)]
+    runs[5] = ready_run("r5", 0)
+    await write(store, starting(*runs))
+    appended = await store.append(
+        [
+            appending("r0"), appending("r1", epoch=2), appending("r2", expected_seq=2),
+            appending("r3", session_id="s2"), appending("unknown"), appending("r5"),
+        ]
+    )  # fmt: skip
+    assert appended == {"r0": Appended(3, 0)}
+    now = (await read(store, Reads(lock_runs={run.run_id for run in runs}))).runs
+    assert now["r0"] == replace(runs[0], length=2, transition_id=101, losses=0)
+    assert [now[run.run_id] for run in runs[1:]] == runs[1:]
+    assert await store.journal("r0", 1, 1000) == ([JournalRow("r0", 2, 1, 1, 101, (ENTRY,))], False)
+    assert (await store.journal("r1", 1, 1000))[0] == []
+    assert await store.has_transition("r0", 2, 1, 101)
+    assert not await store.has_transition("r0", 2, 2, 101)
+    assert await store.append([appending("r0")]) == {}
+    assert await store.append([]) == {}
+
+
+async def test_a_journal_page_is_whole_rows_and_at_least_one(store: CellStore) -> None:
+    await write(store, starting(open_run("r1")))
+    for seq in range(1, 4):
+        await store.append([appending("r1", expected_seq=seq)])
+    size = len(ENTRY)
+    for limit, seqs, more in ((1, [2], True), (size * 2, [2, 3], True), (size * 2 + 1, [2, 3], True)):
+        page = await store.journal("r1", 1, limit)
+        assert ([row.seq for row in page[0]], page[1]) == (seqs, more)
+    page = await store.journal("r1", 1, size * 3)
+    assert ([row.seq for row in page[0]], page[1]) == ([2, 3, 4], False)
+    assert await store.journal("r1", 4, 100) == ([], False)
+
+
+async def test_a_claim_gives_ready_runs_in_order_of_priority_and_time(store: CellStore) -> None:
+    runs = [
+        ready_run("r1", 3), ready_run("r2", 1), ready_run("r3", 9, priority=-1), ready_run("r4", 0, priority=5),
+        ready_run("r5", 0, workflow="unknown"), ready_run("r6", 0, queue="other"), open_run("r7"),
+        ready_run("r8", 2, workflow="refund"), ready_run("r9", 10**9),
+    ]  # fmt: skip
+    changes = starting(*runs)
+    changes.mail_added.append(MailRow("r2", 1, MailKind.SIGNAL, T0, SignalMail("s", b"")))
+    runs[1].mail_next = 2
+    await write(store, changes)
+    claim = ClaimRuns("default", "default", ("order", "refund"), 4)
+    snapshot = await read(store, Reads(claim_runs=[claim, replace(claim, limit=1)]))
+    (claimed, again) = snapshot.claimed_runs
+    assert [run.run_id for run, _ in claimed] == ["r3", "r2", "r8", "r1"]
+    assert again == []
+    assert [record.workflow for _, record in claimed] == ["order", "order", "refund", "order"]
+    assert snapshot.runs.keys() == {"r3", "r2", "r8", "r1"}
+    assert [row.number for row in snapshot.mail["r2"]] == [1]
+
+
+async def test_claims_go_on_behind_what_was_claimed_and_find_what_becomes_ready_before_it(
+    store: CellStore,
+) -> None:
+    claim = Reads(claim_runs=[ClaimRuns("default", "default", ("order",), 2)])
+
+    def lease(snapshot: Any) -> Changes:
+        leased = {
+            run.run_id: replace(run, state=RunState.LEASED, owner="s1", ready_at=None)
+            for run, _ in snapshot.claimed_runs[0]
+        }
+        return Changes(updated=leased)
+
+    await write(store, starting(*(ready_run(f"r{number}", number, priority=1) for number in range(5))))
+    assert [run.run_id for run, _ in (await decide(store, claim, lease)).claimed_runs[0]] == ["r0", "r1"]
+    assert [run.run_id for run, _ in (await read(store, claim)).claimed_runs[0]] == ["r2", "r3"]
+    assert [run.run_id for run, _ in (await decide(store, claim, lease)).claimed_runs[0]] == ["r2", "r3"]
+    await write(store, starting(ready_run("r9", 0, priority=1), ready_run("r8", 9, priority=0)))
+    assert [run.run_id for run, _ in (await decide(store, claim, lease)).claimed_runs[0]] == ["r8", "r9"]
+    assert [run.run_id for run, _ in (await decide(store, claim, lease)).claimed_runs[0]] == ["r4"]
+
+
+async def test_queued_steps_keep_everything_and_are_claimed_when_they_are_due(store: CellStore) -> None:
+    full = task(
+        "r1", 1, priority=2, attempt=3, failures=1, losses=1, epoch=4, timeout=timedelta(days=2, microseconds=5),
+        recoveries=None, retry=b"retry", step_id="own", workflow="order", attempts_ended=(b"\x08\x01", b"\x08\x02"),
+    )  # fmt: skip
+    later = task("r1", 2, ready_at=at(10**9))
+    held = task("r1", 3, state=TaskState.CLAIMED, owner="s1", started_at=T0, deadline_at=at(1))
+    changes = Changes(tasks_added={(row.run_id, row.number): row for row in (full, later, held)})
+    await write(store, changes)
+    claim = ClaimTasks("default", "default", ("charge", "other"), 5)
+    assert (await read(store, Reads(claim_tasks=[claim]))).claimed_tasks == [[full]]
+    snapshot = await read(store, Reads(tasks={("r1", 1)}, tasks_of={"r1"}))
+    assert snapshot.tasks == {("r1", 1): full, ("r1", 2): later, ("r1", 3): held}
+    assert await store.overdue_tasks(timedelta(seconds=5), 10) == [held]
+    assert await store.lease_owners() == {"s1"}
+    assert await store.held_by(["s1", "s2"], 10) == ([], [held])
+    retried = replace(held, state=TaskState.READY, owner=None, attempts_ended=(b"\x08\x01",), epoch=5)
+    await write(store, Changes(tasks_updated={("r1", 3): retried}, tasks_deleted={("r1", 1)}))
+    assert (await read(store, Reads(tasks_of={"r1"}))).tasks == {("r1", 2): later, ("r1", 3): retried}
+
+
+async def test_alarms_are_replaced_and_the_due_ones_come_oldest_first(store: CellStore) -> None:
+    rows = [AlarmRow("r1", AlarmKind.TIMER, ref, at(10 - ref), b"body") for ref in (1, 2, 3)]
+    rows.append(AlarmRow("r1", AlarmKind.TIMER, 4, at(10**9)))
+    await write(store, Changes(alarms_set={(row.run_id, row.kind, row.ref): row for row in rows}))
+    assert await store.due_alarms(2) == ([rows[2], rows[1]], timedelta(0))
+    due, wait = await store.due_alarms(10)
+    assert due == [rows[2], rows[1], rows[0]]
+    assert wait is not None
+    assert wait > timedelta(days=1)
+    moved = replace(rows[0], due_at=at(0), body=b"")
+    await write(store, Changes(alarms_set={("r1", moved.kind, 1): moved}, alarms_cleared={("r1", moved.kind, 4)}))
+    assert await store.due_alarms(10) == ([moved, rows[2], rows[1]], None)
+
+
+async def test_children_are_seen_until_they_are_closed(store: CellStore) -> None:
+    children = [ChildRow("r1", number, f"c{number}", ClosePolicy.ABANDON) for number in (1, 2)]
+    await write(store, Changes(children_added=list(children)))
+    await write(store, Changes(children_closed={("r1", 1)}))
+    assert (await read(store, Reads(children_of={"r1"}))).children == {"r1": [children[1]]}
+
+
+async def test_answers_are_repeated_until_they_are_pruned(store: CellStore) -> None:
+    rows = [RequestRow("r1", "old", True, T0), RequestRow("r1", "new", False, at(10**9))]
+    await write(store, Changes(requests=rows))
+    asked = Reads(requests={("r1", "old"), ("r1", "new"), ("r2", "old")})
+    assert (await read(store, asked)).requests == {("r1", "old"): True, ("r1", "new"): False}
+    assert await store.prune_requests(10) == 1
+    assert (await read(store, asked)).requests == {("r1", "new"): False}
+
+
+async def test_runs_are_listed_newest_first_by_what_is_asked(store: CellStore) -> None:
+    for number in range(4):
+        run = open_run(f"r{number}", workflow="refund" if number == 3 else "order", epoch=number % 2)
+        await write(
+            store,
+            starting(run, created_at=at(number), id=f"order-{number}", metadata={"n": str(number), "x": "y"}),
+            Reads(keys=[key(f"k{number}", run.run_id, kind="key")]),
+        )
+    await write(store, Changes(closed={"r1": RunResult("r1", "default", RunStatus.COMPLETED, at(9))}))
+
+    async def listed(**wanted: Any) -> list[str]:
+        return [view.record.run_id for view in await store.list_runs(RunFilter("default", **wanted))]
+
+    assert await listed() == ["r3", "r2", "r1", "r0"]
+    assert await listed(limit=2) == ["r3", "r2"]
+    assert await listed(before=(at(2), "r2")) == ["r1", "r0"]
+    assert await listed(workflow="order") == ["r2", "r1", "r0"]
+    assert await listed(statuses=frozenset({RunStatus.COMPLETED})) == ["r1"]
+    assert await listed(statuses=frozenset({RunStatus.PENDING})) == ["r2", "r0"]
+    assert await listed(statuses=frozenset({RunStatus.RUNNING, RunStatus.COMPLETED})) == ["r3", "r1"]
+    assert await listed(metadata={"n": "2"}) == ["r2"]
+    assert await listed(text="efun") == ["r3"]
+    assert await listed(text="rder-1") == ["r1"]
+    assert await listed(idempotency_key="k2") == ["r2"]
+    assert await listed(started_after=at(0), started_before=at(3)) == ["r2", "r1"]

@@ -1,0 +1,227 @@
+"""The Postgres store when its connections die, rows are locked by others, and commits fail."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+
+from holdfast_coordinator.domain.changes import Changes
+from holdfast_coordinator.domain.commands import ClaimRuns
+from holdfast_coordinator.domain.reads import Reads, Snapshot
+from holdfast_coordinator.domain.rows import RunState
+from holdfast_coordinator.store.cell import PostgresCellStore
+from holdfast_coordinator.store.errors import ConnectionLost, QueryFailed, translated
+from holdfast_coordinator.store.port import (
+    DataRejected,
+    OutcomeUnknown,
+    SerializationConflict,
+    StoreUnavailable,
+)
+from model.batches import appending, decide, open_run, read, ready_run, record, starting, write
+
+
+def kill_backends(dsn: str) -> int:
+    """Ends every other connection to the database; how many there were."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        rows = connection.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        ).fetchall()
+    return len(rows)
+
+
+async def test_a_claim_skips_runs_locked_by_another_connection(cell: PostgresCellStore, database: str) -> None:
+    await write(cell, starting(ready_run("r1", 1), ready_run("r2", 2), ready_run("r3", 3)))
+    claim = Reads(claim_runs=[ClaimRuns("default", "default", ("order",), 2)])
+    with psycopg.connect(database) as other:
+        other.execute("SELECT FROM holdfast_c00.open_runs WHERE run_id = 'r1' FOR UPDATE")
+        snapshot = await read(cell, claim)
+    assert [run.run_id for run, _ in snapshot.claimed_runs[0]] == ["r2", "r3"]
+
+
+async def test_two_stores_never_claim_the_same_run(cell: PostgresCellStore, database: str) -> None:
+    names = [f"r{number}" for number in range(40)]
+    await write(cell, starting(*(ready_run(name, number) for number, name in enumerate(names))))
+    claim = Reads(claim_runs=[ClaimRuns("default", "default", ("order",), 3)])
+    taken: list[str] = []
+
+    async def claim_all(store: PostgresCellStore, session_id: str) -> None:
+        def lease(snapshot: Snapshot) -> Changes:
+            leased = Changes()
+            for run, _ in snapshot.claimed_runs[0]:
+                run = run.copy()
+                run.state, run.owner, run.ready_at = RunState.LEASED, session_id, None
+                leased.updated[run.run_id] = run
+            return leased
+
+        while (snapshot := await decide(store, claim, lease)).claimed_runs[0]:
+            taken.extend(run.run_id for run, _ in snapshot.claimed_runs[0])
+
+    async with PostgresCellStore.open(database, "00") as second:
+        await asyncio.gather(claim_all(cell, "s1"), claim_all(second, "s2"))
+    left = (await read(cell, Reads(lock_runs=set(names)))).runs
+    assert len(taken) == len(set(taken))
+    assert {run_id for run_id, run in left.items() if run.state is RunState.LEASED} == set(taken)
+
+
+async def test_a_connection_lost_before_the_commit_is_unavailable_and_the_next_batch_works(
+    cell: PostgresCellStore, database: str
+) -> None:
+    def kill(_: Snapshot) -> Changes:
+        assert kill_backends(database) == 1
+        return Changes()
+
+    with pytest.raises(StoreUnavailable):
+        await decide(cell, Reads(), kill)
+    await write(cell, starting(open_run("r1")))
+
+
+async def test_a_connection_lost_while_idle_costs_at_most_one_call(
+    cell: PostgresCellStore, database: str
+) -> None:
+    await write(cell, starting(open_run("r1")))
+    assert await cell.view("default", "r1") is not None
+    assert kill_backends(database) == 2
+    assert await cell.view("default", "r1") is not None
+    for _ in range(2):
+        try:
+            await cell.append([appending("r1")])
+            break
+        except (StoreUnavailable, OutcomeUnknown):
+            continue
+    assert (await read(cell, Reads(lock_runs={"r1"}))).runs["r1"].length == 2
+
+
+async def test_a_backend_killed_while_a_write_waits_leaves_nothing(
+    cell: PostgresCellStore, database: str
+) -> None:
+    with psycopg.connect(database) as other:
+        other.execute("INSERT INTO holdfast_c00.run_results VALUES ('r1', '', 6, now(), NULL, NULL)")
+        other.execute("LOCK TABLE holdfast_c00.journal")
+        writing = asyncio.create_task(write(cell, starting(open_run("r1"))))
+        await _until_waiting(database, 1)
+        with psycopg.connect(database, autocommit=True) as admin:
+            admin.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+        with pytest.raises((StoreUnavailable, OutcomeUnknown)):
+            await writing
+    assert await cell.view("default", "r1") is None
+
+
+async def test_a_cancelled_batch_leaves_nothing_and_the_next_one_works(
+    cell: PostgresCellStore, database: str
+) -> None:
+    with psycopg.connect(database) as other:
+        other.execute("LOCK TABLE holdfast_c00.journal")
+        writing = asyncio.create_task(write(cell, starting(open_run("r1"))))
+        await _until_waiting(database, 1)
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+    await write(cell, starting(open_run("r2")))
+
+
+async def test_deadlocked_batches_are_conflicts(cell: PostgresCellStore, database: str) -> None:
+    await write(cell, starting(open_run("r1"), open_run("r2")))
+    with psycopg.connect(database) as other:
+        other.execute("SELECT FROM holdfast_c00.open_runs WHERE run_id = 'r2' FOR UPDATE")
+        locking = asyncio.create_task(read(cell, Reads(lock_runs={"r1", "r2"})))
+        await _until_waiting(database, 1)
+        try:
+            await asyncio.to_thread(
+                other.execute, "SELECT FROM holdfast_c00.open_runs WHERE run_id = 'r1' FOR UPDATE"
+            )
+            with pytest.raises(SerializationConflict):
+                await locking
+        except psycopg.errors.DeadlockDetected:  # Postgres chose the other one
+            other.rollback()
+            assert len((await locking).runs) == 2
+
+
+async def test_text_that_postgres_cannot_hold_is_rejected_and_nothing_else_is_harmed(
+    cell: PostgresCellStore,
+) -> None:
+    for workflow in ("a\x00b", "\ud800"):
+        changes = starting(open_run("r1"), open_run("r2"))
+        changes.opened["r1"].workflow = workflow
+        with pytest.raises(DataRejected):
+            await write(cell, changes)
+    with pytest.raises(DataRejected):
+        await write(cell, Changes(runs=[record("r3", priority=2**40)]))
+    await write(cell, starting(open_run("r1"), open_run("r2")))
+
+
+async def test_updates_of_leased_runs_touch_no_index(cell: PostgresCellStore, database: str) -> None:
+    runs = [open_run(f"r{number}") for number in range(20)]
+    await write(cell, starting(*runs))
+
+    def advance(snapshot: Snapshot) -> Changes:
+        changed = {run_id: run.copy() for run_id, run in snapshot.runs.items()}
+        for run in changed.values():
+            run.length += 1
+            run.attempt_deadline_at = snapshot.now
+            run.last_at = snapshot.now + timedelta(microseconds=1)
+        return Changes(updated=changed)
+
+    for seq in range(1, 4):
+        assert len(await cell.append([appending(run.run_id, expected_seq=2 * seq - 1) for run in runs])) == 20
+        await decide(cell, Reads(lock_runs={run.run_id for run in runs}), advance)
+    await cell.close()
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("SELECT pg_stat_clear_snapshot()")
+        counted = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_all_tables WHERE relname = 'open_runs'"
+        async with asyncio.timeout(10):
+            while (row := connection.execute(counted).fetchone()) is None or row[0] < 120:
+                await asyncio.sleep(0.05)  # the server's statistics come when they come
+    assert row == (120, 120)
+
+
+async def _until_waiting(database: str, count: int) -> None:
+    async with asyncio.timeout(10):
+        with psycopg.connect(database, autocommit=True) as connection:
+            while True:
+                row = connection.execute(
+                    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+                    "AND wait_event_type = 'Lock'"
+                ).fetchone()
+                if row == (count,):
+                    return
+                await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "facts", "commit_sent", "expected"),
+    [
+        ("40001", {}, True, SerializationConflict),
+        ("40P01", {}, False, SerializationConflict),
+        ("55P03", {}, False, SerializationConflict),
+        ("23505", {"raced": True}, True, SerializationConflict),
+        ("23505", {}, True, DataRejected),
+        ("22021", {}, True, DataRejected),
+        ("22012", {}, True, DataRejected),
+        ("54000", {}, True, DataRejected),
+        ("57014", {}, True, StoreUnavailable),
+        ("57P01", {}, True, StoreUnavailable),
+        ("53300", {}, False, StoreUnavailable),
+        ("25006", {}, True, StoreUnavailable),
+        ("40001", {"at_commit": True}, True, SerializationConflict),
+        ("23503", {"at_commit": True}, True, DataRejected),
+        ("57P01", {"at_commit": True}, True, OutcomeUnknown),
+        ("22012", {"at_commit": True}, True, OutcomeUnknown),
+        ("58030", {"at_commit": True}, True, OutcomeUnknown),
+    ],
+)
+def test_errors_are_known_by_their_sqlstate(
+    sqlstate: str, facts: dict[str, Any], commit_sent: bool, expected: type[Exception]
+) -> None:
+    error = QueryFailed(sqlstate, "text", **{"statement": "s", "raced": False, "at_commit": False, **facts})
+    assert isinstance(translated(error, commit_sent=commit_sent), expected)
+
+
+def test_a_lost_answer_is_unknown_only_when_a_commit_was_sent() -> None:
+    assert isinstance(translated(ConnectionLost("x"), commit_sent=True), OutcomeUnknown)
+    assert isinstance(translated(ConnectionLost("x"), commit_sent=False), StoreUnavailable)

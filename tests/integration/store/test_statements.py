@@ -1,0 +1,204 @@
+"""Every statement against the rules for SQL, and the plans of those that must use an index."""
+
+import inspect
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from holdfast_coordinator.store.connection import Statement
+from holdfast_coordinator.store.port import RunFilter
+from holdfast_coordinator.store.reading import CellReads
+from holdfast_coordinator.store.statements_control import ControlStatements
+from holdfast_coordinator.store.statements_views import CellViews
+from holdfast_coordinator.store.statements_writes import CellWrites
+from holdfast.statuses import RunStatus
+from model.batches import T0
+
+SCHEMA = "holdfast_c00"
+LISTING = RunFilter(
+    "default", workflow="w", statuses=frozenset({RunStatus.FAILED}), metadata={"a": "b"}, started_after=T0,
+    started_before=T0, text="x", idempotency_key="k", before=(T0, "r"),
+)  # fmt: skip
+
+
+def _statements(*holders: object) -> Iterator[Statement]:
+    for holder in holders:
+        yield from (value for _, value in inspect.getmembers(holder) if isinstance(value, Statement))
+
+
+CELL = [*_statements(CellReads(SCHEMA), CellWrites(SCHEMA), views := CellViews(SCHEMA)), views.list_runs(LISTING).statement]
+CONTROL = [*_statements(ControlStatements("holdfast"))]
+ALL = [*CELL, *CONTROL]
+WRITE = re.compile(r"\b(INSERT INTO|(?<!FOR )UPDATE |DELETE FROM)")
+FROM_ARRAYS = re.compile(r"INSERT INTO (\S+) .*?SELECT .*? FROM unnest\(")
+
+
+def _name(statement: Statement) -> str:
+    return statement.name
+
+
+@pytest.mark.parametrize("statement", ALL, ids=_name)
+def test_a_statement_touches_one_schema_only(statement: Statement) -> None:
+    schemas = set(re.findall(r"\b(holdfast\w*)\.", statement.sql))
+    assert len(schemas) <= 1
+    named = re.findall(r"\b(?:FROM|JOIN|INTO|USING|UPDATE) (?!unnest|LATERAL|SET|OF|SKIP|\()([\w.]+)", statement.sql)
+    own = set(re.findall(r"(\w+) AS \(", statement.sql))
+    assert all("." in name or name in own for name in named), named
+
+
+@pytest.mark.parametrize("statement", [s for s in ALL if WRITE.search(s.sql)], ids=_name)
+def test_a_write_calls_no_volatile_function(statement: Statement, database: str) -> None:
+    called = {name.lower() for name in re.findall(r"\b([a-z_]+) ?\(", statement.sql)}
+    with psycopg.connect(database) as connection:
+        volatile = connection.execute(
+            "SELECT proname FROM pg_proc WHERE provolatile = 'v' AND proname = ANY (%s)", [list(called)]
+        ).fetchall()
+    assert volatile == []
+
+
+@pytest.mark.parametrize("statement", [s for s in ALL if FROM_ARRAYS.search(s.sql)], ids=_name)
+def test_an_insert_from_arrays_joins_its_target_on_false(statement: Statement) -> None:
+    match = FROM_ARRAYS.search(statement.sql)
+    assert match is not None
+    assert f"LEFT JOIN {match[1]} x ON false" in statement.sql
+    assert "WHERE" not in statement.sql.split("ON false")[0]
+
+
+@pytest.mark.parametrize("statement", ALL, ids=_name)
+def test_a_statement_is_valid_and_every_parameter_is_used(statement: Statement, database: str) -> None:
+    numbers = {int(number) for number in re.findall(r"\$(\d+)", statement.sql)}
+    assert numbers == set(range(1, len(statement.types) + 1))
+    types = ", ".join(kind.name for kind in statement.types)
+    with psycopg.connect(database) as connection:
+        connection.execute(f"PREPARE it{f' ({types})' if types else ''} AS {statement.sql}".encode())
+
+
+def test_statements_have_different_names() -> None:
+    for statements in (CELL, CONTROL):
+        names = [statement.name for statement in statements]
+        assert len(names) == len(set(names))
+
+
+PLANS = {
+    "lock_runs": ("open_runs_pkey",),
+    "mail_of_runs": ("mail_pkey",),
+    "lock_tasks": ("step_tasks_pkey",),
+    "open_children": ("children_pkey",),
+    "lock_alarms": ("alarms_pkey",),
+    "lock_keys": ("run_keys_pkey",),
+    "statuses_of_keys": ("run_keys_pkey", "run_results_pkey"),
+    "hashes_of_runs": ("runs_pkey",),
+    "answers_of_requests": ("requests_pkey",),
+    "results_of_runs": ("run_results_pkey",),
+    "claim_runs": ("open_runs_to_claim", "runs_pkey"),
+    "claim_tasks": ("step_tasks_to_claim",),
+    "update_open_runs": ("open_runs_pkey",),
+    "delete_open_runs": ("open_runs_pkey",),
+    "delete_mail": ("mail_pkey",),
+    "delete_alarms": ("alarms_pkey",),
+    "update_step_tasks": ("step_tasks_pkey",),
+    "delete_step_tasks": ("step_tasks_pkey",),
+    "update_children": ("children_pkey",),
+    "update_run_keys": ("run_keys_pkey",),
+    "release_keys": ("run_keys_pkey",),
+    "sweep_mail": ("mail_pkey",),
+    "sweep_alarms": ("alarms_pkey",),
+    "sweep_step_tasks": ("step_tasks_pkey",),
+    "sweep_children": ("children_pkey",),
+    "append": ("open_runs_pkey",),
+    "due_alarms": ("alarms_by_time",),
+    "next_alarm": ("alarms_by_time",),
+    "overdue_tasks": ("step_tasks_by_deadline",),
+    "owners_in_open_runs": ("open_runs_by_owner",),
+    "owners_in_step_tasks": ("step_tasks_by_owner",),
+    "runs_held": ("open_runs_by_owner",),
+    "tasks_held": ("step_tasks_by_owner",),
+    "has_transition": ("journal_pkey",),
+    "existing": ("runs_pkey",),
+    "run_of_key": ("run_keys_pkey",),
+    "view": ("runs_pkey", "open_runs_pkey", "run_results_pkey"),
+    "records": ("runs_pkey",),
+    "journal_page": ("journal_pkey",),
+    "mail_after": ("mail_pkey",),
+    "expired_requests": ("requests_by_expiry",),
+    "prune_requests": ("requests_pkey",),
+}
+UNINDEXED = {"clock", "list_runs_0", "reserve_keys"}
+
+
+@pytest.mark.parametrize(
+    "statement", [s for s in CELL if s.name not in UNINDEXED and not s.name.startswith("insert_")], ids=_name
+)
+def test_a_statement_uses_its_index_and_never_scans_a_table(statement: Statement, database: str) -> None:
+    plan = _plan(database, statement)
+    nodes = list(_nodes(plan))
+    assert not [node for node in nodes if node["Node Type"] == "Seq Scan"], plan
+    used = {node["Index Name"] for node in nodes if "Index Name" in node}
+    assert set(PLANS[statement.name]) <= used, plan
+
+
+def test_a_claim_begins_its_index_scan_at_the_floor_and_sorts_no_table(database: str) -> None:
+    statement = next(s for s in CELL if s.name == "claim_runs")
+    (scan,) = [
+        node for node in _nodes(_plan(database, statement)) if node.get("Index Name") == "open_runs_to_claim"
+    ]
+    assert "(ROW(priority, ready_at) >= ROW(" in scan["Index Cond"]
+    assert "Filter" not in scan
+
+
+@pytest.mark.parametrize(
+    ("wanted", "index"),
+    [
+        (RunFilter("default"), "runs_by_creation"),
+        (RunFilter("default", before=(T0, "r")), "runs_by_creation"),
+        (RunFilter("default", workflow="w"), "runs_by_workflow"),
+        (RunFilter("default", metadata={"a": "b"}), "runs_by_metadata"),
+        (RunFilter("default", idempotency_key="k"), "run_keys_pkey"),
+    ],
+)
+def test_a_listing_uses_an_index(wanted: RunFilter, index: str, database: str) -> None:
+    _fill_runs(database)
+    nodes = list(_nodes(_plan(database, CellViews(SCHEMA).list_runs(wanted).statement, analyzed=True)))
+    assert index in {node.get("Index Name") for node in nodes}
+    assert not [node for node in nodes if node["Node Type"] == "Seq Scan" and node["Relation Name"] == "runs"]
+
+
+def _fill_runs(database: str) -> None:
+    with psycopg.connect(database) as connection:
+        connection.execute(
+            "INSERT INTO holdfast_c00.runs (run_id, namespace, workflow, queue, created_at, arguments, "
+            "arguments_hash, priority, metadata, trace, parent_number) SELECT 'r' || n, 'default', 'w' || n % 50, "
+            "'q', now() + n * interval '1 s', '', '', 0, jsonb_build_object('a', n::text), '', 0 "
+            "FROM generate_series(1, 5000) n"
+        )
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("VACUUM ANALYZE holdfast_c00.runs")
+
+
+def _plan(database: str, statement: Statement, *, analyzed: bool = False) -> dict[str, Any]:
+    """The generic plan: empty tables tempt the planner to scan them, so scans and hashes are made dear."""
+    types = ", ".join(kind.name for kind in statement.types)
+    values = ", ".join("NULL" for _ in statement.types)
+    with psycopg.connect(database) as connection:
+        settings = ["plan_cache_mode = force_generic_plan"]
+        if not analyzed:
+            settings += ["enable_seqscan = off", "enable_hashjoin = off", "enable_mergejoin = off", "enable_bitmapscan = off"]
+        for setting in settings:
+            connection.execute(f"SET {setting}".encode())
+        connection.execute(f"PREPARE it{f' ({types})' if types else ''} AS {statement.sql}".encode())
+        arguments = f" ({values})" if values else ""
+        row = connection.execute(f"EXPLAIN (FORMAT JSON) EXECUTE it{arguments}".encode()).fetchone()
+    assert row is not None
+    plan = row[0] if not isinstance(row[0], str) else json.loads(row[0])
+    found: dict[str, Any] = plan[0]["Plan"]
+    return found
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from _nodes(child)

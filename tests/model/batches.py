@@ -1,0 +1,114 @@
+"""Rows for tests of stores, with everything that a test does not care about filled in."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from holdfast_coordinator.domain.changes import Changes
+from holdfast_coordinator.domain.commands import Then, Transition
+from holdfast_coordinator.domain.reads import Reads, Snapshot
+from holdfast_coordinator.domain.rows import (
+    JournalRow,
+    KeyRow,
+    OpenRun,
+    RunRecord,
+    RunStartedEntry,
+    RunState,
+    TaskRow,
+    TaskState,
+)
+from holdfast_coordinator.store.port import CellStore
+
+T0 = datetime(2024, 1, 1, tzinfo=UTC)
+"""Long past for any clock, so that what became ready then is ready now."""
+
+ENTRY = b"\x1a\x02\x0a\x00"
+"""One entry as framed JournalRow bytes."""
+
+
+def at(seconds: float) -> datetime:
+    """So long after T0."""
+    return T0 + timedelta(seconds=seconds)
+
+
+def record(run_id: str, **changed: Any) -> RunRecord:
+    """A row of `runs`."""
+    values: dict[str, Any] = {
+        "run_id": run_id, "namespace": "default", "workflow": "order", "queue": "default", "created_at": T0,
+        "arguments": b"arguments", "arguments_hash": b"hash",
+    }  # fmt: skip
+    return RunRecord(**{**values, **changed})
+
+
+def open_run(run_id: str, **changed: Any) -> OpenRun:
+    """A row of `open_runs`; leased by session s1 unless told otherwise."""
+    values: dict[str, Any] = {
+        "run_id": run_id, "namespace": "default", "queue": "default", "workflow": "order",
+        "state": RunState.LEASED, "last_at": T0, "epoch": 1, "owner": "s1", "length": 1,
+    }  # fmt: skip
+    return OpenRun(**{**values, **changed})
+
+
+def ready_run(run_id: str, seconds: float, **changed: Any) -> OpenRun:
+    """A run that became ready so long after T0."""
+    return open_run(run_id, **{"state": RunState.READY, "owner": None, "ready_at": at(seconds), **changed})
+
+
+def task(run_id: str, number: int, **changed: Any) -> TaskRow:
+    """A row of `step_tasks`; ready unless told otherwise."""
+    values: dict[str, Any] = {
+        "run_id": run_id, "number": number, "namespace": "default", "queue": "default", "name": "charge",
+        "state": TaskState.READY, "ready_at": T0, "scheduled_at": T0, "arguments": b"arguments",
+    }  # fmt: skip
+    return TaskRow(**{**values, **changed})
+
+
+def key(name: str, run_id: str, **changed: Any) -> KeyRow:
+    """A row of `run_keys`."""
+    values: dict[str, Any] = {
+        "namespace": "default", "kind": "id", "key": name, "run_id": run_id, "arguments_hash": b"hash",
+        "workflow": "order",
+    }  # fmt: skip
+    return KeyRow(**{**values, **changed})
+
+
+def starting(*runs: OpenRun, **of_records: Any) -> Changes:
+    """The changes that make these runs, each with its first journal row."""
+    changes = Changes()
+    for run in runs:
+        changes.runs.append(
+            record(run.run_id, workflow=run.workflow, queue=run.queue, namespace=run.namespace, **of_records)
+        )
+        changes.opened[run.run_id] = run
+        changes.journal.append(JournalRow(run.run_id, 1, 1, 0, 0, [RunStartedEntry(T0, run.workflow)]))
+    return changes
+
+
+def appending(run_id: str, *, expected_seq: int = 1, epoch: int = 1, session_id: str = "s1") -> Transition:
+    """An append-only transition of one entry."""
+    return Transition(
+        run_id, session_id, epoch, expected_seq, expected_seq + 100, 1, [ENTRY], [], 0, Then.CONTINUE
+    )
+
+
+async def write(store: CellStore, changes: Changes, reads: Reads | None = None) -> Snapshot:
+    """Commits changes that do not depend on what was read; what was read."""
+    return await decide(store, reads or Reads(), lambda _: changes)
+
+
+async def read(store: CellStore, reads: Reads) -> Snapshot:
+    """What a batch sees; nothing is written."""
+    return await decide(store, reads, lambda _: Changes())
+
+
+async def decide(store: CellStore, reads: Reads, decision: Callable[[Snapshot], Changes]) -> Snapshot:
+    """One transaction; what it saw."""
+    seen: list[Snapshot] = []
+
+    def remember(snapshot: Snapshot) -> Changes:
+        seen.append(snapshot)
+        return decision(snapshot)
+
+    await store.transact(reads, remember)
+    (snapshot,) = seen
+    return snapshot

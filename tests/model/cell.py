@@ -1,0 +1,395 @@
+"""A cell in memory: what the Postgres store must do, in the fewest words. The tests compare the two.
+
+Like a database it keeps copies: nobody sees rows change that were read before.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from copy import deepcopy
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+from holdfast.statuses import RunStatus
+from holdfast_coordinator.domain.changes import Changes
+from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks, Transition
+from holdfast_coordinator.domain.reads import Reads, Snapshot
+from holdfast_coordinator.domain.rows import (
+    AlarmKind,
+    AlarmRow,
+    ChildRow,
+    JournalRow,
+    KeyRow,
+    MailRow,
+    OpenRun,
+    RequestRow,
+    RunRecord,
+    RunResult,
+    RunState,
+    Side,
+    TaskRow,
+    TaskState,
+)
+from holdfast_coordinator.store.errors import RowsMissing
+from holdfast_coordinator.store.port import Appended, DataRejected, RunFilter, RunView, SerializationConflict
+from holdfast_coordinator.wire.entries import encode_failure, join_entries, mail_bytes
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+def system_clock() -> datetime:
+    """The time of this machine."""
+    return datetime.now(UTC)
+
+
+class ModelCellStore:
+    """Implements port.CellStore with dicts. clock: the time of the database."""
+
+    def __init__(self, clock: Callable[[], datetime] = system_clock) -> None:
+        self.clock = clock
+        self.runs: dict[str, RunRecord] = {}
+        self.open_runs: dict[str, OpenRun] = {}
+        self.run_results: dict[str, RunResult] = {}
+        self.journals: dict[str, list[JournalRow]] = {}
+        self.mail: dict[tuple[str, int], MailRow] = {}
+        self.alarms: dict[tuple[str, AlarmKind, int], AlarmRow] = {}
+        self.tasks: dict[tuple[str, int], TaskRow] = {}
+        self.children: dict[tuple[str, int], ChildRow] = {}
+        self.keys: dict[tuple[str, str, str], KeyRow] = {}
+        self.requests: dict[tuple[str, str], RequestRow] = {}
+        self._lock = asyncio.Lock()
+
+    # Transactions
+
+    async def transact(self, reads: Reads, decide: Callable[[Snapshot], Changes]) -> None:
+        """See port.CellStore."""
+        async with self._lock:
+            before = {name: deepcopy(rows) for name, rows in vars(self).items() if isinstance(rows, dict)}
+            try:
+                snapshot = self._read(reads)
+                self._write(decide(snapshot))
+            except BaseException:
+                vars(self).update(before)
+                raise
+
+    async def append(self, transitions: Sequence[Transition]) -> dict[str, Appended]:
+        """See port.CellStore."""
+        appended = {}
+        async with self._lock:
+            for transition in transitions:
+                run = self.open_runs.get(transition.run_id)
+                held = (RunState.LEASED, transition.session_id, transition.epoch, transition.expected_seq)
+                if run is None or (run.state, run.owner, run.epoch, run.length) != held:
+                    continue
+                run.length += transition.count
+                run.transition_id = transition.transition_id
+                run.losses = 0
+                (entries,) = transition.journal
+                assert isinstance(entries, bytes)
+                self.journals.setdefault(run.run_id, []).append(
+                    JournalRow(
+                        run.run_id, run.length, transition.count, run.epoch, run.transition_id, (entries,)
+                    )
+                )
+                appended[run.run_id] = Appended(run.mail_next, run.mail_taken)
+        return appended
+
+    def _read(self, reads: Reads) -> Snapshot:
+        snapshot = Snapshot(now=self.clock())
+        fresh = self._reserve(reads.keys)
+        snapshot.runs = deepcopy({key: self.open_runs[key] for key in reads.lock_runs & self.open_runs.keys()})
+        snapshot.mail = {run_id: mail for run_id in reads.lock_runs if (mail := self._mail_of(run_id))}
+        snapshot.tasks = deepcopy(
+            {key: task for key, task in self.tasks.items() if key in reads.tasks or key[0] in reads.tasks_of}
+        )
+        for key in sorted(self.children):
+            child = self.children[key]
+            if key[0] in reads.children_of and not child.closed:
+                snapshot.children.setdefault(key[0], []).append(deepcopy(child))
+        snapshot.alarms = deepcopy({key: self.alarms[key] for key in reads.alarms & self.alarms.keys()})
+        for wanted in reads.keys:
+            name = (wanted.namespace, wanted.kind, wanted.key)
+            if name not in fresh and self.keys[name].run_id != wanted.run_id:
+                holder = snapshot.keys[name] = deepcopy(self.keys[name])
+                result = self.run_results.get(holder.run_id)
+                snapshot.key_statuses[holder.run_id] = result.status if result else None
+        snapshot.existing = {key: self.runs[key].arguments_hash for key in reads.starts & self.runs.keys()}
+        snapshot.requests = {
+            key: self.requests[key].answer for key in reads.requests & self.requests.keys()
+        }
+        snapshot.results = deepcopy(
+            {key: self.run_results[key] for key in reads.results & self.run_results.keys()}
+        )
+        self._claim(reads, snapshot)
+        snapshot.now = max([snapshot.now, *(run.last_at for run in snapshot.runs.values())])
+        return snapshot
+
+    def _reserve(self, wanted: Iterable[KeyRow]) -> set[tuple[str, str, str]]:
+        fresh = set()
+        for key in wanted:
+            name = (key.namespace, key.kind, key.key)
+            if name not in self.keys:
+                self.keys[name] = deepcopy(key)
+                fresh.add(name)
+        return fresh
+
+    def _claim(self, reads: Reads, snapshot: Snapshot) -> None:
+        seen: set[Any] = set()
+        for claim in reads.claim_runs:
+            claimed = []
+            for run in self._ready_runs(claim):
+                if run.run_id not in seen:
+                    seen.add(run.run_id)
+                    mine = snapshot.runs.setdefault(run.run_id, deepcopy(run))
+                    if mail := self._mail_of(run.run_id):
+                        snapshot.mail[run.run_id] = mail
+                    claimed.append((mine, deepcopy(self.runs[run.run_id])))
+            snapshot.claimed_runs.append(claimed)
+        for step_claim in reads.claim_tasks:
+            tasks = []
+            for task in self._ready_tasks(step_claim):
+                key = (task.run_id, task.number)
+                if key not in seen:
+                    seen.add(key)
+                    tasks.append(snapshot.tasks.setdefault(key, deepcopy(task)))
+            snapshot.claimed_tasks.append(tasks)
+
+    def _ready_runs(self, claim: ClaimRuns) -> list[OpenRun]:
+        now = self.clock()
+        ready = [
+            (run.priority, run.ready_at, run)
+            for run in self.open_runs.values()
+            if (run.namespace, run.queue, run.state) == (claim.namespace, claim.queue, RunState.READY)
+            and run.workflow in claim.workflows
+            and run.ready_at is not None
+            and run.ready_at <= now
+        ]
+        return [run for *_, run in sorted(ready, key=lambda item: item[:2])[: claim.limit]]
+
+    def _ready_tasks(self, claim: ClaimTasks) -> list[TaskRow]:
+        now = self.clock()
+        ready = [
+            task
+            for task in self.tasks.values()
+            if (task.namespace, task.queue, task.state) == (claim.namespace, claim.queue, TaskState.READY)
+            and task.name in claim.steps
+            and task.ready_at <= now
+        ]
+        return sorted(ready, key=lambda task: (task.priority, task.ready_at))[: claim.limit]
+
+    def _write(self, changes: Changes) -> None:
+        changes = deepcopy(changes)
+        self._sweep(changes)
+        made = {record.run_id for record in changes.runs}
+        for record in changes.runs:
+            _insert(self.runs, record.run_id, record, raced=True)
+        for run_id, run in changes.opened.items():
+            _insert(self.open_runs, run_id, run, raced=True)
+        for run_id, run in changes.updated.items():
+            _replace(self.open_runs, run_id, run)
+        for run_id, result in changes.closed.items():
+            failure = None if result.failure is None else encode_failure(result.failure)
+            _insert(self.run_results, run_id, replace(result, failure=failure))
+            if run_id in self.open_runs or run_id not in made:
+                _delete(self.open_runs, run_id)
+        for key in changes.keys:
+            _replace(self.keys, (key.namespace, key.kind, key.key), key)
+        for key in changes.keys_released:
+            name = (key.namespace, key.kind, key.key)
+            if name in self.keys and self.keys[name].run_id == key.run_id:
+                del self.keys[name]
+        for row in changes.journal:
+            rows = self.journals.setdefault(row.run_id, [])
+            if any(row.seq == other.seq for other in rows):
+                raise DataRejected("journal")
+            rows.append(replace(row, entries=(join_entries(row.entries),)))
+            rows.sort(key=lambda row: row.seq)
+        for mail_key in changes.mail_taken:
+            _delete(self.mail, mail_key)
+        for mail in changes.mail_added:
+            _insert(self.mail, (mail.run_id, mail.number), replace(mail, body=mail_bytes(mail), trace=b""))
+        self._write_sides(changes)
+
+    def _write_sides(self, changes: Changes) -> None:
+        for alarm_key in changes.alarms_cleared:
+            _delete(self.alarms, alarm_key)
+        self.alarms.update(changes.alarms_set)
+        for task_key in changes.tasks_deleted:
+            _delete(self.tasks, task_key)
+        for task_key, task in changes.tasks_added.items():
+            _insert(self.tasks, task_key, task)
+        for task_key, task in changes.tasks_updated.items():
+            _replace(self.tasks, task_key, task)
+        for child in changes.children_added:
+            _insert(self.children, (child.run_id, child.number), child)
+        for child_key in changes.children_closed:
+            _replace(self.children, child_key, replace(self.children.get(child_key) or _missing(), closed=True))
+        for request in changes.requests:
+            _insert(self.requests, (request.run_id, request.request_id), request)
+
+    def _sweep(self, changes: Changes) -> None:
+        """Deletes what closed runs leave behind, and strikes it from the changes; outbox alarms stay."""
+        swept = changes.swept
+        own = {key for key in (*self.alarms, *changes.alarms_set, *changes.alarms_cleared) if key[1] < 6}
+        self.mail = {key: row for key, row in self.mail.items() if key[0] not in swept}
+        changes.alarms_set = {
+            key: row for key, row in changes.alarms_set.items() if key[0] not in swept or key not in own
+        }
+        changes.alarms_cleared = {key for key in changes.alarms_cleared if key[0] not in swept or key not in own}
+        changes.children_added = [row for row in changes.children_added if row.run_id not in swept]
+        changes.children_closed = {key for key in changes.children_closed if key[0] not in swept}
+        for run_id, side in swept.items():
+            changes.updated.pop(run_id, None)
+            if side & (Side.ALARMS | Side.DEADLINE_ALARM):
+                self.alarms = {k: row for k, row in self.alarms.items() if k[0] != run_id or k not in own}
+            if side & Side.TASKS:
+                self.tasks = {key: row for key, row in self.tasks.items() if key[0] != run_id}
+            if side & Side.CHILDREN:
+                self.children = {key: row for key, row in self.children.items() if key[0] != run_id}
+
+    # Reads
+
+    async def due_alarms(self, limit: int) -> tuple[list[AlarmRow], timedelta | None]:
+        """See port.CellStore."""
+        now = self.clock()
+        ordered = sorted(self.alarms.values(), key=lambda alarm: alarm.due_at)
+        due = [alarm for alarm in ordered if alarm.due_at <= now][:limit]
+        rest = ordered[len(due) :]
+        return deepcopy(due), max(rest[0].due_at - now, timedelta(0)) if rest else None
+
+    async def overdue_tasks(self, grace: timedelta, limit: int) -> list[TaskRow]:
+        """See port.CellStore."""
+        late = [
+            (task.deadline_at, task)
+            for task in self.tasks.values()
+            if task.state is TaskState.CLAIMED
+            and task.deadline_at is not None
+            and task.deadline_at < self.clock() - grace
+        ]
+        return [deepcopy(task) for _, task in sorted(late, key=lambda item: item[0])[:limit]]
+
+    async def lease_owners(self) -> set[str]:
+        """See port.CellStore."""
+        rows: list[OpenRun | TaskRow] = [*self.open_runs.values(), *self.tasks.values()]
+        return {row.owner for row in rows if row.owner is not None}
+
+    async def held_by(self, session_ids: Sequence[str], limit: int) -> tuple[list[OpenRun], list[TaskRow]]:
+        """See port.CellStore."""
+        runs = [
+            run for run in self.open_runs.values() if run.owner in session_ids and run.state is RunState.LEASED
+        ]
+        tasks = [
+            task for task in self.tasks.values() if task.owner in session_ids and task.state is TaskState.CLAIMED
+        ]
+        return deepcopy(runs[:limit]), deepcopy(tasks[:limit])
+
+    async def has_transition(self, run_id: str, seq: int, epoch: int, transition_id: int) -> bool:
+        """See port.CellStore."""
+        wanted = (seq, epoch, transition_id)
+        return any((row.seq, row.epoch, row.transition_id) == wanted for row in self.journals.get(run_id, ()))
+
+    async def results(self, run_ids: Sequence[str]) -> list[RunResult]:
+        """See port.CellStore."""
+        return deepcopy([self.run_results[run_id] for run_id in run_ids if run_id in self.run_results])
+
+    async def existing(self, namespace: str, run_ids: Sequence[str]) -> set[str]:
+        """See port.CellStore."""
+        return {key for key in run_ids if key in self.runs and self.runs[key].namespace == namespace}
+
+    async def run_of_key(self, namespace: str, kind: str, key: str) -> KeyRow | None:
+        """See port.CellStore."""
+        return deepcopy(self.keys.get((namespace, kind, key)))
+
+    async def view(self, namespace: str, run_id: str) -> RunView | None:
+        """See port.CellStore."""
+        record = self.runs.get(run_id)
+        if record is None or record.namespace != namespace:
+            return None
+        return deepcopy(RunView(record, self.open_runs.get(run_id), self.run_results.get(run_id)))
+
+    async def list_runs(self, wanted: RunFilter) -> list[RunView]:
+        """See port.CellStore."""
+        views = [await self.view(wanted.namespace, run_id) for run_id in self.runs]
+        found = [view for view in views if view is not None and self._matches(view, wanted)]
+        found.sort(key=lambda view: (view.record.created_at, view.record.run_id), reverse=True)
+        return found[: wanted.limit]
+
+    def _matches(self, view: RunView, wanted: RunFilter) -> bool:
+        record = view.record
+        holder = self.keys.get((wanted.namespace, "key", wanted.idempotency_key or ""))
+        return (
+            (wanted.workflow is None or record.workflow == wanted.workflow)
+            and (not wanted.statuses or _status(view) in wanted.statuses)
+            and wanted.metadata.items() <= record.metadata.items()
+            and (wanted.started_after is None or record.created_at > wanted.started_after)
+            and (wanted.started_before is None or record.created_at < wanted.started_before)
+            and (not wanted.text or any(wanted.text in part for part in (record.run_id, record.id or "", record.workflow)))
+            and (wanted.idempotency_key is None or (holder is not None and holder.run_id == record.run_id))
+            and (wanted.before is None or (record.created_at, record.run_id) < wanted.before)
+        )
+
+    async def records(self, run_ids: Sequence[str]) -> dict[str, RunRecord]:
+        """See port.CellStore."""
+        return deepcopy({run_id: self.runs[run_id] for run_id in run_ids if run_id in self.runs})
+
+    async def journal(self, run_id: str, after: int, max_bytes: int) -> tuple[list[JournalRow], bool]:
+        """See port.CellStore."""
+        page: list[JournalRow] = []
+        size = 0
+        for row in self.journals.get(run_id, ()):
+            if row.seq > after:
+                size += sum(len(part) for part in row.entries if isinstance(part, bytes))
+                if page and size > max_bytes:
+                    return page, True
+                page.append(deepcopy(row))
+        return page, False
+
+    async def mail_after(self, run_id: str, number: int) -> list[MailRow]:
+        """See port.CellStore."""
+        return [mail for mail in self._mail_of(run_id, limit=None) if mail.number > number][:1000]
+
+    async def prune_requests(self, limit: int) -> int:
+        """See port.CellStore."""
+        now = self.clock()
+        expired = [key for key, request in self.requests.items() if request.expires_at <= now][:limit]
+        for key in expired:
+            del self.requests[key]
+        return len(expired)
+
+    def _mail_of(self, run_id: str, limit: int | None = 1000) -> list[MailRow]:
+        return deepcopy([self.mail[key] for key in sorted(self.mail) if key[0] == run_id][:limit])
+
+
+def _status(view: RunView) -> RunStatus:
+    if view.result is not None:
+        return view.result.status
+    assert view.open is not None
+    named = {RunState.PAUSED: RunStatus.PAUSED, RunState.STALLED: RunStatus.STALLED}.get(view.open.state)
+    if named is not None:
+        return named
+    if view.open.epoch == 0:
+        return RunStatus.PENDING
+    return RunStatus.SUSPENDED if view.open.state is RunState.SUSPENDED else RunStatus.RUNNING
+
+
+def _missing() -> Any:
+    raise RowsMissing("a row to update is not there")
+
+
+def _insert(rows: dict[Key, Value], key: Key, row: Value, *, raced: bool = False) -> None:
+    if key in rows:
+        raise SerializationConflict(str(key)) if raced else DataRejected(str(key))
+    rows[key] = row
+
+
+def _replace(rows: dict[Key, Value], key: Key, row: Value) -> None:
+    if key not in rows:
+        raise RowsMissing(str(key))
+    rows[key] = row
+
+
+def _delete(rows: dict[Key, Value], key: Key) -> None:
+    if key not in rows:
+        raise RowsMissing(str(key))
+    del rows[key]
