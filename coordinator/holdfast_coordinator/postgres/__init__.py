@@ -1,0 +1,9 @@
+"""The database that needs nothing installed: finds Postgres, and runs a server for as long as we live.
+
+Start at provider.py. Must not know what the database is used for.
+"""
+
+from holdfast_coordinator.postgres.provider import ProvidedPostgres, provide
+from holdfast_coordinator.postgres.server import EmbeddedPostgres
+
+__all__ = ["EmbeddedPostgres", "ProvidedPostgres", "provide"]
