@@ -1,0 +1,160 @@
+"""The sessions that are attached to this replica: what they can run, what they are handed, what they hold.
+
+In memory only; a worker that finds another replica, or this one restarted, attaches again and is reconciled.
+Delivery is acknowledged: what was handed out stays here until the worker names it.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from holdfast_coordinator.domain.events import LeaseEnded, MailArrived, RunLeased, TaskClaimed
+
+Held = tuple[str, int, int]
+"""(run id, step number or 0 for the run's lease, epoch)."""
+
+POLL_GAP_SECONDS = 2.0
+"""So long after its last poll was answered a session still gets work: it is about to poll again."""
+
+
+@dataclass(slots=True)
+class Handed:
+    """What one poll answer brings."""
+
+    leases: list[RunLeased] = field(default_factory=list)
+    tasks: list[TaskClaimed] = field(default_factory=list)
+    mail: list[MailArrived] = field(default_factory=list)
+    ended: list[LeaseEnded] = field(default_factory=list)
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.leases or self.tasks or self.mail or self.ended)
+
+
+class Attachment:
+    """One session on this replica."""
+
+    __slots__ = (
+        "attach_no",
+        "build",
+        "draining",
+        "ended",
+        "free_runs",
+        "free_slots",
+        "heartbeat_no",
+        "held_before",
+        "lagging",
+        "last_poll_at",
+        "msg_no",
+        "namespace",
+        "news",
+        "polling",
+        "queue",
+        "session_id",
+        "steps",
+        "unacknowledged",
+        "undelivered",
+        "undelivered_since",
+        "workflows",
+    )  # fmt: skip
+
+    def __init__(
+        self, session_id: str, attach_no: int, *, namespace: str, queue: str, workflows: Iterable[str],
+        steps: Iterable[str], build: str,
+    ) -> None:  # fmt: skip
+        self.session_id = session_id
+        self.attach_no = attach_no
+        self.namespace = namespace
+        self.queue = queue
+        self.workflows = frozenset(workflows)
+        self.steps = frozenset(steps)
+        self.build = build
+        self.free_slots = 0
+        self.free_runs = 0
+        self.draining = False
+        self.lagging = False
+        self.polling = False
+        self.last_poll_at = 0.0
+        self.msg_no = 0
+        self.heartbeat_no = 0
+        self.news = asyncio.Event()
+        self.undelivered = Handed()
+        self.unacknowledged: dict[Held, RunLeased | TaskClaimed] = {}
+        self.undelivered_since: dict[Held, float] = {}
+        self.held_before: frozenset[Held] = frozenset()
+        self.ended: set[Held] = set()
+
+    def takes_work(self, now: float) -> bool:
+        """True when new work would reach it soon."""
+        if self.draining or self.lagging:
+            return False
+        return self.polling or now - self.last_poll_at < POLL_GAP_SECONDS
+
+    def hand_lease(self, event: RunLeased) -> None:
+        """Queues a lease for the next poll answer."""
+        self.undelivered.leases.append(event)
+        self.news.set()
+
+    def hand_task(self, event: TaskClaimed) -> None:
+        """Queues a claimed attempt for the next poll answer."""
+        self.undelivered.tasks.append(event)
+        self.news.set()
+
+    def hand_mail(self, event: MailArrived) -> None:
+        """Queues mail of a held run for the next poll answer; best effort, the next report brings it too."""
+        self.undelivered.mail.append(event)
+        self.news.set()
+
+    def hand_end(self, event: LeaseEnded) -> None:
+        """Tells the worker that it holds something no longer; best effort, the next heartbeat says so too."""
+        key = (event.run_id, event.number, event.epoch)
+        self.forget(key)
+        self.ended.add(key)
+        self.undelivered.ended.append(event)
+        self.news.set()
+
+    def take(self) -> Handed:
+        """What the poll answer brings; leases and attempts are remembered until the worker names them."""
+        handed, self.undelivered = self.undelivered, Handed()
+        self.news.clear()
+        for lease in handed.leases:
+            self.unacknowledged[lease.run.run_id, 0, lease.epoch] = lease
+        for claim in handed.tasks:
+            self.unacknowledged[claim.task.run_id, claim.task.number, claim.epoch] = claim
+        return handed
+
+    def begin_poll(self, *, msg_no: int, free_slots: int, free_runs: int, received: Sequence[Held]) -> None:
+        """Takes a poll's view of the worker: what it received is settled, the rest is handed out again."""
+        self.msg_no = msg_no
+        for key in received:
+            self.unacknowledged.pop(key, None)
+            self.undelivered_since.pop(key, None)
+        again = list(self.unacknowledged.values())
+        self.unacknowledged.clear()
+        for event in again:
+            if isinstance(event, RunLeased):
+                self.hand_lease(event)
+            else:
+                self.hand_task(event)
+        # What waits to be delivered will use room that the worker still counts as free.
+        self.free_runs = free_runs - len(self.undelivered.leases)
+        self.free_slots = free_slots - len(self.undelivered.tasks)
+
+    def forget(self, key: Held) -> None:
+        """The worker has shown that it knows this lease or attempt, or it has ended."""
+        self.unacknowledged.pop(key, None)
+        self.undelivered_since.pop(key, None)
+
+    def missing_from(self, held: frozenset[Held], now: float, older_than: float) -> list[Held]:
+        """What was handed out but is missing from two successive full sets of the worker for so many seconds."""
+        missing = [key for key in self.unacknowledged if key not in held and key not in self.held_before]
+        self.held_before = held
+        self.ended &= held
+        for key in held:
+            self.forget(key)
+        lost = []
+        for key in missing:
+            since = self.undelivered_since.setdefault(key, now)
+            if now - since > older_than:
+                lost.append(key)
+        return lost

@@ -1,0 +1,215 @@
+"""One writer per cell and replica: whatever commands have accumulated become one transaction.
+
+There are no timers: a lone command commits at once, and while a transaction commits the next batch grows by
+itself. Answers and events go out only after the commit. Never decides anything itself: the core does.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import structlog
+
+from holdfast.errors import CoordinatorUnavailable, HoldfastError
+from holdfast_coordinator.domain.batch import Answer, Decided, batch_length, decide, reads_of
+from holdfast_coordinator.domain.changes import Changes
+from holdfast_coordinator.domain.commands import Command, Transition
+from holdfast_coordinator.domain.events import Event, RunLeased, TaskClaimed
+from holdfast_coordinator.domain.reads import Snapshot
+from holdfast_coordinator.domain.transitions import TransitionAnswer, TransitionStatus
+from holdfast_coordinator.domain.workspace import Assign
+from holdfast_coordinator.store.port import (
+    Appended,
+    CellStore,
+    DataRejected,
+    OutcomeUnknown,
+    SerializationConflict,
+    StoreUnavailable,
+)
+
+log = structlog.get_logger(__name__)
+
+BATCH_COMMANDS_MAX = 1_000
+CONFLICT_REPEATS_MAX = 20
+
+
+class _Ticket:
+    """Commands that were submitted together, and the future of their answers."""
+
+    __slots__ = ("answers", "future", "missing")
+
+    def __init__(self, count: int, future: asyncio.Future[list[Answer]]) -> None:
+        self.answers: list[Answer | None] = [None] * count
+        self.missing = count
+        self.future = future
+
+    def answer(self, index: int, answer: Answer) -> None:
+        self.answers[index] = answer
+        self.missing -= 1
+        if not self.missing and not self.future.done():
+            self.future.set_result(cast(list[Answer], self.answers))
+
+
+class _Waiting:
+    """A command in the line, and where its answer goes. `locking` keeps it off the compare-and-set path."""
+
+    __slots__ = ("command", "index", "locking", "ticket")
+
+    def __init__(self, command: Command, ticket: _Ticket, index: int) -> None:
+        self.command = command
+        self.ticket = ticket
+        self.index = index
+        self.locking = not (type(command) is Transition and command.is_append_only)
+
+    def answer(self, answer: Answer) -> None:
+        self.ticket.answer(self.index, answer)
+
+
+class Reservations(Assign):
+    """An `Assign` whose reservations can be given back when the batch that made them fails."""
+
+    def release(self, event: RunLeased | TaskClaimed) -> None:
+        """The session does not get this after all."""
+        raise NotImplementedError
+
+
+class CellWriter:
+    """See the module. `submit` from the event loop only; `run` is its one task."""
+
+    def __init__(
+        self, store: CellStore, reservations: Reservations, on_commit: Callable[[Sequence[Event]], None]
+    ) -> None:
+        self._store = store
+        self._reservations = reservations
+        self._on_commit = on_commit
+        self._line: deque[_Waiting] = deque()
+        self._news = asyncio.Event()
+        self._closing = False
+
+    def submit_all(self, commands: Sequence[Command]) -> asyncio.Future[list[Answer]]:
+        """Puts commands into the line; the answers come when all of them are committed or refused.
+
+        The future fails with CoordinatorUnavailable when a commit is impossible or its outcome unknown: repeat.
+        """
+        future: asyncio.Future[list[Answer]] = asyncio.get_running_loop().create_future()
+        if not commands:
+            future.set_result([])
+            return future
+        if self._closing:
+            future.set_exception(CoordinatorUnavailable("this replica", "it is shutting down"))
+            return future
+        ticket = _Ticket(len(commands), future)
+        self._line.extend(_Waiting(command, ticket, index) for index, command in enumerate(commands))
+        self._news.set()
+        return future
+
+    async def submit(self, command: Command) -> Answer:
+        """Submits one command; a refusal is raised."""
+        (answer,) = await self.submit_all([command])
+        if isinstance(answer, HoldfastError):
+            raise answer
+        return answer
+
+    async def run(self) -> None:
+        """Commits batches until `close` was called and the line is empty."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            while self._line:
+                await self._write(self._take())
+            if self._closing:
+                return
+
+    def close(self) -> None:
+        """No more commands are taken; `run` ends after what is in the line."""
+        self._closing = True
+        self._news.set()
+
+    def _take(self) -> list[_Waiting]:
+        line = self._line
+        count = batch_length([waiting.command for waiting in line], BATCH_COMMANDS_MAX)
+        return [line.popleft() for _ in range(count)]
+
+    async def _write(self, batch: list[_Waiting]) -> None:
+        try:
+            if not any(waiting.locking for waiting in batch):
+                batch = await self._append(batch)
+            if batch:
+                await self._transact(batch, CONFLICT_REPEATS_MAX)
+        except (StoreUnavailable, OutcomeUnknown) as error:
+            self._fail(batch, error)
+
+    async def _append(self, batch: list[_Waiting]) -> list[_Waiting]:
+        """Commits append-only transitions with one statement; answers those that must take the locking path."""
+        transitions = [cast(Transition, waiting.command) for waiting in batch]
+        if len({transition.run_id for transition in transitions}) < len(transitions):
+            return batch
+        try:
+            appended = await self._store.append(transitions)
+        except (SerializationConflict, DataRejected):
+            return batch
+        missed = []
+        for waiting, transition in zip(batch, transitions, strict=True):
+            hit = appended.get(transition.run_id)
+            if hit is None:
+                missed.append(waiting)
+            else:
+                waiting.answer(await self._appended(transition, hit))
+        return missed
+
+    async def _appended(self, transition: Transition, hit: Appended) -> TransitionAnswer:
+        if hit.mail_next - 1 <= transition.mail_seen:
+            return TransitionAnswer(TransitionStatus.COMMITTED)
+        mail = await self._store.mail_after(transition.run_id, transition.mail_seen)
+        return TransitionAnswer(TransitionStatus.COMMITTED, mail)
+
+    async def _transact(self, batch: list[_Waiting], repeats: int) -> None:
+        commands = [waiting.command for waiting in batch]
+        decided: Decided | None = None
+
+        def decide_batch(snapshot: Snapshot) -> Changes:
+            nonlocal decided
+            decided = decide(commands, snapshot, self._reservations)
+            return decided.changes
+
+        try:
+            await self._store.transact(reads_of(commands), decide_batch)
+        except SerializationConflict:
+            self._release(decided)
+            if not repeats:
+                raise StoreUnavailable("other transactions were in the way all the time") from None
+            await self._transact(batch, repeats - 1)
+        except DataRejected as error:
+            self._release(decided)
+            await self._halve(batch, error)
+        except (StoreUnavailable, OutcomeUnknown):
+            self._release(decided)
+            raise
+        else:
+            assert decided is not None
+            for waiting, answer in zip(batch, decided.answers, strict=True):
+                waiting.answer(answer)
+            self._on_commit(decided.events)
+
+    async def _halve(self, batch: list[_Waiting], error: DataRejected) -> None:
+        """Finds the command whose data the database refuses; its neighbours succeed."""
+        if len(batch) == 1:
+            log.error("command_rejected", command=type(batch[0].command).__name__, error=str(error))
+            batch[0].answer(HoldfastError(f"the database refuses the data of this request: {error}"))
+            return
+        middle = len(batch) // 2
+        await self._transact(batch[:middle], CONFLICT_REPEATS_MAX)
+        await self._transact(batch[middle:], CONFLICT_REPEATS_MAX)
+
+    def _release(self, decided: Decided | None) -> None:
+        if decided is not None:
+            for event in decided.events:
+                if isinstance(event, RunLeased | TaskClaimed):
+                    self._reservations.release(event)
+
+    def _fail(self, batch: list[_Waiting], error: Exception) -> None:
+        log.warning("batch_failed", commands=len(batch), error=str(error))
+        for waiting in batch:
+            if not waiting.ticket.future.done():
+                waiting.ticket.future.set_exception(CoordinatorUnavailable("its database", str(error)))

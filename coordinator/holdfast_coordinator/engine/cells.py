@@ -1,0 +1,91 @@
+"""The cells of this replica: each has its store and its one writer. Says which cell a run or a key lives in."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from holdfast.errors import InvalidRequest, RunNotFound
+from holdfast.ids import cell_of, is_run_id, is_start_id, run_id
+from holdfast_coordinator.domain.batch import Answer
+from holdfast_coordinator.domain.commands import Command
+from holdfast_coordinator.domain.events import Event
+from holdfast_coordinator.domain.rows import OpenRun, TaskRow
+from holdfast_coordinator.store.port import CellStore
+
+from .cell_writer import CellWriter, Reservations
+
+HELD_PAGE = 1_000
+
+
+class Cell:
+    """One cell: its name (two characters), its store and its writer."""
+
+    __slots__ = ("name", "store", "writer")
+
+    def __init__(
+        self,
+        name: str,
+        store: CellStore,
+        reservations: Reservations,
+        on_commit: Callable[["Cell", Sequence[Event]], None],
+    ) -> None:
+        self.name = name
+        self.store = store
+        self.writer = CellWriter(store, reservations, lambda events: on_commit(self, events))
+
+
+class Cells:
+    """All cells. The cells of a namespace are fixed; for now every namespace lives in all of them."""
+
+    def __init__(self, cells: Iterable[Cell]) -> None:
+        self._cells = {cell.name: cell for cell in cells}
+        self._names = sorted(self._cells)
+
+    def __iter__(self) -> Iterator[Cell]:
+        return iter(self._cells.values())
+
+    def __len__(self) -> int:
+        return len(self._cells)
+
+    def of_run(self, of_run_id: str) -> Cell:
+        """The cell of a run. Raises RunNotFound when no cell has that name."""
+        cell = self._cells.get(cell_of(of_run_id))
+        if cell is None:
+            raise RunNotFound(of_run_id)
+        return cell
+
+    def of_key(self, key: str) -> Cell:
+        """The cell in which a business id or an idempotency key is kept: a stable hash of it."""
+        place = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big") % len(self._names)
+        return self._cells[self._names[place]]
+
+    def new_run_id(self, start_id: str, business_id: str | None) -> str:
+        """The run id of a start: in the cell of its business id, else of its start id."""
+        if not is_start_id(start_id):
+            raise InvalidRequest("start_id", f"{start_id!r} is not 26 characters of lower-case base 32 (a ULID)")
+        return run_id(self.of_key(business_id or start_id).name, start_id)
+
+    async def find_run(self, namespace: str, run: str) -> str:
+        """The run id that a run id or business id of a namespace stands for. Raises RunNotFound."""
+        if is_run_id(run):
+            cell = self._cells.get(cell_of(run))
+            if cell is not None and await cell.store.existing(namespace, [run]):
+                return run
+        else:
+            row = await self.of_key(run).store.run_of_key(namespace, "id", run)
+            if row is not None:
+                return row.run_id
+        raise RunNotFound(run, namespace=namespace)
+
+    async def submit(self, of_run_id: str, commands: Sequence[Command]) -> list[Answer]:
+        """Submits commands of one run to the writer of its cell."""
+        return await self.of_run(of_run_id).writer.submit_all(commands)
+
+    async def held_by(self, session_ids: Sequence[str]) -> tuple[list[OpenRun], list[TaskRow]]:
+        """Leased runs and claimed tasks of sessions, over all cells; a page, ask again after ending them."""
+        pages = await asyncio.gather(*(cell.store.held_by(session_ids, HELD_PAGE) for cell in self._cells.values()))
+        return [run for runs, _ in pages for run in runs], [task for _, tasks in pages for task in tasks]
+
+    async def lease_owners(self) -> set[str]:
+        """The sessions that own something in any cell."""
+        return set().union(*[await cell.store.lease_owners() for cell in self._cells.values()])

@@ -1,0 +1,87 @@
+"""Clients that wait for runs to close: woken in memory by the replica that commits, without a query.
+
+The store is asked only about runs that this replica has not seen: those it started or asked about before are
+known to be open until they close here, or until the sweep finds that another replica closed them.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+
+from holdfast_coordinator.domain.rows import RunResult
+
+RECENT_BYTES_MAX = 32 * 1024 * 1024
+KNOWN_OPEN_MAX = 200_000
+
+
+class Waiter:
+    """One long poll over a set of runs."""
+
+    __slots__ = ("closed", "news")
+
+    def __init__(self) -> None:
+        self.closed: list[RunResult] = []
+        self.news = asyncio.Event()
+
+
+class Waiters:
+    """See the module. `recent` results are kept in memory, bounded in bytes, oldest out first."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, list[Waiter]] = {}
+        self._known_open: OrderedDict[str, None] = OrderedDict()
+        self._recent: OrderedDict[str, RunResult] = OrderedDict()
+        self._recent_bytes = 0
+
+    def is_open(self, run_id: str) -> None:
+        """A run is open now; this replica hears of its end, or the sweep does."""
+        self._known_open[run_id] = None
+        if len(self._known_open) > KNOWN_OPEN_MAX:
+            self._known_open.popitem(last=False)
+
+    def has_closed(self, result: RunResult) -> None:
+        """A run has closed: wakes who waits for it."""
+        self._known_open.pop(result.run_id, None)
+        if result.run_id not in self._recent:
+            self._recent[result.run_id] = result
+            self._recent_bytes += _size(result)
+            while self._recent_bytes > RECENT_BYTES_MAX:
+                _, oldest = self._recent.popitem(last=False)
+                self._recent_bytes -= _size(oldest)
+        for waiter in self._waiting.pop(result.run_id, ()):
+            waiter.closed.append(result)
+            waiter.news.set()
+
+    def register(self, run_ids: Iterable[str]) -> Waiter:
+        """Begins to wait for runs; those that closed just now are in the waiter already."""
+        waiter = Waiter()
+        for run_id in run_ids:
+            recent = self._recent.get(run_id)
+            if recent is None:
+                self._waiting.setdefault(run_id, []).append(waiter)
+            else:
+                waiter.closed.append(recent)
+                waiter.news.set()
+        return waiter
+
+    def unregister(self, waiter: Waiter, run_ids: Iterable[str]) -> None:
+        """Ends a wait."""
+        for run_id in run_ids:
+            waiting = self._waiting.get(run_id)
+            if waiting is not None and waiter in waiting:
+                waiting.remove(waiter)
+                if not waiting:
+                    del self._waiting[run_id]
+
+    def unknown(self, run_ids: Sequence[str]) -> list[str]:
+        """Which of these the store must be asked about."""
+        return [run_id for run_id in run_ids if run_id not in self._known_open and run_id not in self._recent]
+
+    def waited_for(self) -> list[str]:
+        """Runs that somebody waits for, for the sweep."""
+        return list(self._waiting)
+
+
+def _size(result: RunResult) -> int:
+    failure = result.failure if isinstance(result.failure, bytes) else b""
+    return 200 + len(result.result or b"") + len(failure)

@@ -1,0 +1,27 @@
+"""A loop: does one thing every so often until it is stopped. A failure is logged, and the next turn tries again."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from holdfast.errors import HoldfastError
+from holdfast_coordinator.store.port import StoreError
+
+log = structlog.get_logger(__name__)
+
+
+async def periodic(name: str, run_once: Callable[[], Awaitable[object]], *, every_seconds: float) -> None:
+    """Runs until it is cancelled; a turn begins `every_seconds` after the one before ended."""
+    failing = False
+    while True:
+        try:
+            await run_once()
+            if failing:
+                log.info("loop_recovered", loop=name)
+            failing = False
+        except (HoldfastError, StoreError) as error:
+            if not failing:
+                log.warning("loop_failed", loop=name, error=str(error))
+            failing = True
+        await asyncio.sleep(every_seconds)

@@ -1,0 +1,51 @@
+"""The loops of a replica besides alarms: heartbeats, dead sessions, lost leases, other replicas' work, old rows."""
+
+import asyncio
+from collections.abc import Coroutine, Iterator
+from functools import partial
+
+from holdfast_coordinator.engine.engine import Engine
+
+from .alarms import AlarmLoop
+from .periodic import periodic
+
+FLUSH_SECONDS = 1.0
+LOOK_AROUND_SECONDS = 1.0
+PRUNE_SECONDS = 300.0
+PRUNE_PAGE = 10_000
+
+
+def all_loops(engine: Engine) -> Iterator[tuple[str, Coroutine[None, None, None]]]:
+    """Every loop of a replica, by name."""
+    sessions = engine.sessions
+    ttl = sessions.policy.ttl
+
+    async def beat() -> None:
+        await sessions.flush_heartbeats()
+        await sessions.reap()
+
+    async def sweep() -> None:
+        await sessions.sweep(await engine.cells.lease_owners())
+
+    async def look_around() -> None:
+        engine.matcher.expect_everywhere()
+        await engine.find_closed_elsewhere()
+
+    async def prune() -> None:
+        await asyncio.gather(*(cell.store.prune_requests(PRUNE_PAGE) for cell in engine.cells))
+
+    yield "heartbeats", periodic("heartbeats", beat, every_seconds=FLUSH_SECONDS)
+    yield "sweep", periodic("sweep", sweep, every_seconds=ttl.total_seconds())
+    yield "look_around", periodic("look_around", look_around, every_seconds=LOOK_AROUND_SECONDS)
+    yield "prune", periodic("prune", prune, every_seconds=PRUNE_SECONDS)
+    for cell in engine.cells:
+        alarms = AlarmLoop(engine, cell)
+        yield f"alarms {cell.name}", alarms.run()
+        yield (
+            f"overdue attempts {cell.name}",
+            periodic(
+                f"overdue attempts {cell.name}",
+                partial(alarms.end_overdue_attempts, ttl),
+                every_seconds=FLUSH_SECONDS,
+            ),
+        )

@@ -1,0 +1,1 @@
+"""The gRPC services: validate, translate, call the engine, translate back. No decisions in here."""

@@ -1,0 +1,89 @@
+"""Turns refusals into gRPC: a status code, a stable reason, the facts. One table, one place.
+
+The reasons and facts are the contract that proto/holdfast/api/v1 names with each rpc.
+"""
+
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+import structlog
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
+from grpc import StatusCode as Code
+from grpc.aio import ServicerContext
+
+from holdfast import errors
+from holdfast.api.v1 import run_service_pb2
+from holdfast_coordinator.engine.refusals import Reattach, SessionExpired
+from holdfast_coordinator.store.port import StoreError
+
+log = structlog.get_logger(__name__)
+
+DOMAIN = "holdfast.dev"
+DETAILS_KEY = "grpc-status-details-bin"
+
+_TABLE: dict[type[errors.HoldfastError], tuple[Code, str, tuple[str, ...]]] = {
+    errors.RunNotFound: (Code.NOT_FOUND, "RUN_NOT_FOUND", ("run", "namespace")),
+    errors.WorkflowNotRegistered: (
+        Code.NOT_FOUND,
+        "WORKFLOW_NOT_REGISTERED",
+        ("workflow", "namespace", "suggestion"),
+    ),
+    errors.NamespaceNotFound: (Code.NOT_FOUND, "NAMESPACE_NOT_FOUND", ("namespace",)),
+    errors.RunAlreadyStarted: (Code.ALREADY_EXISTS, "RUN_ALREADY_STARTED", ("id", "run_id")),
+    errors.RunConflict: (Code.ALREADY_EXISTS, "RUN_CONFLICT", ("key", "run_id", "difference")),
+    errors.RunAlreadyClosed: (Code.FAILED_PRECONDITION, "RUN_ALREADY_CLOSED", ("run_id",)),
+    errors.RunNotRetryable: (Code.FAILED_PRECONDITION, "RUN_NOT_RETRYABLE", ("run_id", "status")),
+    errors.RunNotStalled: (Code.FAILED_PRECONDITION, "RUN_NOT_STALLED", ("run_id", "status")),
+    errors.PayloadTooLarge: (
+        Code.RESOURCE_EXHAUSTED,
+        "PAYLOAD_TOO_LARGE",
+        ("what", "size_bytes", "limit_bytes"),
+    ),
+    errors.ArgumentsRejected: (Code.INVALID_ARGUMENT, "ARGUMENTS_REJECTED", ("target", "parameter", "reason")),
+    errors.InvalidRequest: (Code.INVALID_ARGUMENT, "INVALID_REQUEST", ("field", "problem")),
+    errors.CoordinatorUnavailable: (Code.UNAVAILABLE, "UNAVAILABLE", ("detail",)),
+    Reattach: (Code.FAILED_PRECONDITION, "REATTACH", ("session_id",)),
+    SessionExpired: (Code.FAILED_PRECONDITION, "SESSION_EXPIRED", ("session_id",)),
+}
+_RENAMED = {"reason": "problem"}
+"""Facts whose attribute has another name than the protocol gives them."""
+
+
+def describe(error: errors.HoldfastError) -> tuple[Code, str, dict[str, str]]:
+    """The status code, the reason and the facts of a refusal."""
+    code, reason, attributes = _TABLE.get(type(error), (Code.FAILED_PRECONDITION, "REFUSED", ()))
+    return code, reason, {_RENAMED.get(name, name): str(getattr(error, name)) for name in attributes}
+
+
+def refusal_message(error: errors.HoldfastError) -> run_service_pb2.Refusal:
+    """A refusal as a message, for one of many."""
+    code, reason, facts = describe(error)
+    return run_service_pb2.Refusal(code=code.value[0], reason=reason, message=str(error), metadata=facts)
+
+
+Handler = TypeVar("Handler", bound=Callable[..., Awaitable[Any]])
+
+
+def translated(handler: Handler) -> Handler:
+    """Wraps an rpc handler: refusals and store errors end the call with their status."""
+
+    @wraps(handler)
+    async def call(service: Any, request: Any, context: ServicerContext) -> Any:
+        try:
+            return await handler(service, request, context)
+        except errors.HoldfastError as error:
+            await _abort(context, error)
+        except StoreError as error:
+            await _abort(context, errors.CoordinatorUnavailable("its database", str(error)))
+
+    return call  # type: ignore[return-value]
+
+
+async def _abort(context: ServicerContext, error: errors.HoldfastError) -> None:
+    code, reason, facts = describe(error)
+    detail = any_pb2.Any()
+    detail.Pack(error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=facts))
+    status = status_pb2.Status(code=code.value[0], message=str(error), details=[detail])
+    await context.abort(code, str(error), ((DETAILS_KEY, status.SerializeToString()),))

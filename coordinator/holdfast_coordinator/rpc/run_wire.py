@@ -1,0 +1,225 @@
+"""RunService messages to and from the engine's records. Bad values raise InvalidRequest naming the field."""
+
+import base64
+import binascii
+import hashlib
+from datetime import UTC, datetime, timedelta
+from typing import cast
+
+from google.protobuf.duration_pb2 import Duration
+
+from holdfast.api.v1 import run_service_pb2 as pb
+from holdfast.api.v1 import status_pb2, value_pb2
+from holdfast.errors import InvalidRequest, PayloadTooLarge
+from holdfast.ids import business_id_problem
+from holdfast.limits import NAME_MAX, SPAN_MAX, Limits
+from holdfast.statuses import RunStatus
+from holdfast_coordinator.domain.commands import OnConflict, Reuse, StartRun
+from holdfast_coordinator.domain.rows import OpenRun, RunRecord, RunResult, RunState
+from holdfast_coordinator.engine.cells import Cells
+from holdfast_coordinator.engine.registry import Signature, bind
+from holdfast_coordinator.store.port import RunFilter, RunView
+from holdfast_coordinator.wire.entries import failure_message, set_time, time_from
+
+DEFAULT = "default"
+METADATA_ENTRIES_MAX = 64
+METADATA_BYTES_MAX = 8 * 1024
+PAGE_SIZE = 100
+PAGE_SIZE_MAX = 1_000
+PRIORITY_MAX = 100
+
+
+def name(field: str, text: str, *, default: str | None = None) -> str:
+    """A name of 1 to 200 printable characters."""
+    if not text and default is not None:
+        return default
+    if not text or len(text) > NAME_MAX or not text.isprintable():
+        raise InvalidRequest(field, f"{text[:50]!r} must have 1 to {NAME_MAX} printable characters")
+    return text
+
+
+def span(field: str, message: Duration) -> timedelta:
+    """A duration of 0 to ten years."""
+    if message.seconds < 0 or message.nanos < 0 or message.seconds > SPAN_MAX.total_seconds():
+        raise InvalidRequest(field, f"{message.seconds} s must be from 0 to {int(SPAN_MAX.total_seconds())} s")
+    return timedelta(seconds=message.seconds, microseconds=message.nanos // 1_000)
+
+
+def start_command(
+    namespace: str, spec: pb.StartSpec, signature: Signature | None, cells: Cells, limits: Limits
+) -> StartRun:
+    """A start, checked. Raises InvalidRequest, ArgumentsRejected, PayloadTooLarge."""
+    business_id = spec.id or None
+    if business_id is not None and (problem := business_id_problem(business_id)):
+        raise InvalidRequest("id", f"{business_id[:50]!r} {problem}")
+    if not -PRIORITY_MAX <= spec.priority <= PRIORITY_MAX:
+        raise InvalidRequest("priority", f"{spec.priority} must be from -{PRIORITY_MAX} to {PRIORITY_MAX}")
+    return StartRun(
+        run_id=cells.new_run_id(spec.start_id, business_id),
+        namespace=namespace,
+        workflow=spec.workflow,
+        queue=name("queue", spec.queue, default=DEFAULT),
+        arguments=checked_arguments(spec.workflow, spec.arguments, limits),
+        arguments_hash=arguments_hash(spec.workflow, signature, spec.arguments),
+        id=business_id,
+        idempotency_key=name("idempotency_key", spec.idempotency_key) if spec.idempotency_key else None,
+        priority=spec.priority,
+        delay=span("delay", spec.delay) if spec.HasField("delay") else None,
+        max_duration=span("max_duration", spec.max_duration) if spec.HasField("max_duration") else None,
+        metadata=_metadata(spec),
+        on_conflict=OnConflict(spec.on_conflict or OnConflict.ATTACH),
+        reuse=Reuse(spec.reuse or Reuse.ATTACH),
+        trace=spec.trace.SerializeToString() if spec.HasField("trace") else b"",
+    )
+
+
+def checked_arguments(workflow: str, arguments: value_pb2.Arguments, limits: Limits) -> bytes:
+    """The stored bytes of arguments. Raises PayloadTooLarge."""
+    size = arguments.ByteSize()
+    if size > limits.payload_bytes:
+        raise PayloadTooLarge(f"the arguments of {workflow}", size_bytes=size, limit_bytes=limits.payload_bytes)
+    return arguments.SerializeToString()
+
+
+def arguments_hash(workflow: str, signature: Signature | None, arguments: value_pb2.Arguments) -> bytes:
+    """SHA-256 over the sorted (parameter, content hash), so that equal calls are equal however they are written."""
+    parameters = bind(workflow, signature, len(arguments.positional), list(arguments.named))
+    parts = [*zip(parameters, arguments.positional, strict=True), *arguments.named.items()]
+    digest = hashlib.sha256()
+    for parameter, payload in sorted(parts, key=lambda part: part[0]):
+        content = payload.content_sha256 or hashlib.sha256(payload.data).digest()
+        digest.update(parameter.encode() + b"\0" + content)
+    return digest.digest()
+
+
+def _metadata(spec: pb.StartSpec) -> dict[str, str]:
+    if not spec.metadata:
+        return {}
+    metadata = dict(spec.metadata)
+    size = sum(len(key.encode()) + len(value.encode()) for key, value in metadata.items())
+    if len(metadata) > METADATA_ENTRIES_MAX or size > METADATA_BYTES_MAX:
+        raise InvalidRequest(
+            "metadata",
+            f"{len(metadata)} entries, {size} bytes; at most {METADATA_ENTRIES_MAX}, {METADATA_BYTES_MAX} bytes",
+        )
+    if any("\0" in key or "\0" in value for key, value in metadata.items()):
+        raise InvalidRequest("metadata", "must not contain NUL characters")
+    return metadata
+
+
+def run_filter(request: pb.ListRunsRequest) -> RunFilter:
+    """What a listing shows. Raises InvalidRequest."""
+    if not 0 <= request.page_size <= PAGE_SIZE_MAX:
+        raise InvalidRequest("page_size", f"{request.page_size} must be from 0 to {PAGE_SIZE_MAX}")
+    return RunFilter(
+        namespace=request.namespace or DEFAULT,
+        workflow=request.workflow or None,
+        statuses=frozenset(RunStatus.of_number(number) for number in request.statuses if number),
+        metadata=dict(request.metadata),
+        started_after=time_from(request.started_after) if request.HasField("started_after") else None,
+        started_before=time_from(request.started_before) if request.HasField("started_before") else None,
+        text=request.text or None,
+        idempotency_key=request.idempotency_key or None,
+        before=_read_cursor(request.cursor) if request.cursor else None,
+        limit=request.page_size or PAGE_SIZE,
+    )
+
+
+def cursor_after(record: RunRecord) -> str:
+    """The cursor of the page after this run."""
+    text = f"{record.created_at.astimezone(UTC).isoformat()} {record.run_id}"
+    return base64.urlsafe_b64encode(text.encode()).decode()
+
+
+def _read_cursor(cursor: str) -> tuple[datetime, str]:
+    try:
+        at, _, run_id = base64.urlsafe_b64decode(cursor.encode()).decode().partition(" ")
+        return datetime.fromisoformat(at), run_id
+    except (binascii.Error, ValueError) as error:
+        raise InvalidRequest("cursor", "is not a cursor of an earlier page") from error
+
+
+def status_of(view: RunView) -> RunStatus:
+    """Where a run is in its life, as users see it."""
+    if view.result is not None:
+        return view.result.status
+    assert view.open is not None, f"run {view.record.run_id} is neither open nor closed"
+    return open_status(view.open)
+
+
+def open_status(run: OpenRun) -> RunStatus:
+    """The status of an open run; until its first lease it is pending."""
+    match run.state:
+        case RunState.STALLED:
+            return RunStatus.STALLED
+        case RunState.PAUSED:
+            return RunStatus.PAUSED
+        case _ if run.epoch == 0:
+            return RunStatus.PENDING
+        case RunState.SUSPENDED:
+            return RunStatus.SUSPENDED
+        case _:
+            return RunStatus.RUNNING
+
+
+def run_status(status: RunStatus) -> status_pb2.RunStatus:
+    """A status as the protocol's number; the generated stubs take it for a class."""
+    return cast(status_pb2.RunStatus, status.number)
+
+
+def description(view: RunView, *, whole: bool) -> pb.RunDescription:
+    """A run as its description; arguments and results only when `whole`."""
+    record, run, result = view.record, view.open, view.result
+    message = pb.RunDescription(
+        run_id=record.run_id,
+        id=record.id or "",
+        workflow=record.workflow,
+        status=run_status(status_of(view)),
+        queue=record.queue,
+        metadata=dict(record.metadata),
+        origin_run_id=record.origin_run_id or "",
+        parent_run_id=record.parent_run_id or "",
+    )
+    set_time(message.created_at, record.created_at)
+    if run is not None:
+        set_time(message.updated_at, run.last_at)
+        message.reason = _reason(run)
+        message.session_id = run.owner or ""
+        message.journal_length = run.length
+        message.losses = run.losses
+    if result is not None:
+        set_time(message.updated_at, result.closed_at)
+        set_time(message.closed_at, result.closed_at)
+        if result.failure is not None:
+            message.failure.CopyFrom(failure_message(result.failure))
+    if whole:
+        message.arguments.MergeFromString(record.arguments)
+        if result is not None and result.result is not None:
+            message.result.SetInParent()
+            message.result.MergeFromString(result.result)
+    return message
+
+
+def _reason(run: OpenRun) -> str:
+    match run.state:
+        case RunState.STALLED:
+            return run.stall_reason or ""
+        case RunState.SUSPENDED if run.epoch == 0:
+            return "its start is delayed"
+        case RunState.SUSPENDED:
+            return f"waits for {run.waits}" if run.waits else ""
+        case RunState.READY:
+            return f"waits for a worker of queue {run.queue!r} that knows the workflow {run.workflow!r}"
+        case _:
+            return ""
+
+
+def closed_run(result: RunResult) -> pb.ClosedRun:
+    """A closed run as its message."""
+    message = pb.ClosedRun(run_id=result.run_id, status=run_status(result.status))
+    if result.result is not None:
+        message.result.SetInParent()
+        message.result.MergeFromString(result.result)
+    if result.failure is not None:
+        message.failure.CopyFrom(failure_message(result.failure))
+    return message

@@ -1,0 +1,75 @@
+"""The gRPC server: both services, standard health and reflection, on one port."""
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from holdfast.api.v1 import run_service_pb2, run_service_pb2_grpc, worker_service_pb2, worker_service_pb2_grpc
+from holdfast.errors import HoldfastError
+from holdfast.limits import Limits
+from holdfast_coordinator.engine.engine import Engine
+
+from .run_service import RunService
+from .worker_service import WorkerService
+
+_RUNS = run_service_pb2.DESCRIPTOR.services_by_name["RunService"].full_name
+_WORKERS = worker_service_pb2.DESCRIPTOR.services_by_name["WorkerService"].full_name
+SERVICES = (_RUNS, _WORKERS)
+
+
+class AddressInUse(HoldfastError):
+    """Something else listens on the address."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(
+            f"cannot listen on {address}: another program does, or it is not an address of this machine; "
+            "choose another with --port or --host, or stop the other program"
+        )
+        self.address = address
+
+
+class Server:
+    """See the module. `port` is the one that was given, or the free one that 0 asked for."""
+
+    def __init__(self, engine: Engine, limits: Limits, *, host: str, port: int) -> None:
+        options = [
+            ("grpc.max_receive_message_length", limits.message_bytes),
+            ("grpc.max_send_message_length", limits.message_bytes),
+            # Two servers on one port would each get half of the calls, and each of them half of the sessions.
+            ("grpc.so_reuseport", 0),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+        ]
+        self._server = grpc.aio.server(options=options)
+        run_service_pb2_grpc.add_RunServiceServicer_to_server(  # type: ignore[no-untyped-call]
+            RunService(engine, limits), self._server
+        )
+        worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(  # type: ignore[no-untyped-call]
+            WorkerService(engine, limits), self._server
+        )
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server)
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        try:
+            self.port = self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise AddressInUse(address) from error
+        if self.port == 0:
+            raise AddressInUse(address)
+
+    async def start(self) -> None:
+        """Begins to serve; health says so once `set_serving` was called."""
+        await self._server.start()
+
+    async def set_serving(self, serving: bool) -> None:
+        """What the standard health service answers for the whole server and for each service."""
+        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        for service in ("", *SERVICES):
+            await self._health.set(service, status)
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Takes no more calls, lets those under way end, and stops."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace_seconds)

@@ -1,0 +1,135 @@
+"""WorkerService: what workers use. See proto/holdfast/api/v1/worker_service.proto for effects and refusals."""
+
+from grpc.aio import ServicerContext as Context
+
+from holdfast.api.v1 import worker_service_pb2 as pb
+from holdfast.api.v1 import worker_service_pb2_grpc
+from holdfast.errors import InvalidRequest
+from holdfast.limits import Limits
+from holdfast_coordinator.engine.engine import Engine
+from holdfast_coordinator.engine.sessions import Introduction
+from holdfast_coordinator.wire.entries import set_time
+
+from .refusals import translated
+from .run_wire import DEFAULT, name
+from .worker_wire import (
+    attempt_report,
+    duration,
+    held_key,
+    held_message,
+    journal_message,
+    poll_response,
+    signature,
+    transition,
+    transition_result,
+)
+
+REGISTERED_NAMES_MAX = 10_000
+
+
+class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
+    """See the module."""
+
+    def __init__(self, engine: Engine, limits: Limits) -> None:
+        self._engine = engine
+        self._limits = limits
+
+    @translated
+    async def OpenSession(self, request: pb.OpenSessionRequest, context: Context) -> pb.OpenSessionResponse:
+        namespace = request.namespace or DEFAULT
+        await self._engine.check_namespace(namespace)
+        if len(request.workflows) + len(request.steps) > REGISTERED_NAMES_MAX:
+            raise InvalidRequest("workflows", f"more than {REGISTERED_NAMES_MAX} names; split the worker")
+        workflows = {name("workflows.name", one.name): signature(one) for one in request.workflows}
+        worker = Introduction(
+            namespace=namespace,
+            queue=name("queue", request.queue, default=DEFAULT),
+            workflows=workflows,
+            steps=tuple(name("steps", step) for step in request.steps),
+            build=request.build[:100],
+            host=request.host[:200],
+            pid=request.pid,
+            slots=request.slots,
+            session_id=request.session_id or None,
+            held=frozenset(held_key(held) for held in request.held),
+        )
+        attachment, ended = await self._engine.open_session(worker)
+        sessions, limits = self._engine.sessions, self._limits
+        response = pb.OpenSessionResponse(
+            session_id=attachment.session_id,
+            attach_no=attachment.attach_no,
+            limits=pb.Limits(
+                payload_bytes=limits.payload_bytes,
+                error_text_bytes=limits.error_text_bytes,
+                transition_bytes=limits.transition_bytes,
+                message_bytes=limits.message_bytes,
+                journal_entries=limits.journal_entries,
+                journal_entries_warn=limits.journal_entries_warn,
+            ),
+            ended=[held_message(key) for key in ended],
+        )
+        response.ttl.FromTimedelta(sessions.policy.ttl)
+        response.heartbeat_interval.FromTimedelta(sessions.policy.heartbeat_interval)
+        response.poll_wait.FromTimedelta(sessions.policy.poll_wait)
+        set_time(response.database_time, sessions.database_time())
+        return response
+
+    @translated
+    async def Poll(self, request: pb.PollRequest, context: Context) -> pb.PollResponse:
+        delivery = await self._engine.poll(
+            request.session_id,
+            request.attach_no,
+            msg_no=request.msg_no,
+            free_slots=request.free_slots,
+            free_runs=request.free_runs,
+            received=[held_key(held) for held in request.received],
+        )
+        return poll_response(delivery)
+
+    @translated
+    async def Report(self, request: pb.ReportRequest, context: Context) -> pb.ReportResponse:
+        session_id = request.session_id
+        self._engine.sessions.attached(session_id, request.attach_no)
+        grace = self._engine.sessions.policy.ttl
+        transitions = [transition(session_id, one, self._limits, grace) for one in request.transitions]
+        attempts = [attempt_report(session_id, one) for one in request.attempts]
+        taken, recorded = await self._engine.report(transitions, attempts)
+        return pb.ReportResponse(
+            transitions=[
+                transition_result(asked.run_id, answer) for asked, answer in zip(transitions, taken, strict=True)
+            ],
+            attempts=[
+                pb.AttemptReportResult(run_id=asked.run_id, step=asked.number, recorded=was_recorded)
+                for asked, was_recorded in zip(attempts, recorded, strict=True)
+            ],
+        )
+
+    @translated
+    async def Heartbeat(self, request: pb.HeartbeatRequest, context: Context) -> pb.HeartbeatResponse:
+        ended = await self._engine.sessions.heartbeat(
+            request.session_id,
+            request.attach_no,
+            msg_no=request.msg_no,
+            held=frozenset(held_key(held) for held in request.held),
+            lag=duration(request.loop_lag),
+            draining=request.draining,
+        )
+        response = pb.HeartbeatResponse(ended=[held_message(key) for key in ended])
+        set_time(response.database_time, self._engine.sessions.database_time())
+        return response
+
+    @translated
+    async def ReadJournal(self, request: pb.ReadJournalRequest, context: Context) -> pb.ReadJournalResponse:
+        attachment = self._engine.sessions.attached(request.session_id, request.attach_no)
+        rows, more, record = await self._engine.read_journal(
+            attachment, request.run_id, request.epoch, request.after, self._limits.journal_page_bytes
+        )
+        response = pb.ReadJournalResponse(rows=[journal_message(row) for row in rows], more=more)
+        if not request.after:
+            response.arguments.MergeFromString(record.arguments)
+        return response
+
+    @translated
+    async def CloseSession(self, request: pb.CloseSessionRequest, context: Context) -> pb.CloseSessionResponse:
+        await self._engine.sessions.close(request.session_id, request.attach_no)
+        return pb.CloseSessionResponse()

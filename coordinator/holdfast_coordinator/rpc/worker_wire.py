@@ -1,0 +1,288 @@
+"""WorkerService messages to and from the engine's records.
+
+A transition is the hot path: entries that ask nothing of the coordinator are framed together as bytes and never
+looked into; only the others become records.
+"""
+
+from datetime import timedelta
+from typing import Any, cast
+
+from google.protobuf.duration_pb2 import Duration
+
+from holdfast.api.v1 import journal_pb2, status_pb2
+from holdfast.api.v1 import worker_service_pb2 as pb
+from holdfast.errors import InvalidRequest, PayloadTooLarge
+from holdfast.limits import Limits
+from holdfast.statuses import ClosePolicy, Placement, RunStatus
+from holdfast_coordinator.domain.commands import (
+    Ask,
+    CancelChild,
+    CancelStep,
+    CancelTimer,
+    Close,
+    ConsumeMail,
+    QueueStep,
+    ReportAttempt,
+    SetRetry,
+    SetTimer,
+    Stall,
+    StartChild,
+    Then,
+    Transition,
+)
+from holdfast_coordinator.domain.events import LeaseEnded, MailArrived, RunLeased, TaskClaimed
+from holdfast_coordinator.domain.rows import JournalRow, RunRecord
+from holdfast_coordinator.domain.transitions import TransitionAnswer
+from holdfast_coordinator.engine.attachments import Held
+from holdfast_coordinator.engine.engine import Delivery
+from holdfast_coordinator.wire.entries import join_entries, mail_message, set_time, time_from
+
+_PLAIN = frozenset({"attempt_started", "step_completed", "step_failed"})
+"""Entries that ask nothing of the coordinator, whatever they say."""
+_KINDS = {1: "either", 2: "positional_only", 3: "named_only"}
+
+
+def held_key(held: pb.Held) -> Held:
+    """What a session holds, as a key."""
+    return held.run_id, held.step, held.epoch
+
+
+def held_message(key: Held) -> pb.Held:
+    """The message of a key."""
+    run_id, step, epoch = key
+    return pb.Held(run_id=run_id, step=step, epoch=epoch)
+
+
+def signature(registration: pb.WorkflowRegistration) -> dict[str, Any]:
+    """The signature of a workflow as it is kept; see engine.registry.Signature."""
+    return {
+        "parameters": [
+            {"name": one.name, "required": one.required, "kind": _KINDS.get(one.kind, "either")}
+            for one in registration.parameters
+        ],
+        "extra_positional": registration.extra_positional,
+        "extra_named": registration.extra_named,
+    }
+
+
+def transition(session_id: str, message: pb.Transition, limits: Limits, grace: timedelta) -> Transition:
+    """A transition as the core takes it. Raises InvalidRequest, PayloadTooLarge.
+
+    grace: what the coordinator adds to the deadline of attempts, so that the worker enforces it first.
+    """
+    size = message.ByteSize()
+    if size > limits.transition_bytes:
+        raise PayloadTooLarge("a transition", size_bytes=size, limit_bytes=limits.transition_bytes)
+    if not 1 <= message.then <= len(Then):
+        raise InvalidRequest("then", f"{message.then} says nothing of what becomes of the lease")
+    journal: list[bytes | ConsumeMail] = []
+    asks: list[Ask] = []
+    plain: list[journal_pb2.Entry] = []
+    for entry in message.entries:
+        kind = entry.WhichOneof("body")
+        if kind in _PLAIN or (kind == "step_scheduled" and entry.step_scheduled.placement != Placement.QUEUED.value):
+            plain.append(entry)
+        elif kind == "mail_consumed":
+            _flush(plain, journal)
+            journal.append(ConsumeMail(entry.mail_consumed.number, time_from(entry.at)))
+        elif kind == "run_closed":
+            _flush(plain, journal)
+            asks.append(_close(entry))
+        else:
+            plain.append(entry)
+            ask = _ask(kind, entry)
+            if ask is not None:
+                asks.append(ask)
+    if len(plain) == len(message.entries):
+        # Nothing had to be taken apart: one C call frames them all.
+        if plain:
+            journal.append(journal_pb2.JournalRow(entries=message.entries).SerializeToString())
+    else:
+        _flush(plain, journal)
+    return Transition(
+        run_id=message.run_id,
+        session_id=session_id,
+        epoch=message.epoch,
+        expected_seq=message.expected_seq,
+        transition_id=message.transition_id,
+        count=len(message.entries),
+        journal=journal,
+        asks=asks,
+        mail_seen=message.mail_seen,
+        then=Then(message.then),
+        attempt_deadline=duration(message.attempt_deadline) + grace if message.HasField("attempt_deadline") else None,
+        waits="; ".join(message.waits),
+    )
+
+
+def _flush(plain: list[journal_pb2.Entry], journal: list[bytes | ConsumeMail]) -> None:
+    if plain:
+        journal.append(journal_pb2.JournalRow(entries=plain).SerializeToString())
+        plain.clear()
+
+
+def _close(entry: journal_pb2.Entry) -> Close:
+    closed = entry.run_closed
+    return Close(
+        RunStatus.of_number(closed.status),
+        closed.result.SerializeToString() if closed.HasField("result") else None,
+        closed.failure.SerializeToString() if closed.HasField("failure") else None,
+        journal_pb2.JournalRow(entries=[entry]).SerializeToString(),
+    )
+
+
+def _ask(kind: str | None, entry: journal_pb2.Entry) -> Ask | None:
+    match kind:
+        case "step_scheduled":
+            return _queue_step(entry.step_scheduled)
+        case "attempt_ended":
+            ended = entry.attempt_ended
+            if not ended.retry_by_alarm:
+                return None
+            return SetRetry(ended.number, duration(ended.attempt.retry_delay))
+        case "step_cancelled":
+            return CancelStep(entry.step_cancelled.number)
+        case "timer_set":
+            timer = entry.timer_set
+            if timer.HasField("until"):
+                return SetTimer(timer.number, None, time_from(timer.until))
+            return SetTimer(timer.number, duration(timer.delay), None)
+        case "timer_cancelled":
+            return CancelTimer(entry.timer_cancelled.number)
+        case "child_started":
+            child = entry.child_started
+            policy = ClosePolicy(child.close_policy or ClosePolicy.CANCEL)
+            return StartChild(child.number, child.run_id, policy, child.SerializeToString())
+        case "child_cancelled":
+            return CancelChild(entry.child_cancelled.number)
+        case "run_stalled":
+            return Stall(entry.run_stalled.reason, entry.run_stalled.build)
+        case _:
+            raise InvalidRequest("entries", f"a worker must not write an entry of kind {kind or 'nothing'!r}")
+
+
+def _queue_step(step: journal_pb2.StepScheduled) -> QueueStep:
+    return QueueStep(
+        number=step.number,
+        name=step.name,
+        arguments=step.arguments.SerializeToString(),
+        queue=step.queue,
+        priority=step.priority,
+        timeout=duration(step.timeout) if step.HasField("timeout") else None,
+        recoveries=step.recoveries if step.HasField("recoveries") else None,
+        retry=step.retry.SerializeToString() if step.HasField("retry") else b"",
+        step_id=step.step_id,
+    )
+
+
+def attempt_report(session_id: str, message: pb.AttemptReport) -> ReportAttempt:
+    """The outcome of a queued attempt as the core takes it."""
+    record = message.record
+    again = record.HasField("retry_delay")
+    return ReportAttempt(
+        run_id=message.run_id,
+        number=message.step,
+        attempt=message.attempt,
+        epoch=message.epoch,
+        session_id=session_id,
+        record=record.SerializeToString(),
+        result=message.result.SerializeToString() if message.HasField("result") else None,
+        failure=record.failure.SerializeToString() if record.HasField("failure") else None,
+        again_after=duration(record.retry_delay) if again else None,
+        handed_back=record.outcome == status_pb2.ATTEMPT_OUTCOME_HANDED_BACK,
+    )
+
+
+def transition_result(run_id: str, answer: TransitionAnswer) -> pb.TransitionResult:
+    """What the worker hears of a transition."""
+    return pb.TransitionResult(
+        run_id=run_id,
+        status=cast(pb.TransitionStatus, int(answer.status)),
+        mail=[mail_message(mail) for mail in answer.mail],
+        refusal=answer.refusal,
+    )
+
+
+def poll_response(delivery: Delivery) -> pb.PollResponse:
+    """What a poll answer brings."""
+    handed = delivery.handed
+    response = pb.PollResponse()
+    for lease in handed.leases:
+        record = delivery.records.get(lease.run.run_id)
+        if record is not None:  # else the run was removed meanwhile
+            response.leases.append(_lease(lease, record))
+    response.attempts.extend(_attempt(claim) for claim in handed.tasks)
+    response.notices.extend(_mail_notice(event) for event in handed.mail)
+    response.notices.extend(_end_notice(event) for event in handed.ended)
+    return response
+
+
+def _lease(lease: RunLeased, record: RunRecord) -> pb.Lease:
+    message = pb.Lease(
+        run_id=record.run_id,
+        epoch=lease.epoch,
+        workflow=record.workflow,
+        journal_length=lease.length,
+        id=record.id or "",
+        queue=record.queue,
+        mail=[mail_message(mail) for mail in lease.mail],
+        after_loss=lease.run.losses > 0,
+        after_timeout=lease.run.timed_out,
+        parent_run_id=record.parent_run_id or "",
+        metadata=record.metadata,
+    )
+    message.arguments.MergeFromString(record.arguments)
+    if record.trace:
+        message.trace.MergeFromString(record.trace)
+    set_time(message.created_at, record.created_at)
+    if lease.length == 1:
+        row = message.rows.add(seq=1)
+        entry = row.entries.add()
+        set_time(entry.at, record.created_at)
+        entry.run_started.workflow = record.workflow
+        entry.run_started.origin_run_id = record.origin_run_id or ""
+    return message
+
+
+def _attempt(claim: TaskClaimed) -> pb.QueuedAttempt:
+    task = claim.task
+    message = pb.QueuedAttempt(
+        run_id=task.run_id,
+        step=task.number,
+        attempt=task.attempt,
+        epoch=claim.epoch,
+        name=task.name,
+        workflow=task.workflow,
+        failures=task.failures,
+        step_id=task.step_id,
+    )
+    message.arguments.MergeFromString(task.arguments)
+    if task.retry:
+        message.retry.MergeFromString(task.retry)
+    if task.timeout is not None:
+        message.timeout.FromTimedelta(task.timeout)
+    if task.started_at is not None:
+        set_time(message.started_at, task.started_at)
+    return message
+
+
+def _mail_notice(event: MailArrived) -> pb.Notice:
+    return pb.Notice(held=pb.Held(run_id=event.run_id, epoch=event.epoch), mail=[mail_message(event.mail)])
+
+
+def _end_notice(event: LeaseEnded) -> pb.Notice:
+    held = pb.Held(run_id=event.run_id, step=event.number, epoch=event.epoch)
+    return pb.Notice(held=held, ended=not event.cancelled, cancelled=event.cancelled)
+
+
+def journal_message(row: JournalRow) -> journal_pb2.JournalRow:
+    """A journal row as its message."""
+    message = journal_pb2.JournalRow.FromString(join_entries(row.entries))
+    message.seq = row.seq
+    message.epoch = row.epoch
+    return message
+
+
+def duration(message: Duration) -> timedelta:
+    """A duration that a worker sends; at most ten years, cut there."""
+    return timedelta(seconds=message.seconds, microseconds=message.nanos // 1_000)

@@ -1,0 +1,80 @@
+"""Worker processes that `dev` and `demo` start beside the coordinator: started, watched, ended with it."""
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import AsyncIterator, Sequence
+
+import structlog
+
+from holdfast.errors import HoldfastError
+
+log = structlog.get_logger(__name__)
+
+STOP_SECONDS = 10.0
+
+
+class WorkerEnded(HoldfastError):
+    """A worker process ended by itself."""
+
+    def __init__(self, pid: int, code: int) -> None:
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        super().__init__(f"worker process {pid} {how}; its output above says why")
+        self.pid = pid
+        self.code = code
+
+
+class WorkerProcesses:
+    """Processes of `holdfast worker` for some modules. They end when this process does, even by SIGKILL."""
+
+    def __init__(self, modules: Sequence[str], *, address: str, concurrency: int, options: Sequence[str] = ()) -> None:
+        self._command = [
+            sys.executable, "-m", "holdfast", "worker", *modules, "--address", address,
+            "--concurrency", str(concurrency), "--exit-with-stdin", *options,
+        ]  # fmt: skip
+        self.processes: list[asyncio.subprocess.Process] = []
+
+    @contextlib.asynccontextmanager
+    async def started(self, count: int) -> AsyncIterator[None]:
+        """Starts `count` processes; at the end they drain, and are killed when they do not within 10 s."""
+        try:
+            for _ in range(count):
+                await self.start_one()
+            yield
+        finally:
+            await self._stop()
+
+    async def start_one(self) -> asyncio.subprocess.Process:
+        """Starts one more process."""
+        # The child ends when the other side of its stdin is gone: no signal reaches us before a SIGKILL.
+        process = await asyncio.create_subprocess_exec(
+            *self._command, stdin=asyncio.subprocess.PIPE, env=os.environ | {"PYTHONUNBUFFERED": "1"}
+        )
+        self.processes.append(process)
+        return process
+
+    async def supervise(self) -> None:
+        """Waits until a process ends by itself, and says so. Raises WorkerEnded."""
+        waiting = {asyncio.ensure_future(process.wait()): process for process in self.processes}
+        try:
+            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for one in done:
+                raise WorkerEnded(waiting[one].pid, one.result())
+        finally:
+            for one in waiting:
+                one.cancel()
+
+    async def _stop(self) -> None:
+        running = [process for process in self.processes if process.returncode is None]
+        for process in running:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                await asyncio.gather(*(process.wait() for process in running))
+        except TimeoutError:
+            for process in running:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+            await asyncio.gather(*(process.wait() for process in running))
