@@ -1,0 +1,73 @@
+"""Makes calls that may be repeated: every mutation carries an id that its caller chose, so a repeat is safe.
+
+Knows nothing about what the calls say.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable
+from time import monotonic
+from typing import Any, Protocol, TypeVar
+
+import grpc
+
+from holdfast.channel.refusals import error_of_call, is_repeatable
+from holdfast.errors import CoordinatorUnavailable, HoldfastError
+
+ATTEMPT_SECONDS = 10.0
+RETRY_FOR_SECONDS = 10.0
+FIRST_WAIT_SECONDS = 0.05
+LONGEST_WAIT_SECONDS = 1.0
+
+Request = TypeVar("Request", contravariant=True)
+Response = TypeVar("Response", covariant=True)
+
+
+class UnaryMethod(Protocol[Request, Response]):
+    """One rpc of a stub."""
+
+    def __call__(self, request: Request, *, timeout: float | None = None) -> Awaitable[Response]: ...
+
+
+async def call(
+    method: UnaryMethod[Request, Response],
+    request: Request,
+    *,
+    address: object,
+    attempt_seconds: float = ATTEMPT_SECONDS,
+    retry_for: float | None = RETRY_FOR_SECONDS,
+) -> Response:
+    """Calls until there is an answer, with growing waits, for `retry_for` seconds (None: without end).
+
+    attempt_seconds: the limit for one attempt. Raises CoordinatorUnavailable when the time has passed, and
+    the typed error of a refusal at once.
+    """
+    give_up_at = None if retry_for is None else monotonic() + retry_for
+    retry = 0
+    while True:
+        left = attempt_seconds if give_up_at is None else min(attempt_seconds, give_up_at - monotonic())
+        try:
+            return await method(request, timeout=max(left, 0.001))
+        except grpc.aio.AioRpcError as failed:
+            error = error_of_call(failed, address=str(address))
+            if not isinstance(error, CoordinatorUnavailable) or not is_repeatable(failed.code()):
+                raise error from None
+            wait = repeat_wait(retry, jitter=random.random())
+            if give_up_at is not None and monotonic() + wait >= give_up_at:
+                raise error from None
+        except grpc.aio.UsageError as closed:
+            raise HoldfastError(f"the connection to {address} was closed on this side") from closed
+        retry += 1
+        await asyncio.sleep(wait)
+
+
+def repeat_wait(retry: int, *, jitter: float) -> float:
+    """Seconds before repeat `retry` (from 0): doubling up to one second, the upper half of it random."""
+    longest: float = min(FIRST_WAIT_SECONDS * 2 ** min(retry, 10), LONGEST_WAIT_SECONDS)
+    return longest * (0.5 + jitter / 2)
+
+
+def untyped_method(method: Any) -> UnaryMethod[Any, Any]:
+    """A method of a generated stub, which has no types of its own."""
+    result: UnaryMethod[Any, Any] = method
+    return result

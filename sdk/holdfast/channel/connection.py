@@ -1,0 +1,162 @@
+"""Where the coordinator is and one channel to it. Knows addresses and transport options, no rpc.
+
+A connection belongs to the event loop that opened it and must not be used from another one.
+"""
+
+import asyncio
+import json
+import os
+import re
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+import grpc
+
+from holdfast.errors import CoordinatorUnavailable, InvalidRequest
+from holdfast.limits import DEFAULT_LIMITS
+
+ADDRESS_VARIABLE = "HOLDFAST_ADDRESS"
+DEFAULT_HOST = "localhost"
+DEFAULT_PORT = 7410
+CONNECT_SECONDS = 5.0
+
+Balancing = Literal["round_robin", "pick_first"]
+
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\.?")
+_FORMS = "write host:port, for example localhost:7410, [::1]:7410 or unix:/run/holdfast.sock"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a coordinator listens: a host and a port, or the path of a Unix socket."""
+
+    host: str
+    port: int = DEFAULT_PORT
+    socket_path: str = ""
+
+    @property
+    def target(self) -> str:
+        """The address as grpc writes it."""
+        return str(self) if self.socket_path else f"dns:///{self}"
+
+    def __str__(self) -> str:
+        if self.socket_path:
+            return f"unix:{self.socket_path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_address(text: str) -> Address:
+    """Reads "host", "host:port", "[v6]:port" or "unix:/path"; the port is 7410 when absent.
+
+    Raises InvalidRequest that says what is wrong and how an address is written.
+    """
+    trimmed = text.strip()
+    if not trimmed:
+        raise _malformed(text, "is empty")
+    if "://" in trimmed:
+        raise _malformed(text, f"begins with {trimmed.split('://')[0]}://, which is no part of it")
+    if trimmed.startswith("unix:"):
+        path = trimmed.removeprefix("unix:")
+        if not path.startswith("/"):
+            raise _malformed(text, "names a socket without an absolute path")
+        return Address("", socket_path=path)
+    if trimmed.startswith("["):
+        host, closed, rest = trimmed[1:].partition("]")
+        if not closed or ":" not in host or (rest and not rest.startswith(":")):
+            raise _malformed(text, "is not an IPv6 address in brackets")
+        return Address(host, _port(text, rest[1:] if rest else None))
+    if trimmed.count(":") > 1:
+        raise _malformed(text, "has more than one colon; an IPv6 address stands in brackets")
+    host, colon, port = trimmed.partition(":")
+    if not _HOST.fullmatch(host):
+        raise _malformed(text, "has no host" if not host else f"has the host {host!r}, which is not a host name")
+    return Address(host, _port(text, port if colon else None))
+
+
+def address_or_default(address: str | None = None) -> Address:
+    """The given address, else the one in HOLDFAST_ADDRESS, else localhost:7410."""
+    if address is not None:
+        return parse_address(address)
+    from_environment = os.environ.get(ADDRESS_VARIABLE, "")
+    return parse_address(from_environment) if from_environment else Address(DEFAULT_HOST)
+
+
+def _port(text: str, port: str | None) -> int:
+    if port is None:
+        return DEFAULT_PORT
+    if not (port.isascii() and port.isdecimal()):
+        raise _malformed(text, f"has the port {port!r}, which is not a number")
+    if not 1 <= int(port) <= 65535:
+        raise _malformed(text, f"has the port {port}, which is not between 1 and 65535")
+    return int(port)
+
+
+def _malformed(text: str, problem: str) -> InvalidRequest:
+    return InvalidRequest("address", f"{text!r} {problem}; {_FORMS}")
+
+
+class Connection:
+    """One channel to the coordinator, which reconnects by itself. Made with `open`, in a running loop."""
+
+    __slots__ = ("address", "channel")
+
+    def __init__(self, address: Address, channel: grpc.aio.Channel) -> None:
+        self.address = address
+        self.channel = channel
+
+    @classmethod
+    async def open(
+        cls,
+        address: Address,
+        *,
+        balancing: Balancing = "round_robin",
+        timeout: float | None = CONNECT_SECONDS,
+    ) -> Self:
+        """Connects. Clients spread calls over all replicas, workers stay with one (pick_first, shuffled).
+
+        timeout: in seconds; None returns at once without a check, the first call then connects.
+        Raises CoordinatorUnavailable when nothing answers within `timeout`.
+        """
+        connection = cls(address, grpc.aio.insecure_channel(address.target, options=_options(balancing)))
+        if timeout is not None:
+            try:
+                await asyncio.wait_for(connection.channel.channel_ready(), timeout)
+            except TimeoutError:
+                await connection.close()
+                raise CoordinatorUnavailable(str(address), f"tried for {timeout:g} s") from None
+            except BaseException:
+                await connection.close()
+                raise
+        return connection
+
+    async def close(self) -> None:
+        """Closes the channel; calls in flight end with CoordinatorUnavailable."""
+        await self.channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+
+def _options(balancing: Balancing) -> list[tuple[str, Any]]:
+    policy: dict[str, Any] = {"shuffleAddressList": True} if balancing == "pick_first" else {}
+    return [
+        ("grpc.max_send_message_length", DEFAULT_LIMITS.message_bytes),
+        ("grpc.max_receive_message_length", DEFAULT_LIMITS.message_bytes),
+        # A peer that vanished without a word is noticed after 15 s. The coordinator must allow pings this
+        # often without data (grpc.http2.min_recv_ping_interval_without_data_ms at most 5000), or it hangs up.
+        ("grpc.keepalive_time_ms", 10_000),
+        ("grpc.keepalive_timeout_ms", 5_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 1_000),
+        ("grpc.max_reconnect_backoff_ms", 1_000),
+        # Repeats are ours: grpc's own ones would hide how long a call has been trying.
+        ("grpc.enable_retries", 0),
+        # One TCP connection per Connection: a heartbeat never queues behind a large report.
+        ("grpc.use_local_subchannel_pool", 1),
+        ("grpc.service_config", json.dumps({"loadBalancingConfig": [{balancing: policy}]})),
+    ]

@@ -1,0 +1,232 @@
+"""What a worker and the coordinator tell each other about leased work: one slotted record per message.
+
+The worker reads and makes these; only `wire_worker` turns them into protobuf messages. Field by field they
+are the messages of proto/holdfast/api/v1/worker_service.proto. Plain data: knows neither grpc nor protobuf.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import IntEnum
+from typing import NamedTuple
+
+from holdfast.authoring.signatures import ParameterKind
+from holdfast.journal import Arguments, AttemptRecord, Entry, Mail, Payload, RetryPolicy, TraceContext
+from holdfast.limits import DEFAULT_LIMITS, Limits
+
+
+class Held(NamedTuple):
+    """A lease (step 0) or a queued attempt that a session holds, and the epoch it was granted under."""
+
+    run_id: str
+    step: int
+    epoch: int
+
+
+@dataclass(slots=True, frozen=True)
+class Parameter:
+    """A parameter of a workflow."""
+
+    name: str
+    required: bool
+    kind: ParameterKind = ParameterKind.EITHER
+
+
+@dataclass(slots=True, frozen=True)
+class WorkflowRegistration:
+    """A workflow that a worker can run, with its parameters, so that wrong arguments are refused early."""
+
+    name: str
+    parameters: tuple[Parameter, ...] = ()
+    extra_positional: bool = False
+    extra_named: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class Introduction:
+    """What a worker says of itself when it opens a session."""
+
+    namespace: str
+    queue: str
+    workflows: tuple[WorkflowRegistration, ...]
+    steps: tuple[str, ...]
+    build: str
+    host: str
+    pid: int
+    slots: int
+    runs_max: int
+
+
+@dataclass(slots=True, frozen=True)
+class OpenedSession:
+    """The coordinator's answer to an introduction."""
+
+    session_id: str
+    attach_no: int
+    ttl: timedelta
+    heartbeat_interval: timedelta
+    poll_wait: timedelta
+    database_time: datetime
+    limits: Limits = DEFAULT_LIMITS
+    ended: tuple[Held, ...] = ()
+
+
+@dataclass(slots=True, frozen=True)
+class Row:
+    """The entries of one transition; `seq` is the number of the last one."""
+
+    seq: int
+    epoch: int
+    entries: tuple[Entry, ...]
+
+
+@dataclass(slots=True, frozen=True)
+class Lease:
+    """A run that the session now holds. `rows` is the whole journal, or empty: then it has to be read."""
+
+    run_id: str
+    epoch: int
+    workflow: str
+    journal_length: int
+    arguments: Arguments | None = None
+    rows: tuple[Row, ...] = ()
+    mail: tuple[Mail, ...] = ()
+    id: str = ""
+    queue: str = "default"
+    parent_run_id: str = ""
+    created_at: datetime | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    trace: TraceContext | None = None
+    after_loss: bool = False
+    after_timeout: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class QueuedAttempt:
+    """An attempt of a queued step that the session now holds; its claim is its start."""
+
+    run_id: str
+    step: int
+    attempt: int
+    epoch: int
+    name: str
+    arguments: Arguments
+    workflow: str
+    started_at: datetime
+    timeout: timedelta | None = None
+    retry: RetryPolicy | None = None
+    failures: int = 0
+    step_id: str = ""
+    trace: TraceContext | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class Notice:
+    """News about something that the session holds."""
+
+    held: Held
+    mail: tuple[Mail, ...] = ()
+    ended: bool = False
+    cancelled: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class Work:
+    """The answer to a poll."""
+
+    leases: tuple[Lease, ...] = ()
+    attempts: tuple[QueuedAttempt, ...] = ()
+    notices: tuple[Notice, ...] = ()
+    free_slots_elsewhere: Mapping[str, int] = field(default_factory=dict)
+
+
+class Then(IntEnum):
+    """What a worker does with a lease after a transition; the numbers are those of the protocol."""
+
+    CONTINUE = 1
+    SUSPEND = 2
+    CLOSE = 3
+    RELEASE = 4
+    STALL = 5
+
+
+@dataclass(slots=True, frozen=True)
+class Transition:
+    """What happened in a leased run since its last transition."""
+
+    run_id: str
+    epoch: int
+    expected_seq: int
+    transition_id: int
+    entries: tuple[Entry, ...]
+    mail_seen: int
+    then: Then
+    attempt_deadline: timedelta | None = None
+    waits: tuple[str, ...] = ()
+
+
+class TransitionStatus(IntEnum):
+    """How a transition was taken; the numbers are those of the protocol."""
+
+    COMMITTED = 1
+    COMMITTED_WITH_MAIL = 2
+    SUPERSEDED = 3
+    REFUSED = 4
+
+
+@dataclass(slots=True, frozen=True)
+class TransitionResult:
+    """What came of a transition."""
+
+    run_id: str
+    status: TransitionStatus
+    mail: tuple[Mail, ...] = ()
+    refusal: str = ""
+
+
+@dataclass(slots=True, frozen=True)
+class AttemptReport:
+    """How a queued attempt ended; `record.retry_delay` is set when it is to be repeated."""
+
+    run_id: str
+    step: int
+    attempt: int
+    epoch: int
+    record: AttemptRecord
+    result: Payload | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class AttemptReportResult:
+    """What came of an attempt report; not recorded means that the claim had moved on."""
+
+    run_id: str
+    step: int
+    recorded: bool
+
+
+@dataclass(slots=True, frozen=True)
+class ReportAnswer:
+    """The answer to a report: one result per transition and per attempt, in order."""
+
+    transitions: tuple[TransitionResult, ...] = ()
+    attempts: tuple[AttemptReportResult, ...] = ()
+    free_slots_elsewhere: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True, frozen=True)
+class JournalPage:
+    """A page of a journal; `arguments` is on the first page only."""
+
+    rows: tuple[Row, ...]
+    more: bool
+    arguments: Arguments | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class Pulse:
+    """The answer to a heartbeat."""
+
+    database_time: datetime
+    ended: tuple[Held, ...] = ()
+    free_slots_elsewhere: Mapping[str, int] = field(default_factory=dict)

@@ -1,0 +1,115 @@
+"""What the client asks of the coordinator about runs and gets back: plain records, values still encoded."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Literal
+
+from holdfast.errors import HoldfastError
+from holdfast.journal import Arguments, Entry, Failure, Payload, TraceContext
+from holdfast.statuses import RunStatus
+
+OnConflict = Literal["attach", "reject", "terminate"]
+Reuse = Literal["attach", "new", "retry_failed"]
+
+
+@dataclass(slots=True, frozen=True)
+class StartSpec:
+    """One run to start. Each payload of `arguments` carries its content_sha256."""
+
+    start_id: str
+    workflow: str
+    arguments: Arguments
+    id: str = ""
+    idempotency_key: str = ""
+    queue: str = ""
+    priority: int = 0
+    delay: timedelta | None = None
+    max_duration: timedelta | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    on_conflict: OnConflict = "attach"
+    reuse: Reuse = "attach"
+    trace: TraceContext | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """About how large it is on the wire."""
+        payloads = (*self.arguments.positional, *self.arguments.named.values())
+        return 300 + sum(len(payload.data) + 50 for payload in payloads)
+
+
+@dataclass(slots=True, frozen=True)
+class StartedRun:
+    """The run that a start made, or joined when `attached`."""
+
+    run_id: str
+    id: str = ""
+    attached: bool = False
+
+
+StartOutcome = StartedRun | HoldfastError
+
+
+@dataclass(slots=True, frozen=True)
+class ClosedRun:
+    """A run that has ended. `result` is set when completed, `failure` when it ended otherwise."""
+
+    run_id: str
+    status: RunStatus
+    result: Payload | None = None
+    failure: Failure | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class RunRecord:
+    """What is known of a run. Texts are empty where there is nothing to say."""
+
+    run_id: str
+    id: str
+    workflow: str
+    status: RunStatus
+    reason: str
+    current_step: str
+    queue: str
+    created_at: datetime
+    updated_at: datetime
+    closed_at: datetime | None
+    arguments: Arguments
+    result: Payload | None
+    failure: Failure | None
+    metadata: Mapping[str, str]
+    origin_run_id: str
+    parent_run_id: str
+    session_id: str
+    journal_length: int
+    losses: int
+
+
+@dataclass(slots=True, frozen=True)
+class RunFilter:
+    """Which runs to list; empty fields let everything through."""
+
+    workflow: str = ""
+    statuses: Sequence[RunStatus] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    started_after: datetime | None = None
+    started_before: datetime | None = None
+    text: str = ""
+    idempotency_key: str = ""
+
+
+@dataclass(slots=True, frozen=True)
+class RunRecordPage:
+    """Runs, newest first, and the cursor of the next page ("" on the last one)."""
+
+    runs: tuple[RunRecord, ...]
+    next_cursor: str
+
+
+@dataclass(slots=True, frozen=True)
+class JournalPage:
+    """Entries with their numbers and the epoch they were written under (0: by the coordinator)."""
+
+    entries: tuple[tuple[int, int, Entry], ...]
+    more: bool
+    arguments: Arguments

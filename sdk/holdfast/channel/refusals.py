@@ -1,0 +1,128 @@
+"""Turns what the coordinator refuses into the typed errors of `holdfast.errors`. One table, one place.
+
+It never repeats a call (that is `calls`) and never makes up an error that the coordinator did not send.
+"""
+
+from collections.abc import Callable, Mapping
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+
+from holdfast import errors
+
+DOMAIN = "holdfast.dev"
+DETAILS_KEY = "grpc-status-details-bin"
+
+Facts = Mapping[str, str]
+
+
+class ReattachRequired(errors.Refused):
+    """The replica does not know this attachment of the session: open the session again with what is held."""
+
+
+class SessionExpired(errors.Refused):
+    """The session was declared dead: drop what it held and open a new one."""
+
+
+# What the coordinator sends, as google.rpc.ErrorInfo in the details of a gRPC status, or as `Refusal` for one
+# of many. The facts are strings; numbers are written in decimal.
+#
+#   gRPC code            reason                   facts                             error here
+#   NOT_FOUND            RUN_NOT_FOUND            run, namespace                    RunNotFound
+#   NOT_FOUND            WORKFLOW_NOT_REGISTERED  workflow, namespace, suggestion   WorkflowNotRegistered
+#   NOT_FOUND            NAMESPACE_NOT_FOUND      namespace                         NamespaceNotFound
+#   ALREADY_EXISTS       RUN_ALREADY_STARTED      id, run_id                        RunAlreadyStarted
+#   ALREADY_EXISTS       RUN_CONFLICT             key, run_id, difference           RunConflict
+#   FAILED_PRECONDITION  RUN_ALREADY_CLOSED       run_id                            RunAlreadyClosed
+#   FAILED_PRECONDITION  RUN_NOT_RETRYABLE        run_id, status                    RunNotRetryable
+#   FAILED_PRECONDITION  RUN_NOT_STALLED          run_id, status                    RunNotStalled
+#   FAILED_PRECONDITION  REATTACH                                                   ReattachRequired
+#   FAILED_PRECONDITION  SESSION_EXPIRED          session_id                        SessionExpired
+#   RESOURCE_EXHAUSTED   PAYLOAD_TOO_LARGE        what, size_bytes, limit_bytes     PayloadTooLarge
+#   INVALID_ARGUMENT     ARGUMENTS_REJECTED       target, parameter, problem        ArgumentsRejected
+#   INVALID_ARGUMENT     INVALID_REQUEST          field, problem                    InvalidRequest
+#
+# A reason that is not in the table becomes `Refused`, so that a newer coordinator is still understood.
+_ERRORS: dict[str, Callable[[str, Facts], errors.HoldfastError]] = {
+    "RUN_NOT_FOUND": lambda _, facts: errors.RunNotFound(
+        facts.get("run", ""), namespace=facts.get("namespace", "default")
+    ),
+    "WORKFLOW_NOT_REGISTERED": lambda _, facts: errors.WorkflowNotRegistered(
+        facts.get("workflow", ""),
+        namespace=facts.get("namespace", "default"),
+        suggestion=facts.get("suggestion", ""),
+    ),
+    "NAMESPACE_NOT_FOUND": lambda _, facts: errors.NamespaceNotFound(facts.get("namespace", "")),
+    "RUN_ALREADY_STARTED": lambda _, facts: errors.RunAlreadyStarted(facts.get("id", ""), facts.get("run_id", "")),
+    "RUN_CONFLICT": lambda _, facts: errors.RunConflict(
+        facts.get("key", ""), facts.get("run_id", ""), difference=facts.get("difference", "other arguments")
+    ),
+    "RUN_ALREADY_CLOSED": lambda _, facts: errors.RunAlreadyClosed(facts.get("run_id", "")),
+    "RUN_NOT_RETRYABLE": lambda _, facts: errors.RunNotRetryable(facts.get("run_id", ""), facts.get("status", "")),
+    "RUN_NOT_STALLED": lambda _, facts: errors.RunNotStalled(facts.get("run_id", ""), facts.get("status", "")),
+    "REATTACH": lambda message, facts: ReattachRequired("REATTACH", message, facts),
+    "SESSION_EXPIRED": lambda message, facts: SessionExpired("SESSION_EXPIRED", message, facts),
+    "PAYLOAD_TOO_LARGE": lambda _, facts: errors.PayloadTooLarge(
+        facts.get("what", "a value"),
+        size_bytes=_integer(facts.get("size_bytes")),
+        limit_bytes=_integer(facts.get("limit_bytes")),
+    ),
+    "ARGUMENTS_REJECTED": lambda _, facts: errors.ArgumentsRejected(
+        facts.get("target", ""),
+        parameter=facts.get("parameter", ""),
+        reason=facts.get("problem", "does not fit"),
+    ),
+    "INVALID_REQUEST": lambda message, facts: errors.InvalidRequest(
+        facts.get("field", "request"), facts.get("problem", message)
+    ),
+}
+REASONS = frozenset(_ERRORS)
+
+
+def error_of(reason: str, message: str, facts: Facts) -> errors.HoldfastError:
+    """The typed error of one refusal; `Refused` when the reason is not known here."""
+    make = _ERRORS.get(reason)
+    return make(message, facts) if make is not None else errors.Refused(reason, message, facts)
+
+
+def error_of_call(failed: grpc.aio.AioRpcError, *, address: str) -> errors.HoldfastError:
+    """The typed error of a failed call.
+
+    A lost or late answer (UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED by the other side) becomes
+    CoordinatorUnavailable.
+    """
+    code = failed.code()
+    text = failed.details() or ""
+    info = _error_info(failed)
+    if info is not None:
+        return error_of(info.reason, text, dict(info.metadata))
+    if is_repeatable(code):
+        return errors.CoordinatorUnavailable(address, text or code.name)
+    if code in (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED):
+        return errors.PermissionDenied(text or "the coordinator refused the call")
+    return errors.Refused(code.name, text or f"the coordinator answered {code.name}", {})
+
+
+def is_repeatable(code: grpc.StatusCode) -> bool:
+    """True when the outcome of the call is unknown and a repeat settles it."""
+    return code in _REPEATABLE
+
+
+# A replica that stops cancels the calls that outlive its grace; cancelling on this side is
+# asyncio.CancelledError and never comes here.
+_REPEATABLE = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED})
+
+
+def _error_info(failed: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo | None:
+    for key, value in failed.trailing_metadata() or ():
+        if key != DETAILS_KEY:
+            continue
+        for detail in status_pb2.Status.FromString(value).details:
+            info = error_details_pb2.ErrorInfo()
+            if detail.Unpack(info) and info.domain == DOMAIN:
+                return info
+    return None
+
+
+def _integer(text: str | None) -> int:
+    return int(text) if text and text.isdecimal() else 0

@@ -1,0 +1,267 @@
+"""The messages of WorkerService as the records of `leases`, both ways. Nothing here decides or checks anything.
+
+Hot path: see `wire_values` for how messages are filled.
+"""
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+from holdfast.api.v1 import journal_pb2
+from holdfast.api.v1 import worker_service_pb2 as pb
+from holdfast.channel.leases import (
+    AttemptReport,
+    AttemptReportResult,
+    Held,
+    Introduction,
+    JournalPage,
+    Lease,
+    Notice,
+    OpenedSession,
+    Pulse,
+    QueuedAttempt,
+    ReportAnswer,
+    Row,
+    Transition,
+    TransitionResult,
+    TransitionStatus,
+    Work,
+)
+from holdfast.channel.wire import (
+    arguments_from_message,
+    entry_from_message,
+    mails_from_messages,
+    retry_from_message,
+    set_span,
+    span_from,
+    time_from,
+    trace_from_message,
+    write_attempt,
+    write_entries,
+    write_payload,
+)
+from holdfast.limits import DEFAULT_LIMITS, Limits
+
+_STATUSES: tuple[TransitionStatus | None, ...] = (None, *TransitionStatus)
+
+
+def write_held(messages: Any, held: Iterable[Held]) -> None:
+    """Appends what is held to a repeated field."""
+    add = messages.add
+    for one in held:
+        add(run_id=one.run_id, step=one.step, epoch=one.epoch)
+
+
+def held_from(messages: Iterable[pb.Held]) -> tuple[Held, ...]:
+    return tuple([Held(one.run_id, one.step, one.epoch) for one in messages])
+
+
+# Sessions
+
+
+def open_session_request(introduction: Introduction, session_id: str, held: Iterable[Held]) -> pb.OpenSessionRequest:
+    """session_id: of the session to attach again; "" opens a new one."""
+    request = pb.OpenSessionRequest(
+        namespace=introduction.namespace,
+        session_id=session_id,
+        queue=introduction.queue,
+        steps=introduction.steps,
+        build=introduction.build,
+        host=introduction.host,
+        pid=introduction.pid,
+        slots=introduction.slots,
+        runs_max=introduction.runs_max,
+    )
+    for workflow in introduction.workflows:
+        message = request.workflows.add(
+            name=workflow.name,
+            extra_positional=workflow.extra_positional,
+            extra_named=workflow.extra_named,
+        )
+        for parameter in workflow.parameters:
+            message.parameters.add(
+                name=parameter.name,
+                required=parameter.required,
+                kind=parameter.kind.value,
+            )
+    write_held(request.held, held)
+    return request
+
+
+def opened_session(response: pb.OpenSessionResponse) -> OpenedSession:
+    return OpenedSession(
+        session_id=response.session_id,
+        attach_no=response.attach_no,
+        ttl=span_from(response.ttl),
+        heartbeat_interval=span_from(response.heartbeat_interval),
+        poll_wait=span_from(response.poll_wait),
+        database_time=time_from(response.database_time),
+        limits=_limits(response.limits) if response.HasField("limits") else DEFAULT_LIMITS,
+        ended=held_from(response.ended),
+    )
+
+
+def _limits(message: pb.Limits) -> Limits:
+    return Limits(
+        payload_bytes=message.payload_bytes or DEFAULT_LIMITS.payload_bytes,
+        error_text_bytes=message.error_text_bytes or DEFAULT_LIMITS.error_text_bytes,
+        transition_bytes=message.transition_bytes or DEFAULT_LIMITS.transition_bytes,
+        message_bytes=message.message_bytes or DEFAULT_LIMITS.message_bytes,
+        journal_entries=message.journal_entries or DEFAULT_LIMITS.journal_entries,
+        journal_entries_warn=message.journal_entries_warn or DEFAULT_LIMITS.journal_entries_warn,
+    )
+
+
+def heartbeat_request(
+    session_id: str, attach_no: int, msg_no: int, held: Iterable[Held], *, loop_lag: timedelta, draining: bool
+) -> pb.HeartbeatRequest:
+    request = pb.HeartbeatRequest(session_id=session_id, attach_no=attach_no, msg_no=msg_no, draining=draining)
+    set_span(request.loop_lag, loop_lag)
+    write_held(request.held, held)
+    return request
+
+
+def pulse(response: pb.HeartbeatResponse) -> Pulse:
+    elsewhere = response.free_slots_elsewhere
+    return Pulse(time_from(response.database_time), held_from(response.ended), dict(elsewhere) if elsewhere else {})
+
+
+# Work
+
+
+def poll_request(
+    session_id: str, attach_no: int, msg_no: int, *, free_slots: int, free_runs: int, received: Iterable[Held]
+) -> pb.PollRequest:
+    request = pb.PollRequest(
+        session_id=session_id, attach_no=attach_no, msg_no=msg_no, free_slots=free_slots, free_runs=free_runs
+    )
+    write_held(request.received, received)
+    return request
+
+
+def work(response: pb.PollResponse) -> Work:
+    elsewhere = response.free_slots_elsewhere
+    return Work(
+        tuple([_lease(one) for one in response.leases]),
+        tuple([_queued_attempt(one) for one in response.attempts]),
+        tuple([_notice(one) for one in response.notices]),
+        dict(elsewhere) if elsewhere else {},
+    )
+
+
+def _lease(message: pb.Lease) -> Lease:
+    return Lease(
+        run_id=message.run_id,
+        epoch=message.epoch,
+        workflow=message.workflow,
+        journal_length=message.journal_length,
+        arguments=arguments_from_message(message.arguments) if message.HasField("arguments") else None,
+        rows=rows_from(message.rows),
+        mail=tuple(mails_from_messages(message.mail)) if message.mail else (),
+        id=message.id,
+        queue=message.queue or "default",
+        parent_run_id=message.parent_run_id,
+        created_at=time_from(message.created_at) if message.HasField("created_at") else None,
+        metadata=dict(message.metadata) if message.metadata else {},
+        trace=trace_from_message(message.trace) if message.HasField("trace") else None,
+        after_loss=message.after_loss,
+        after_timeout=message.after_timeout,
+    )
+
+
+def _queued_attempt(message: pb.QueuedAttempt) -> QueuedAttempt:
+    return QueuedAttempt(
+        run_id=message.run_id,
+        step=message.step,
+        attempt=message.attempt,
+        epoch=message.epoch,
+        name=message.name,
+        arguments=arguments_from_message(message.arguments),
+        workflow=message.workflow,
+        started_at=time_from(message.started_at),
+        timeout=span_from(message.timeout) if message.HasField("timeout") else None,
+        retry=retry_from_message(message.retry) if message.HasField("retry") else None,
+        failures=message.failures,
+        step_id=message.step_id,
+        trace=trace_from_message(message.trace) if message.HasField("trace") else None,
+    )
+
+
+def _notice(message: pb.Notice) -> Notice:
+    held = message.held
+    return Notice(
+        Held(held.run_id, held.step, held.epoch),
+        tuple(mails_from_messages(message.mail)),
+        message.ended,
+        message.cancelled,
+    )
+
+
+def rows_from(messages: Iterable[journal_pb2.JournalRow]) -> tuple[Row, ...]:
+    """Raises ValueError for an entry of a kind that this SDK does not know."""
+    return tuple([Row(one.seq, one.epoch, tuple(map(entry_from_message, one.entries))) for one in messages])
+
+
+def journal_page(response: pb.ReadJournalResponse) -> JournalPage:
+    return JournalPage(
+        rows_from(response.rows),
+        response.more,
+        arguments_from_message(response.arguments) if response.HasField("arguments") else None,
+    )
+
+
+# Reports
+
+
+def report_request(
+    session_id: str,
+    attach_no: int,
+    transitions: Iterable[Transition],
+    attempts: Iterable[AttemptReport],
+) -> pb.ReportRequest:
+    request = pb.ReportRequest(session_id=session_id, attach_no=attach_no)
+    for transition in transitions:
+        message = request.transitions.add()
+        message.run_id = transition.run_id
+        message.epoch = transition.epoch
+        message.expected_seq = transition.expected_seq
+        message.transition_id = transition.transition_id
+        message.mail_seen = transition.mail_seen
+        message.then = transition.then  # type: ignore[assignment]  # the same numbers
+        write_entries(message.entries, transition.entries)
+        if transition.attempt_deadline is not None:
+            set_span(message.attempt_deadline, transition.attempt_deadline)
+        if transition.waits:
+            message.waits.extend(transition.waits)
+    for attempt in attempts:
+        _write_attempt_report(request.attempts.add(), attempt)
+    return request
+
+
+def _write_attempt_report(message: pb.AttemptReport, report: AttemptReport) -> None:
+    message.run_id = report.run_id
+    message.step = report.step
+    message.attempt = report.attempt
+    message.epoch = report.epoch
+    write_attempt(message.record, report.record)
+    if report.result is not None:
+        write_payload(message.result, report.result)
+        message.result.SetInParent()
+
+
+def report_answer(response: pb.ReportResponse) -> ReportAnswer:
+    elsewhere = response.free_slots_elsewhere
+    return ReportAnswer(
+        tuple([_transition_result(one) for one in response.transitions]),
+        tuple([AttemptReportResult(one.run_id, one.step, one.recorded) for one in response.attempts]),
+        dict(elsewhere) if elsewhere else {},
+    )
+
+
+def _transition_result(message: pb.TransitionResult) -> TransitionResult:
+    number = message.status
+    status = _STATUSES[number] if 0 < number < len(_STATUSES) else None
+    if status is None:
+        raise ValueError(f"{number} is not the number of a transition status")
+    mail = message.mail
+    return TransitionResult(message.run_id, status, tuple(mails_from_messages(mail)) if mail else (), message.refusal)

@@ -1,0 +1,145 @@
+"""The rpcs of WorkerService as typed functions over plain records, each tried once.
+
+Whoever calls decides what to repeat: an unanswered report must be repeated as it was, a poll must not.
+"""
+
+from collections.abc import Awaitable, Iterable
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import grpc
+
+from holdfast.api.v1 import worker_service_pb2 as pb
+from holdfast.api.v1.worker_service_pb2_grpc import WorkerServiceStub
+from holdfast.channel import wire_worker as wire
+from holdfast.channel.connection import Address, Connection
+from holdfast.channel.leases import (
+    AttemptReport,
+    Held,
+    Introduction,
+    JournalPage,
+    OpenedSession,
+    Pulse,
+    ReportAnswer,
+    Transition,
+    Work,
+)
+from holdfast.channel.refusals import error_of_call
+
+CALL_SECONDS = 10.0
+POLL_SLACK_SECONDS = 10.0
+
+Response = TypeVar("Response")
+
+
+class WorkerCalls:
+    """The calls of one worker, on its event loop.
+
+    Raises CoordinatorUnavailable when there is no answer, ReattachRequired and SessionExpired as they come.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._address = str(connection.address)
+        self._stub = WorkerServiceStub(connection.channel)  # type: ignore[no-untyped-call]
+
+    async def open_session(
+        self, introduction: Introduction, *, session_id: str = "", held: Iterable[Held] = ()
+    ) -> OpenedSession:
+        """Opens a session, or attaches the given one again with all that it holds."""
+        request = wire.open_session_request(introduction, session_id, held)
+        response = await self._answer(self._stub.OpenSession(request, timeout=CALL_SECONDS))
+        return wire.opened_session(response)
+
+    async def poll(
+        self,
+        session_id: str,
+        attach_no: int,
+        msg_no: int,
+        *,
+        free_slots: int,
+        free_runs: int,
+        received: Iterable[Held],
+        wait: timedelta,
+    ) -> Work:
+        """Waits for work. wait: how long the coordinator holds the call."""
+        request = wire.poll_request(
+            session_id, attach_no, msg_no, free_slots=free_slots, free_runs=free_runs, received=received
+        )
+        timeout = wait.total_seconds() + POLL_SLACK_SECONDS
+        return wire.work(await self._answer(self._stub.Poll(request, timeout=timeout)))
+
+    async def report(
+        self,
+        session_id: str,
+        attach_no: int,
+        transitions: Iterable[Transition],
+        attempts: Iterable[AttemptReport],
+    ) -> ReportAnswer:
+        """Records what came of leased work."""
+        request = wire.report_request(session_id, attach_no, transitions, attempts)
+        return wire.report_answer(await self._answer(self._stub.Report(request, timeout=CALL_SECONDS)))
+
+    async def read_journal(
+        self, session_id: str, attach_no: int, run_id: str, epoch: int, *, after: int
+    ) -> JournalPage:
+        """A page of the journal of a leased run: the entries after number `after`."""
+        request = pb.ReadJournalRequest(
+            session_id=session_id, attach_no=attach_no, run_id=run_id, epoch=epoch, after=after
+        )
+        return wire.journal_page(await self._answer(self._stub.ReadJournal(request, timeout=CALL_SECONDS)))
+
+    async def close_session(self, session_id: str, attach_no: int) -> None:
+        """Ends the session; what it still holds is offered to others at once."""
+        request = pb.CloseSessionRequest(session_id=session_id, attach_no=attach_no)
+        await self._answer(self._stub.CloseSession(request, timeout=CALL_SECONDS))
+
+    async def _answer(self, call: Awaitable[Any]) -> Any:
+        try:
+            return await call
+        except grpc.aio.AioRpcError as failed:
+            raise error_of_call(failed, address=self._address) from None
+
+
+class HeartbeatCalls:
+    """The heartbeat, for a thread without an event loop. It has a channel of its own, opened when it is needed."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._channel: grpc.Channel | None = None
+        self._stub: Any = None
+
+    def heartbeat(
+        self,
+        session_id: str,
+        attach_no: int,
+        msg_no: int,
+        held: Iterable[Held],
+        *,
+        loop_lag: timedelta,
+        draining: bool,
+        timeout: float,
+    ) -> Pulse:
+        """Says that the worker lives. timeout: in seconds. Raises as WorkerCalls does."""
+        request = wire.heartbeat_request(session_id, attach_no, msg_no, held, loop_lag=loop_lag, draining=draining)
+        if self._channel is None:
+            self._channel = grpc.insecure_channel(
+                self._address.target,
+                options=[
+                    ("grpc.use_local_subchannel_pool", 1),
+                    ("grpc.enable_retries", 0),
+                    ("grpc.initial_reconnect_backoff_ms", 100),
+                    ("grpc.min_reconnect_backoff_ms", 1_000),
+                    ("grpc.max_reconnect_backoff_ms", 1_000),
+                ],
+            )
+            self._stub = WorkerServiceStub(self._channel)  # type: ignore[no-untyped-call]
+        try:
+            return wire.pulse(self._stub.Heartbeat(request, timeout=timeout))
+        except grpc.RpcError as failed:
+            raise error_of_call(failed, address=str(self._address)) from None
+
+    def close(self) -> None:
+        """Closes the channel; the next heartbeat opens another one."""
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None

@@ -1,0 +1,126 @@
+"""Tables and trees for people. Texts of users are escaped: they never become markup."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from holdfast.cli.plain import shown_run
+from holdfast.cli.story import AttemptStory, Event, StepStory, Story
+from holdfast.client import RunDescription
+from holdfast.statuses import AttemptOutcome
+
+_COLOURS = {
+    "completed": "green",
+    "failed": "red",
+    "failed_final": "red",
+    "failed_retryable": "yellow",
+    "timed_out": "red",
+    "terminated": "red",
+    "cancelled": "magenta",
+    "stalled": "yellow",
+    "lost": "yellow",
+    "running": "cyan",
+}
+
+
+def print_runs(runs: Iterable[RunDescription]) -> None:
+    """A table of runs."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("RUN", no_wrap=True)
+    for heading in ("ID", "WORKFLOW", "STATUS", "STEP", "CREATED"):
+        table.add_column(heading)
+    for run in runs:
+        table.add_row(
+            Text(run.run_id),
+            Text(run.id or ""),
+            Text(run.workflow),
+            _coloured(run.status.value),
+            Text(run.current_step or ""),
+            Text(_time(run.created_at)),
+        )
+    _console().print(table)
+
+
+def print_run(run: RunDescription) -> None:
+    """What is known of one run, one fact per line; what is empty is left out."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column()
+    facts = shown_run(run)
+    traceback = run.failure.traceback if run.failure is not None else ""
+    for name, value in facts.items():
+        if name != "failure" and value not in (None, "", [], {}):
+            shown = _coloured(value) if name == "status" else Text(_fact(value))
+            table.add_row(name.replace("_", " "), shown)
+    console = _console()
+    console.print(table)
+    if traceback:
+        console.print(Text(traceback.rstrip(), style="dim"))
+
+
+def print_story(run_id: str, story: Story) -> None:
+    """A run as a tree: steps with their attempts below, and what else happened, in order."""
+    tree = Tree(Text(run_id, style="bold"))
+    for item in story:
+        match item:
+            case Event(at, text):
+                tree.add(Text.assemble(text, (f"  {_time(at)}", "dim")))
+            case StepStory():
+                branch = tree.add(_step(item))
+                for number in sorted(item.attempts):
+                    branch.add(_attempt(item.attempts[number]))
+    _console().print(tree)
+
+
+def _step(step: StepStory) -> Text:
+    text = Text(f"{step.number} {step.name}  ")
+    text.append_text(_coloured(step.status.value))
+    if step.closed_at is not None:
+        text.append(f"  {_span(step.closed_at - step.scheduled_at)}", style="dim")
+    return text
+
+
+def _attempt(attempt: AttemptStory) -> Text:
+    text = Text(f"attempt {attempt.number}  ")
+    text.append_text(_coloured(_outcome(attempt.outcome)))
+    if attempt.started_at is not None and attempt.ended_at is not None:
+        text.append(f"  {_span(attempt.ended_at - attempt.started_at)}", style="dim")
+    if attempt.failure is not None:
+        text.append(f"  {attempt.failure.error_type}: {attempt.failure.message}")
+    return text
+
+
+def _outcome(outcome: AttemptOutcome | None) -> str:
+    return "running" if outcome is None else outcome.name.lower()
+
+
+def _coloured(status: str) -> Text:
+    return Text(status, style=_COLOURS.get(status, ""))
+
+
+def _fact(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={item}" for key, item in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _time(at: datetime) -> str:
+    return at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _span(span: timedelta) -> str:
+    seconds = span.total_seconds()
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+
+
+def _console() -> Console:
+    console = Console(soft_wrap=True)
+    if not console.is_terminal:
+        # A pipe has no width: nothing may be cut that somebody greps for.
+        console.width = 10_000
+    return console

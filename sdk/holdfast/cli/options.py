@@ -1,0 +1,84 @@
+"""Options that many commands share, and how a command gets its client."""
+
+import sys
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, TypeVar
+
+import typer
+
+from holdfast.channel.connection import CONNECT_SECONDS
+from holdfast.client import Client
+from holdfast.client.loops import run
+from holdfast.durations import parse_duration
+
+T = TypeVar("T")
+
+
+class Output(StrEnum):
+    """How a command prints."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+AddressOption = Annotated[
+    str | None,
+    typer.Option("--address", envvar="HOLDFAST_ADDRESS", help="The coordinator, host:port.", show_default=False),
+]
+NamespaceOption = Annotated[str, typer.Option("--namespace", "-n", envvar="HOLDFAST_NAMESPACE", help="The namespace.")]
+OutputOption = Annotated[Output, typer.Option("--output", "-o", help="How to print.")]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run id or a business id.")]
+
+
+def with_client(address: str | None, namespace: str, use: Callable[[Client], Awaitable[T]]) -> T:
+    """Connects, lets `use` do its work, and disconnects."""
+
+    async def connected() -> T:
+        async with Client.connect(address, namespace, timeout=CONNECT_SECONDS) as client:
+            return await use(client)
+
+    return run(connected())
+
+
+def pairs(given: Iterable[str], *, option: str) -> dict[str, str]:
+    """ "k=v" texts as a mapping. A usage error names the option."""
+    found = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise typer.BadParameter(f"{text!r} is not KEY=VALUE", param_hint=option)
+        found[key] = value
+    return found
+
+
+def duration(text: str | None, *, option: str) -> float | None:
+    """A duration in seconds. A usage error names the option."""
+    if text is None:
+        return None
+    try:
+        return parse_duration(float(text) if text.replace(".", "", 1).isdecimal() else text).total_seconds()
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
+
+
+def moment(text: str | None, *, option: str) -> datetime | None:
+    """An instant: an ISO time (UTC unless it says otherwise), or a duration, which means so long ago."""
+    if text is None:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at
+    except ValueError:
+        pass
+    try:
+        return datetime.now(UTC) - parse_duration(text)
+    except ValueError:
+        problem = f'{text!r} is neither an ISO time nor a duration such as "2h"'
+        raise typer.BadParameter(problem, param_hint=option) from None
+
+
+def note(text: str) -> None:
+    """Says something for people, beside the output."""
+    typer.echo(text, file=sys.stderr)

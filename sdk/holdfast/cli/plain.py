@@ -1,0 +1,74 @@
+"""Runs and journals as plain JSON values, for `--output json`. Values of users are shown as JSON."""
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from datetime import datetime, timedelta
+from enum import Enum, StrEnum
+from typing import Any
+
+from holdfast.client import HistoryEntry, RunDescription
+from holdfast.client.descriptions import shown_value
+from holdfast.codec import Codec
+from holdfast.durations import format_duration
+from holdfast.journal import Arguments, Payload
+
+_LISTED = (
+    "run_id",
+    "id",
+    "workflow",
+    "status",
+    "reason",
+    "current_step",
+    "queue",
+    "created_at",
+    "updated_at",
+    "closed_at",
+    "metadata",
+    "origin_run_id",
+    "parent_run_id",
+)
+_SHOWN = ("args", "kwargs", "result", "error", "failure", "session_id", "journal_length", "losses")
+
+
+def listed_run(run: RunDescription) -> dict[str, Any]:
+    """A run in a listing."""
+    return {name: plain(getattr(run, name)) for name in _LISTED}
+
+
+def shown_run(run: RunDescription) -> dict[str, Any]:
+    """All that is known of a run."""
+    return {name: plain(getattr(run, name)) for name in (*_LISTED, *_SHOWN)}
+
+
+def history_entry(entry: HistoryEntry) -> dict[str, Any]:
+    """An entry of a journal: number, type and at first, then what its kind has."""
+    body: dict[str, Any] = plain(entry.entry)
+    at = body.pop("at")
+    return {"seq": entry.number, "type": entry.type, "at": at, "epoch": entry.epoch, **body}
+
+
+def plain(value: Any) -> Any:
+    """Records as objects, times as ISO texts, spans as "90s", enums as their lower-case names."""
+    match value:
+        case Payload():
+            return shown_value(value, _codec)
+        case Arguments():
+            return {"args": plain(value.positional), "kwargs": plain(value.named)}
+        case datetime():
+            return value.isoformat()
+        case timedelta():
+            return format_duration(value)
+        case StrEnum():
+            return value.value
+        case Enum():
+            return value.name.lower()
+        case Mapping():
+            return {str(key): plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [plain(item) for item in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        return {one.name: plain(getattr(value, one.name)) for one in fields(value)}
+    return value
+
+
+_codec = Codec()

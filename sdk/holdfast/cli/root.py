@@ -1,0 +1,68 @@
+"""The root command: collects what the packages bring and turns errors into one sentence and an exit code.
+
+Exit codes: 0 success, 1 an error or a run that did not complete, 2 wrong usage.
+"""
+
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from holdfast.cli import runs, start, worker
+from holdfast.errors import HoldfastError
+
+COMMANDS_GROUP = "holdfast.commands"
+SERVER_COMMANDS = ("dev", "serve", "migrate", "demo", "bench")
+
+
+class RootGroup(TyperGroup):
+    """Says an error of holdfast in one sentence on stderr, without a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except HoldfastError as error:
+            typer.echo(f"holdfast: {error}", err=True)
+            raise typer.Exit(1) from None
+
+
+def make_app() -> typer.Typer:
+    """The whole command line, with the commands of every installed package."""
+    app = typer.Typer(
+        cls=RootGroup,
+        name="holdfast",
+        help="Durable execution for Python.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.command("worker")(worker.worker)
+    app.command("start")(start.start)
+    app.command("run")(start.run)
+    app.add_typer(runs.app, name="runs")
+    for entry_point in entry_points(group=COMMANDS_GROUP):
+        add_commands(app, entry_point)
+    return app
+
+
+def add_commands(app: typer.Typer, entry_point: EntryPoint) -> None:
+    """Lets a package register its commands; when it cannot be imported, commands that say what is missing."""
+    try:
+        register = entry_point.load()
+    except (ImportError, AttributeError) as error:
+        for name in SERVER_COMMANDS:
+            _add_missing(app, name, reason=str(error))
+    else:
+        register(app)
+
+
+def _add_missing(app: typer.Typer, name: str, *, reason: str) -> None:
+    settings = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+    @app.command(name, help="Needs holdfast[server].", context_settings=settings)
+    def missing() -> None:
+        raise HoldfastError(
+            f"`holdfast {name}` needs the server, which is not installed ({reason}); "
+            "install it with: pip install 'holdfast[server]'"
+        )

@@ -1,0 +1,152 @@
+"""`holdfast start` and `holdfast run`: start a run from the command line, by the name of its workflow."""
+
+import json
+from typing import Annotated, Any, cast
+
+import typer
+
+from holdfast.authoring.workflows import WorkflowStart
+from holdfast.channel.records import OnConflict, Reuse
+from holdfast.cli.arguments import ARGUMENT_OPTION, INPUT_OPTION, parse_call
+from holdfast.cli.options import (
+    AddressOption,
+    NamespaceOption,
+    Output,
+    OutputOption,
+    duration,
+    note,
+    pairs,
+    with_client,
+)
+from holdfast.client import Client, RunHandle, by_name
+
+WorkflowArgument = Annotated[str, typer.Argument(metavar="WORKFLOW", help="The name of the workflow.")]
+InputOption = Annotated[
+    str | None,
+    typer.Option(
+        INPUT_OPTION,
+        "-i",
+        metavar="JSON",
+        help="An array (positional), an object (named) or one value; - for stdin, @path for a file.",
+        show_default=False,
+    ),
+]
+NamedOption = Annotated[
+    list[str] | None,
+    typer.Option(ARGUMENT_OPTION, "-a", metavar="NAME=VALUE", help="One named argument.", show_default=False),
+]
+IdOption = Annotated[
+    str | None, typer.Option("--id", help="The business id; an open run with it is joined.", show_default=False)
+]
+KeyOption = Annotated[
+    str | None,
+    typer.Option("--idempotency-key", help="Starts with one key make one run.", show_default=False),
+]
+QueueOption = Annotated[str | None, typer.Option("--queue", help="The queue.", show_default=False)]
+PriorityOption = Annotated[
+    int | None, typer.Option("--priority", help="Lower first.", min=-100, max=100, show_default=False)
+]
+DelayOption = Annotated[
+    str | None, typer.Option("--delay", metavar="DURATION", help='Start later: "5m".', show_default=False)
+]
+MetadataOption = Annotated[
+    list[str] | None, typer.Option("--metadata", metavar="KEY=VALUE", help="A fact.", show_default=False)
+]
+ConflictOption = Annotated[
+    str, typer.Option("--on-conflict", help="When an open run has the id: attach, reject or terminate.")
+]
+ReuseOption = Annotated[str, typer.Option("--reuse", help="When a closed run has the id: attach, new or retry_failed.")]
+
+
+def start(
+    workflow: WorkflowArgument,
+    input: InputOption = None,
+    arg: NamedOption = None,
+    id: IdOption = None,
+    idempotency_key: KeyOption = None,
+    queue: QueueOption = None,
+    priority: PriorityOption = None,
+    delay: DelayOption = None,
+    metadata: MetadataOption = None,
+    on_conflict: ConflictOption = "attach",
+    reuse: ReuseOption = "attach",
+    address: AddressOption = None,
+    namespace: NamespaceOption = "default",
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Start a run and print its run id, without waiting for it."""
+    args, kwargs = parse_call(input, arg or ())
+    what = _with_options(workflow, id, idempotency_key, queue, priority, delay, metadata, on_conflict, reuse)
+
+    async def started(client: Client) -> RunHandle[Any]:
+        return await client.start(what, *args, **kwargs)
+
+    handle = with_client(address, namespace, started)
+    if output is Output.JSON:
+        typer.echo(json.dumps({"run_id": handle.run_id, "id": handle.id}, ensure_ascii=False))
+    else:
+        typer.echo(handle.run_id)
+
+
+def run(
+    workflow: WorkflowArgument,
+    input: InputOption = None,
+    arg: NamedOption = None,
+    id: IdOption = None,
+    idempotency_key: KeyOption = None,
+    queue: QueueOption = None,
+    priority: PriorityOption = None,
+    metadata: MetadataOption = None,
+    on_conflict: ConflictOption = "attach",
+    reuse: ReuseOption = "attach",
+    timeout: Annotated[
+        str | None,
+        typer.Option("--timeout", metavar="DURATION", help="Stop waiting; the run goes on.", show_default=False),
+    ] = None,
+    address: AddressOption = None,
+    namespace: NamespaceOption = "default",
+) -> None:
+    """Start a run, wait for it, and print its result as JSON. Exit code 0 only when it completed."""
+    args, kwargs = parse_call(input, arg or ())
+    seconds = duration(timeout, option="--timeout")
+    what = _with_options(workflow, id, idempotency_key, queue, priority, None, metadata, on_conflict, reuse)
+
+    async def result_of(client: Client) -> Any:
+        handle = await client.start(what, *args, **kwargs)
+        note(f"run {handle.run_id}")
+        return await handle.result(timeout=seconds)
+
+    try:
+        result = with_client(address, namespace, result_of)
+    except TimeoutError as error:
+        note(f"holdfast: {error}")
+        raise typer.Exit(1) from None
+    typer.echo(json.dumps(result, ensure_ascii=False))
+
+
+def _with_options(
+    workflow: str,
+    id: str | None,
+    idempotency_key: str | None,
+    queue: str | None,
+    priority: int | None,
+    delay: str | None,
+    metadata: list[str] | None,
+    on_conflict: str,
+    reuse: str,
+) -> WorkflowStart[..., Any]:
+    seconds = duration(delay, option="--delay")
+    facts = pairs(metadata or (), option="--metadata")
+    try:
+        return by_name(workflow).with_options(
+            id=id,
+            idempotency_key=idempotency_key,
+            queue=queue,
+            priority=priority,
+            delay=seconds,
+            metadata=facts,
+            on_conflict=cast(OnConflict, on_conflict),
+            reuse=cast(Reuse, reuse),
+        )
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None

@@ -1,0 +1,166 @@
+"""The journal of a run folded into what a person wants to see: its steps with their attempts, and what else happened.
+
+Pure.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from holdfast import journal
+from holdfast.client import HistoryEntry
+from holdfast.durations import format_duration
+from holdfast.statuses import AttemptOutcome, StepStatus
+
+
+@dataclass(slots=True)
+class AttemptStory:
+    """One attempt of a step; `outcome` is None while it runs."""
+
+    number: int
+    outcome: AttemptOutcome | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    failure: journal.Failure | None = None
+
+
+@dataclass(slots=True)
+class StepStory:
+    """One step and its attempts, by number."""
+
+    number: int
+    name: str
+    status: StepStatus
+    scheduled_at: datetime
+    closed_at: datetime | None = None
+    attempts: dict[int, AttemptStory] = field(default_factory=dict)
+
+    def attempt(self, number: int) -> AttemptStory:
+        """The attempt with this number, made when it is new."""
+        return self.attempts.setdefault(number, AttemptStory(number))
+
+
+@dataclass(slots=True)
+class Event:
+    """Anything that is no step: `text` is for people."""
+
+    at: datetime
+    text: str
+
+
+Story = list[StepStory | Event]
+
+
+def story_of(entries: Iterable[HistoryEntry]) -> Story:
+    """Steps and events in the order in which they began."""
+    teller = _Teller()
+    for entry in entries:
+        teller.tell(entry.entry)
+    return teller.story
+
+
+class _Teller:
+    def __init__(self) -> None:
+        self.story: Story = []
+        self._steps: dict[int, StepStory] = {}
+
+    def tell(self, entry: journal.Entry) -> None:
+        match entry:
+            case journal.StepScheduled():
+                status = StepStatus.RUNNING if entry.started else StepStatus.SCHEDULED
+                step = StepStory(entry.number, entry.name, status, entry.at)
+                self._steps[entry.number] = step
+                self.story.append(step)
+                if entry.started:
+                    step.attempt(1).started_at = entry.at
+            case journal.AttemptStarted():
+                step = self._step(entry.number, entry.at)
+                step.attempt(entry.attempt).started_at = entry.at
+                step.status = StepStatus.RUNNING
+            case journal.AttemptEnded():
+                step = self._step(entry.number, entry.at)
+                _end(step, entry.attempt)
+                step.status = StepStatus.WAITING_RETRY
+            case journal.StepCompleted():
+                self._close(entry.number, StepStatus.COMPLETED, entry.at, entry.attempt)
+            case journal.StepFailed():
+                self._close(entry.number, StepStatus.FAILED, entry.at, entry.attempt)
+            case journal.StepCancelled():
+                self._close(entry.number, StepStatus.CANCELLED, entry.at, entry.attempt)
+            case journal.MailConsumed(at, number, mail):
+                self._mail(at, number, mail, "")
+            case journal.MailUndelivered(at, number, mail):
+                self._mail(at, number, mail, " (not delivered)")
+            case journal.StepQueued():
+                pass
+            case _:
+                self.story.append(Event(entry.at, _event(entry)))
+
+    def _mail(self, at: datetime, number: int, mail: journal.Mail | None, suffix: str) -> None:
+        body = mail.body if mail is not None else None
+        if isinstance(body, journal.StepResult):
+            step = self._step(body.number, at)
+            for record in body.attempts:
+                _end(step, record)
+            step.status = StepStatus.COMPLETED if body.failure is None else StepStatus.FAILED
+            step.closed_at = at
+        elif not isinstance(body, journal.RetryDue):
+            self.story.append(Event(at, f"{_mail_text(number, body)}{suffix}"))
+
+    def _close(self, number: int, status: StepStatus, at: datetime, attempt: journal.AttemptRecord | None) -> None:
+        step = self._step(number, at)
+        step.status = status
+        step.closed_at = at
+        if attempt is not None:
+            _end(step, attempt)
+
+    def _step(self, number: int, at: datetime) -> StepStory:
+        step = self._steps.get(number)
+        if step is None:
+            # A page that begins in the middle of a run names steps that were scheduled before it.
+            step = self._steps[number] = StepStory(number, "?", StepStatus.SCHEDULED, at)
+            self.story.append(step)
+        return step
+
+
+def _end(step: StepStory, record: journal.AttemptRecord) -> None:
+    attempt = step.attempt(record.attempt)
+    attempt.outcome = record.outcome
+    attempt.started_at, attempt.ended_at = record.started_at, record.ended_at
+    attempt.failure = record.failure
+
+
+def _event(entry: journal.Entry) -> str:
+    match entry:
+        case journal.RunStarted(_, workflow, origin):
+            return f"started {workflow}{f', continuing {origin}' if origin else ''}"
+        case journal.TimerSet():
+            due = format_duration(entry.delay) if entry.delay is not None else f"until {entry.until}"
+            return f"timer {entry.number}{f' ({entry.name})' if entry.name else ''} set: {due}"
+        case journal.TimerCancelled():
+            return f"timer {entry.number} cancelled"
+        case journal.ChildStarted():
+            return f"child {entry.number}: {entry.workflow} {entry.run_id}"
+        case journal.ChildCancelled():
+            return f"child {entry.number} cancelled"
+        case journal.RunStalled():
+            return f"stalled: {entry.reason}"
+        case journal.RunResumed():
+            return f"resumed{f': {entry.reason}' if entry.reason else ''}"
+        case journal.RunClosed(_, status, _, failure):
+            why = f": {failure.error_type}: {failure.message}" if failure is not None else ""
+            return f"{status}{why}"
+    return type(entry).__name__
+
+
+def _mail_text(number: int, body: journal.MailBody | None) -> str:
+    match body:
+        case journal.Signal(name):
+            return f"signal {name}"
+        case journal.TimerFired(timer):
+            return f"timer {timer} fired"
+        case journal.ChildClosed():
+            return f"child {body.number} {body.status}"
+        case journal.CancelRequested(reason):
+            return f"cancel requested{f': {reason}' if reason else ''}"
+    return f"mail {number}"

@@ -1,0 +1,91 @@
+"""`holdfast worker`: runs the steps and workflows of some modules until it is told to stop."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from holdfast.authoring.discovery import Discovered, discover
+from holdfast.cli.options import AddressOption, NamespaceOption, note, with_client
+from holdfast.client import Client
+from holdfast.errors import HoldfastError
+
+MODULES_VARIABLE = "HOLDFAST_MODULES"
+
+
+def worker(
+    modules: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="MODULE...",
+            help='Where the workflows are: "shop.flows" or "shop.flows:app"; else HOLDFAST_MODULES.',
+            show_default=False,
+        ),
+    ] = None,
+    queue: Annotated[
+        str, typer.Option("--queue", "-q", envvar="HOLDFAST_QUEUE", help="The queue to serve.")
+    ] = "default",
+    concurrency: Annotated[int, typer.Option("--concurrency", "-c", min=1, help="How many steps run at once.")] = 100,
+    build: Annotated[
+        str | None,
+        typer.Option(
+            "--build",
+            envvar="HOLDFAST_BUILD",
+            help="The build of the code; else made of its sources.",
+            show_default=False,
+        ),
+    ] = None,
+    health_port: Annotated[
+        int | None,
+        typer.Option("--health-port", min=0, max=65535, help="Answer HTTP probes here.", show_default=False),
+    ] = None,
+    address: AddressOption = None,
+    namespace: NamespaceOption = "default",
+) -> None:
+    """Run the workflows and steps of some modules. SIGTERM drains; a second one hands everything back at once."""
+    found = load_modules(modules or modules_of_environment())
+    note(
+        f"holdfast worker: {len(found.workflows)} workflow(s) and {len(found.steps)} step(s), "
+        f"queue {queue}, {concurrency} at once"
+    )
+
+    async def work(client: Client) -> None:
+        # Imported here: the other commands should not wait for the worker's modules.
+        from holdfast.worker import Worker
+
+        await Worker(
+            client,
+            queue,
+            workflows=found.workflows,
+            steps=found.steps,
+            max_steps=concurrency,
+            build=build,
+            health_port=health_port,
+        ).run()
+
+    with_client(address, namespace, work)
+
+
+def modules_of_environment() -> list[str]:
+    """The modules that HOLDFAST_MODULES names, separated by commas or white space."""
+    return os.environ.get(MODULES_VARIABLE, "").replace(",", " ").split()
+
+
+def load_modules(modules: list[str]) -> Discovered:
+    """What the modules define; they are found from the current directory too.
+
+    A usage error when there are no modules; HoldfastError when one cannot be imported or they define nothing.
+    """
+    if not modules:
+        raise typer.BadParameter(f"name the modules of your workflows, or set {MODULES_VARIABLE}", param_hint="MODULE")
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    found = discover(modules)
+    if not found.workflows and not found.steps:
+        raise HoldfastError(
+            f"{', '.join(modules)}: no workflow and no step is defined there; decorate functions with "
+            "@holdfast.workflow and @holdfast.step"
+        )
+    return found

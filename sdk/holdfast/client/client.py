@@ -1,0 +1,241 @@
+"""The client: starts runs and finds them. Batches what is concurrent, repeats what got no answer.
+
+Belongs to the event loop that connected it.
+"""
+
+import asyncio
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, ParamSpec, Self, TypeVar, overload
+
+from holdfast.authoring.workflows import Workflow, WorkflowStart
+from holdfast.channel.calls import RETRY_FOR_SECONDS
+from holdfast.channel.connection import CONNECT_SECONDS, Connection, address_or_default
+from holdfast.channel.records import RunFilter
+from holdfast.channel.run_calls import RunCalls
+from holdfast.client.batching import StartBatcher
+from holdfast.client.descriptions import RunPage, describe_page
+from holdfast.client.handle import Reach, RunHandle
+from holdfast.client.starting import StartTarget, call_of, start_spec, target_of
+from holdfast.client.waiting import AwaitedRuns
+from holdfast.codec import Codec
+from holdfast.durations import Duration, parse_duration
+from holdfast.errors import InvalidRequest
+from holdfast.statuses import RunStatus
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_PAGE_MAX = 1_000
+
+
+class Connecting:
+    """What `Client.connect` returns: await it, or use it with `async with`."""
+
+    def __init__(self, address: str | None, namespace: str, *, timeout: float | None, retry_for: float) -> None:
+        self._address = address
+        self._namespace = namespace
+        self._timeout = timeout
+        self._retry_for = retry_for
+        self._client: Client | None = None
+
+    def __await__(self) -> Generator[Any, None, "Client"]:
+        return self._connect().__await__()
+
+    async def __aenter__(self) -> "Client":
+        self._client = await self._connect()
+        return self._client
+
+    async def __aexit__(self, *exc: object) -> None:
+        assert self._client is not None
+        await self._client.close()
+
+    async def _connect(self) -> "Client":
+        address = address_or_default(self._address)
+        connection = await Connection.open(address, timeout=self._timeout)
+        return Client(connection, namespace=self._namespace, retry_for=self._retry_for)
+
+
+class Client:
+    """Starts, finds and lists the runs of one namespace. `await Client.connect()` makes it.
+
+    Calls that get no answer are repeated for `retry_for` seconds before they raise CoordinatorUnavailable;
+    waiting for results goes on as long as it takes. Every mutation carries an id of its own, so a repeat of it
+    changes nothing.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        namespace: str = "default",
+        codec: Codec | None = None,
+        retry_for: float = RETRY_FOR_SECONDS,
+    ) -> None:
+        self.connection = connection
+        self.namespace = namespace
+        self.codec = codec or Codec()
+        self._calls = RunCalls(connection, namespace, retry_for=retry_for)
+        self._starts = StartBatcher(self._calls.start_runs)
+        self._awaited = AwaitedRuns(self._calls.wait_runs)
+        self._reach = Reach(self._calls, self._awaited, self.codec, namespace)
+
+    @staticmethod
+    def connect(
+        address: str | None = None,
+        namespace: str = "default",
+        *,
+        timeout: Duration | None = CONNECT_SECONDS,
+        retry_for: Duration = RETRY_FOR_SECONDS,
+    ) -> Connecting:
+        """Connects: `client = await Client.connect()`, or `async with Client.connect() as client`.
+
+        address: "host:port"; else HOLDFAST_ADDRESS, else localhost:7410. timeout: how long to try; None does not
+        check, the first call connects. Raises InvalidRequest for a malformed address and CoordinatorUnavailable.
+        """
+        seconds = None if timeout is None else parse_duration(timeout).total_seconds()
+        return Connecting(address, namespace, timeout=seconds, retry_for=parse_duration(retry_for).total_seconds())
+
+    async def close(self) -> None:
+        """Closes the connection. Who still waits for something of this client gets an error."""
+        self._starts.close()
+        self._awaited.close()
+        await self.connection.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @overload
+    async def start(
+        self, workflow: Workflow[P, R] | WorkflowStart[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> RunHandle[R]: ...
+    @overload
+    async def start(self, workflow: str, /, *args: Any, **kwargs: Any) -> RunHandle[Any]: ...
+    async def start(self, workflow: Any, /, *args: Any, **kwargs: Any) -> RunHandle[Any]:
+        """Starts a run; returns when the start is committed. An open run with the same id is joined.
+
+        workflow: the workflow, `order.with_options(id="o-1")`, or a name. Raises ArgumentsRejected and the other
+        errors of arguments before anything is sent, and RunConflict, RunAlreadyStarted, WorkflowNotRegistered.
+        """
+        return await self._start(target_of(workflow), args, kwargs)
+
+    @overload
+    async def run(self, workflow: Workflow[P, R] | WorkflowStart[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    @overload
+    async def run(self, workflow: str, /, *args: Any, **kwargs: Any) -> Any: ...
+    async def run(self, workflow: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Starts a run, or joins the one with the same id, and returns its result; see `RunHandle.result`."""
+        handle = await self._start(target_of(workflow), args, kwargs)
+        return await handle.result()
+
+    async def start_many(
+        self,
+        workflow: "Workflow[..., R] | WorkflowStart[..., R] | str",
+        calls: Iterable[Any],
+        *,
+        return_exceptions: bool = False,
+    ) -> list[RunHandle[R]]:
+        """Starts one run per call; returns their handles in order.
+
+        calls: a tuple holds positional arguments, a mapping named ones, anything else is the only argument.
+        return_exceptions: a refused start leaves its error in the list; else the first error is raised, and the
+        other runs are started all the same.
+        """
+        target = target_of(workflow)
+        specs = [start_spec(target, *call_of(given), self.codec) for given in calls]
+        outcomes = await asyncio.gather(*map(self._starts.start, specs), return_exceptions=True)
+        handles: list[Any] = []
+        for outcome in outcomes:
+            if not isinstance(outcome, BaseException):
+                handles.append(self._handle(outcome.run_id, outcome.id, target))
+            elif return_exceptions:
+                handles.append(outcome)
+            else:
+                raise outcome
+        return handles
+
+    async def wait_many(
+        self,
+        runs: Iterable[RunHandle[R] | str],
+        *,
+        timeout: Duration | None = None,
+        return_exceptions: bool = False,
+    ) -> list[R]:
+        """The results of many runs, in order, in few calls; see `RunHandle.result`.
+
+        return_exceptions: a run that did not complete leaves its error in the list; else the first one is raised.
+        """
+        handles = [self.get(run) if isinstance(run, str) else run for run in runs]
+        waits = (handle.result(timeout) for handle in handles)
+        results: list[Any] = await asyncio.gather(*waits, return_exceptions=return_exceptions)
+        return results
+
+    def get(self, run: str, workflow: "Workflow[..., R] | None" = None) -> RunHandle[R]:
+        """The handle of a run by its run id or business id, without asking; `await` it to check that it exists.
+
+        workflow: types the result.
+        """
+        if not run:
+            raise InvalidRequest("run", "is empty; give a run id or a business id")
+        hint = Any if workflow is None else workflow.definition.signature.return_hint
+        return RunHandle(self._reach, run, result_hint=hint)
+
+    async def list(
+        self,
+        *,
+        workflow: "Workflow[..., Any] | str | None" = None,
+        status: "RunStatus | str | Sequence[RunStatus | str] | None" = None,
+        metadata: Mapping[str, str] | None = None,
+        started_after: datetime | None = None,
+        started_before: datetime | None = None,
+        text: str | None = None,
+        idempotency_key: str | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> RunPage:
+        """A page of runs, newest first, without their arguments and results.
+
+        status: one or several. text: part of the id, run id or workflow. limit: 1 to 1,000. cursor: of the page
+        before. Runs that start meanwhile never appear twice.
+        """
+        if not 1 <= limit <= _PAGE_MAX:
+            raise InvalidRequest("limit", f"is {limit}; it must be from 1 to {_PAGE_MAX:,}")
+        which = RunFilter(
+            workflow=workflow if isinstance(workflow, str) else workflow.name if workflow else "",
+            statuses=_statuses(status),
+            metadata=dict(metadata or {}),
+            started_after=_aware(started_after),
+            started_before=_aware(started_before),
+            text=text or "",
+            idempotency_key=idempotency_key or "",
+        )
+        page = await self._calls.list_runs(which, page_size=limit, cursor=cursor or "")
+        return describe_page(page, self.codec)
+
+    async def _start(self, target: StartTarget, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> RunHandle[Any]:
+        started = await self._starts.start(start_spec(target, args, kwargs, self.codec))
+        return self._handle(started.run_id, started.id, target)
+
+    def _handle(self, run_id: str, id: str, target: StartTarget) -> RunHandle[Any]:
+        hint = target.definition.signature.return_hint
+        return RunHandle(self._reach, run_id, run_id=run_id, id=id or None, result_hint=hint)
+
+
+def _statuses(given: "RunStatus | str | Sequence[RunStatus | str] | None") -> tuple[RunStatus, ...]:
+    if given is None:
+        return ()
+    try:
+        return tuple(RunStatus(one) for one in ([given] if isinstance(given, str) else given))
+    except ValueError as error:
+        known = ", ".join(RunStatus)
+        raise InvalidRequest("status", f"{error}; the statuses are {known}") from None
+
+
+def _aware(moment: datetime | None) -> datetime | None:
+    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment

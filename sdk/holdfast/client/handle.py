@@ -1,0 +1,183 @@
+"""A run that was started or found: wait for it, look at it, steer it. Holds no state of the run itself."""
+
+import asyncio
+import os
+import time
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any, Generic, Self, TypeVar, cast
+from uuid import uuid4
+
+from holdfast import ids
+from holdfast.channel.records import ClosedRun
+from holdfast.channel.run_calls import RunCalls
+from holdfast.client.descriptions import RunDescription, describe
+from holdfast.client.history import History, HistoryEntry
+from holdfast.client.waiting import AwaitedRuns
+from holdfast.codec import Codec
+from holdfast.codec.failures import as_run_failed
+from holdfast.durations import Duration, parse_duration
+from holdfast.errors import InvalidRequest
+from holdfast.journal import Arguments
+from holdfast.statuses import RunStatus
+
+Result = TypeVar("Result", covariant=True)
+
+
+@dataclass(slots=True, frozen=True)
+class Reach:
+    """What a handle needs of its client."""
+
+    calls: RunCalls
+    awaited: AwaitedRuns
+    codec: Codec
+    namespace: str
+
+
+class RunHandle(Generic[Result]):
+    """One run, by its run id or business id. `client.start` returns it, and `client.get` without asking anybody.
+
+    `await client.get("order-1")` also checks that the run exists, and fills in `run_id` and `id`.
+    """
+
+    __slots__ = ("_closed", "_hint", "_id", "_reach", "_run", "_run_id")
+
+    def __init__(
+        self, reach: Reach, run: str, *, run_id: str | None = None, id: str | None = None, result_hint: Any = Any
+    ) -> None:
+        """run: the run id or business id to ask with. result_hint: what `result` decodes to."""
+        self._reach = reach
+        self._run = run
+        self._run_id = run if run_id is None and ids.is_run_id(run) else run_id
+        self._id = id if id or ids.is_run_id(run) else run
+        self._hint = result_hint
+        self._closed: ClosedRun | None = None
+
+    @property
+    def run_id(self) -> str:
+        """The generated id. Raises InvalidRequest while only a business id is known: await the handle first."""
+        if self._run_id is None:
+            raise InvalidRequest("run_id", f"is not known yet for {self._run!r}; use `await client.get(...)`")
+        return self._run_id
+
+    @property
+    def is_resolved(self) -> bool:
+        """True when the run id is known."""
+        return self._run_id is not None
+
+    @property
+    def id(self) -> str | None:
+        """The business id; None when the run has none, or when the handle was made from a run id only."""
+        return self._id
+
+    def __repr__(self) -> str:
+        return f"<RunHandle {self._run_id or '?'}{f' id={self._id!r}' if self._id else ''}>"
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        return self._found().__await__()
+
+    async def status(self) -> RunStatus:
+        """Where the run is in its life. Raises RunNotFound, as everything here does for an unknown run."""
+        return (await self._reach.calls.get_run(self._asked)).status
+
+    async def describe(self) -> RunDescription:
+        """What is known of the run."""
+        record = await self._reach.calls.get_run(self._asked)
+        self._run_id, self._id = record.run_id, record.id or None
+        return describe(record, self._reach.codec)
+
+    async def history(self) -> History:
+        """The journal of the run, all of it."""
+        entries: list[HistoryEntry] = []
+        arguments = Arguments()
+        more = True
+        while more:
+            page = await self._reach.calls.get_history(self._asked, after=len(entries))
+            if not entries:
+                arguments = page.arguments
+            entries += [HistoryEntry(number, epoch, entry) for number, epoch, entry in page.entries]
+            more = page.more and bool(page.entries)
+        return History(self._run_id or self._run, arguments, tuple(entries))
+
+    async def result(self, timeout: Duration | None = None) -> Result:
+        """What the workflow returned.
+
+        Raises RunFailed, RunCancelled or RunTimedOut with the original type, text and traceback, and
+        TimeoutError when `timeout` passes first; the run then goes on. While the coordinator is away, it waits.
+        """
+        closed = await self._closing(timeout)
+        if closed.status is not RunStatus.COMPLETED:
+            raise as_run_failed(closed.run_id, closed.status, closed.failure)
+        if closed.result is None:
+            return cast(Result, None)
+        value = self._reach.codec.decode(closed.result, self._hint, what=f"the result of run {closed.run_id}")
+        return cast(Result, value)
+
+    async def signal(self, name: str, payload: Any = None, *, once: bool = False) -> bool | None:
+        """Sends a signal; returns when it is committed. Signals of one name arrive in the order of sending.
+
+        once: only the first signal of this name counts, and the answer says whether this was it; else None.
+        Raises RunAlreadyClosed.
+        """
+        encoded = None
+        if payload is not None:
+            encoded = self._reach.codec.encode(payload, what=f"the payload of signal {name}")
+        accepted = await self._reach.calls.signal(self._asked, name, encoded, request_id=_request_id(), once=once)
+        return accepted if once else None
+
+    async def cancel(self, reason: str | None = None, *, wait: bool = False, timeout: Duration | None = None) -> bool:
+        """Asks the run to end; its code may clean up first. False when it was already closed.
+
+        wait: return only when the run is closed; raises TimeoutError when `timeout` passes first.
+        """
+        accepted = await self._reach.calls.cancel(self._asked, reason or "", request_id=_request_id())
+        if wait and accepted:
+            await self._closing(timeout)
+        return accepted
+
+    async def terminate(self, reason: str | None = None) -> bool:
+        """Ends the run at once, without asking its code. False when it was already closed."""
+        return await self._reach.calls.terminate(self._asked, reason or "", request_id=_request_id())
+
+    async def retry(self) -> "RunHandle[Result]":
+        """A new run that continues this one at the failed step and takes over its id.
+
+        Raises RunNotRetryable unless it failed, timed out, was cancelled or terminated.
+        """
+        started = await self._reach.calls.retry(self._asked, start_id=new_start_id())
+        return RunHandle(
+            self._reach, started.run_id, run_id=started.run_id, id=started.id or None, result_hint=self._hint
+        )
+
+    async def resume(self) -> None:
+        """Offers a stalled run to workers again, whatever their build. Raises RunNotStalled."""
+        await self._reach.calls.resume(self._asked, request_id=_request_id())
+
+    @property
+    def _asked(self) -> str:
+        return self._run_id or self._run
+
+    async def _found(self) -> Self:
+        await self.describe()
+        return self
+
+    async def _closing(self, timeout: Duration | None) -> ClosedRun:
+        if self._closed is None:
+            seconds = None if timeout is None else parse_duration(timeout).total_seconds()
+            try:
+                async with asyncio.timeout(seconds):
+                    if self._run_id is None:
+                        await self.describe()
+                    self._closed = await self._reach.awaited.closed(self.run_id)
+            except TimeoutError:
+                raise TimeoutError(f"run {self._asked} is still open after {seconds:g} s; it goes on") from None
+        return self._closed
+
+
+def new_start_id() -> str:
+    """A start id for now."""
+    return ids.start_id(time.time_ns() // 1_000_000, os.urandom(10))
+
+
+def _request_id() -> str:
+    return uuid4().hex

@@ -1,0 +1,137 @@
+"""What the coordinator refuses reaches the user as the typed error that names the condition and its facts."""
+
+from collections.abc import Mapping
+
+import grpc
+import pytest
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.rpc import error_details_pb2, status_pb2
+from grpc.aio import AioRpcError, Metadata
+
+from holdfast import errors
+from holdfast.channel import refusals
+from holdfast.channel.refusals import ReattachRequired, SessionExpired, error_of, error_of_call
+
+CASES: list[tuple[str, dict[str, str], type[errors.HoldfastError], dict[str, object]]] = [
+    (
+        "RUN_NOT_FOUND",
+        {"run": "o-1", "namespace": "shop"},
+        errors.RunNotFound,
+        {"run": "o-1", "namespace": "shop"},
+    ),
+    (
+        "RUN_ALREADY_STARTED",
+        {"id": "o-1", "run_id": "run_1"},
+        errors.RunAlreadyStarted,
+        {"id": "o-1", "run_id": "run_1"},
+    ),
+    ("RUN_ALREADY_CLOSED", {"run_id": "run_1"}, errors.RunAlreadyClosed, {"run_id": "run_1"}),
+    (
+        "RUN_CONFLICT",
+        {"key": "id 'o-1'", "run_id": "run_1", "difference": "other arguments"},
+        errors.RunConflict,
+        {"key": "id 'o-1'", "run_id": "run_1", "difference": "other arguments"},
+    ),
+    (
+        "RUN_NOT_RETRYABLE",
+        {"run_id": "run_1", "status": "completed"},
+        errors.RunNotRetryable,
+        {"run_id": "run_1", "status": "completed"},
+    ),
+    (
+        "RUN_NOT_STALLED",
+        {"run_id": "run_1", "status": "running"},
+        errors.RunNotStalled,
+        {"run_id": "run_1", "status": "running"},
+    ),
+    (
+        "PAYLOAD_TOO_LARGE",
+        {"what": "argument 'pdf'", "size_bytes": "3000000", "limit_bytes": "2097152"},
+        errors.PayloadTooLarge,
+        {"what": "argument 'pdf'", "size_bytes": 3_000_000, "limit_bytes": 2_097_152},
+    ),
+    (
+        "ARGUMENTS_REJECTED",
+        {"target": "workflow order", "parameter": "amount", "problem": "is missing"},
+        errors.ArgumentsRejected,
+        {"target": "workflow order", "parameter": "amount", "reason": "is missing"},
+    ),
+    (
+        "WORKFLOW_NOT_REGISTERED",
+        {"workflow": "ordr", "namespace": "default", "suggestion": "order"},
+        errors.WorkflowNotRegistered,
+        {"workflow": "ordr", "namespace": "default", "suggestion": "order"},
+    ),
+    ("NAMESPACE_NOT_FOUND", {"namespace": "shop"}, errors.NamespaceNotFound, {"namespace": "shop"}),
+    (
+        "INVALID_REQUEST",
+        {"field": "priority", "problem": "is above 100"},
+        errors.InvalidRequest,
+        {"field": "priority", "problem": "is above 100"},
+    ),
+    ("REATTACH", {}, ReattachRequired, {"reason": "REATTACH"}),
+    ("SESSION_EXPIRED", {"session_id": "ses_1"}, SessionExpired, {"facts": {"session_id": "ses_1"}}),
+]
+
+
+def failed_call(code: grpc.StatusCode, text: str = "", info: error_details_pb2.ErrorInfo | None = None) -> AioRpcError:
+    trailing = Metadata()
+    if info is not None:
+        detail = AnyMessage()
+        detail.Pack(info)
+        status = status_pb2.Status(code=code.value[0], message=text, details=[detail])
+        trailing.add(refusals.DETAILS_KEY, status.SerializeToString())
+    return AioRpcError(code, Metadata(), trailing, details=text)
+
+
+@pytest.mark.parametrize(("reason", "facts", "kind", "attributes"), CASES, ids=[case[0] for case in CASES])
+def test_each_reason_is_its_typed_error_with_its_facts(
+    reason: str,
+    facts: Mapping[str, str],
+    kind: type[errors.HoldfastError],
+    attributes: Mapping[str, object],
+) -> None:
+    info = error_details_pb2.ErrorInfo(reason=reason, domain=refusals.DOMAIN, metadata=facts)
+    from_call = error_of_call(failed_call(grpc.StatusCode.NOT_FOUND, "text", info), address="here:1")
+    for error in (from_call, error_of(reason, "text", facts)):
+        assert type(error) is kind
+        assert {name: getattr(error, name) for name in attributes} == attributes
+
+
+def test_the_table_and_its_cases_name_the_same_reasons() -> None:
+    assert {case[0] for case in CASES} == refusals.REASONS
+
+
+@pytest.mark.parametrize("reason", sorted(refusals.REASONS))
+def test_facts_that_are_missing_do_not_hide_the_refusal(reason: str) -> None:
+    assert isinstance(error_of(reason, "text", {}), errors.HoldfastError)
+
+
+def test_a_reason_of_a_later_coordinator_keeps_its_text_and_facts() -> None:
+    error = error_of("QUOTA_EXCEEDED", "too many runs; wait", {"limit": "10"})
+    assert isinstance(error, errors.Refused)
+    assert (error.reason, str(error), error.facts) == (
+        "QUOTA_EXCEEDED",
+        "too many runs; wait",
+        {"limit": "10"},
+    )
+
+
+@pytest.mark.parametrize("code", ["UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"])
+def test_a_lost_answer_is_an_unavailable_coordinator(code: str) -> None:
+    error = error_of_call(failed_call(grpc.StatusCode[code], "connection refused"), address="here:1")
+    assert isinstance(error, errors.CoordinatorUnavailable)
+    assert "here:1" in str(error)
+    assert "connection refused" in str(error)
+
+
+def test_details_of_somebody_else_are_not_taken_for_ours() -> None:
+    info = error_details_pb2.ErrorInfo(reason="RUN_NOT_FOUND", domain="proxy.example")
+    error = error_of_call(failed_call(grpc.StatusCode.NOT_FOUND, "no route", info), address="here:1")
+    assert isinstance(error, errors.Refused)
+    assert str(error) == "no route"
+
+
+def test_a_refused_caller_is_told_so() -> None:
+    error = error_of_call(failed_call(grpc.StatusCode.UNAUTHENTICATED, "token expired"), address="here:1")
+    assert isinstance(error, errors.PermissionDenied)

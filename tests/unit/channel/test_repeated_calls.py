@@ -1,0 +1,70 @@
+"""A call that got no answer is repeated; a refusal is final; giving up is a typed error."""
+
+import itertools
+
+import grpc
+import pytest
+from grpc.aio import AioRpcError, Metadata
+from hypothesis import given
+from hypothesis import strategies as st
+
+from holdfast.channel import calls
+from holdfast.channel.calls import call, repeat_wait
+from holdfast.errors import CoordinatorUnavailable, Refused
+
+
+def failed(code: grpc.StatusCode) -> AioRpcError:
+    return AioRpcError(code, Metadata(), Metadata(), details=code.name.lower())
+
+
+class Method:
+    """Fails with the given codes, then answers; remembers the requests."""
+
+    def __init__(self, *codes: grpc.StatusCode) -> None:
+        self._codes = iter(codes)
+        self.requests: list[str] = []
+
+    async def __call__(self, request: str, *, timeout: float | None = None) -> str:
+        assert timeout is not None
+        assert timeout > 0
+        self.requests.append(request)
+        code = next(self._codes, None)
+        if code is not None:
+            raise failed(code)
+        return f"answer to {request}"
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "FIRST_WAIT_SECONDS", 0.001)
+
+
+async def test_a_call_without_an_answer_is_repeated_as_it_was() -> None:
+    method = Method(grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
+    assert await call(method, "start a", address="here:1") == "answer to start a"
+    assert method.requests == ["start a"] * 4
+
+
+async def test_a_refusal_is_not_repeated() -> None:
+    method = Method(grpc.StatusCode.INVALID_ARGUMENT)
+    with pytest.raises(Refused):
+        await call(method, "start a", address="here:1")
+    assert len(method.requests) == 1
+
+
+async def test_giving_up_names_the_address_and_the_last_reason() -> None:
+    method = Method(*itertools.repeat(grpc.StatusCode.UNAVAILABLE, 1000))
+    with pytest.raises(CoordinatorUnavailable, match=r"here:1.*unavailable"):
+        await call(method, "start a", address="here:1", retry_for=0.02)
+    assert len(method.requests) > 1
+
+
+async def test_no_time_for_repeats_still_means_one_attempt() -> None:
+    method = Method()
+    assert await call(method, "start a", address="here:1", retry_for=0) == "answer to start a"
+
+
+@given(st.integers(0, 10_000), st.floats(0, 1, exclude_max=True))
+def test_waits_grow_and_stay_within_a_second(retry: int, jitter: float) -> None:
+    assert 0 < repeat_wait(retry, jitter=jitter) <= 1.0
+    assert repeat_wait(retry, jitter=jitter) <= 2 * repeat_wait(retry + 1, jitter=0)
