@@ -1,0 +1,233 @@
+"""Runs attempts of steps: async functions as tasks of the loop, plain functions in threads.
+
+It knows nothing of journals and leases: it is told to start and to cancel, and says how each attempt ended and
+when its slot is free. Those are two things: a plain function that ran into its timeout has ended for its step
+and still runs in its thread.
+"""
+
+import asyncio
+import contextvars
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Protocol
+
+from holdfast.authoring.context import Context
+from holdfast.authoring.definitions import StepDefinition
+from holdfast.codec import Codec
+from holdfast.codec.failures import capture
+from holdfast.journal import Arguments, StepOrigin
+from holdfast.limits import DEFAULT_LIMITS, Limits
+from holdfast.worker.retries import Ended, Expired, Raised, Returned
+
+NO_DEPS: Any = object()
+"""Stands for "the worker was given no deps", where None may be one."""
+
+
+@dataclass(slots=True, frozen=True)
+class AttemptCall:
+    """What to run. `owner` is whatever the listener wants back."""
+
+    owner: Any
+    run_id: str
+    workflow: str
+    number: int
+    attempt: int
+    definition: StepDefinition
+    arguments: Arguments
+    timeout: timedelta | None = None
+
+
+class AttemptListener(Protocol):
+    """Hears, on the loop, what becomes of attempts."""
+
+    def attempt_ended(self, attempt: "Attempt", how: Ended) -> None:
+        """It ended and nobody had cancelled it. Said once."""
+
+    def slot_freed(self) -> None:
+        """It uses nothing any more. Said once per attempt, whatever became of it."""
+
+
+class Attempt:
+    """One attempt that was started."""
+
+    __slots__ = ("_begun", "call", "deadline", "future", "is_cancelled", "is_over", "task", "timer")
+
+    def __init__(self, call: AttemptCall) -> None:
+        self.call = call
+        self.is_over = False
+        self.is_cancelled = False
+        self.deadline: float | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.future: Future[Any] | None = None
+        self.timer: asyncio.TimerHandle | None = None
+        self._begun = False
+
+
+class AttemptRunner:
+    """Starts attempts on one loop.
+
+    deps: what `Context.deps` gives. executor: where plain functions run. context: the context variables that
+    every attempt begins with, so that none sees what another one has set.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        codec: Codec,
+        executor: Executor,
+        listener: AttemptListener,
+        context: contextvars.Context,
+        deps: Any = NO_DEPS,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        self.limits = limits
+        self.plain_running = 0
+        self._loop = loop
+        self._codec = codec
+        self._executor = executor
+        self._listener = listener
+        self._context = context
+        self._deps = deps
+
+    def start(self, call: AttemptCall) -> Attempt:
+        """Starts it. Never raises: what goes wrong is the end of the attempt."""
+        attempt = Attempt(call)
+        if call.timeout is not None:
+            seconds = call.timeout.total_seconds()
+            attempt.deadline = self._loop.time() + seconds
+            attempt.timer = self._loop.call_later(seconds, self._expire, attempt, context=self._context)
+        if call.definition.is_async:
+            attempt.task = self._loop.create_task(self._run(attempt), context=self._context.copy())
+        else:
+            self._submit(attempt)
+        return attempt
+
+    def cancel(self, attempt: Attempt) -> None:
+        """Tells the attempt that its result is not wanted; nothing is heard of it but its slot."""
+        attempt.is_over = True
+        attempt.is_cancelled = True
+        if attempt.timer is not None:
+            attempt.timer.cancel()
+        if attempt.task is not None:
+            attempt.task.cancel()
+            if not attempt._begun:
+                # A task that is cancelled before its first step never runs a line of ours.
+                attempt._begun = True
+                self._listener.slot_freed()
+        elif attempt.future is not None:
+            attempt.future.cancel()
+
+    def _expire(self, attempt: Attempt) -> None:
+        timeout = attempt.call.timeout
+        if attempt.is_over or timeout is None:
+            return
+        self.cancel(attempt)
+        self._listener.attempt_ended(attempt, Expired(timeout))
+
+    # Async functions
+
+    async def _run(self, attempt: Attempt) -> None:
+        attempt._begun = True
+        call = attempt.call
+        definition = call.definition
+        how: Ended | None
+        try:
+            args, kwargs = self._arguments(attempt)
+            value = await definition.function(*args, **kwargs)
+            how = Returned(self._codec.encode(value, what=f"result of step {definition.name}"))
+        except GeneratorExit:
+            raise
+        except BaseException as error:  # noqa: BLE001 - also SystemExit: it ends the step, not the worker
+            how = None if attempt.is_over else self._raised(call, error)
+        self._finish(attempt, how)
+
+    # Plain functions
+
+    def _submit(self, attempt: Attempt) -> None:
+        try:
+            args, kwargs = self._arguments(attempt)
+            function = attempt.call.definition.function
+            if isinstance(self._executor, ProcessPoolExecutor):
+                # Context variables cannot travel to another process.
+                future = self._executor.submit(function, *args, **kwargs)
+            else:
+                future = self._executor.submit(self._context.copy().run, function, *args, **kwargs)
+        except BaseException as error:  # noqa: BLE001 - arguments that do not fit, an executor that is closed
+            # Said from the loop and not from within `start`: the caller does not know the attempt yet.
+            how = self._raised(attempt.call, error)
+            self._loop.call_soon(self._finish, attempt, how, context=self._context)
+            return
+        attempt.future = future
+        self.plain_running += 1
+        future.add_done_callback(self._in_loop(self._plain_done, attempt))
+
+    def _in_loop(self, function: Callable[[Attempt, Future[Any]], None], attempt: Attempt) -> Callable[..., None]:
+        def done(future: Future[Any]) -> None:
+            try:
+                self._loop.call_soon_threadsafe(function, attempt, future, context=self._context)
+            except RuntimeError:
+                # The loop is closed: the worker left without waiting for this thread, as it says it does.
+                return
+
+        return done
+
+    def _plain_done(self, attempt: Attempt, future: Future[Any]) -> None:
+        self.plain_running -= 1
+        how: Ended | None = None
+        if not attempt.is_over:
+            try:
+                value = future.result()
+                how = Returned(self._codec.encode(value, what=f"result of step {attempt.call.definition.name}"))
+            except BaseException as error:  # noqa: BLE001 - whatever the function raised belongs to its step
+                how = self._raised(attempt.call, error)
+        self._finish(attempt, how)
+
+    # Both
+
+    def _arguments(self, attempt: Attempt) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        call = attempt.call
+        signature = call.definition.signature
+        args, kwargs = self._codec.decode_arguments(signature, call.arguments, what=f"step {call.definition.name}")
+        if signature.context_parameter is None:
+            return args, kwargs
+        return signature.with_context(args, kwargs, self._step_context(attempt))
+
+    def _step_context(self, attempt: Attempt) -> Context[Any]:
+        call = attempt.call
+        given = {} if self._deps is NO_DEPS else {"deps": self._deps}
+        return Context(
+            run_id=call.run_id,
+            workflow=call.workflow,
+            step=call.definition.name,
+            attempt=call.attempt,
+            idempotency_key=f"{call.run_id}/{call.number}",
+            heartbeat=_nothing_to_say,
+            is_cancelled=lambda: attempt.is_cancelled,
+            time_left=lambda: self._time_left(attempt),
+            **given,
+        )
+
+    def _time_left(self, attempt: Attempt) -> timedelta | None:
+        return None if attempt.deadline is None else timedelta(seconds=attempt.deadline - self._loop.time())
+
+    def _raised(self, call: AttemptCall, error: BaseException) -> Raised:
+        origin = StepOrigin(call.definition.name, call.number, call.attempt)
+        if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
+            # The first frame is ours and says nothing to the user.
+            error.__traceback__ = error.__traceback__.tb_next
+        return Raised(error, capture(error, limits=self.limits, step=origin))
+
+    def _finish(self, attempt: Attempt, how: Ended | None) -> None:
+        if how is not None and not attempt.is_over:
+            attempt.is_over = True
+            if attempt.timer is not None:
+                attempt.timer.cancel()
+            self._listener.attempt_ended(attempt, how)
+        self._listener.slot_freed()
+
+
+def _nothing_to_say(_: Any) -> None:
+    """Sessions heartbeat for all their attempts; details of single ones have no place in the protocol yet."""

@@ -1,0 +1,472 @@
+"""All the work that one session holds: runs, queued attempts, slots. It moves them on and collects what to report.
+
+Everything here runs on the worker's loop. Workflow code is advanced in `_turn` only, a loop callback that takes
+all runs with news at once; attempts and timers merely leave news and ask for a turn. It does no I/O itself: the
+session brings answers and takes reports, and is told by `on_news` when there is something to report.
+"""
+
+import asyncio
+import contextvars
+import logging
+import random
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from holdfast.authoring.definitions import StepDefinition, WorkflowDefinition
+from holdfast.channel.leases import (
+    AttemptReport,
+    Held,
+    Lease,
+    Notice,
+    QueuedAttempt,
+    ReportAnswer,
+    Row,
+    Transition,
+    TransitionStatus,
+    Work,
+)
+from holdfast.codec import Codec
+from holdfast.journal import Arguments
+from holdfast.limits import DEFAULT_LIMITS, Limits
+from holdfast.worker.attempts import Attempt, AttemptCall, AttemptRunner
+from holdfast.worker.cache import RunCache
+from holdfast.worker.clock import SessionClock
+from holdfast.worker.entry_sizes import entry_bytes
+from holdfast.worker.holder import Phase, RunHolder
+from holdfast.worker.making import CrewOptions, HolderFactory
+from holdfast.worker.progress import StepProgress, Worker
+from holdfast.worker.queued import QueuedClaims
+from holdfast.worker.rebuilding import Rebuilding
+from holdfast.worker.retries import Ended
+from holdfast.worker.running import RunningAttempts
+from holdfast.worker.slots import Slots
+from holdfast.workflow.commands import CallStep
+
+log = logging.getLogger("holdfast.worker")
+
+REPORT_BYTES = 8 * 1024 * 1024
+REPORTS_OF_ATTEMPTS = 500
+OVERFLOW_FACTOR = 10
+
+
+@dataclass(slots=True, frozen=True)
+class Report:
+    """What is sent together. The same report is repeated until it is answered."""
+
+    transitions: tuple[Transition, ...]
+    attempts: tuple[AttemptReport, ...]
+
+
+class WorkCrew:
+    """See the module. `read_journal` is asked for a run that has to be rebuilt and is not at hand."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        options: CrewOptions,
+        *,
+        workflows: Mapping[str, WorkflowDefinition],
+        steps: Mapping[str, StepDefinition],
+        codec: Codec,
+        clock: SessionClock,
+        make_runner: Callable[["WorkCrew", contextvars.Context], AttemptRunner],
+        read_journal: Callable[[Lease], None],
+        on_news: Callable[[], None],
+    ) -> None:
+        self.options = options
+        self.limits: Limits = DEFAULT_LIMITS
+        self.worker = Worker(build=options.build)
+        self.slots = Slots(options.slots)
+        self.draining = False
+        self._loop = loop
+        self._workflows = workflows
+        self._steps = steps
+        self._make_holder = HolderFactory(options, workflows, steps, codec, crew=self)
+        self._clock = clock
+        self._read_journal = read_journal
+        self._on_news = on_news
+        # Turns and attempts begin with the variables of the worker, never with those of whoever asked for them.
+        self._context = contextvars.copy_context()
+        self._runner = make_runner(self, self._context)
+        self._holders: dict[str, RunHolder] = {}
+        self._rebuilding = Rebuilding()
+        self._cache = RunCache(options.cached_runs_max)
+        self._queued = QueuedClaims(steps, now=clock.now, jitter=random.random)
+        self._held: dict[tuple[str, int], Held] = {}
+        self._next_leases: dict[str, Lease] = {}
+        self._running = RunningAttempts(self._runner, clock, slot_freed=self.slot_freed)
+        self._dirty: dict[RunHolder, None] = {}
+        self._outgoing: dict[RunHolder, None] = {}
+        self._free_elsewhere = 0
+        self._turn_is_due = False
+        self.emptied = asyncio.Event()
+
+    # What the session asks
+
+    @property
+    def held(self) -> tuple[Held, ...]:
+        """All that the session holds. Also read by the heartbeat thread: one atomic copy."""
+        return tuple(self._held.values())
+
+    @property
+    def free_slots(self) -> int:
+        return 0 if self.draining else self.slots.offered
+
+    @property
+    def free_runs(self) -> int:
+        return 0 if self.draining else max(0, self.options.runs_max - len(self._holders) - len(self._rebuilding))
+
+    @property
+    def running_attempts(self) -> int:
+        return len(self._running)
+
+    def session_opened(self, session_id: str, limits: Limits) -> None:
+        """From now on attempts are recorded as those of this session."""
+        self.worker = Worker(session_id, self.options.build)
+        self._queued.worker = self.worker
+        self.limits = limits
+        self._runner.limits = limits
+
+    def work_arrived(self, work: Work) -> list[Held]:
+        """Takes what a poll brought; returns what to acknowledge with the next one."""
+        self.free_slots_elsewhere(work.free_slots_elsewhere)
+        received = []
+        for lease in work.leases:
+            self._lease_arrived(lease)
+            received.append(Held(lease.run_id, 0, lease.epoch))
+        for claim in work.attempts:
+            self._claim_arrived(claim)
+            received.append(Held(claim.run_id, claim.step, claim.epoch))
+        for notice in work.notices:
+            self._notice_arrived(notice)
+        return received
+
+    def free_slots_elsewhere(self, free: Mapping[str, int]) -> None:
+        """Takes a belief about other workers, queue by queue."""
+        self._free_elsewhere = free.get(self.options.queue, 0)
+
+    # Leases
+
+    def _lease_arrived(self, lease: Lease) -> None:
+        held = self._held.get((lease.run_id, 0))
+        if held is not None and held.epoch >= lease.epoch:
+            return
+        holder = self._holders.get(lease.run_id)
+        if holder is not None:
+            if holder.is_in_flight:
+                # The answer to its last report is on its way and says whether what we know is worth keeping.
+                self._next_leases[lease.run_id] = lease
+                return
+            self._forget(holder)
+        self._held[(lease.run_id, 0)] = Held(lease.run_id, 0, lease.epoch)
+        self._rebuilding.stop(lease.run_id)
+        cached = self._cache.take(lease)
+        if cached is not None:
+            cached.resume(lease)
+            self._take_in(cached)
+        elif lease.workflow not in self._workflows:
+            # Left out of the held set, it is offered to others after a while.
+            log.error("run %s needs workflow %s, which this worker does not know", lease.run_id, lease.workflow)
+            del self._held[(lease.run_id, 0)]
+        elif lease.arguments is not None and lease.rows and lease.rows[-1].seq == lease.journal_length:
+            self._rebuilding.start(lease)
+            self.rows_arrived(lease, lease.rows, lease.arguments, more=False)
+        else:
+            self._rebuilding.start(lease)
+            self._read_journal(lease)
+
+    def rows_arrived(self, lease: Lease, rows: Iterable[Row], arguments: Arguments | None, *, more: bool) -> bool:
+        """Takes a page of a journal that is being read; False when it is no longer wanted."""
+        if not self._rebuilding.wants(lease):
+            return False
+        if arguments is not None:
+            self._rebuilding.prepared(lease, self._make_holder(lease, arguments, self.worker, self.limits))
+        self._rebuilding.add(lease, [entry for row in rows for entry in row.entries], more=more)
+        self._ask_for_turn()
+        return True
+
+    def journal_unreadable(self, lease: Lease) -> None:
+        """Gives up a run whose journal cannot be read; others are offered it when it is missing from the held set."""
+        if self._rebuilding.wants(lease):
+            self._rebuilding.stop(lease.run_id)
+            self._held.pop((lease.run_id, 0), None)
+
+    def _take_in(self, holder: RunHolder) -> None:
+        holder.progress.worker = self.worker
+        holder.draining = self.draining
+        self._holders[holder.run_id] = holder
+        self._news(holder)
+
+    def _forget(self, holder: RunHolder) -> None:
+        holder.drop()
+        self._left(holder)
+
+    def _left(self, holder: RunHolder) -> None:
+        run_id = holder.run_id
+        if self._holders.get(run_id) is holder:
+            del self._holders[run_id]
+            self._held.pop((run_id, 0), None)
+        self._dirty.pop(holder, None)
+        self._outgoing.pop(holder, None)
+
+    def ended_elsewhere(self, ended: Iterable[Held]) -> None:
+        """Drops what the coordinator says that the session no longer holds."""
+        for held in ended:
+            if held.step:
+                self._claim_gone(held)
+                continue
+            if self._held.get((held.run_id, 0)) != held:
+                continue
+            holder = self._holders.get(held.run_id)
+            if holder is None:
+                self._rebuilding.stop(held.run_id)
+                self._held.pop((held.run_id, 0), None)
+            elif not holder.is_in_flight:
+                # With a report in flight its answer decides: the lease may have ended by that very report.
+                self._forget(holder)
+
+    def _notice_arrived(self, notice: Notice) -> None:
+        held = notice.held
+        if notice.ended:
+            self.ended_elsewhere((held,))
+        elif notice.cancelled:
+            self._claim_gone(held)
+        elif notice.mail and self._held.get((held.run_id, 0)) == held:
+            holder = self._holders.get(held.run_id)
+            if holder is None:
+                self._rebuilding.mail_arrived(held.run_id, notice.mail)
+            else:
+                holder.mail_arrived(notice.mail)
+                self._news(holder)
+
+    def drop_everything(self) -> None:
+        """The session is dead: nothing of it may be reported or started any more."""
+        for holder in list(self._holders.values()):
+            self._forget(holder)
+        for claim in self._queued.forget_all():
+            self._running.stop((claim.run_id, claim.step))
+        self._rebuilding.clear()
+        self._cache.clear()
+        self._next_leases.clear()
+        self._held.clear()
+        self._ask_for_turn()
+
+    # Turns
+
+    def _news(self, holder: RunHolder) -> None:
+        self._dirty[holder] = None
+        self._ask_for_turn()
+
+    def _ask_for_turn(self) -> None:
+        if not self._turn_is_due:
+            self._turn_is_due = True
+            self._loop.call_soon(self._turn, context=self._context)
+
+    def _turn(self) -> None:
+        self._turn_is_due = False
+        for holder in self._rebuilding.replay_some():
+            self._take_in(holder)
+        if self._rebuilding.has_work:
+            self._ask_for_turn()
+        while True:
+            while self._dirty:
+                dirty, self._dirty = self._dirty, {}
+                for holder in dirty:
+                    holder.advance()
+                    self._outgoing[holder] = None
+                    if holder.stall_cause is not None:
+                        self._say_stalled(holder)
+            granted = () if self.draining else self.slots.grant()
+            if not granted:
+                break
+            for holder in granted:
+                self._outgoing[holder] = None
+        if self._outgoing or self._queued.has_reports:
+            self._on_news()
+        if self.draining and not self._held:
+            self.emptied.set()
+
+    def _say_stalled(self, holder: RunHolder) -> None:
+        cause, holder.stall_cause = holder.stall_cause, None
+        log.error("run %s is stalled: its code cannot go on in this worker", holder.run_id, exc_info=cause)
+
+    # Reports
+
+    def take_report(self) -> Report | None:
+        """What is to be reported now; None when there is nothing. One report is in flight at a time."""
+        transitions = []
+        size = 0
+        for holder in list(self._outgoing):
+            if size >= REPORT_BYTES:
+                break
+            del self._outgoing[holder]
+            transition = holder.take_transition()
+            if transition is not None:
+                transitions.append(transition)
+                size += sum(map(entry_bytes, transition.entries))
+        room = REPORTS_OF_ATTEMPTS if size < REPORT_BYTES else 0
+        attempts = self._queued.take_reports(room)
+        return Report(tuple(transitions), tuple(attempts)) if transitions or attempts else None
+
+    def report_answered(self, answer: ReportAnswer) -> None:
+        """Settles what was reported, and starts the attempts whose starts are now committed."""
+        self.free_slots_elsewhere(answer.free_slots_elsewhere)
+        is_sure = self._clock.is_sure()
+        for result in answer.transitions:
+            holder = self._holders.get(result.run_id)
+            if holder is None or not holder.is_in_flight:
+                continue
+            if result.status is TransitionStatus.REFUSED:
+                log.error("run %s: the coordinator refused a transition: %s", result.run_id, result.refusal)
+            for step in holder.settle(result):
+                self._start_step(holder, step, is_sure=is_sure)
+            if holder.phase is Phase.ACTIVE:
+                # The turn comes after the first steps of the attempts that start here: what they do at once
+                # goes with the next report, for all runs alike.
+                self._dirty[holder] = None
+            else:
+                self._left(holder)
+                if holder.phase is Phase.SUSPENDED:
+                    self._cache.keep(holder)
+            following = self._next_leases.pop(result.run_id, None)
+            if following is not None:
+                self._lease_arrived(following)
+        for run_id, step_number in self._queued.answered(answer.attempts):
+            self._held.pop((run_id, step_number), None)
+        self._ask_for_turn()
+
+    # Attempts
+
+    def _start_step(self, holder: RunHolder, step: StepProgress, *, is_sure: bool) -> None:
+        definition = step.definition
+        assert definition is not None, step.name
+        lease, scheduled = holder.lease, step.scheduled
+        call = AttemptCall(
+            holder,
+            lease.run_id,
+            lease.workflow,
+            scheduled.number,
+            step.attempt,
+            definition,
+            scheduled.arguments,
+            scheduled.timeout,
+        )
+        self._running.start(call, is_sure=is_sure)
+
+    def sure_again(self) -> None:
+        """A sign of life was acknowledged: what waited for it may start."""
+        self._running.sure_again()
+
+    def attempt_ended(self, attempt: Attempt, how: Ended) -> None:
+        """AttemptListener: leaves the outcome with the run or claim it belongs to."""
+        call = attempt.call
+        self._running.ended(attempt)
+        owner = call.owner
+        if isinstance(owner, RunHolder):
+            owner.attempt_ended(call.number, call.attempt, how)
+            if owner.phase is not Phase.GONE:
+                self._news(owner)
+        elif self._queued.ended(owner, how):
+            self._ask_for_turn()
+
+    def slot_freed(self) -> None:
+        """AttemptListener: gives the slot to whoever waits."""
+        self.slots.release()
+        self._ask_for_turn()
+
+    # Queued attempts
+
+    def _claim_arrived(self, claim: QueuedAttempt) -> None:
+        key = (claim.run_id, claim.step)
+        held = self._held.get(key)
+        if held is not None and held.epoch >= claim.epoch:
+            return
+        self._running.stop(key)
+        self._held[key] = Held(claim.run_id, claim.step, claim.epoch)
+        definition = self._queued.accept(claim)
+        if definition is not None:
+            self.slots.take_promised()
+            call = AttemptCall(
+                claim,
+                claim.run_id,
+                claim.workflow,
+                claim.step,
+                claim.attempt,
+                definition,
+                claim.arguments,
+                claim.timeout,
+            )
+            self._running.start(call, is_sure=self._clock.is_sure())
+        self._ask_for_turn()
+
+    def _claim_gone(self, held: Held) -> None:
+        key = (held.run_id, held.step)
+        if self._queued.forget(key, held.epoch) is not None:
+            self._held.pop(key, None)
+            self._running.stop(key)
+
+    # Draining
+
+    def drain(self) -> None:
+        """Takes and starts nothing new; runs leave as soon as their running attempts have ended."""
+        self.draining = True
+        for holder in self._holders.values():
+            holder.draining = True
+            self._news(holder)
+        self._ask_for_turn()
+
+    def hand_back(self) -> None:
+        """Gives back everything that is still held, running attempts too."""
+        self.drain()
+        for holder in self._holders.values():
+            holder.hand_back()
+        for claim in self._queued.hand_back():
+            self._running.stop((claim.run_id, claim.step))
+        for run_id in self._rebuilding.clear():
+            self._held.pop((run_id, 0), None)
+        self._ask_for_turn()
+
+    # Crew, for the holders
+
+    def now(self) -> datetime:
+        return self._clock.now()
+
+    def jitter(self) -> float:
+        return random.random()
+
+    def take_slot(self) -> bool:
+        return self.slots.take()
+
+    def free_slot(self) -> None:
+        self.slot_freed()
+
+    def wait_for_slot(self, holder: RunHolder, number: int) -> None:
+        self.slots.wait(holder, number)
+
+    def hold_retry(self, holder: RunHolder, number: int, wait: timedelta) -> None:
+        self._loop.call_later(wait.total_seconds(), self._retry_due, holder, number, context=self._context)
+
+    def _retry_due(self, holder: RunHolder, number: int) -> None:
+        holder.retry_due(number)
+        self._news(holder)
+
+    def cancel_attempt(self, run_id: str, number: int) -> None:
+        self._running.stop((run_id, number))
+
+    def runs_inline(self, call: CallStep) -> bool:
+        options = call.options
+        if options.placement == "inline":
+            return True
+        if options.placement == "queued" or (options.queue and options.queue != self.options.queue):
+            return False
+        if call.definition.name not in self._steps:
+            return False
+        if self.slots.free > 0:
+            return True
+        # Without a slot here a step is better off in the queue when another session could take it, or when so
+        # many wait here already that the queue is the shorter way.
+        if self._free_elsewhere > 0:
+            self._free_elsewhere -= 1
+            return False
+        return self.slots.waiting < OVERFLOW_FACTOR * self.slots.limit

@@ -1,0 +1,447 @@
+"""One leased run: feeds its code, turns what the code asks for into entries, and makes transitions of them. Pure.
+
+Everything that takes time or has effects (slots, attempts, waits, the network) belongs to the `Crew`, which
+drives a holder: news in (`mail_arrived`, `attempt_ended`, `slot_granted`, `retry_due`), then `advance`, then
+`take_transition`, then `settle` with its answer. An attempt starts only after the answer to the transition that
+holds its start: `settle` returns what may be started.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from enum import Enum
+
+from holdfast.channel.leases import Lease, Then, Transition, TransitionResult, TransitionStatus
+from holdfast.errors import HoldfastError, NonDeterminism
+from holdfast.journal import (
+    AttemptEnded,
+    AttemptStarted,
+    Entry,
+    Mail,
+    MailConsumed,
+    RetryDue,
+    RunStalled,
+    StepCompleted,
+    StepFailed,
+    StepScheduled,
+)
+from holdfast.limits import DEFAULT_LIMITS, Limits
+from holdfast.worker.mailbox import Mailbox
+from holdfast.worker.outbox import Outbox
+from holdfast.worker.ports import Crew
+from holdfast.worker.progress import RunProgress, StepProgress, StepState
+from holdfast.worker.recording import recorded, step_scheduled
+from holdfast.worker.retries import Ended
+from holdfast.workflow import commands
+from holdfast.workflow.instance import WorkflowInstance
+
+
+class Phase(Enum):
+    """Where a holder is. Only an ACTIVE one advances."""
+
+    ACTIVE = "active"
+    LEAVING = "leaving"
+    SUSPENDED = "suspended"
+    GONE = "gone"
+
+
+class StepUnknown(HoldfastError):
+    """A step has to be started again, and neither the code nor this worker knows it any more."""
+
+    def __init__(self, step: str) -> None:
+        super().__init__(f"step {step} has to run again, but this worker does not know it; deploy code that has it")
+
+
+class RunHolder:
+    """A run under this worker's lease, or kept for its next one."""
+
+    __slots__ = (
+        "_build",
+        "_crew",
+        "_ended",
+        "_fresh",
+        "_launched",
+        "_mail",
+        "_outbox",
+        "_reserved",
+        "_stalled",
+        "closed",
+        "draining",
+        "instance",
+        "is_replayed",
+        "lease",
+        "phase",
+        "progress",
+        "stall_cause",
+    )
+
+    def __init__(
+        self,
+        lease: Lease,
+        *,
+        instance: WorkflowInstance,
+        progress: RunProgress,
+        crew: Crew,
+        build: str = "",
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        self.instance = instance
+        self.progress = progress
+        self.draining = False
+        self.is_replayed = False
+        self.stall_cause: BaseException | None = None
+        self._crew = crew
+        self._build = build
+        self._outbox = Outbox(limits)
+        self._mail = Mailbox()
+        self._reserved: set[int] = set()
+        self._launched: set[int] = set()
+        self._ended: deque[tuple[int, int, Ended]] = deque()
+        self._adopt(lease)
+
+    @property
+    def run_id(self) -> str:
+        return self.lease.run_id
+
+    @property
+    def is_in_flight(self) -> bool:
+        """True while a transition has been sent and not answered."""
+        return self._outbox.flight is not None
+
+    # The lease
+
+    def _adopt(self, lease: Lease) -> None:
+        self.lease = lease
+        self._outbox.begin(lease)
+        self.phase = Phase.ACTIVE
+        self.closed = False
+        self._stalled = False
+        self._fresh = True
+        self._mail.begin(lease.mail)
+
+    def resume(self, lease: Lease) -> None:
+        """Goes on with a suspended run under a new lease. The caller has checked `is_valid_for`."""
+        assert self.phase is Phase.SUSPENDED, self.phase
+        self._adopt(lease)
+
+    def is_valid_for(self, lease: Lease) -> bool:
+        """True when this suspended run knows exactly the journal that the lease is about."""
+        return self.phase is Phase.SUSPENDED and lease.journal_length == self._outbox.length
+
+    def replay(self, entries: Iterable[Entry], *, more: bool = False) -> None:
+        """Feeds committed entries, in order; nothing else happens before a part that has no `more` after it."""
+        self.is_replayed = not more
+        if self._stalled:
+            return
+        # A journal of one entry has never been run: what its code logs is new.
+        self.instance.is_replaying = self._outbox.length > 1
+        try:
+            for entry in entries:
+                self.progress.feed(entry)
+                self.instance.feed(entry)
+                self._outbox.last_at = entry.at
+        except Exception as error:  # noqa: BLE001 - whatever it is, the run is stalled with it
+            self._stall(error, kept=0)
+
+    def _begin(self, at: datetime) -> None:
+        self._mail.consumed_before(self.progress.mail_consumed)
+        self.instance.check_replayed()
+        if self.progress.steps:
+            for call in self.instance.open_steps():
+                self.progress.recall(call)
+        left = self.progress.in_state(StepState.WAITING) + self.progress.in_state(StepState.HELD)
+        losses = list(self.progress.losses(at=at, after_timeout=self.lease.after_timeout))
+        self._take_commands(at)
+        for entry in losses:
+            self._observe(entry, at)
+            step = self.progress.steps.get(entry.number)
+            if step is not None and isinstance(entry, AttemptEnded):
+                self._after_attempt(step, entry, at)
+        for step in left:
+            if step.number in self.progress.steps:
+                self._start_again(step, at)
+
+    # News
+
+    def mail_arrived(self, mails: Iterable[Mail]) -> None:
+        """Queues mail."""
+        self._mail.arrived(mails)
+
+    def attempt_ended(self, number: int, attempt: int, how: Ended) -> None:
+        """Queues the end of an attempt that was started here."""
+        self._ended.append((number, attempt, how))
+
+    def slot_granted(self, number: int) -> bool:
+        """Starts the next attempt of a step with a slot that was taken for it; False: it needs none any more."""
+        step = self.progress.steps.get(number)
+        if step is None or self.phase is not Phase.ACTIVE or self.closed or self._stalled:
+            return False
+        if step.state not in (StepState.WAITING, StepState.HELD):
+            return False
+        self._start(step, self._at())
+        return True
+
+    def retry_due(self, number: int) -> None:
+        """The held wait before a retry is over."""
+        step = self.progress.steps.get(number)
+        if step is not None and step.state is StepState.HELD and self.phase is Phase.ACTIVE:
+            self._ask_for_slot(step, self._at())
+
+    def advance(self) -> None:
+        """Feeds all news to the code and collects what it asks for. Call it from a loop callback only."""
+        if self.phase is not Phase.ACTIVE or self._stalled or not self.is_replayed:
+            return
+        at = self._at()
+        kept = len(self._outbox.entries)
+        try:
+            if self._fresh:
+                self._begin(at)
+                self._fresh = False
+            while self._ended and not self.closed:
+                kept = len(self._outbox.entries) + 1
+                self._note_end(*self._ended.popleft(), at=at)
+            while self._mail and not self.closed:
+                kept = len(self._outbox.entries)
+                self._consume(self._mail.take(), at)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the run is stalled with it
+            self._stall(error, kept=kept)
+
+    def _note_end(self, number: int, attempt: int, how: Ended, *, at: datetime) -> None:
+        if not self.progress.is_running(number, attempt):
+            return
+        self._launched.discard(number)
+        entry = self.progress.ended(number, how, at=at, jitter=self._crew.jitter())
+        self._observe(entry, at)
+        if isinstance(entry, AttemptEnded):
+            self._after_attempt(self.progress.steps[number], entry, at)
+
+    def _consume(self, mail: Mail, at: datetime) -> None:
+        # A worker whose estimate runs behind must not let the code see a time before the mail was sent.
+        at = max(at, mail.arrived_at, self._outbox.last_at)
+        self._outbox.append(MailConsumed(at, mail.number))
+        entry = MailConsumed(at, mail.number, mail)
+        self.progress.feed(entry)
+        self.instance.feed(entry)
+        self._take_commands(at)
+        if isinstance(mail.body, RetryDue):
+            step = self.progress.steps.get(mail.body.number)
+            if step is not None and step.state is StepState.WAITING:
+                self._start_again(step, at)
+
+    def _observe(self, entry: AttemptEnded | StepCompleted | StepFailed, at: datetime) -> None:
+        self._outbox.append(entry)
+        self.progress.feed(entry)
+        self.instance.feed(entry)
+        self._take_commands(at)
+
+    # What the code asks for
+
+    def _take_commands(self, at: datetime) -> None:
+        for command in self.instance.take_commands():
+            match command:
+                case commands.CallStep():
+                    self._schedule(command, at)
+                case commands.CancelStep():
+                    self._cancel_step(command.number, at)
+                case _:
+                    self._outbox.append(recorded(command, at))
+                    if isinstance(command, commands.Close):
+                        self.closed = True
+                        self._let_go()
+
+    def _schedule(self, call: commands.CallStep, at: datetime) -> None:
+        inline = self._crew.runs_inline(call)
+        started = inline and not self.draining and self._crew.take_slot()
+        entry = step_scheduled(call, at, inline=inline, started=started)
+        self._outbox.append(entry)
+        self.progress.scheduled(entry, call)
+        if started:
+            self._reserved.add(call.number)
+        elif inline:
+            self._crew.wait_for_slot(self, call.number)
+
+    def _cancel_step(self, number: int, at: datetime) -> None:
+        entry = self.progress.cancelled(number, at=at)
+        self._outbox.append(entry)
+        self.progress.feed(entry)
+        self._let_go_of(number)
+
+    # Attempts
+
+    def _after_attempt(self, step: StepProgress, entry: AttemptEnded, at: datetime) -> None:
+        match step.state:
+            case StepState.WAITING:
+                self._start_again(step, at)
+            case StepState.HELD:
+                self._crew.hold_retry(self, step.number, entry.attempt.retry_delay or timedelta())
+            case _:
+                pass
+
+    def _start_again(self, step: StepProgress, at: datetime) -> None:
+        failure = step.recovery_failure()
+        if failure is not None:
+            self._observe(StepFailed(at, step.number, failure), at)
+        elif step.definition is None:
+            raise StepUnknown(step.name)
+        else:
+            self._ask_for_slot(step, at)
+
+    def _ask_for_slot(self, step: StepProgress, at: datetime) -> None:
+        if not self.draining and self._crew.take_slot():
+            self._start(step, at)
+        else:
+            self._crew.wait_for_slot(self, step.number)
+
+    def _start(self, step: StepProgress, at: datetime) -> None:
+        entry = AttemptStarted(at, step.number, step.attempt + 1)
+        self._outbox.append(entry)
+        self.progress.feed(entry)
+        self._reserved.add(step.number)
+
+    def hand_back(self) -> None:
+        """Gives up all running attempts, because the worker shuts down; their outcomes no longer count."""
+        if self.phase is Phase.ACTIVE and not self.closed and not self._stalled:
+            self.advance()
+            self._hand_back(self._at())
+
+    def _hand_back(self, at: datetime) -> None:
+        for step in self.progress.in_state(StepState.RUNNING):
+            entry = self.progress.handed_back(step.number, at=at)
+            self._outbox.append(entry)
+            self.progress.feed(entry)
+            self._let_go_of(step.number)
+
+    def _let_go_of(self, number: int) -> None:
+        if number in self._reserved:
+            self._reserved.discard(number)
+            self._crew.free_slot()
+        elif number in self._launched:
+            self._launched.discard(number)
+            self._crew.cancel_attempt(self.run_id, number)
+
+    def _let_go(self) -> None:
+        for number in (*self._reserved, *self._launched):
+            self._let_go_of(number)
+
+    # Transitions
+
+    def take_transition(self) -> Transition | None:
+        """What is to be reported now; None when there is nothing or the last one is not answered yet."""
+        if self.is_in_flight or self.phase is not Phase.ACTIVE or self._fresh or not self.is_replayed:
+            return None
+        then = self._then()
+        if then is Then.CONTINUE and not self._outbox.entries:
+            return None
+        transition = self._outbox.take(
+            self.lease,
+            then,
+            mail_seen=self._mail.seen,
+            attempt_deadline=self.progress.attempt_deadline(self._at()) if self.progress.timed else None,
+            waits=tuple(self.instance.waits()) if then is Then.SUSPEND else (),
+        )
+        if transition.then is not Then.CONTINUE:
+            self.phase = Phase.LEAVING
+        return transition
+
+    def _then(self) -> Then:
+        if self._stalled:
+            return Then.STALL
+        if self.closed:
+            return Then.CLOSE
+        if self.progress.running or self._mail or self._ended:
+            return Then.CONTINUE
+        if self.progress.pending:
+            return Then.RELEASE if self.draining else Then.CONTINUE
+        return Then.SUSPEND
+
+    def settle(self, result: TransitionResult) -> list[StepProgress]:
+        """Takes the answer to the transition in flight; returns the steps whose attempts may now start.
+
+        Afterwards `phase` says what became of the run; the caller forgets a GONE one.
+        """
+        status = result.status
+        is_committed = status in (TransitionStatus.COMMITTED, TransitionStatus.COMMITTED_WITH_MAIL)
+        flight = self._outbox.answered(committed=is_committed)
+        if self.phase is Phase.GONE:
+            return []
+        if status is TransitionStatus.REFUSED and flight.then is not Then.STALL:
+            self._stall_refused(result.refusal)
+            return []
+        if not is_committed:
+            self.drop()
+            return []
+        stays = flight.then is Then.SUSPEND and status is TransitionStatus.COMMITTED_WITH_MAIL
+        if flight.then is Then.CONTINUE or stays:
+            self.phase = Phase.ACTIVE
+            if result.mail:
+                self.mail_arrived(result.mail)
+        elif flight.then is Then.SUSPEND:
+            self.phase = Phase.SUSPENDED
+        else:
+            self.drop()
+            return []
+        return self._startable(flight.entries)
+
+    def _startable(self, entries: tuple[Entry, ...]) -> list[StepProgress]:
+        ready = []
+        for entry in entries:
+            if isinstance(entry, AttemptStarted) or (isinstance(entry, StepScheduled) and entry.started):
+                number = entry.number
+                if number in self._reserved:
+                    self._reserved.discard(number)
+                    self._launched.add(number)
+                    ready.append(self.progress.steps[number])
+        return ready
+
+    def drop(self) -> None:
+        """Forgets the run: the lease has moved on, or the cache needs the room. Nothing is reported."""
+        if self.phase is not Phase.GONE:
+            self.phase = Phase.GONE
+            self._let_go()
+            self.instance.close()
+
+    def _stall(self, error: BaseException, *, kept: int) -> None:
+        """Ends this pass: entries after the first `kept` are taken back, known outcomes are kept."""
+        at = self._at()
+        self.stall_cause = error
+        taken_back = {entry.number for entry in self._outbox.take_back(kept) if isinstance(entry, _OF_STEPS)}
+        while self._ended:
+            number, attempt, how = self._ended.popleft()
+            if self.progress.is_running(number, attempt) and number not in taken_back:
+                outcome = self.progress.ended(number, how, at=at, jitter=self._crew.jitter())
+                self._outbox.append(outcome)
+                self.progress.feed(outcome)
+                self._launched.discard(number)
+        for step in self.progress.in_state(StepState.RUNNING):
+            if step.number not in taken_back and not self._fresh:
+                entry = self.progress.handed_back(step.number, at=at)
+                self._outbox.append(entry)
+                self.progress.feed(entry)
+        self._let_go()
+        self._outbox.append(RunStalled(at, _stall_reason(error), self._build))
+        self._stalled = True
+        self._fresh = False
+
+    def _stall_refused(self, refusal: str) -> None:
+        """Stalls the run with the reason of the refusal; nothing of what was refused is on record."""
+        self.phase = Phase.ACTIVE
+        self.closed = False
+        self._let_go()
+        self._ended.clear()
+        self._outbox.clear()
+        self._outbox.append(RunStalled(self._at(), f"the coordinator refused a report: {refusal}", self._build))
+        self._stalled = True
+
+    def _at(self) -> datetime:
+        return max(self._crew.now(), self._outbox.last_at)
+
+
+_OF_STEPS = (StepScheduled, AttemptStarted)
+
+
+def _stall_reason(error: BaseException) -> str:
+    if isinstance(error, (NonDeterminism, StepUnknown)):
+        return str(error)
+    return f"the workflow runtime failed with {type(error).__name__}: {error}"

@@ -1,0 +1,106 @@
+"""The entries of one run that are not committed yet, and the transition that carries some of them. Pure.
+
+It numbers transitions, splits what is too large for one, and knows how long the committed journal is.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+from holdfast.channel.leases import Lease, Then, Transition
+from holdfast.journal import Entry
+from holdfast.limits import Limits
+from holdfast.worker.entry_sizes import entry_bytes
+
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+_ROOM_BYTES = 64 * 1024
+"""What a transition has besides its entries, generously."""
+
+
+class Outbox:
+    """length: of the committed journal. last_at: of the newest entry, committed or not."""
+
+    __slots__ = ("_bytes", "_limits", "_transition_id", "entries", "flight", "last_at", "length")
+
+    def __init__(self, limits: Limits) -> None:
+        self.entries: list[Entry] = []
+        self.flight: Transition | None = None
+        self.length = 0
+        self.last_at = _LONG_AGO
+        self._bytes = 0
+        self._transition_id = 0
+        self._limits = limits
+
+    def begin(self, lease: Lease) -> None:
+        """Starts over under a new lease."""
+        assert self.flight is None, lease.run_id
+        self.clear()
+        self.length = lease.journal_length
+        # Unique within the run and not only within the epoch: no answer can be taken for that of another.
+        self._transition_id = lease.epoch << 24
+
+    def append(self, entry: Entry) -> None:
+        """Adds an entry; its `at` is never before the one before it."""
+        self.entries.append(entry)
+        self._bytes += entry_bytes(entry)
+        self.last_at = entry.at
+
+    def take_back(self, kept: int) -> list[Entry]:
+        """Removes and returns all but the first `kept` entries."""
+        removed = self.entries[kept:]
+        del self.entries[kept:]
+        return removed
+
+    def clear(self) -> None:
+        """Forgets all that was not sent."""
+        self.entries.clear()
+        self._bytes = 0
+
+    def take(
+        self,
+        lease: Lease,
+        then: Then,
+        *,
+        mail_seen: int,
+        attempt_deadline: timedelta | None,
+        waits: tuple[str, ...],
+    ) -> Transition:
+        """The transition to send now. It ends with `then`, unless some entries have to go with the next one."""
+        count = self._fitting()
+        if count == len(self.entries):
+            entries = tuple(self.entries)
+            self.clear()
+        else:
+            entries, then, waits = tuple(self.entries[:count]), Then.CONTINUE, ()
+            del self.entries[:count]
+            self._bytes = sum(map(entry_bytes, self.entries))
+        self._transition_id += 1
+        self.flight = Transition(
+            lease.run_id,
+            lease.epoch,
+            self.length,
+            self._transition_id,
+            entries,
+            mail_seen,
+            then,
+            attempt_deadline,
+            waits,
+        )
+        return self.flight
+
+    def _fitting(self) -> int:
+        left = self._limits.transition_bytes - _ROOM_BYTES
+        if self._bytes <= left:
+            return len(self.entries)
+        for count, entry in enumerate(self.entries):
+            left -= entry_bytes(entry)
+            if left < 0:
+                return max(count, 1)
+        return len(self.entries)
+
+    def answered(self, *, committed: bool) -> Transition:
+        """Takes note of the answer to the transition in flight, and returns it."""
+        flight = self.flight
+        assert flight is not None
+        self.flight = None
+        if committed:
+            self.length += len(flight.entries)
+        return flight

@@ -1,0 +1,37 @@
+"""What a leased run needs of the worker around it: time, chance, slots, waits. The crew implements it."""
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Protocol
+
+from holdfast.workflow import commands
+
+if TYPE_CHECKING:
+    from holdfast.worker.holder import RunHolder
+
+
+class Crew(Protocol):
+    """What a holder needs of the worker that it is part of. `number` is the number of a step."""
+
+    def now(self) -> datetime:
+        """The worker's estimate of the database's time."""
+
+    def jitter(self) -> float:
+        """A random number in [0, 1)."""
+
+    def take_slot(self) -> bool:
+        """Takes a slot when one is free."""
+
+    def free_slot(self) -> None:
+        """Gives back a slot whose attempt was never started."""
+
+    def wait_for_slot(self, holder: "RunHolder", number: int) -> None:
+        """Calls `slot_granted` when it is this step's turn."""
+
+    def hold_retry(self, holder: "RunHolder", number: int, wait: timedelta) -> None:
+        """Calls `retry_due` when the wait is over."""
+
+    def cancel_attempt(self, run_id: str, number: int) -> None:
+        """Tells a running attempt that its result is no longer wanted."""
+
+    def runs_inline(self, call: commands.CallStep) -> bool:
+        """True when this worker may run the step itself; else it goes to a queue."""

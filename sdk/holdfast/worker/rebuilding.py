@@ -1,0 +1,98 @@
+"""Runs that are being rebuilt from their journals.
+
+A part at a time, so that a long journal does not hold up the rest. No I/O: the session reads the pages.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+
+from holdfast.channel.leases import Lease
+from holdfast.journal import Entry, Mail
+from holdfast.worker.holder import RunHolder
+
+ENTRIES_PER_TURN = 1_000
+
+
+class _Rebuild:
+    __slots__ = ("entries", "holder", "is_read", "lease", "mail")
+
+    def __init__(self, lease: Lease) -> None:
+        self.lease = lease
+        self.holder: RunHolder | None = None
+        self.entries: deque[Entry] = deque()
+        self.is_read = False
+        self.mail: list[Mail] = []
+
+
+class Rebuilding:
+    """The leases whose journals are read or replayed now, one per run."""
+
+    __slots__ = ("_rebuilds",)
+
+    def __init__(self) -> None:
+        self._rebuilds: dict[str, _Rebuild] = {}
+
+    def __len__(self) -> int:
+        return len(self._rebuilds)
+
+    @property
+    def has_work(self) -> bool:
+        """True when there is something to replay now."""
+        return any(rebuild.entries or rebuild.is_read for rebuild in self._rebuilds.values())
+
+    def start(self, lease: Lease) -> None:
+        """Begins to rebuild a run."""
+        self._rebuilds[lease.run_id] = _Rebuild(lease)
+
+    def wants(self, lease: Lease) -> bool:
+        """True while the run is rebuilt for this very lease."""
+        rebuild = self._rebuilds.get(lease.run_id)
+        return rebuild is not None and rebuild.lease is lease
+
+    def prepared(self, lease: Lease, holder: RunHolder) -> None:
+        """The arguments are known, so there is a holder to feed."""
+        self._rebuilds[lease.run_id].holder = holder
+
+    def add(self, lease: Lease, entries: Sequence[Entry], *, more: bool) -> None:
+        """More of the journal is at hand."""
+        rebuild = self._rebuilds[lease.run_id]
+        rebuild.entries.extend(entries)
+        rebuild.is_read = not more
+
+    def mail_arrived(self, run_id: str, mail: Sequence[Mail]) -> None:
+        """Keeps mail until the run is rebuilt."""
+        rebuild = self._rebuilds.get(run_id)
+        if rebuild is not None:
+            rebuild.mail.extend(mail)
+
+    def stop(self, run_id: str) -> None:
+        """Forgets a run; what was read of it is thrown away."""
+        rebuild = self._rebuilds.pop(run_id, None)
+        if rebuild is not None and rebuild.holder is not None:
+            rebuild.holder.drop()
+
+    def clear(self) -> list[str]:
+        """Forgets all; returns their run ids."""
+        run_ids = list(self._rebuilds)
+        for run_id in run_ids:
+            self.stop(run_id)
+        return run_ids
+
+    def replay_some(self) -> list[RunHolder]:
+        """Replays some entries; returns the runs that are rebuilt by it. Call it from a loop callback only."""
+        budget = ENTRIES_PER_TURN
+        done = []
+        for run_id, rebuild in list(self._rebuilds.items()):
+            holder, entries = rebuild.holder, rebuild.entries
+            if holder is None or budget <= 0 or not (entries or rebuild.is_read):
+                continue
+            count = min(len(entries), budget)
+            budget -= max(count, 1)
+            part = [entries.popleft() for _ in range(count)]
+            more = bool(entries) or not rebuild.is_read
+            holder.replay(part, more=more)
+            if not more:
+                del self._rebuilds[run_id]
+                holder.mail_arrived(rebuild.mail)
+                done.append(holder)
+        return done

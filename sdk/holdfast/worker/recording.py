@@ -1,0 +1,64 @@
+"""The journal entry that records what workflow code asked for; of a step, its call only. Pure."""
+
+from datetime import datetime
+from typing import assert_never
+
+from holdfast.journal import (
+    ChildCancelled,
+    ChildStarted,
+    Entry,
+    RunClosed,
+    StepScheduled,
+    TimerCancelled,
+    TimerSet,
+)
+from holdfast.statuses import Placement
+from holdfast.workflow import commands
+
+NumberedCommand = commands.SetTimer | commands.CancelTimer | commands.StartChild | commands.CancelChild | commands.Close
+
+
+def step_scheduled(call: commands.CallStep, at: datetime, *, inline: bool, started: bool) -> StepScheduled:
+    """The entry of a step call. started: its first attempt begins with this entry."""
+    options = call.options
+    return StepScheduled(
+        at,
+        call.number,
+        call.definition.name,
+        call.arguments,
+        call.step_id,
+        Placement.INLINE if inline else Placement.QUEUED,
+        options.queue,
+        options.priority,
+        options.timeout,
+        options.recoveries,
+        call.retry,
+        started,
+    )
+
+
+def recorded(command: NumberedCommand, at: datetime) -> Entry:
+    """The entry of any other command."""
+    match command:
+        case commands.SetTimer():
+            return TimerSet(at, command.number, command.name, command.delay, command.until)
+        case commands.CancelTimer():
+            return TimerCancelled(at, command.number)
+        case commands.StartChild():
+            return ChildStarted(
+                at,
+                command.number,
+                command.workflow,
+                command.run_id,
+                command.arguments,
+                command.id,
+                command.queue,
+                command.max_duration,
+                command.close_policy,
+            )
+        case commands.CancelChild():
+            return ChildCancelled(at, command.number)
+        case commands.Close():
+            return RunClosed(at, command.status, command.result, command.failure)
+        case _:
+            assert_never(command)

@@ -1,0 +1,93 @@
+"""What a worker can run: collects steps and workflows from what it was given. Pure."""
+
+import inspect
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from holdfast.authoring.apps import App, check_name_is_free, default_app
+from holdfast.authoring.definitions import StepDefinition, WorkflowDefinition
+from holdfast.authoring.signatures import NO_EXTRA
+from holdfast.authoring.steps import Step
+from holdfast.authoring.workflows import Workflow
+from holdfast.channel.leases import Parameter, WorkflowRegistration
+
+Given = Any
+"""An App, a decorated step or workflow, or the definition of one."""
+
+
+@dataclass(slots=True)
+class Registrations:
+    """Steps and workflows by name."""
+
+    workflows: dict[str, WorkflowDefinition] = field(default_factory=dict)
+    steps: dict[str, StepDefinition] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, workflows: Iterable[Given], steps: Iterable[Given]) -> "Registrations":
+        """Collects them. The steps of an app come along with any of its workflows.
+
+        Raises TypeError for something else and DuplicateName for two functions of one name.
+        """
+        made = cls()
+        for given in (*workflows, *steps):
+            made._add(given)
+        return made
+
+    def _add(self, given: Given) -> None:
+        match given:
+            case App():
+                for workflow in given.workflows.values():
+                    self._add_workflow(workflow)
+                for step in given.steps.values():
+                    self._add_step(step)
+            case Workflow():
+                self._add_with_app(given.definition)
+            case WorkflowDefinition():
+                self._add_with_app(given)
+            case Step():
+                self._add_step(given.definition)
+            case StepDefinition():
+                self._add_step(given)
+            case _:
+                raise TypeError(
+                    f"a worker takes workflows, steps and apps, not {given!r}; "
+                    "decorate the function with @workflow or @step"
+                )
+
+    def _add_with_app(self, workflow: WorkflowDefinition) -> None:
+        self._add_workflow(workflow)
+        app = _app_of(workflow)
+        if app is not None:
+            for step in app.steps.values():
+                self._add_step(step)
+
+    def _add_workflow(self, workflow: WorkflowDefinition) -> None:
+        check_name_is_free("workflow", self.workflows, workflow)
+        self.workflows[workflow.name] = workflow
+
+    def _add_step(self, step: StepDefinition) -> None:
+        check_name_is_free("step", self.steps, step)
+        self.steps[step.name] = step
+
+
+def workflow_registration(workflow: WorkflowDefinition) -> WorkflowRegistration:
+    """What the coordinator is told of a workflow."""
+    signature = workflow.signature
+    return WorkflowRegistration(
+        workflow.name,
+        tuple(Parameter(one.name, one.required, one.kind) for one in signature.parameters),
+        extra_positional=signature.extra_positional is not NO_EXTRA,
+        extra_named=signature.extra_named is not NO_EXTRA,
+    )
+
+
+def _app_of(workflow: WorkflowDefinition) -> App | None:
+    """The app that registered the workflow: the default one, or one among the names of its module."""
+    if default_app.workflows.get(workflow.name) is workflow:
+        return default_app
+    names = getattr(inspect.unwrap(workflow.function), "__globals__", {})
+    for value in list(names.values()):
+        if isinstance(value, App) and value.workflows.get(workflow.name) is workflow:
+            return value
+    return None

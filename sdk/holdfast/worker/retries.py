@@ -1,0 +1,122 @@
+"""Decides whether a failed attempt is repeated, and after which wait. Pure: the time and chance are arguments.
+
+The same rules hold for steps under a lease and for queued ones. Lost attempts are no failures: `progress` has
+their rules.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from holdfast.authoring.context import ContextUnavailable
+from holdfast.authoring.definitions import RetryOn, StepOptions
+from holdfast.backoff import DEFAULT_BACKOFF, Backoff, retry_delay
+from holdfast.codec.failures import capture
+from holdfast.durations import parse_moment
+from holdfast.errors import ArgumentsRejected, FatalError, PayloadNotSerializable, PayloadTooLarge, RetryableError
+from holdfast.journal import Failure, Payload, RetryPolicy, StepOrigin
+
+_NEVER_REPEATED = (FatalError, PayloadNotSerializable, PayloadTooLarge, ArgumentsRejected, ContextUnavailable)
+_EVERYTHING: RetryOn = (Exception,)
+
+
+@dataclass(slots=True, frozen=True)
+class RetryRules:
+    """What holds for the attempts of one step call."""
+
+    retries: int
+    backoff: Backoff | Callable[[int], float]
+    retry_on: RetryOn = _EVERYTHING
+
+
+@dataclass(slots=True, frozen=True)
+class Returned:
+    """The attempt returned; `result` is its encoded value."""
+
+    result: Payload
+
+
+@dataclass(slots=True, frozen=True)
+class Raised:
+    """The attempt raised `error`; `failure` is the same in a form that can be stored."""
+
+    error: BaseException
+    failure: Failure
+
+
+@dataclass(slots=True, frozen=True)
+class Expired:
+    """The attempt ran longer than its timeout."""
+
+    timeout: timedelta
+
+
+Ended = Returned | Raised | Expired
+
+
+def rules_of(options: StepOptions, policy: RetryPolicy | None) -> RetryRules:
+    """The rules of a call: what it says itself (`policy`), else what the definition of the step says."""
+    if policy is None:
+        return RetryRules(options.retries, options.backoff, options.retry_on)
+    return RetryRules(policy.retries, policy.backoff, options.retry_on)
+
+
+def wait_before_retry(
+    error: BaseException, rules: RetryRules, *, failures: int, now: datetime, jitter: float
+) -> timedelta | None:
+    """How long to wait before the next attempt, or None when the step has failed for good.
+
+    failures: how many attempts have failed, this one included. now: the database's time. jitter: in [0, 1).
+    """
+    if failures > rules.retries or isinstance(error, _NEVER_REPEATED):
+        return None
+    if isinstance(error, RetryableError):
+        asked = _asked_wait(error, now)
+        if asked is not None:
+            return asked
+    elif not _is_retried(error, rules.retry_on):
+        return None
+    return _policy_wait(rules.backoff, failures, jitter)
+
+
+def timeout_error(timeout: timedelta) -> TimeoutError:
+    """The error that an attempt past its timeout failed with."""
+    return TimeoutError(f"Timeout after {timeout.total_seconds():g}s")
+
+
+def timeout_failure(timeout: timedelta, step: StepOrigin) -> Failure:
+    """The stored form of `timeout_error`."""
+    return capture(timeout_error(timeout), step=step)
+
+
+def _asked_wait(error: RetryableError, now: datetime) -> timedelta | None:
+    if error.retry_after is None:
+        return None
+    try:
+        moment = parse_moment(error.retry_after)
+    except (ValueError, TypeError):
+        # The step asked for a retry and misspelt the wait: the policy's wait is closer to that than a failure.
+        return None
+    if isinstance(moment, timedelta):
+        return moment
+    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return max(aware - now, timedelta())
+
+
+def _is_retried(error: BaseException, retry_on: RetryOn) -> bool:
+    if retry_on == _EVERYTHING:
+        # Also what is no Exception: a SystemExit in a step is a failure of that step like any other.
+        return True
+    if isinstance(retry_on, tuple):
+        return isinstance(error, retry_on)
+    try:
+        return bool(retry_on(error))
+    except Exception:  # noqa: BLE001 - the predicate is the user's, and the error at hand matters more than its own
+        return True
+
+
+def _policy_wait(backoff: Backoff | Callable[[int], float], retry: int, jitter: float) -> timedelta:
+    try:
+        return retry_delay(backoff, retry, jitter=jitter)
+    except Exception:  # noqa: BLE001 - a callable of the user; its error must not replace the retry
+        return retry_delay(DEFAULT_BACKOFF, retry, jitter=jitter)

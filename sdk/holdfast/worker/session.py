@@ -1,0 +1,305 @@
+"""One worker's session with the coordinator: opening, polling, reporting, reading journals. All its I/O but heartbeats.
+
+What comes goes to the crew, what the crew wants said goes out. Exactly one report is in flight, and it is
+repeated as it is until it is answered or the session is dead: only an answer says what was committed.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from datetime import timedelta
+
+from holdfast.channel.calls import repeat_wait
+from holdfast.channel.leases import (
+    AttemptReportResult,
+    Held,
+    Introduction,
+    Lease,
+    OpenedSession,
+    Pulse,
+    ReportAnswer,
+    TransitionResult,
+    TransitionStatus,
+)
+from holdfast.channel.refusals import ReattachRequired, SessionExpired
+from holdfast.channel.worker_calls import WorkerCalls
+from holdfast.errors import CoordinatorUnavailable, HoldfastError
+from holdfast.worker.clock import SessionClock, boot_seconds
+from holdfast.worker.crew import Report, WorkCrew
+from holdfast.worker.heartbeat import Attached, Heartbeat
+
+log = logging.getLogger("holdfast.worker")
+
+ROOM_DELAY_SECONDS = 0.002
+"""How long freed slots are gathered before an open poll that said "none" is overtaken by another."""
+
+
+class Session:
+    """See the module. `run` works until `stop`."""
+
+    def __init__(self, calls: WorkerCalls, introduction: Introduction, *, crew: WorkCrew, clock: SessionClock) -> None:
+        self.heartbeat: Heartbeat | None = None
+        self.is_attached = asyncio.Event()
+        self.on_attached: Callable[[bool], None] = lambda _: None
+        self._calls = calls
+        self._introduction = introduction
+        self._crew = crew
+        self._clock = clock
+        self._opened: OpenedSession | None = None
+        self._opening = asyncio.Lock()
+        self._msg_no = 0
+        self._received: list[Held] = []
+        self._polls: set[asyncio.Task[None]] = set()
+        self._journals: set[asyncio.Task[None]] = set()
+        self._room_told = 0
+        self._room_timer: asyncio.TimerHandle | None = None
+        self._news = asyncio.Event()
+        self._poll_answered = asyncio.Event()
+
+    # Opening
+
+    async def open(self) -> None:
+        """Opens the session; waits for the coordinator as long as it takes."""
+        async with self._opening:
+            await self._open("")
+
+    async def _open(self, session_id: str) -> None:
+        retry = 0
+        while True:
+            sent = boot_seconds()
+            held = self._crew.held if session_id else ()
+            try:
+                opened = await self._calls.open_session(self._introduction, session_id=session_id, held=held)
+                break
+            except SessionExpired:
+                self._drop_everything()
+                session_id = ""
+            except CoordinatorUnavailable as error:
+                if retry % 10 == 0:
+                    log.warning("waiting for the coordinator: %s", error)
+                await asyncio.sleep(repeat_wait(retry, jitter=random.random()))
+                retry += 1
+        self._clock.acknowledged(opened.database_time, sent=sent, received=boot_seconds(), ttl=opened.ttl)
+        if session_id and opened.session_id != session_id:
+            self._drop_everything()
+        self._opened = opened
+        self._received = []
+        self._crew.session_opened(opened.session_id, opened.limits)
+        self._crew.ended_elsewhere(opened.ended)
+        self._crew.sure_again()
+        if self.heartbeat is not None:
+            self.heartbeat.attached(
+                Attached(opened.session_id, opened.attach_no, opened.heartbeat_interval, opened.ttl)
+            )
+        self.is_attached.set()
+        self.on_attached(True)
+
+    async def _recover(self, error: HoldfastError, attach_no: int) -> None:
+        """After a refusal of the attachment or the session: opens it again, once for all who noticed."""
+        async with self._opening:
+            opened = self._opened
+            if opened is None or opened.attach_no != attach_no:
+                return
+            self.is_attached.clear()
+            self.on_attached(False)
+            if isinstance(error, SessionExpired):
+                log.warning("the session was declared dead; its work goes to others")
+                self._drop_everything()
+                await self._open("")
+            else:
+                await self._open(opened.session_id)
+
+    def _drop_everything(self) -> None:
+        if self.heartbeat is not None:
+            self.heartbeat.detached()
+        self._received = []
+        self._crew.drop_everything()
+
+    def expired(self, session_id: str) -> None:
+        """A heartbeat learned that the session is dead. The poll and the report will open a new one."""
+        if self._opened is not None and self._opened.session_id == session_id:
+            self._drop_everything()
+
+    def pulse(self, pulse: Pulse) -> None:
+        """A heartbeat was answered."""
+        self._crew.free_slots_elsewhere(pulse.free_slots_elsewhere)
+        self._crew.ended_elsewhere(pulse.ended)
+        self._crew.sure_again()
+
+    # Polling
+
+    async def poll_on(self) -> None:
+        """Keeps a poll open. One with no room is overtaken by another when there is room again."""
+        try:
+            while True:
+                await self.is_attached.wait()
+                self._poll_answered.clear()
+                poll = asyncio.create_task(self._poll())
+                self._polls.add(poll)
+                poll.add_done_callback(self._polls.discard)
+                await self._poll_answered.wait()
+        finally:
+            for poll in self._polls:
+                poll.cancel()
+
+    async def _poll(self) -> None:
+        opened = self._opened
+        assert opened is not None
+        self._msg_no += 1
+        msg_no = self._msg_no
+        received, self._received = self._received, []
+        self._room_told = self._crew.free_slots
+        try:
+            work = await self._calls.poll(
+                opened.session_id,
+                opened.attach_no,
+                msg_no,
+                free_slots=self._room_told,
+                free_runs=self._crew.free_runs,
+                received=received,
+                wait=opened.poll_wait,
+            )
+            if self._opened is opened:
+                self._received += self._crew.work_arrived(work)
+        except (ReattachRequired, SessionExpired) as error:
+            await self._recover(error, opened.attach_no)
+        except (HoldfastError, ValueError) as error:
+            if not isinstance(error, CoordinatorUnavailable):
+                log.error("polling for work failed: %s", error)
+            # Whether the coordinator took note of what was received is not known: it is said once more.
+            self._received = received + self._received
+            await asyncio.sleep(repeat_wait(3, jitter=random.random()))
+        finally:
+            if msg_no == self._msg_no:
+                self._poll_answered.set()
+
+    def room_changed(self) -> None:
+        """There may be free slots again: an open poll that promised few of them is overtaken."""
+        few = self._crew.options.slots // 4
+        if self._room_told > few or self._room_timer is not None:
+            return
+        if self._crew.free_slots > self._room_told:
+            loop = asyncio.get_running_loop()
+            self._room_timer = loop.call_later(ROOM_DELAY_SECONDS, self._overtake)
+
+    def _overtake(self) -> None:
+        self._room_timer = None
+        if self._crew.free_slots > self._room_told:
+            self._poll_answered.set()
+
+    # Reporting
+
+    def has_news(self) -> None:
+        """The crew has something to report."""
+        self._news.set()
+
+    async def report_on(self) -> None:
+        """Sends reports, one at a time; what accumulates meanwhile goes with the next."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            while (report := self._crew.take_report()) is not None:
+                answer = await self._answer_to(report)
+                if answer is not None:
+                    self._crew.report_answered(answer)
+                self.room_changed()
+                if not self._news.is_set():
+                    # Whoever was given news by the answer gets its turn before the next report is made.
+                    await asyncio.sleep(0)
+
+    async def _answer_to(self, report: Report) -> ReportAnswer | None:
+        """The answer to a report; None when the session died before it came."""
+        retry = 0
+        first = self._opened
+        while True:
+            await self.is_attached.wait()
+            opened = self._opened
+            assert opened is not None
+            if first is None or opened.session_id != first.session_id:
+                return None
+            try:
+                return await self._calls.report(
+                    opened.session_id, opened.attach_no, report.transitions, report.attempts
+                )
+            except (ReattachRequired, SessionExpired) as error:
+                await self._recover(error, opened.attach_no)
+            except CoordinatorUnavailable:
+                await asyncio.sleep(repeat_wait(retry, jitter=random.random()))
+                retry += 1
+            except HoldfastError as error:
+                return await self._answers_one_by_one(report, error)
+
+    async def _answers_one_by_one(self, report: Report, error: HoldfastError) -> ReportAnswer | None:
+        """After a refusal of a whole report: finds the part that it was for, so that the others succeed."""
+        if len(report.transitions) + len(report.attempts) == 1:
+            log.error("a report was refused: %s", error)
+            return ReportAnswer(
+                tuple(
+                    TransitionResult(one.run_id, TransitionStatus.REFUSED, refusal=str(error))
+                    for one in report.transitions
+                ),
+                tuple(AttemptReportResult(one.run_id, one.step, False) for one in report.attempts),
+            )
+        transitions: list[TransitionResult] = []
+        attempts: list[AttemptReportResult] = []
+        parts = [Report((one,), ()) for one in report.transitions]
+        parts += [Report((), (one,)) for one in report.attempts]
+        for part in parts:
+            answer = await self._answer_to(part)
+            if answer is None:
+                return None
+            transitions += answer.transitions
+            attempts += answer.attempts
+        return ReportAnswer(tuple(transitions), tuple(attempts))
+
+    # Journals
+
+    def read_journal(self, lease: Lease) -> None:
+        """Reads the journal of a leased run, page by page, for the crew."""
+        reading = asyncio.get_running_loop().create_task(self._read(lease))
+        self._journals.add(reading)
+        reading.add_done_callback(self._journals.discard)
+
+    async def _read(self, lease: Lease) -> None:
+        after, retry = 0, 0
+        while True:
+            await self.is_attached.wait()
+            opened = self._opened
+            assert opened is not None
+            try:
+                page = await self._calls.read_journal(
+                    opened.session_id, opened.attach_no, lease.run_id, lease.epoch, after=after
+                )
+            except (ReattachRequired, SessionExpired) as error:
+                await self._recover(error, opened.attach_no)
+                continue
+            except CoordinatorUnavailable:
+                await asyncio.sleep(repeat_wait(retry, jitter=random.random()))
+                retry += 1
+                continue
+            except (HoldfastError, ValueError) as error:
+                log.error("the journal of run %s cannot be read: %s", lease.run_id, error)
+                self._crew.journal_unreadable(lease)
+                return
+            if not self._crew.rows_arrived(lease, page.rows, page.arguments or lease.arguments, more=page.more):
+                return
+            if not page.more:
+                return
+            after = page.rows[-1].seq
+
+    # The end
+
+    async def close(self, *, within: timedelta = timedelta(seconds=2)) -> None:
+        """Says good-bye, as well as it can."""
+        for reading in self._journals:
+            reading.cancel()
+        if self._room_timer is not None:
+            self._room_timer.cancel()
+        if self._opened is None:
+            return
+        try:
+            async with asyncio.timeout(within.total_seconds()):
+                await self._calls.close_session(self._opened.session_id, self._opened.attach_no)
+        except (HoldfastError, TimeoutError) as error:
+            log.warning("the session was not closed, it ends by its time limit: %s", error)

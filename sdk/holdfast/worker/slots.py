@@ -1,0 +1,55 @@
+"""The slots of a worker: how many attempts run at once, and who waits for one, first come first served."""
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from holdfast.worker.holder import RunHolder
+
+
+class Slots:
+    """`limit` slots. Nothing is granted while something else runs: `grant` is called between turns."""
+
+    __slots__ = ("_waiting", "free", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.free = limit
+        self._waiting: deque[tuple[RunHolder, int]] = deque()
+
+    @property
+    def offered(self) -> int:
+        """How many slots are free for work from elsewhere, after those that wait here."""
+        return max(0, self.free - len(self._waiting))
+
+    @property
+    def waiting(self) -> int:
+        """How many steps wait for a slot; some of them may need none any more."""
+        return len(self._waiting)
+
+    def take(self) -> bool:
+        """Takes a slot; False when none is free for a newcomer."""
+        if self.free <= 0 or self._waiting:
+            return False
+        self.free -= 1
+        return True
+
+    def take_promised(self) -> None:
+        """Takes a slot that a poll has offered, even if it was given away since: the claim is made already."""
+        self.free -= 1
+
+    def release(self) -> None:
+        self.free += 1
+
+    def wait(self, holder: "RunHolder", number: int) -> None:
+        self._waiting.append((holder, number))
+
+    def grant(self) -> list["RunHolder"]:
+        """Gives free slots to those that wait; returns the holders that have news by it."""
+        granted = []
+        while self.free > 0 and self._waiting:
+            holder, number = self._waiting.popleft()
+            if holder.slot_granted(number):
+                self.free -= 1
+                granted.append(holder)
+        return granted

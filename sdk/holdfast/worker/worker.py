@@ -1,0 +1,299 @@
+"""The worker: runs workflows and steps until it is told to stop. Puts the parts of this package together.
+
+Drains on SIGTERM and SIGINT when it runs in the main thread: no new work, the running attempts get
+`drain_timeout`, what is left is handed back. A second signal hands back at once.
+"""
+
+import asyncio
+import contextvars
+import gc
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Coroutine, Iterable
+from concurrent.futures import Executor
+from typing import Any, Protocol
+
+from holdfast.authoring.build import build_of
+from holdfast.authoring.definitions import StepDefinition, WorkflowDefinition
+from holdfast.channel.connection import Connection
+from holdfast.channel.leases import Introduction
+from holdfast.channel.worker_calls import HeartbeatCalls, WorkerCalls
+from holdfast.codec import Codec
+from holdfast.durations import Duration, parse_duration
+from holdfast.worker.attempts import NO_DEPS, AttemptRunner
+from holdfast.worker.clock import SessionClock
+from holdfast.worker.crew import WorkCrew
+from holdfast.worker.health import HealthServer
+from holdfast.worker.heartbeat import Heartbeat
+from holdfast.worker.making import CrewOptions
+from holdfast.worker.registration import Given, Registrations, workflow_registration
+from holdfast.worker.session import Session
+from holdfast.worker.threads import DaemonThreads
+
+log = logging.getLogger("holdfast.worker")
+
+BUILD_VARIABLE = "HOLDFAST_BUILD"
+LAST_REPORTS_SECONDS = 5.0
+
+
+class Client(Protocol):
+    """What a worker needs of a `holdfast.Client`."""
+
+    connection: Connection
+    namespace: str
+    codec: Codec
+
+
+class Worker:
+    """Takes work of one queue and runs it: `await Worker(client, workflows=[order], steps=[charge]).run()`.
+
+    client: says where the coordinator is, the namespace and the codec; the worker opens connections of its own.
+    workflows, steps: decorated functions or Apps; the steps of a workflow's app come along by themselves.
+    deps: what steps find as `ctx.deps`. max_steps: attempts at once. max_runs: runs held at once.
+    executor: where plain functions run; threads of its own by default. build: see `build_of`; else HOLDFAST_BUILD.
+    retry_hold: the longest wait before a retry that stays in this process. health_port: serves gRPC health.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        queue: str = "default",
+        *,
+        workflows: Iterable[Given] = (),
+        steps: Iterable[Given] = (),
+        deps: Any = NO_DEPS,
+        max_steps: int = 100,
+        max_runs: int = 1_000,
+        executor: Executor | None = None,
+        build: str | None = None,
+        drain_timeout: Duration = 25.0,
+        retry_hold: Duration = 1.0,
+        health_port: int | None = None,
+    ) -> None:
+        if max_steps < 1 or max_runs < 1:
+            raise ValueError(f"max_steps and max_runs are at least 1, not {max_steps} and {max_runs}")
+        self._client = client
+        self._registered = Registrations.of(workflows, steps)
+        if not self._registered.workflows and not self._registered.steps:
+            raise ValueError("a worker without workflows and steps has nothing to do; give it some, or an App")
+        self._deps = deps
+        self._executor = executor
+        self._drain_timeout = parse_duration(drain_timeout).total_seconds()
+        self._health_port = health_port
+        definitions: list[StepDefinition | WorkflowDefinition] = [
+            *self._registered.workflows.values(),
+            *self._registered.steps.values(),
+        ]
+        self._options = CrewOptions(
+            namespace=client.namespace,
+            queue=queue,
+            slots=max_steps,
+            runs_max=max_runs,
+            retry_hold=parse_duration(retry_hold),
+            build=build or os.environ.get(BUILD_VARIABLE) or build_of(definitions),
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._drain_asked = asyncio.Event()
+        self._stop_asked = asyncio.Event()
+        self._ready = asyncio.Event()
+
+    @property
+    def build(self) -> str:
+        """The build that this worker says it has."""
+        return self._options.build
+
+    async def ready(self) -> None:
+        """Waits until the worker has a session, so that work can come."""
+        await self._ready.wait()
+
+    def drain(self) -> None:
+        """Asks the worker to take no new work and to leave; the second time, to leave at once. From any thread."""
+        self._on_loop(self._ask_to_drain)
+
+    def stop(self) -> None:
+        """Asks the worker to hand back everything and to leave at once. From any thread."""
+        self._on_loop(self._ask_to_stop)
+
+    def _on_loop(self, function: Callable[[], None]) -> None:
+        if self._loop is None:
+            function()
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(function)
+
+    def _ask_to_drain(self) -> None:
+        if self._drain_asked.is_set():
+            self._stop_asked.set()
+        self._drain_asked.set()
+
+    def _ask_to_stop(self) -> None:
+        self._drain_asked.set()
+        self._stop_asked.set()
+
+    async def run(self) -> None:
+        """Works until it is drained. Waits for the coordinator when it is not there.
+
+        Raises NamespaceNotFound or PermissionDenied when the coordinator does not want this worker.
+        """
+        self._loop = asyncio.get_running_loop()
+        connection = await Connection.open(self._client.connection.address, balancing="pick_first", timeout=None)
+        health = HealthServer(self._health_port) if self._health_port is not None else None
+        executor = self._executor or DaemonThreads(self._options.slots)
+        with _signals(self._loop, self._ask_to_drain):
+            try:
+                if health is not None:
+                    await health.start()
+                await self._work(connection, executor, health)
+            finally:
+                if health is not None:
+                    await health.stop()
+                if self._executor is None:
+                    executor.shutdown(wait=False)
+                await connection.close()
+
+    async def _work(self, connection: Connection, executor: Executor, health: HealthServer | None) -> None:
+        loop = asyncio.get_running_loop()
+        clock = SessionClock()
+        calls = WorkerCalls(connection)
+
+        def make_runner(crew: WorkCrew, context: contextvars.Context) -> AttemptRunner:
+            return AttemptRunner(
+                loop,
+                codec=self._client.codec,
+                executor=executor,
+                listener=crew,
+                context=context,
+                deps=self._deps,
+            )
+
+        crew = WorkCrew(
+            loop,
+            self._options,
+            workflows=self._registered.workflows,
+            steps=self._registered.steps,
+            codec=self._client.codec,
+            clock=clock,
+            make_runner=make_runner,
+            read_journal=lambda lease: session.read_journal(lease),
+            on_news=lambda: session.has_news(),
+        )
+        session = Session(calls, self._introduction(), crew=crew, clock=clock)
+        heartbeat = Heartbeat(
+            loop,
+            HeartbeatCalls(connection.address),
+            clock,
+            held=lambda: crew.held,
+            on_pulse=session.pulse,
+            on_expired=session.expired,
+        )
+        session.heartbeat = heartbeat
+        if health is not None:
+            said: set[asyncio.Task[None]] = set()
+
+            def say(is_serving: bool) -> None:
+                task = loop.create_task(health.say(is_serving))
+                said.add(task)
+                task.add_done_callback(said.discard)
+
+            session.on_attached = say
+        try:
+            await self._until_drained(session, crew, heartbeat)
+        finally:
+            heartbeat.stop()
+            crew.drop_everything()
+
+    async def _until_drained(self, session: Session, crew: WorkCrew, heartbeat: Heartbeat) -> None:
+        if not await self._opened(session):
+            return
+        async with asyncio.TaskGroup() as group:
+            # What exists now stays: the collector need not look at it again.
+            gc.collect()
+            gc.freeze()
+            self._ready.set()
+            log.info("worker ready: queue %s, build %s", self._options.queue, self._options.build)
+            loops = [group.create_task(_forever(session.poll_on)), group.create_task(_forever(session.report_on))]
+            await self._drain_asked.wait()
+            log.info("draining: %d attempt(s) are running", crew.running_attempts)
+            heartbeat.draining = True
+            crew.drain()
+            await self._leave(crew)
+            for task in loops:
+                task.cancel()
+        await session.close()
+
+    async def _opened(self, session: Session) -> bool:
+        """Waits for a session; False when the worker is asked to leave before it has one."""
+        opening = asyncio.ensure_future(session.open())
+        drain = asyncio.ensure_future(self._drain_asked.wait())
+        try:
+            await asyncio.wait((opening, drain), return_when=asyncio.FIRST_COMPLETED)
+            if opening.done():
+                opening.result()
+            return opening.done()
+        finally:
+            opening.cancel()
+            drain.cancel()
+
+    async def _leave(self, crew: WorkCrew) -> None:
+        """Waits for what still runs, then hands back the rest."""
+        stop = asyncio.create_task(self._stop_asked.wait())
+        emptied = asyncio.create_task(crew.emptied.wait())
+        try:
+            await asyncio.wait((stop, emptied), timeout=self._drain_timeout, return_when=asyncio.FIRST_COMPLETED)
+            if not emptied.done():
+                log.info("handing back %d attempt(s) that still run", crew.running_attempts)
+                crew.hand_back()
+                await asyncio.wait((emptied,), timeout=LAST_REPORTS_SECONDS)
+        finally:
+            stop.cancel()
+            emptied.cancel()
+
+    def _introduction(self) -> Introduction:
+        options = self._options
+        return Introduction(
+            namespace=options.namespace,
+            queue=options.queue,
+            workflows=tuple(map(workflow_registration, self._registered.workflows.values())),
+            steps=tuple(self._registered.steps),
+            build=options.build,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            slots=options.slots,
+            runs_max=options.runs_max,
+        )
+
+
+async def _forever(loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Runs a loop of the session; an error in it, which is a bug, is logged and does not end the worker."""
+    while True:
+        try:
+            await loop()
+        except Exception:
+            log.exception("an error inside the worker; it goes on")
+            await asyncio.sleep(1.0)
+
+
+class _signals:
+    """Calls `on_signal` for SIGTERM and SIGINT while it is entered, where that is possible."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, on_signal: Callable[[], None]) -> None:
+        self._loop = loop
+        self._on_signal = on_signal
+        self._taken: list[signal.Signals] = []
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in (signal.SIGTERM, signal.SIGINT):
+            try:
+                self._loop.add_signal_handler(number, self._on_signal)
+            except (NotImplementedError, RuntimeError):
+                # Event loops on Windows cannot; the worker then ends as any program does, and its leases in time.
+                return
+            self._taken.append(number)
+
+    def __exit__(self, *exc: object) -> None:
+        for number in self._taken:
+            self._loop.remove_signal_handler(number)

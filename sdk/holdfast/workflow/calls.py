@@ -1,0 +1,277 @@
+"""What workflow code holds after asking for something: the futures of steps, timers, children and signals.
+
+Each also knows the command that it becomes. They decide nothing: the ledger numbers and matches them, the
+instance resolves them.
+"""
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import Any, ClassVar, Protocol
+
+from holdfast.authoring.definitions import StepDefinition, StepOverrides, WorkflowDefinition
+from holdfast.authoring.options import recorded_retry, resolve
+from holdfast.journal import Arguments
+from holdfast.workflow.commands import (
+    CallStep,
+    CancelChild,
+    CancelStep,
+    CancelTimer,
+    Close,
+    Command,
+    SetTimer,
+    StartChild,
+)
+from holdfast.workflow.loop import WorkflowLoop
+from holdfast.workflow.tasks import WorkflowFuture, timer_words
+
+
+class Asked(Protocol):
+    """Something that the code asked for and that becomes one command.
+
+    number: 0 until an entry or a command gives it one. is_unrecorded: no entry stands for it yet, and no
+    command was handed out for it.
+    """
+
+    @property
+    def kind(self) -> str: ...
+
+    number: int
+    is_unrecorded: bool
+
+    def command(self) -> Command: ...
+
+    def describe(self) -> str:
+        """What the code did, as a predicate: "called step charge"."""
+        ...
+
+
+class Withdrawable(Protocol):
+    """Where calls say that they are no longer awaited."""
+
+    def withdraw(self, call: "StepCall | TimerCall | ChildCall") -> None: ...
+
+
+class Inbox(Protocol):
+    """Where receivers wait."""
+
+    def forget(self, call: "ReceiveCall") -> None: ...
+
+
+class StepCall(WorkflowFuture[Any]):
+    """The result to come of a step."""
+
+    __slots__ = ("arguments", "definition", "host", "is_unrecorded", "number", "overrides")
+
+    kind: ClassVar[str] = "step"
+
+    def __init__(
+        self,
+        loop: WorkflowLoop,
+        host: Withdrawable,
+        definition: StepDefinition,
+        overrides: StepOverrides,
+        arguments: Arguments,
+    ) -> None:
+        super().__init__(loop)
+        self.host = host
+        self.definition = definition
+        self.overrides = overrides
+        self.arguments = arguments
+        self.number = 0
+        self.is_unrecorded = False
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        if not super().cancel(msg):
+            return False
+        self.host.withdraw(self)
+        return True
+
+    def command(self) -> CallStep:
+        definition, overrides = self.definition, self.overrides
+        if overrides is _NOTHING_OVERRIDDEN or overrides == _NOTHING_OVERRIDDEN:
+            return CallStep(self.number, definition, definition.options, self.arguments)
+        return CallStep(
+            self.number,
+            definition,
+            resolve(definition.options, overrides),
+            self.arguments,
+            step_id=overrides.step_id,
+            retry=recorded_retry(overrides, definition.options),
+        )
+
+    def describe(self) -> str:
+        return f"called {step_words(self.definition.name, self.overrides.step_id)}"
+
+    def __repr__(self) -> str:
+        return f"<call of {step_words(self.definition.name, self.overrides.step_id)}, number {self.number or 'open'}>"
+
+
+class TimerCall(WorkflowFuture[None]):
+    """A sleep."""
+
+    __slots__ = ("delay", "host", "is_unrecorded", "name", "number", "until")
+
+    kind: ClassVar[str] = "timer"
+
+    def __init__(
+        self,
+        loop: WorkflowLoop,
+        host: Withdrawable,
+        delay: timedelta | None,
+        until: datetime | None,
+        name: str,
+    ) -> None:
+        super().__init__(loop)
+        self.host = host
+        self.delay = delay
+        self.until = until
+        self.name = name
+        self.number = 0
+        self.is_unrecorded = False
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        if not super().cancel(msg):
+            return False
+        self.host.withdraw(self)
+        return True
+
+    def fire(self) -> None:
+        if not self.done():
+            self.set_result(None)
+
+    def command(self) -> SetTimer:
+        return SetTimer(self.number, self.name, delay=self.delay, until=self.until)
+
+    def describe(self) -> str:
+        return f"set {timer_words(self.name, self.delay, self.until)}"
+
+
+class ChildCall(WorkflowFuture[Any]):
+    """The result to come of a child run."""
+
+    __slots__ = ("arguments", "definition", "host", "id", "is_unrecorded", "number", "run_id")
+
+    kind: ClassVar[str] = "child"
+
+    def __init__(
+        self,
+        loop: WorkflowLoop,
+        host: Withdrawable,
+        definition: WorkflowDefinition,
+        arguments: Arguments,
+        *,
+        number: int,
+        run_id: str,
+        id: str,
+    ) -> None:
+        super().__init__(loop)
+        self.host = host
+        self.definition = definition
+        self.arguments = arguments
+        self.number = number
+        self.run_id = run_id
+        self.id = id
+        self.is_unrecorded = False
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        if not super().cancel(msg):
+            return False
+        self.host.withdraw(self)
+        return True
+
+    def command(self) -> StartChild:
+        definition = self.definition
+        return StartChild(
+            self.number,
+            definition.name,
+            self.run_id,
+            self.arguments,
+            id=self.id,
+            queue=definition.queue,
+            max_duration=definition.max_duration,
+        )
+
+    def describe(self) -> str:
+        return f"started child run {self.number} of {self.definition.name}"
+
+
+class ReceiveCall(WorkflowFuture[Any]):
+    """A signal to come. It is no command: signals come without being asked for."""
+
+    __slots__ = ("inbox", "name", "timer", "type_hint")
+
+    def __init__(self, loop: WorkflowLoop, inbox: Inbox, name: str, type_hint: Any) -> None:
+        super().__init__(loop)
+        self.inbox = inbox
+        self.name = name
+        self.type_hint = type_hint
+        self.timer: asyncio.Handle | None = None
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        if not super().cancel(msg):
+            return False
+        self.stop_waiting()
+        return True
+
+    def stop_waiting(self) -> None:
+        self.inbox.forget(self)
+        if self.timer is not None:
+            self.timer.cancel()
+
+    def time_out(self) -> None:
+        if not self.done():
+            self.stop_waiting()
+            self.set_exception(TimeoutError(f"no signal {self.name!r} came in time"))
+            self._log_traceback = False
+
+
+class Cancellation:
+    """The code no longer awaits something that is recorded."""
+
+    __slots__ = ("cancelled", "is_unrecorded", "kind", "number")
+
+    def __init__(self, cancelled: Asked) -> None:
+        self.cancelled = cancelled
+        self.kind = f"cancel {cancelled.kind}"
+        self.number = cancelled.number
+        self.is_unrecorded = False
+
+    def command(self) -> Command:
+        match self.cancelled.kind:
+            case "step":
+                return CancelStep(self.number)
+            case "timer":
+                return CancelTimer(self.number)
+            case kind:
+                assert kind == "child", kind
+                return CancelChild(self.number)
+
+    def describe(self) -> str:
+        return f"cancelled {self.cancelled.kind} {self.number}"
+
+
+class Ending:
+    """The code has ended."""
+
+    __slots__ = ("close", "is_unrecorded", "number")
+
+    kind: ClassVar[str] = "close"
+
+    def __init__(self, close: Close) -> None:
+        self.close = close
+        self.number = 0
+        self.is_unrecorded = False
+
+    def command(self) -> Close:
+        return self.close
+
+    def describe(self) -> str:
+        return f"ended as {self.close.status}"
+
+
+_NOTHING_OVERRIDDEN = StepOverrides()
+
+
+def step_words(name: str, step_id: str = "", number: int = 0) -> str:
+    """A step in words: `step charge (4)`, `step charge [item-3]`."""
+    return f"step {name}{f' [{step_id}]' if step_id else ''}{f' ({number})' if number else ''}"

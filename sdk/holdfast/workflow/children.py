@@ -1,0 +1,46 @@
+"""Starting child runs: what a child is called and which arguments it gets. It never waits for one."""
+
+from typing import Any
+
+from holdfast.authoring.definitions import WorkflowDefinition
+from holdfast.authoring.workflows import business_id
+from holdfast.codec import Codec
+from holdfast.errors import HoldfastError, InvalidRequest
+from holdfast.ids import child_run_id
+from holdfast.workflow.calls import ChildCall
+from holdfast.workflow.loop import WorkflowLoop
+from holdfast.workflow.matching import Ledger
+
+
+def start_child(
+    loop: WorkflowLoop,
+    ledger: Ledger,
+    codec: Codec,
+    parent_run_id: str,
+    workflow: WorkflowDefinition,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> ChildCall:
+    """Ask for a child run. Its run id is known at once, since it is made of the parent's and the number.
+
+    Raises ArgumentsRejected, PayloadNotSerializable, PayloadTooLarge, or InvalidRequest when the template
+    of its business id cannot take the arguments; nothing is asked for then.
+    """
+    what = f"workflow {workflow.name}"
+    arguments = codec.encode_arguments(workflow.signature, args, kwargs, what=what, hashed=True)
+    id = _child_id(workflow, args, kwargs)
+    number = ledger.next_child_number()
+    run_id = child_run_id(parent_run_id, number)
+    call = ChildCall(loop, ledger, workflow, arguments, number=number, run_id=run_id, id=id)
+    ledger.ask(call)
+    return call
+
+
+def _child_id(workflow: WorkflowDefinition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """The business id of a child. Raises InvalidRequest where its template makes none of the arguments."""
+    try:
+        return business_id(workflow, args, kwargs)
+    except HoldfastError:
+        raise
+    except Exception as error:
+        raise InvalidRequest("id", str(error)) from error

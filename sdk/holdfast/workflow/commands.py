@@ -1,0 +1,80 @@
+"""What workflow code asks for. A command asks, the journal entry of the same number records."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from holdfast.authoring.definitions import StepDefinition, StepOptions
+from holdfast.journal import Arguments, Failure, Payload, RetryPolicy
+from holdfast.statuses import ClosePolicy, RunStatus
+
+
+@dataclass(slots=True, frozen=True)
+class CallStep:
+    """Recorded as StepScheduled. `options` are resolved: definition and overrides of the call.
+
+    `retry` is set only when the call overrides retries or backoff with something that can be recorded.
+    """
+
+    number: int
+    definition: StepDefinition
+    options: StepOptions
+    arguments: Arguments
+    step_id: str = ""
+    retry: RetryPolicy | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class CancelStep:
+    """The code no longer awaits the step. Recorded as StepCancelled."""
+
+    number: int
+
+
+@dataclass(slots=True, frozen=True)
+class SetTimer:
+    """Recorded as TimerSet. Exactly one of delay and until is set."""
+
+    number: int
+    name: str = ""
+    delay: timedelta | None = None
+    until: datetime | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class CancelTimer:
+    """Recorded as TimerCancelled."""
+
+    number: int
+
+
+@dataclass(slots=True, frozen=True)
+class StartChild:
+    """Recorded as ChildStarted."""
+
+    number: int
+    workflow: str
+    run_id: str
+    arguments: Arguments
+    id: str = ""
+    queue: str = ""
+    max_duration: timedelta | None = None
+    close_policy: ClosePolicy = ClosePolicy.CANCEL
+
+
+@dataclass(slots=True, frozen=True)
+class CancelChild:
+    """The code no longer awaits the child. Recorded as ChildCancelled."""
+
+    number: int
+
+
+@dataclass(slots=True, frozen=True)
+class Close:
+    """The code has ended. Recorded as RunClosed."""
+
+    status: RunStatus
+    result: Payload | None = None
+    failure: Failure | None = None
+
+
+Command = CallStep | CancelStep | SetTimer | CancelTimer | StartChild | CancelChild | Close

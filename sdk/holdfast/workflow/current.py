@@ -1,0 +1,55 @@
+"""Which run the calling code belongs to, and what it can ask of it. Authoring knows the runtime only through this."""
+
+from collections.abc import Awaitable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any, Protocol
+
+from holdfast.authoring.definitions import StepDefinition, StepOverrides, WorkflowDefinition
+from uuid import UUID
+
+
+@dataclass(slots=True, frozen=True)
+class RunInfo:
+    """What workflow code can know of its own run."""
+
+    run_id: str
+    workflow: str
+    id: str = ""
+    queue: str = "default"
+    namespace: str = "default"
+    parent_run_id: str = ""
+    created_at: datetime | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+class WorkflowRuntime(Protocol):
+    """What a running workflow can ask for. Every awaitable is durable."""
+
+    @property
+    def info(self) -> RunInfo: ...
+
+    @property
+    def random(self) -> Random: ...
+
+    def now(self) -> datetime: ...
+
+    def uuid4(self) -> UUID: ...
+
+    def call_step(
+        self, step: StepDefinition, args: tuple[Any, ...], kwargs: dict[str, Any], overrides: StepOverrides
+    ) -> Awaitable[Any]: ...
+
+    def call_child(
+        self, workflow: WorkflowDefinition, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Awaitable[Any]: ...
+
+    def sleep(self, delay: timedelta | None, until: datetime | None, name: str) -> Awaitable[None]: ...
+
+    def receive(self, name: str, type_hint: Any, timeout: timedelta | None) -> Awaitable[Any]: ...
+
+
+current_runtime: ContextVar[WorkflowRuntime | None] = ContextVar("holdfast_current_runtime", default=None)
+"""Set while workflow code runs; None everywhere else, inside steps too."""

@@ -1,0 +1,416 @@
+"""One run's code in memory: entries go in one at a time, commands come out.
+
+Feeding an entry resolves what it resolves and runs the code until it waits again; that is the whole rule of a
+replay. Given the same entries the same commands come out, in any process and on any machine.
+
+It must never read a clock, draw a random number of its own, do I/O, or take an error of this runtime for a
+failure of the workflow: such errors leave `feed`.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from contextvars import Context
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
+from uuid import UUID
+
+from holdfast import journal
+from holdfast.authoring.definitions import StepDefinition, StepOverrides, WorkflowDefinition
+from holdfast.codec import Codec
+from holdfast.codec.failures import as_run_failed, as_step_failed, capture
+from holdfast.errors import DuplicateStepId, HoldfastError
+from holdfast.journal import Arguments, Entry, Failure, Payload
+from holdfast.limits import DEFAULT_LIMITS, Limits
+from holdfast.statuses import RunStatus
+from holdfast.workflow.calls import ChildCall, Ending, ReceiveCall, StepCall, TimerCall, step_words
+from holdfast.workflow.children import start_child
+from holdfast.workflow.commands import CallStep, Close, Command
+from holdfast.workflow.current import RunInfo, WorkflowRuntime, current_runtime
+from holdfast.workflow.loop import RunEnded, WorkflowLoop
+from holdfast.workflow.matching import Ledger
+from holdfast.workflow.signals import SignalInbox
+from holdfast.workflow.tasks import LoopTimer
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+_BEFORE_THE_START = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class WorkflowInstance:
+    """The code of one run, as far as its journal has brought it. The worker's cache holds these.
+
+    is_closed: the code has ended, or the journal says that the run has. is_replaying: set by the worker while
+    it feeds a journal again; what workflow code logs then was logged before.
+    """
+
+    def __init__(
+        self,
+        definition: WorkflowDefinition,
+        info: RunInfo,
+        arguments: Arguments,
+        *,
+        codec: Codec,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        self._definition = definition
+        self._info = info
+        self._arguments = arguments
+        self._codec = codec
+        self._limits = limits
+        self._seed = hashlib.sha256(info.run_id.encode()).digest()
+        self._random: Random | None = None
+        self._now = info.created_at or _BEFORE_THE_START
+        self._started_at = self._now
+        self._loop = WorkflowLoop(self, salt=int.from_bytes(self._seed[:5], "big"))
+        self._ledger = Ledger(self.waits)
+        self._signals = SignalInbox(codec)
+        self._step_ids: set[str] = set()
+        self._main: asyncio.Task[None] | None = None
+        self._cancel_reason: str | None = None
+        self._fault: BaseException | None = None
+        self.is_closed = False
+
+    # What the worker drives it with
+
+    def feed(self, entry: Entry) -> None:
+        """Let the code observe one entry, and run it until it waits again.
+
+        Raises NonDeterminism when the entry records a decision that the code did not make. Any error out of
+        here says that the run cannot go on with this code in this worker, never that the workflow failed.
+        """
+        if self._fault is not None:
+            raise self._fault
+        self._ledger.position += 1
+        self._now = entry.at
+        observe = _OBSERVERS.get(entry.__class__)
+        if observe is not None:
+            observe(self, entry)
+            if self._loop.ready:
+                self._loop.run_until_idle()
+                if self._fault is not None:
+                    raise self._fault
+                if self.is_closed:
+                    self._loop.shut_down()
+
+    def take_commands(self) -> list[Command]:
+        """What the code has asked for and no entry records yet, in call order. Each is handed out once.
+
+        The caller writes one entry per command; it does not feed those entries.
+        """
+        return self._ledger.take()
+
+    def check_replayed(self) -> None:
+        """End a replay: from here on the code does new things.
+
+        Numbered entries without a call were refused by `feed` already; entries with a step_id wait for theirs.
+        """
+        self.is_replaying = False
+
+    def open_steps(self) -> list[CallStep]:
+        """The recorded calls without a result, by number: what a new holder of the run carries on with."""
+        return [call.command() for _, call in sorted(self._ledger.steps.items())]
+
+    def child_workflow(self, number: int) -> WorkflowDefinition:
+        """The workflow of an open child run, for a driver that runs children itself."""
+        return self._ledger.children[number].definition
+
+    def waits(self) -> list[str]:
+        """What would wake the code, in words: "step charge (4)", "signal approval", "timer 2 (reminder)"."""
+        ledger = self._ledger
+        steps = [step_words(call.definition.name, number=call.number) for call in ledger.steps.values()]
+        timers = [f"timer {number}{f' ({t.name})' if t.name else ''}" for number, t in ledger.timers.items()]
+        children = [f"child run {number} of {call.definition.name}" for number, call in ledger.children.items()]
+        signals = [f"signal {name}" for name in self._signals.waiting]
+        return [*steps, *timers, *children, *signals]
+
+    def close(self) -> None:
+        """Drop the code from memory: its `finally` blocks run now, and can record nothing."""
+        self._ledger.end()
+        self._loop.shut_down()
+
+    @property
+    def position(self) -> int:
+        """How many entries were fed."""
+        return self._ledger.position
+
+    @property
+    def is_replaying(self) -> bool:
+        return self._loop.is_quiet
+
+    @is_replaying.setter
+    def is_replaying(self, value: bool) -> None:
+        self._loop.is_quiet = value
+
+    # What workflow code asks for (WorkflowRuntime)
+
+    @property
+    def info(self) -> RunInfo:
+        """What the code can know of its run."""
+        return self._info
+
+    @property
+    def random(self) -> Random:
+        """Random numbers that are the same in every replay of this run."""
+        if self._random is None:
+            self._random = Random(self._seed)
+        return self._random
+
+    def now(self) -> datetime:
+        """When the entry was recorded that the code last observed."""
+        return self._now
+
+    def uuid4(self) -> UUID:
+        """A random UUID, the same in every replay of this run."""
+        return UUID(int=self.random.getrandbits(128), version=4)
+
+    def call_step(
+        self, step: StepDefinition, args: tuple[Any, ...], kwargs: dict[str, Any], overrides: StepOverrides
+    ) -> Awaitable[Any]:
+        """Ask for a step; it is under way when this returns, awaited or not.
+
+        Raises ArgumentsRejected, PayloadNotSerializable, PayloadTooLarge or DuplicateStepId, and has then
+        asked for nothing.
+        """
+        if self._ledger.is_ended:
+            raise RunEnded
+        try:
+            what = f"step {step.name}"
+            arguments = self._codec.encode_arguments(step.signature, args, kwargs, what=what)
+            call = StepCall(self._loop, self._ledger, step, overrides, arguments)
+            if overrides.step_id:
+                self._ask_identified(call)
+            else:
+                self._ledger.ask(call)
+        except HoldfastError:
+            raise
+        except BaseException as error:  # noqa: BLE001
+            self._break(error)
+        return call
+
+    def call_child(self, workflow: WorkflowDefinition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Awaitable[Any]:
+        """Ask for a child run; it is under way when this returns. Raises as `call_step` does."""
+        if self._ledger.is_ended:
+            raise RunEnded
+        return self._guarded(
+            start_child, self._loop, self._ledger, self._codec, self._info.run_id, workflow, args, kwargs
+        )
+
+    def sleep(self, delay: timedelta | None, until: datetime | None, name: str) -> Awaitable[None]:
+        """Ask for a timer. Exactly one of delay and until is given; without a name, what is due needs no entry."""
+        if self._ledger.is_ended:
+            raise RunEnded
+        call = TimerCall(self._loop, self._ledger, delay, until, name)
+        is_due = delay <= timedelta(0) if delay is not None else until is not None and until <= self._now
+        if is_due and not name:
+            self._loop.call_soon(call.fire)
+        else:
+            self._ledger.ask(call)
+        return call
+
+    def receive(self, name: str, type_hint: Any, timeout: timedelta | None) -> Awaitable[Any]:
+        """The next signal of this name, which may have arrived before; TimeoutError after `timeout`."""
+        if self._ledger.is_ended:
+            raise RunEnded
+        call = ReceiveCall(self._loop, self._signals, name, type_hint)
+        if not self._signals.receive(call) and timeout is not None:
+            call.timer = self._loop.set_timer(timeout, call.time_out, name=f"signal {name}")
+        return call
+
+    # What the loop asks for (TimerHost)
+
+    def elapsed_seconds(self) -> float:
+        return (self._now - self._started_at).total_seconds()
+
+    def set_timer(self, timer: LoopTimer) -> None:
+        self._ledger.ask(timer)
+
+    def withdraw_timer(self, timer: LoopTimer) -> None:
+        self._ledger.withdraw(timer)
+
+    # The code
+
+    async def _run(self) -> None:
+        """Run the workflow function to its end and ask for the close of the run."""
+        what = f"workflow {self._definition.name}"
+        signature = self._definition.signature
+        try:
+            args, kwargs = self._guarded(self._codec.decode_arguments, signature, self._arguments, what=what)
+            result = await self._definition.function(*args, **kwargs)
+            payload = self._guarded(self._codec.encode, result, what=f"the result of {what}")
+        except (RunEnded, GeneratorExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # noqa: BLE001
+            self._end(self._close_after(error))
+        else:
+            self._end(Close(RunStatus.COMPLETED, result=payload))
+
+    def _close_after(self, error: BaseException) -> Close:
+        if error.__traceback__ is not None:
+            # The first frame is ours and says nothing to the user.
+            error.__traceback__ = error.__traceback__.tb_next
+        failure = capture(error, limits=self._limits)
+        if isinstance(error, asyncio.CancelledError) and self._cancel_reason is not None:
+            return Close(RunStatus.CANCELLED, failure=replace(failure, message=self._cancel_reason))
+        return Close(RunStatus.FAILED, failure=failure)
+
+    def _end(self, close: Close) -> None:
+        if self._fault is not None or self._ledger.is_ended:
+            return
+        self._ledger.ask(Ending(close))
+        self._ledger.end()
+        self.is_closed = True
+        self._loop.stop()
+
+    def _ask_identified(self, call: StepCall) -> None:
+        step_id = call.overrides.step_id
+        if step_id in self._step_ids:
+            raise DuplicateStepId(step_id)
+        try:
+            kept = self._ledger.ask_identified(call)
+        except HoldfastError as error:
+            self._break(error)
+        self._step_ids.add(step_id)
+        if kept is not None and kept.outcome is not None:
+            self._settle(call, kept.outcome)
+
+    def _guarded(self, act: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Call a part of the runtime below workflow code: what it refuses is the code's, what breaks is ours."""
+        try:
+            return act(*args, **kwargs)
+        except HoldfastError:
+            raise
+        except BaseException as error:  # noqa: BLE001
+            self._break(error)
+
+    def _break(self, error: BaseException) -> NoReturn:
+        """Remember an error of the runtime, which the code may catch, so that it leaves `feed`."""
+        self._fault = error
+        self._loop.stop()
+        raise error
+
+    # What entries do
+
+    def _on_run_started(self, entry: journal.RunStarted) -> None:
+        self._started_at = entry.at
+        context = Context()
+        context.run(current_runtime.set, self)
+        self._main = self._loop.create_task(self._run(), name="main", context=context)
+
+    def _on_step_scheduled(self, entry: journal.StepScheduled) -> None:
+        self._ledger.step_scheduled(entry)
+
+    def _on_step_completed(self, entry: journal.StepCompleted) -> None:
+        call = self._ledger.steps.pop(entry.number, None)
+        if call is None:
+            self._ledger.settle_kept(entry.number, entry.result)
+            return
+        definition = call.definition
+        self._return_in(call, entry.result, definition.signature.return_hint, f"step {definition.name}")
+
+    def _on_step_failed(self, entry: journal.StepFailed) -> None:
+        self._on_step_outcome(entry.number, entry.failure)
+
+    def _on_step_outcome(self, number: int, outcome: Payload | Failure) -> None:
+        call = self._ledger.steps.pop(number, None)
+        if call is None:
+            self._ledger.settle_kept(number, outcome)
+        else:
+            self._settle(call, outcome)
+
+    def _settle(self, call: StepCall, outcome: Payload | Failure) -> None:
+        if isinstance(outcome, Failure):
+            self._raise_in(call, as_step_failed(outcome))
+        else:
+            self._return_in(call, outcome, call.definition.signature.return_hint, f"step {call.definition.name}")
+
+    def _return_in(self, call: StepCall | ChildCall, payload: Payload, hint: Any, what: str) -> None:
+        try:
+            value = self._codec.decode(payload, hint, what=f"the result of {what}")
+        except HoldfastError as error:
+            self._raise_in(call, error)
+        else:
+            call.set_result(value)
+
+    def _raise_in(self, call: StepCall | ChildCall, error: Exception) -> None:
+        call.set_exception(error)
+        # A call that is never awaited, as after another failure in gather, is no mistake to report.
+        call._log_traceback = False
+
+    def _on_step_cancelled(self, entry: journal.StepCancelled) -> None:
+        self._ledger.step_cancelled(entry)
+
+    def _on_timer_set(self, entry: journal.TimerSet) -> None:
+        self._ledger.timer_set(entry)
+
+    def _on_timer_cancelled(self, entry: journal.TimerCancelled) -> None:
+        self._ledger.timer_cancelled(entry)
+
+    def _on_child_started(self, entry: journal.ChildStarted) -> None:
+        self._ledger.child_started(entry)
+
+    def _on_child_cancelled(self, entry: journal.ChildCancelled) -> None:
+        self._ledger.child_cancelled(entry)
+
+    def _on_run_closed(self, entry: journal.RunClosed) -> None:
+        self._ledger.run_closed(entry)
+        self.is_closed = True
+        self.close()
+
+    def _on_mail(self, entry: journal.MailConsumed) -> None:
+        if entry.mail is None:
+            raise ValueError(f"the mail of MailConsumed({entry.number}) is missing; feed it as the coordinator sent it")
+        match entry.mail.body:
+            case journal.Signal() as signal:
+                self._signals.arrive(signal)
+            case journal.TimerFired(number):
+                timer = self._ledger.timers.pop(number, None)
+                if timer is not None:
+                    timer.fire()
+            case journal.StepResult(number, _, result, failure):
+                outcome = result or failure
+                assert outcome is not None, f"the result of step {number} has neither a value nor a failure"
+                self._on_step_outcome(number, outcome)
+            case journal.ChildClosed() as closed:
+                self._on_child_closed(closed)
+            case journal.CancelRequested(reason):
+                self._on_cancel_requested(reason)
+            case journal.RetryDue():
+                pass
+
+    def _on_child_closed(self, closed: journal.ChildClosed) -> None:
+        call = self._ledger.children.pop(closed.number, None)
+        if call is None:
+            return
+        if closed.status is RunStatus.COMPLETED:
+            payload = closed.result or Payload(b"null")
+            self._return_in(call, payload, call.definition.signature.return_hint, f"child run {closed.run_id}")
+        else:
+            self._raise_in(call, as_run_failed(closed.run_id, closed.status, closed.failure))
+
+    def _on_cancel_requested(self, reason: str) -> None:
+        if self._cancel_reason is None and self._main is not None:
+            self._cancel_reason = reason
+            self._main.cancel(reason or None)
+
+
+_OBSERVERS: dict[type, Callable[[WorkflowInstance, Any], None]] = {
+    journal.RunStarted: WorkflowInstance._on_run_started,
+    journal.StepScheduled: WorkflowInstance._on_step_scheduled,
+    journal.StepCompleted: WorkflowInstance._on_step_completed,
+    journal.StepFailed: WorkflowInstance._on_step_failed,
+    journal.StepCancelled: WorkflowInstance._on_step_cancelled,
+    journal.TimerSet: WorkflowInstance._on_timer_set,
+    journal.TimerCancelled: WorkflowInstance._on_timer_cancelled,
+    journal.ChildStarted: WorkflowInstance._on_child_started,
+    journal.ChildCancelled: WorkflowInstance._on_child_cancelled,
+    journal.MailConsumed: WorkflowInstance._on_mail,
+    journal.RunClosed: WorkflowInstance._on_run_closed,
+}
+
+
+if TYPE_CHECKING:
+    _fits: type[WorkflowRuntime] = WorkflowInstance

@@ -1,0 +1,314 @@
+"""The event loop that workflow code runs on: asyncio without a clock and without sockets.
+
+Everything that is ready runs in the order in which it became ready, and tasks and futures hash by the order
+in which they were created, so that code which is given the same answers does the same things, in any
+process. Timers are asked of a `TimerHost`; whatever else needs the outside world is refused.
+
+It must never read a clock, wait, block or do I/O.
+"""
+
+import asyncio
+import logging
+import sys
+from asyncio import events
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextvars import Context, copy_context
+from datetime import timedelta
+from types import FrameType
+from typing import Any, NoReturn, TypeVar
+
+from holdfast.errors import HoldfastError
+from holdfast.limits import SPAN_MAX
+from holdfast.workflow.tasks import LoopTimer, ReadyHandle, TimerHost, WorkflowFuture, WorkflowTask, order_gathers
+
+_T = TypeVar("_T")
+_logger = logging.getLogger("holdfast.workflow")
+
+_ASYNCIO_TASKS = asyncio.gather.__code__.co_filename
+_SHORTEST_DELAY = timedelta(microseconds=1)
+
+
+class NotInWorkflow(HoldfastError):
+    """Workflow code asked for something that cannot be repeated in a replay."""
+
+    def __init__(self, call: str, *, instead: str) -> None:
+        super().__init__(f"{call} cannot be repeated when workflow code is replayed: {instead}")
+        self.call = call
+        self.instead = instead
+
+
+class RunEnded(BaseException):
+    """Stops code that is being unwound after its run has ended or was dropped from memory.
+
+    Not an Exception: no handler of the user may take it for a failure and carry on.
+    """
+
+
+# mypy takes AbstractEventLoop's methods for abstract; the ones that are refused are set below the class.
+_LoopBase: Any = asyncio.AbstractEventLoop
+
+
+class WorkflowLoop(_LoopBase):  # type: ignore[misc]
+    """A deterministic asyncio loop: first ready, first run.
+
+    host: where timers go. salt: kept apart per run, because asyncio holds the tasks of all loops in one set
+    and equal hashes would make each lookup in it walk over the tasks of every other run.
+    """
+
+    def __init__(self, host: TimerHost, *, salt: int = 0) -> None:
+        self.ready: deque[asyncio.Handle] = deque()
+        self.is_quiet = False
+        self.is_dead = False
+        self._host = host
+        self._order = (salt & 0xFF_FFFF_FFFF) << 20
+        self._tasks: list[WorkflowTask[Any]] = []
+        self._tasks_checked = 64
+        self._generators: list[AsyncGenerator[Any, Any]] = []
+        self._generators_checked = 64
+        self._is_running = False
+
+    # What drives it
+
+    def run_until_idle(self) -> None:
+        """Run what is ready, and what becomes ready by that, until nothing is left.
+
+        KeyboardInterrupt passes through; other errors of plain callbacks are logged, as asyncio does.
+        """
+        self._enter_and(self._run_ready)
+
+    def stop(self) -> None:
+        """Drop what is ready and run nothing any more, also within the current run_until_idle."""
+        self.is_dead = True
+        self.ready.clear()
+
+    def shut_down(self) -> None:
+        """Close every task's coroutine, so that `finally` blocks run now and nothing is reported later."""
+        self.stop()
+        if self._tasks or self._generators:
+            self._enter_and(self._close_coroutines)
+
+    def next_order(self) -> int:
+        """The number of a new task or future, which is its hash."""
+        self._order = order = self._order + 1
+        return order
+
+    def set_timer(
+        self,
+        delay: timedelta,
+        callback: Callable[..., object],
+        *args: Any,
+        name: str = "",
+        context: Context | None = None,
+    ) -> asyncio.Handle:
+        """A durable timer, for `name` see the history. A delay of zero or less runs the callback soon."""
+        if self.is_dead:
+            raise RunEnded
+        if delay <= timedelta(0):
+            return self.call_soon(callback, *args, context=context)
+        timer = LoopTimer(callback, args, self, copy_context() if context is None else context, delay=delay, name=name)
+        timer.host = self._host
+        self._host.set_timer(timer)
+        return timer
+
+    def _enter_and(self, act: Callable[[], None]) -> None:
+        """Call `act` as if no other loop ran in this thread.
+
+        The driver is normally a plain callback of the worker's loop. When it is a task (in tests), that task
+        is put aside: newer asyncio keeps one current task per thread, not per loop.
+        """
+        outer = events._get_running_loop()
+        outer_task = asyncio.current_task(outer) if outer is not None else None
+        if outer is not None and outer_task is not None:
+            asyncio.tasks._leave_task(outer, outer_task)
+        hooks = sys.get_asyncgen_hooks()
+        events._set_running_loop(self)
+        sys.set_asyncgen_hooks(self._keep_generator, self._forget_generator)
+        self._is_running = True
+        try:
+            act()
+        finally:
+            self._is_running = False
+            sys.set_asyncgen_hooks(*hooks)
+            events._set_running_loop(outer)
+            if outer is not None and outer_task is not None:
+                asyncio.tasks._enter_task(outer, outer_task)
+
+    def _run_ready(self) -> None:
+        ready = self.ready
+        while ready:
+            handle = ready.popleft()
+            if handle._cancelled:
+                continue
+            try:
+                handle._context.run(handle._callback, *handle._args)  # type: ignore[attr-defined]
+            except SystemExit:
+                # A task keeps its own; the worker must not stop because a workflow called sys.exit().
+                pass
+            except Exception as error:  # noqa: BLE001
+                self.call_exception_handler({"message": "a callback of workflow code failed", "exception": error})
+
+    def _close_coroutines(self) -> None:
+        for task in self._tasks:
+            coroutine = task.get_coro()
+            if not task.done() and coroutine is not None:
+                _swallow(task.context.run, coroutine.close)
+        for generator in self._generators:
+            closing = generator.aclose()
+            _swallow(closing.send, None)
+        self._tasks.clear()
+        self._generators.clear()
+
+    def _keep_generator(self, generator: AsyncGenerator[Any, Any]) -> None:
+        """Hold an async generator, so that the garbage collector cannot choose when its `finally` runs."""
+        self._generators.append(generator)
+        if len(self._generators) > self._generators_checked:
+            self._generators = [one for one in self._generators if _is_unfinished(one)]
+            self._generators_checked = 2 * len(self._generators) + 64
+
+    def _forget_generator(self, generator: AsyncGenerator[Any, Any]) -> None:
+        _swallow(generator.aclose().send, None)
+
+    # What asyncio and workflow code ask of it
+
+    def time(self) -> float:
+        """Seconds since the run started, by its journal."""
+        return self._host.elapsed_seconds()
+
+    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> asyncio.Handle:
+        handle = ReadyHandle(callback, args, self, copy_context() if context is None else context)
+        if not self.is_dead:
+            self.ready.append(handle)
+        return handle
+
+    def call_later(
+        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        return self.set_timer(_span(delay), callback, *args, context=context)
+
+    def call_at(
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        return self.set_timer(_span(when - self.time()), callback, *args, context=context)
+
+    def create_future(self) -> WorkflowFuture[Any]:
+        return WorkflowFuture(self)
+
+    def create_task(
+        self,
+        coroutine: Any,
+        *,
+        name: str | None = None,
+        context: Context | None = None,
+        **_options: Any,
+    ) -> WorkflowTask[Any]:
+        """A task for a coroutine, or for a call of a step or child, which are futures already."""
+        if asyncio.isfuture(coroutine):
+            coroutine = _wait_for_future(coroutine)
+        elif not asyncio.iscoroutine(coroutine):
+            raise TypeError(f"a coroutine was expected, got {coroutine!r}")
+        if self.is_dead:
+            coroutine.close()
+            raise RunEnded
+        if _is_called_by_as_completed(sys._getframe(1)):
+            coroutine.close()
+            raise NotInWorkflow(
+                "asyncio.as_completed over coroutines",
+                instead="they would start in a random order; give it tasks made with asyncio.create_task, "
+                "or use asyncio.wait or asyncio.TaskGroup",
+            )
+        task: WorkflowTask[Any] = WorkflowTask(coroutine, self, name, copy_context() if context is None else context)
+        # Held here, since asyncio does not: a task that waits for an event which only it knows
+        # would be unwound whenever the garbage collector comes along.
+        self._tasks.append(task)
+        if len(self._tasks) > self._tasks_checked:
+            self._tasks = [one for one in self._tasks if not one.done()]
+            self._tasks_checked = 2 * len(self._tasks) + 64
+        return task
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Log what asyncio reports, except in a replay, after the end, and of what was cancelled on purpose."""
+        error = context.get("exception")
+        if not self.is_quiet and not self.is_dead and not isinstance(error, asyncio.CancelledError):
+            _logger.error("%s", context.get("message"), exc_info=error)
+
+    def default_exception_handler(self, context: dict[str, Any]) -> None:
+        self.call_exception_handler(context)
+
+    def get_exception_handler(self) -> None:
+        return None
+
+    def get_task_factory(self) -> None:
+        return None
+
+    def get_debug(self) -> bool:
+        return False
+
+    def set_debug(self, enabled: bool) -> None:
+        pass
+
+    def is_running(self) -> bool:
+        return self._is_running
+
+    def is_closed(self) -> bool:
+        return self.is_dead
+
+
+def _refusal(name: str) -> Callable[..., NoReturn]:
+    if name == "run_in_executor":
+        words = "work in another thread (asyncio.to_thread, loop.run_in_executor)"
+    elif name.startswith("run_") or name in ("close", "shutdown_asyncgens", "shutdown_default_executor"):
+        words = f"loop.{name}"
+    else:
+        words = f"real I/O (loop.{name})"
+
+    def refuse(self: WorkflowLoop, *_args: Any, **_kwargs: Any) -> NoReturn:
+        raise NotInWorkflow(words, instead="put this in a step")
+
+    refuse.__name__ = name
+    return refuse
+
+
+def _refuse_the_rest(names: Iterable[str]) -> None:
+    for name in names:
+        if not name.startswith("_") and name not in vars(WorkflowLoop):
+            setattr(WorkflowLoop, name, _refusal(name))
+
+
+_refuse_the_rest(dir(asyncio.AbstractEventLoop))
+order_gathers()
+
+
+def _span(seconds: float) -> timedelta:
+    """A delay as a timedelta, at least one microsecond when it is above zero."""
+    if seconds <= 0:
+        return timedelta(0)
+    if not seconds <= SPAN_MAX.total_seconds():
+        raise ValueError(f"a delay of {seconds} seconds is longer than the limit of ten years")
+    return timedelta(seconds=seconds) or _SHORTEST_DELAY
+
+
+def _is_called_by_as_completed(frame: FrameType | None) -> bool:
+    while frame is not None and frame.f_code.co_filename == _ASYNCIO_TASKS:
+        if frame.f_code.co_qualname.startswith(("as_completed", "_AsCompletedIterator")):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _is_unfinished(generator: AsyncGenerator[Any, Any]) -> bool:
+    return getattr(generator, "ag_frame", None) is not None
+
+
+def _swallow(act: Callable[..., object], *args: Any) -> None:
+    """Call what unwinds code whose run is over; nobody is left whom an error could reach."""
+    try:
+        act(*args)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001, S110
+        pass
+
+
+async def _wait_for_future(future: asyncio.Future[_T]) -> _T:
+    return await future

@@ -1,0 +1,272 @@
+"""The ledger of a run: what its code has asked for, what the journal records of it, and where they differ.
+
+In a replay every entry that records a decision must meet the request that led to it: requests of one kind in
+order, steps with a step_id by that id. It never advances code and resolves nothing.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import NoReturn
+
+from holdfast.errors import NonDeterminism
+from holdfast.journal import (
+    ChildCancelled,
+    ChildStarted,
+    Failure,
+    Payload,
+    RunClosed,
+    StepCancelled,
+    StepScheduled,
+    TimerCancelled,
+    TimerSet,
+)
+from holdfast.statuses import RunStatus
+from holdfast.workflow.calls import (
+    Asked,
+    Cancellation,
+    ChildCall,
+    Ending,
+    StepCall,
+    TimerCall,
+    step_words,
+)
+from holdfast.workflow.commands import Command
+from holdfast.workflow.tasks import LoopTimer
+
+_CLOSED_BY_CODE = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
+
+
+class KeptStep:
+    """A recorded step with a step_id that the code has not called yet. Its result waits for the call."""
+
+    __slots__ = ("name", "number", "outcome", "step_id")
+
+    def __init__(self, entry: StepScheduled) -> None:
+        self.number = entry.number
+        self.name = entry.name
+        self.step_id = entry.step_id
+        self.outcome: Payload | Failure | None = None
+
+
+class Ledger:
+    """Numbers and matches what the code asks for.
+
+    A request gets its number when an entry or a command first stands for it, so numbers follow the order of the calls
+    and have no gaps, also when a call is cancelled before anybody heard of it. Children are the exception:
+    their run id is known at the call and contains the number.
+
+    position: entries fed so far. steps, timers, children: recorded and open, by number.
+    """
+
+    __slots__ = (
+        "_children_last",
+        "_kept",
+        "_kept_by_number",
+        "_steps_by_id",
+        "_steps_last",
+        "_timers_last",
+        "_unrecorded",
+        "_waits",
+        "children",
+        "is_ended",
+        "position",
+        "steps",
+        "timers",
+    )
+
+    def __init__(self, waits: Callable[[], list[str]]) -> None:
+        self.position = 0
+        self.is_ended = False
+        self.steps: dict[int, StepCall] = {}
+        self.timers: dict[int, TimerCall | LoopTimer] = {}
+        self.children: dict[int, ChildCall] = {}
+        self._waits = waits
+        self._unrecorded: deque[Asked] = deque()
+        self._steps_by_id: dict[str, StepCall] = {}
+        self._kept: dict[str, KeptStep] = {}
+        self._kept_by_number: dict[int, KeptStep] = {}
+        self._steps_last = 0
+        self._timers_last = 0
+        self._children_last = 0
+
+    # What the code does
+
+    def ask(self, asked: Asked) -> None:
+        """Note a request, in call order."""
+        asked.is_unrecorded = True
+        self._unrecorded.append(asked)
+
+    def ask_identified(self, call: StepCall) -> KeptStep | None:
+        """Note a step with a step_id. Returns the recorded step that it takes over, if the journal has one."""
+        step_id = call.overrides.step_id
+        kept = self._kept.pop(step_id, None)
+        if kept is None:
+            self._steps_by_id[step_id] = call
+            self.ask(call)
+            return None
+        del self._kept_by_number[kept.number]
+        if kept.name != call.definition.name:
+            expected = step_words(kept.name, kept.step_id, kept.number)
+            raise NonDeterminism(position=self.position, expected=expected, actual=call.describe())
+        call.number = kept.number
+        if kept.outcome is None:
+            self.steps[kept.number] = call
+        return kept
+
+    def end(self) -> None:
+        """The code has ended or is dropped: nothing is asked any more, and nothing is awaited."""
+        self.is_ended = True
+        self.steps.clear()
+        self.timers.clear()
+        self.children.clear()
+
+    def next_child_number(self) -> int:
+        """The number of a child that is about to be started."""
+        self._children_last += 1
+        return self._children_last
+
+    def withdraw(self, call: StepCall | TimerCall | ChildCall | LoopTimer) -> None:
+        """Note that the code no longer awaits `call`: nothing when nobody heard of it, else a cancellation."""
+        if self.is_ended:
+            return
+        if call.is_unrecorded:
+            call.is_unrecorded = False
+            if isinstance(call, StepCall):
+                self._steps_by_id.pop(call.overrides.step_id, None)
+        elif self._forget(call):
+            self.ask(Cancellation(call))
+
+    def _forget(self, call: StepCall | TimerCall | ChildCall | LoopTimer) -> bool:
+        if isinstance(call, StepCall):
+            return self.steps.pop(call.number, None) is not None
+        if isinstance(call, ChildCall):
+            return self.children.pop(call.number, None) is not None
+        return self.timers.pop(call.number, None) is not None
+
+    # What the driver takes
+
+    def take(self) -> list[Command]:
+        """The commands that no entry stands for, in call order; they count as recorded from now on."""
+        if not self._unrecorded:
+            return []
+        commands = []
+        for asked in self._unrecorded:
+            if asked.is_unrecorded:
+                asked.is_unrecorded = False
+                self._register(asked)
+                commands.append(asked.command())
+        self._unrecorded.clear()
+        return commands
+
+    def _register(self, asked: Asked) -> None:
+        if isinstance(asked, StepCall):
+            self._steps_last = asked.number = self._steps_last + 1
+            self.steps[asked.number] = asked
+            if asked.overrides.step_id:
+                del self._steps_by_id[asked.overrides.step_id]
+        elif isinstance(asked, (TimerCall, LoopTimer)):
+            self._timers_last = asked.number = self._timers_last + 1
+            self.timers[asked.number] = asked
+        elif isinstance(asked, ChildCall):
+            self.children[asked.number] = asked
+
+    # What the journal says
+
+    def step_scheduled(self, entry: StepScheduled) -> None:
+        if entry.number > self._steps_last:
+            self._steps_last = entry.number
+        if entry.step_id:
+            call = self._steps_by_id.pop(entry.step_id, None)
+            if call is None:
+                kept = KeptStep(entry)
+                self._kept[entry.step_id] = self._kept_by_number[entry.number] = kept
+                return
+        else:
+            call = self._first_numbered_step()
+        if call is None or call.definition.name != entry.name:
+            self.diverge(step_words(entry.name, entry.step_id, entry.number), call)
+        call.is_unrecorded = False
+        call.number = entry.number
+        self.steps[entry.number] = call
+        self._drop_matched()
+
+    def timer_set(self, entry: TimerSet) -> None:
+        timer = self._first("timer")
+        if not isinstance(timer, (TimerCall, LoopTimer)) or timer.name != entry.name:
+            self.diverge(f"timer {entry.number}{f' ({entry.name})' if entry.name else ''}", timer)
+        timer.is_unrecorded = False
+        timer.number = self._timers_last = entry.number
+        self.timers[entry.number] = timer
+
+    def child_started(self, entry: ChildStarted) -> None:
+        child = self._first("child")
+        fits = isinstance(child, ChildCall) and child.number == entry.number
+        if not fits or not isinstance(child, ChildCall) or child.definition.name != entry.workflow:
+            self.diverge(f"child run {entry.number} of {entry.workflow}", child)
+        child.is_unrecorded = False
+        self.children[entry.number] = child
+
+    def step_cancelled(self, entry: StepCancelled) -> None:
+        kept = self._kept_by_number.pop(entry.number, None)
+        if kept is not None:
+            del self._kept[kept.step_id]
+            return
+        self._cancellation("step", entry.number)
+
+    def timer_cancelled(self, entry: TimerCancelled) -> None:
+        self._cancellation("timer", entry.number)
+
+    def child_cancelled(self, entry: ChildCancelled) -> None:
+        self._cancellation("child", entry.number)
+
+    def run_closed(self, entry: RunClosed) -> None:
+        if entry.status not in _CLOSED_BY_CODE:
+            return
+        ending = self._first("close")
+        if not isinstance(ending, Ending) or ending.close.status is not entry.status:
+            self.diverge(f"the end of the run as {entry.status}", ending)
+        self._unrecorded.clear()
+
+    def settle_kept(self, number: int, outcome: Payload | Failure) -> None:
+        """Note the result of a step that no open call awaits: kept, or cancelled, or unknown to the code."""
+        kept = self._kept_by_number.get(number)
+        if kept is not None:
+            kept.outcome = outcome
+        elif number > self._steps_last:
+            self.diverge(f"a result of step {number}", None)
+
+    def diverge(self, expected: str, instead: Asked | None) -> NoReturn:
+        """Raise NonDeterminism. instead: what the code did in the place of `expected`; None: look for it."""
+        found = instead or next((asked for asked in self._unrecorded if asked.is_unrecorded), None)
+        if found is not None:
+            actual = found.describe()
+        else:
+            waits = self._waits()
+            actual = f"waits for {', '.join(waits)}" if waits else "asked for nothing more"
+        raise NonDeterminism(position=self.position, expected=expected, actual=actual)
+
+    def _cancellation(self, kind: str, number: int) -> None:
+        for asked in self._unrecorded:
+            if asked.is_unrecorded and asked.number == number and asked.kind == f"cancel {kind}":
+                asked.is_unrecorded = False
+                self._drop_matched()
+                return
+        self.diverge(f"the cancellation of {kind} {number}", None)
+
+    def _first_numbered_step(self) -> StepCall | None:
+        for asked in self._unrecorded:
+            if asked.is_unrecorded and isinstance(asked, StepCall) and not asked.overrides.step_id:
+                return asked
+        return None
+
+    def _first(self, kind: str) -> Asked | None:
+        self._drop_matched()
+        for asked in self._unrecorded:
+            if asked.is_unrecorded and asked.kind == kind:
+                return asked
+        return None
+
+    def _drop_matched(self) -> None:
+        unrecorded = self._unrecorded
+        while unrecorded and not unrecorded[0].is_unrecorded:
+            unrecorded.popleft()

@@ -1,0 +1,278 @@
+"""Workflows run in a test without services: virtual time, real steps."""
+
+import asyncio
+import threading
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+
+import pytest
+
+import holdfast
+from holdfast import App, Context, FatalError, RunFailed, RunStatus, StepFailed
+from holdfast.errors import ArgumentsRejected, RunCancelled, RunTimedOut
+from holdfast.testing import RunNotFinished, run_local
+
+app = App("run-local")
+
+
+@app.step
+async def double(x: int) -> int:
+    return 2 * x
+
+
+@app.step
+def plus_one(x: int) -> int:
+    return x + 1
+
+
+@app.workflow
+async def my_workflow(x: int) -> int:
+    return await plus_one(await double(x))
+
+
+async def test_a_run_needs_no_service() -> None:
+    run = await run_local(my_workflow, 5)
+    assert run.status == "completed"
+    assert run.result == run.value() == 11
+    assert [type(entry).__name__ for entry in run.history] == [
+        *("RunStarted", "StepScheduled", "StepCompleted", "StepScheduled", "StepCompleted", "RunClosed")
+    ]
+
+
+def test_it_works_outside_a_running_loop_too() -> None:
+    assert asyncio.run(run_local(my_workflow, x=5)).value() == 11
+
+
+@app.workflow
+async def sleepy() -> float:
+    before = holdfast.now()
+    await holdfast.sleep("3d", name="long")
+    await asyncio.sleep(3600)
+    return (holdfast.now() - before).total_seconds()
+
+
+async def test_sleeps_are_skipped() -> None:
+    started = time.monotonic()
+    run = await run_local(sleepy)
+    assert time.monotonic() - started < 2
+    assert run.value() == pytest.approx(3 * 86400 + 3600, abs=5)
+    assert run.took > timedelta(days=3)
+
+
+async def test_retries_follow_the_policy_on_virtual_time() -> None:
+    attempts: list[int] = []
+    local = App("retries")
+
+    @local.step(retries=3, backoff=[10, 20, 30])
+    def flaky(context: Context[None]) -> str:
+        attempts.append(context.attempt)
+        if len(attempts) < 4:
+            raise ValueError("not yet")
+        return context.idempotency_key
+
+    @local.workflow
+    async def flow() -> str:
+        return await flaky()
+
+    run = await run_local(flow)
+    assert run.value() == f"{run.run_id}/1"
+    assert attempts == [1, 2, 3, 4]
+    assert timedelta(seconds=60) <= run.took < timedelta(seconds=65)
+
+
+async def test_a_failed_run_tells_the_original_error() -> None:
+    local = App("failing")
+
+    @local.step
+    async def explode() -> None:
+        raise FatalError("no use")
+
+    @local.workflow
+    async def flow() -> None:
+        await explode()
+
+    run = await run_local(flow)
+    assert run.status is RunStatus.FAILED
+    with pytest.raises(RunFailed, match="no use") as caught:
+        run.value()
+    assert isinstance(caught.value.__cause__, FatalError)
+
+
+@app.workflow
+async def approval() -> list[int]:
+    first = await holdfast.receive("go", int)
+    try:
+        return [first, await holdfast.receive("go", int, timeout="1h")]
+    except TimeoutError:
+        return [first]
+
+
+async def test_signals_arrive_when_they_are_said_to() -> None:
+    assert (await run_local(approval, signals=[("go", 1), ("go", 2)])).value() == [1, 2]
+    assert (await run_local(approval, signals=[("go", 1), ("go", 2, "59m")])).value() == [1, 2]
+    assert (await run_local(approval, signals=[("go", 1), ("go", 2, "61m")])).value() == [1]
+
+
+async def test_a_run_that_waits_for_what_never_comes_says_for_what() -> None:
+    run = await run_local(approval)
+    assert run.status is RunStatus.SUSPENDED
+    assert run.waits == ("signal go",)
+    with pytest.raises(RunNotFinished, match="signal go"):
+        run.value()
+
+
+@dataclass
+class Deps:
+    greeting: str
+
+
+@app.step
+def greet(context: Context[Deps], name: str) -> str:
+    return f"{context.deps.greeting} {name}"
+
+
+@app.workflow
+async def greeting(name: str) -> str:
+    return await greet(name)
+
+
+async def test_steps_get_the_deps() -> None:
+    assert (await run_local(greeting, "Ada", deps=Deps("hello"))).value() == "hello Ada"
+
+
+async def test_a_step_that_asks_for_deps_without_any_fails_with_a_sentence() -> None:
+    with pytest.raises(RunFailed, match="was given none"):
+        (await run_local(greeting, "Ada")).value()
+
+
+async def test_plain_steps_run_in_threads_side_by_side() -> None:
+    local = App("threads")
+    together = threading.Barrier(3, timeout=10)
+
+    @local.step
+    def meet() -> str:
+        together.wait()
+        return threading.current_thread().name
+
+    @local.workflow
+    async def flow() -> list[str]:
+        return list(await asyncio.gather(meet(), meet(), meet()))
+
+    names = (await run_local(flow)).value()
+    assert len(set(names)) == 3
+    assert threading.current_thread().name not in names
+
+
+@app.workflow
+async def parent(x: int) -> int:
+    return sum(await asyncio.gather(my_workflow(x), my_workflow(x + 1)))
+
+
+async def test_children_run_along() -> None:
+    assert (await run_local(parent, 5)).value() == 11 + 13
+
+
+async def test_a_failed_child_raises_in_its_parent() -> None:
+    local = App("children")
+
+    @local.workflow
+    async def child() -> None:
+        raise ValueError("in the child")
+
+    @local.workflow
+    async def flow() -> str:
+        try:
+            await child()
+        except RunFailed as failed:
+            return failed.message
+        return ""
+
+    assert (await run_local(flow)).value() == "in the child"
+
+
+async def test_a_timeout_ends_a_step_that_hangs() -> None:
+    local, cancelled = App("hanging"), asyncio.Event()
+
+    @local.step(retries=0)
+    async def hang() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    @local.workflow
+    async def flow() -> str:
+        try:
+            async with asyncio.timeout(0.05):
+                await hang()
+        except TimeoutError:
+            return "late"
+        return ""
+
+    assert (await run_local(flow)).value() == "late"
+    assert cancelled.is_set()
+
+
+async def test_a_step_past_its_timeout_fails_with_a_timeout() -> None:
+    local = App("step-timeout")
+
+    @local.step(retries=0, timeout="20ms")
+    async def hang() -> None:
+        await asyncio.Event().wait()
+
+    @local.workflow
+    async def flow() -> str:
+        try:
+            await hang()
+        except StepFailed as failed:
+            return failed.error_type
+        return ""
+
+    assert (await run_local(flow)).value() == "TimeoutError"
+
+
+async def test_a_run_past_its_deadline_times_out() -> None:
+    local = App("deadline")
+
+    @local.workflow(max_duration="1h")
+    async def flow() -> None:
+        await holdfast.sleep("1d")
+
+    run = await run_local(flow)
+    assert run.status is RunStatus.TIMED_OUT
+    with pytest.raises(RunTimedOut):
+        run.value()
+
+
+async def test_children_of_a_run_that_closes_are_cancelled() -> None:
+    local = App("closing")
+    seen: list[str] = []
+
+    @local.workflow
+    async def child() -> None:
+        try:
+            await holdfast.sleep("1d")
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+            raise
+
+    @local.workflow
+    async def flow() -> str:
+        try:
+            async with asyncio.timeout(1):
+                await child()
+        except TimeoutError:
+            await holdfast.sleep("1s")
+        except RunCancelled:
+            return "unexpected"
+        return "done"
+
+    assert (await run_local(flow)).value() == "done"
+    assert seen == ["cancelled"]
+
+
+async def test_arguments_that_do_not_fit_are_refused_at_the_start() -> None:
+    with pytest.raises(ArgumentsRejected):
+        await run_local(my_workflow)

@@ -1,0 +1,86 @@
+"""The watch over a blocked event loop, and what a worker registers."""
+
+import asyncio
+import logging
+import threading
+
+import pytest
+
+from holdfast.authoring.apps import App, DuplicateName
+from holdfast.authoring.signatures import ParameterKind
+from holdfast.channel.leases import Parameter
+from holdfast.worker.heartbeat import LoopWatch
+from holdfast.worker.registration import Registrations, workflow_registration
+
+shop = App("shop")
+
+
+@shop.step
+async def pack() -> int:
+    return 1
+
+
+@shop.workflow
+async def order(order_id: str, *, express: bool = False) -> int:
+    return await pack()
+
+
+async def test_a_loop_that_answers_has_little_lag():
+    watch = LoopWatch(asyncio.get_running_loop())
+    watch.look()
+    await asyncio.sleep(0)
+    assert watch.lag < 0.5
+
+
+async def test_a_blocked_loop_is_reported_once_with_the_place_that_blocks_it(monkeypatch, caplog):
+    clock = [100.0]
+    monkeypatch.setattr("holdfast.worker.heartbeat.time", type("Clock", (), {"monotonic": lambda: clock[0]}))
+    watch = LoopWatch(asyncio.get_running_loop())
+    watch.watched_thread = threading.get_ident()
+    watch.look()
+    clock[0] += 1.5
+    with caplog.at_level(logging.WARNING):
+        watch.look()
+        watch.look()
+    (said,) = caplog.records
+    assert "blocked for 1.5 s" in said.getMessage()
+    assert "test_a_blocked_loop_is_reported_once" in said.getMessage()
+    assert watch.lag == 1.5
+    await asyncio.sleep(0)
+    assert watch.lag == 1.5, "the last lag stays until the next look"
+
+
+def test_the_steps_of_an_app_come_along_with_its_workflow():
+    registered = Registrations.of([order], [])
+    assert set(registered.workflows) == {"order"}
+    assert set(registered.steps) == {"pack"}
+
+
+def test_an_app_brings_all_it_has_and_the_same_thing_twice_is_no_mistake():
+    registered = Registrations.of([shop, order], [pack])
+    assert (set(registered.workflows), set(registered.steps)) == ({"order"}, {"pack"})
+
+
+def test_two_functions_of_one_name_are_refused():
+    other = App("other")
+
+    @other.step(name="pack")
+    async def another() -> int:
+        return 2
+
+    with pytest.raises(DuplicateName):
+        Registrations.of([order], [another])
+
+
+def test_a_plain_function_is_refused_with_the_way_out():
+    with pytest.raises(TypeError, match="decorate the function"):
+        Registrations.of([], [len])
+
+
+def test_a_workflow_is_announced_with_its_parameters():
+    announced = workflow_registration(order.definition)
+    assert announced.parameters == (
+        Parameter("order_id", required=True, kind=ParameterKind.EITHER),
+        Parameter("express", required=False, kind=ParameterKind.NAMED_ONLY),
+    )
+    assert (announced.extra_positional, announced.extra_named) == (False, False)
