@@ -23,6 +23,7 @@ from .store.cell import PostgresCellStore
 from .store.control import PostgresControlStore
 from .store.migrate import migrate
 from .wire.children import child_start
+from .wire.continuation import continuation
 
 log = structlog.get_logger(__name__)
 
@@ -40,8 +41,11 @@ class Coordinator:
     """Ends with an error when the replica cannot go on; never otherwise."""
 
 
-class _OutboxCodec:
+class _Codec:
+    """What the engine must look into, read by the wire modules."""
+
     child_start = staticmethod(child_start)
+    continuation = staticmethod(continuation)
 
 
 @asynccontextmanager
@@ -68,7 +72,7 @@ async def coordinator(config: Config) -> AsyncIterator[Coordinator]:
                 heartbeat_interval=parse_duration(config.session_ttl) / 4,
                 poll_wait=parse_duration(config.poll_wait),
             ),
-            outbox_codec=_OutboxCodec(),
+            codec=_Codec(),
         )
         limits = replace(DEFAULT_LIMITS, payload_bytes=config.payload_bytes_max)
         server = Server(engine, limits, host=config.host, port=config.port)
@@ -83,9 +87,7 @@ async def coordinator(config: Config) -> AsyncIterator[Coordinator]:
 
 
 @asynccontextmanager
-async def _running(
-    engine: Engine, database: ProvidedPostgres, failed: asyncio.Future[None]
-) -> AsyncIterator[None]:
+async def _running(engine: Engine, database: ProvidedPostgres, failed: asyncio.Future[None]) -> AsyncIterator[None]:
     """Runs the writers and loops of a replica; a loop that ends by itself ends the replica."""
     writers = [asyncio.create_task(cell.writer.run(), name=f"writer {cell.name}") for cell in engine.cells]
     loops = [asyncio.create_task(loop, name=name) for name, loop in all_loops(engine)]

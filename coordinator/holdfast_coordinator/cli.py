@@ -1,4 +1,4 @@
-"""The commands that need the server extra: dev, serve, migrate, demo. Registered with the `holdfast` program by entry point."""
+"""The commands that need the server extra: dev, serve, migrate, demo. The `holdfast` program finds them by entry point."""
 
 import asyncio
 import signal
@@ -86,9 +86,7 @@ def dev(
     log_level: LogLevelOption = None,
 ) -> None:
     """Run everything on this machine: Postgres, coordinator and, for the given modules, workers."""
-    config = _config(
-        data_directory=data_directory, ephemeral=ephemeral, port=port, log_level=log_level or "warning"
-    )
+    config = _config(data_directory=data_directory, ephemeral=ephemeral, port=port, log_level=log_level or "warning")
 
     async def with_workers(running: Coordinator) -> None:
         await _announce(running)

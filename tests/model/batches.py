@@ -86,9 +86,7 @@ def starting(*runs: OpenRun, **of_records: Any) -> Changes:
 
 def appending(run_id: str, *, expected_seq: int = 1, epoch: int = 1, session_id: str = "s1") -> Transition:
     """An append-only transition of one entry."""
-    return Transition(
-        run_id, session_id, epoch, expected_seq, expected_seq + 100, 1, [ENTRY], [], 0, Then.CONTINUE
-    )
+    return Transition(run_id, session_id, epoch, expected_seq, expected_seq + 100, 1, [ENTRY], [], 0, Then.CONTINUE)
 
 
 async def write(store: CellStore, changes: Changes, reads: Reads | None = None) -> Snapshot:

@@ -32,7 +32,7 @@ from holdfast_coordinator.domain.rows import (
 )
 from holdfast_coordinator.store.errors import RowsMissing
 from holdfast_coordinator.store.port import Appended, DataRejected, RunFilter, RunView, SerializationConflict
-from holdfast_coordinator.wire.entries import encode_failure, join_entries, mail_bytes
+from holdfast_coordinator.wire.entries import encode_failure, join_attempts, join_entries, mail_bytes, split_attempts
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -88,9 +88,7 @@ class ModelCellStore:
                 (entries,) = transition.journal
                 assert isinstance(entries, bytes)
                 self.journals.setdefault(run.run_id, []).append(
-                    JournalRow(
-                        run.run_id, run.length, transition.count, run.epoch, run.transition_id, (entries,)
-                    )
+                    JournalRow(run.run_id, run.length, transition.count, run.epoch, run.transition_id, (entries,))
                 )
                 appended[run.run_id] = Appended(run.mail_next, run.mail_taken)
         return appended
@@ -115,12 +113,8 @@ class ModelCellStore:
                 result = self.run_results.get(holder.run_id)
                 snapshot.key_statuses[holder.run_id] = result.status if result else None
         snapshot.existing = {key: self.runs[key].arguments_hash for key in reads.starts & self.runs.keys()}
-        snapshot.requests = {
-            key: self.requests[key].answer for key in reads.requests & self.requests.keys()
-        }
-        snapshot.results = deepcopy(
-            {key: self.run_results[key] for key in reads.results & self.run_results.keys()}
-        )
+        snapshot.requests = {key: self.requests[key].answer for key in reads.requests & self.requests.keys()}
+        snapshot.results = deepcopy({key: self.run_results[key] for key in reads.results & self.run_results.keys()})
         self._claim(reads, snapshot)
         snapshot.now = max([snapshot.now, *(run.last_at for run in snapshot.runs.values())])
         return snapshot
@@ -218,9 +212,9 @@ class ModelCellStore:
         for task_key in changes.tasks_deleted:
             _delete(self.tasks, task_key)
         for task_key, task in changes.tasks_added.items():
-            _insert(self.tasks, task_key, task)
+            _insert(self.tasks, task_key, _stored(task))
         for task_key, task in changes.tasks_updated.items():
-            _replace(self.tasks, task_key, task)
+            _replace(self.tasks, task_key, _stored(task))
         for child in changes.children_added:
             _insert(self.children, (child.run_id, child.number), child)
         for child_key in changes.children_closed:
@@ -276,18 +270,14 @@ class ModelCellStore:
 
     async def held_by(self, session_ids: Sequence[str], limit: int) -> tuple[list[OpenRun], list[TaskRow]]:
         """See port.CellStore."""
-        runs = [
-            run for run in self.open_runs.values() if run.owner in session_ids and run.state is RunState.LEASED
-        ]
-        tasks = [
-            task for task in self.tasks.values() if task.owner in session_ids and task.state is TaskState.CLAIMED
-        ]
+        runs = [run for run in self.open_runs.values() if run.owner in session_ids and run.state is RunState.LEASED]
+        tasks = [task for task in self.tasks.values() if task.owner in session_ids and task.state is TaskState.CLAIMED]
         return deepcopy(runs[:limit]), deepcopy(tasks[:limit])
 
-    async def has_transition(self, run_id: str, seq: int, epoch: int, transition_id: int) -> bool:
+    async def has_transition(self, run_id: str, after: int, epoch: int, transition_id: int) -> bool:
         """See port.CellStore."""
-        wanted = (seq, epoch, transition_id)
-        return any((row.seq, row.epoch, row.transition_id) == wanted for row in self.journals.get(run_id, ()))
+        later = (row for row in self.journals.get(run_id, ()) if row.seq > after)
+        return any((row.epoch, row.transition_id) == (epoch, transition_id) for row in later)
 
     async def results(self, run_ids: Sequence[str]) -> list[RunResult]:
         """See port.CellStore."""
@@ -324,7 +314,10 @@ class ModelCellStore:
             and wanted.metadata.items() <= record.metadata.items()
             and (wanted.started_after is None or record.created_at > wanted.started_after)
             and (wanted.started_before is None or record.created_at < wanted.started_before)
-            and (not wanted.text or any(wanted.text in part for part in (record.run_id, record.id or "", record.workflow)))
+            and (
+                not wanted.text
+                or any(wanted.text in part for part in (record.run_id, record.id or "", record.workflow))
+            )
             and (wanted.idempotency_key is None or (holder is not None and holder.run_id == record.run_id))
             and (wanted.before is None or (record.created_at, record.run_id) < wanted.before)
         )
@@ -371,6 +364,10 @@ def _status(view: RunView) -> RunStatus:
     if view.open.epoch == 0:
         return RunStatus.PENDING
     return RunStatus.SUSPENDED if view.open.state is RunState.SUSPENDED else RunStatus.RUNNING
+
+
+def _stored(task: TaskRow) -> TaskRow:
+    return replace(task, attempts_ended=split_attempts(join_attempts(task.attempts_ended)))
 
 
 def _missing() -> Any:

@@ -27,6 +27,7 @@ from .commands import (
     Then,
     Transition,
 )
+from .continuing import RetryRun, id_key, retry_run
 from .events import Event
 from .reads import Reads, Snapshot
 from .rows import AlarmKind, AlarmRow, OpenRun, RunRecord, RunState, TaskRow, TaskState
@@ -47,6 +48,9 @@ from .workspace import Assign, Workspace
 Answer = TransitionAnswer | StartAnswer | HoldfastError | bool | int
 
 
+BatchCommand = Command | RetryRun
+
+
 @dataclass(slots=True)
 class Decided:
     """What came of a batch: the rows to write, an answer per command, and what to tell the replica."""
@@ -56,7 +60,7 @@ class Decided:
     events: list[Event] = field(default_factory=list)
 
 
-def reads_of(commands: Sequence[Command]) -> Reads:
+def reads_of(commands: Sequence[BatchCommand]) -> Reads:
     """Everything that the commands need to see, for one round trip."""
     reads = Reads()
     for command in commands:
@@ -67,6 +71,10 @@ def reads_of(commands: Sequence[Command]) -> Reads:
                 reads.starts.add(command.run_id)
                 reads.keys.extend(key_rows(command))
                 _reads_of_outbox(reads, command.outbox)
+            case RetryRun(run_id, origin):
+                reads.starts.add(run_id)
+                reads.keys.extend(id_key(command))
+                reads.results.add(origin.run_id)
             case SendSignal(run_id, request_id):
                 _reads_of_steering(reads, run_id, request_id)
                 if command.once:
@@ -90,7 +98,7 @@ def reads_of(commands: Sequence[Command]) -> Reads:
                 reads.lock_runs.add(run_id)
             case ReportAttempt(run_id, number):
                 reads.tasks.add((run_id, number))
-                if command.again_after is None:
+                if command.again_after is None or command.handed_back:
                     reads.lock_runs.add(run_id)
             case EndAttempt(run_id, number):
                 reads.lock_runs.add(run_id)
@@ -139,7 +147,7 @@ def _reads_of_outbox(reads: Reads, outbox: AlarmRow | None) -> None:
         reads.alarms.add((outbox.run_id, outbox.kind, outbox.ref))
 
 
-def decide(commands: Sequence[Command], snapshot: Snapshot, assign: Assign) -> Decided:
+def decide(commands: Sequence[BatchCommand], snapshot: Snapshot, assign: Assign) -> Decided:
     """Decides the commands in order, each seeing what those before it did."""
     space = Workspace(snapshot.now, assign)
     space.runs = snapshot.runs
@@ -148,6 +156,7 @@ def decide(commands: Sequence[Command], snapshot: Snapshot, assign: Assign) -> D
     space.children = snapshot.children
     space.alarms = snapshot.alarms
     space.requests = snapshot.requests
+    space.results = snapshot.results
     known = KnownRuns(snapshot.existing, snapshot.keys, snapshot.key_statuses)
     claimed_runs, claimed_tasks = iter(snapshot.claimed_runs), iter(snapshot.claimed_tasks)
     answers: list[Answer] = []
@@ -158,14 +167,16 @@ def decide(commands: Sequence[Command], snapshot: Snapshot, assign: Assign) -> D
                 answer = take_transition(space, command)
             case StartRun():
                 answer = start_run(space, command, known)
+            case RetryRun():
+                answer = retry_run(space, command, known, snapshot.results)
             case SendSignal():
-                answer = send_signal(space, command, snapshot.results)
+                answer = send_signal(space, command)
             case RequestCancel():
-                answer = request_cancel(space, command, snapshot.results)
+                answer = request_cancel(space, command)
             case TerminateRun():
-                answer = terminate_run(space, command, snapshot.results)
+                answer = terminate_run(space, command)
             case ResumeRun():
-                answer = resume_run(space, command, snapshot.results)
+                answer = resume_run(space, command)
             case DeliverChildClosed():
                 answer = deliver_child_closed(space, command)
             case AlarmDue():
@@ -211,15 +222,15 @@ def _claim_tasks(space: Workspace, claimed: list[TaskRow]) -> int:
     return len(claimed)
 
 
-def batch_length(waiting: Sequence[Command], most: int) -> int:
+def batch_length(waiting: Sequence[BatchCommand], most: int) -> int:
     """How many of the waiting commands, from the first, fit into one batch.
 
     Two starts with one key cannot: the second must see what became of the first.
     """
     keys: set[tuple[str, str, str]] = set()
     for index, command in enumerate(waiting[:most]):
-        if isinstance(command, StartRun):
-            for row in key_rows(command):
+        if isinstance(command, StartRun | RetryRun):
+            for row in key_rows(command) if isinstance(command, StartRun) else id_key(command):
                 key = (row.namespace, row.kind, row.key)
                 if key in keys:
                     return index

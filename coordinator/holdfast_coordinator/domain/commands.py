@@ -189,6 +189,7 @@ class Transition:
             and len(self.journal) == 1
             and type(self.journal[0]) is bytes
             and self.attempt_deadline is None
+            and self.transition_id > 0
         )
 
 

@@ -1,6 +1,7 @@
 """What a start does: make a run, join the one that has its id or key, or be refused."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from holdfast.errors import HoldfastError, InvalidRequest, RunAlreadyStarted, RunConflict
@@ -9,8 +10,10 @@ from holdfast.statuses import RunStatus
 from .commands import OnConflict, Reuse, StartRun
 from .rows import (
     AlarmKind,
+    Failure,
     KeyRow,
     OpenRun,
+    RunClosedEntry,
     RunRecord,
     RunStartedEntry,
     RunState,
@@ -62,6 +65,8 @@ StartAnswer = Started | TerminateFirst | RetryInstead | HoldfastError
 def start_run(space: Workspace, asked: StartRun, known: KnownRuns) -> StartAnswer:
     """Decides in this order: repeat of the same start, idempotency key, business id, new run."""
     if not space.clear_outbox(asked.outbox):
+        if asked.run_id not in known.existing:
+            _release_keys(space, asked, known)
         return Started(asked.run_id, attached=True)  # the delivery was made before
     earlier = known.existing.get(asked.run_id)
     if earlier is not None:
@@ -69,15 +74,23 @@ def start_run(space: Workspace, asked: StartRun, known: KnownRuns) -> StartAnswe
             return InvalidRequest("start_id", f"was used for run {asked.run_id} with other arguments; choose another")
         return Started(asked.run_id, attached=False)
     answer = _join(asked, known)
-    if isinstance(answer, Started):
-        _point_keys(space, asked, known, to_run_id=answer.run_id)
-    elif answer is not None:
-        space.changes.keys_released.extend(_reserved_keys(asked, known))
+    if answer is None:
+        run = _create(space, asked)
+        _point_keys(space, asked, known)
+        if not asked.delay:
+            space.make_ready(run)
+    elif asked.parent_run_id is not None:
+        _release_keys(space, asked, known)
+        _fail_child(space, asked, answer)
     else:
-        _create(space, asked)
-        _point_keys(space, asked, known, to_run_id=asked.run_id)
-        answer = Started(asked.run_id, attached=False)
-    return answer
+        if isinstance(answer, Started):
+            _let_key_stand_for(answer.run_id, space, asked, known)
+        else:
+            _release_keys(space, asked, known)
+        return answer
+    # A repeat may be in this very batch: it has not read what is written here.
+    known.existing[asked.run_id] = asked.arguments_hash
+    return Started(asked.run_id, attached=False)
 
 
 def key_rows(asked: StartRun) -> list[KeyRow]:
@@ -91,8 +104,11 @@ def key_rows(asked: StartRun) -> list[KeyRow]:
 
 
 def _join(asked: StartRun, known: KnownRuns) -> StartAnswer | None:
-    """The run to join or why not; None when a new run is to be made."""
-    for row in key_rows(asked):
+    """The run to join or why not; None when a new run is to be made.
+
+    The idempotency key first: with it the start is a repeat, and gets its first answer whatever its policies say.
+    """
+    for row in reversed(key_rows(asked)):
         holder = known.keys.get((row.namespace, row.kind, row.key))
         if holder is None:
             continue
@@ -132,22 +148,42 @@ def _difference(asked: StartRun, holder: KeyRow) -> str:
     return "other arguments" if holder.arguments_hash != asked.arguments_hash else ""
 
 
-def _reserved_keys(asked: StartRun, known: KnownRuns) -> list[KeyRow]:
-    """Keys that this batch has inserted for a run that will not be."""
-    return [row for row in key_rows(asked) if (row.namespace, row.kind, row.key) not in known.keys]
-
-
-def _point_keys(space: Workspace, asked: StartRun, known: KnownRuns, *, to_run_id: str) -> None:
-    """Lets the keys of the start stand for the run it got, where they do not yet."""
+def _release_keys(space: Workspace, asked: StartRun, known: KnownRuns, kinds: Sequence[str] = (ID, KEY)) -> None:
+    """Gives back the keys that this batch has inserted for a run that will not be."""
     for row in key_rows(asked):
-        holder = known.keys.get((row.namespace, row.kind, row.key))
-        current = asked.run_id if holder is None else holder.run_id
-        if current != to_run_id:
-            row.run_id = to_run_id
+        if row.kind in kinds and (row.namespace, row.kind, row.key) not in known.keys:
+            space.changes.keys_released.append(row)
+
+
+def _point_keys(space: Workspace, asked: StartRun, known: KnownRuns) -> None:
+    """Lets the keys of the start stand for the run it made, where another run had them."""
+    space.changes.keys.extend(row for row in key_rows(asked) if (row.namespace, row.kind, row.key) in known.keys)
+
+
+def _let_key_stand_for(run_id: str, space: Workspace, asked: StartRun, known: KnownRuns) -> None:
+    """Lets a fresh idempotency key stand for the joined run, so that its repeats join that one too.
+
+    An id never moves to a run that was not started with it: two open runs could have it then.
+    """
+    _release_keys(space, asked, known, (ID,))
+    for row in key_rows(asked):
+        if row.kind == KEY and (row.namespace, row.kind, row.key) not in known.keys:
+            row.run_id = run_id
             space.changes.keys.append(row)
 
 
-def _create(space: Workspace, asked: StartRun) -> None:
+def _fail_child(space: Workspace, asked: StartRun, answer: StartAnswer) -> None:
+    """Makes a child that cannot have its id, and closes it at once, so that its parent hears of it."""
+    if not isinstance(answer, HoldfastError):
+        answer = RunAlreadyStarted(asked.id or "", answer.run_id)
+    failure = Failure(type(answer).__name__, str(answer))
+    run = _create(space, replace(asked, id=None, idempotency_key=None, delay=None, max_duration=None))
+    closing = RunClosedEntry(space.now, RunStatus.FAILED, failure)
+    space.close(run, RunStatus.FAILED, [], closing, count=0, failure=failure)
+
+
+def _create(space: Workspace, asked: StartRun) -> OpenRun:
+    """A new run with its alarms; without a delay the caller makes it ready."""
     now = space.now
     deadline_at = now + asked.max_duration if asked.max_duration is not None else None
     record = RunRecord(
@@ -184,8 +220,7 @@ def _create(space: Workspace, asked: StartRun) -> None:
         space.set_alarm(run, AlarmKind.DEADLINE, 0, deadline_at)
     if asked.delay:
         space.set_alarm(run, AlarmKind.START, 0, now + asked.delay)
-    else:
-        space.make_ready(run)
+    return run
 
 
 def open_new_run(space: Workspace, record: RunRecord, run: OpenRun) -> None:

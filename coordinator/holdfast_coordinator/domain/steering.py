@@ -21,7 +21,6 @@ from .rows import (
     OpenRun,
     RetryDueMail,
     RunClosedEntry,
-    RunResult,
     RunResumedEntry,
     RunStalledEntry,
     RunState,
@@ -31,7 +30,7 @@ from .rows import (
 from .workspace import LOSSES_MAX, Workspace
 
 
-def send_signal(space: Workspace, asked: SendSignal, results: dict[str, RunResult]) -> bool | HoldfastError:
+def send_signal(space: Workspace, asked: SendSignal) -> bool | HoldfastError:
     """Puts the signal into the mail. False when `once` was asked and it is not the first of its name."""
     request_id = f"once/{asked.signal.name}" if asked.once else asked.request_id
     earlier = space.requests.get((asked.run_id, request_id))
@@ -39,9 +38,9 @@ def send_signal(space: Workspace, asked: SendSignal, results: dict[str, RunResul
         return False if asked.once and not _is_repeat(space, asked) else earlier
     run = space.runs.get(asked.run_id)
     if run is None:
-        return _gone(asked.run_id, results)
+        return _gone(space, asked.run_id)
     run = space.change(run)
-    space.remember(run, request_id, True)
+    space.remember(run, request_id, True, while_open=asked.once)
     if asked.once and asked.request_id:
         space.remember(run, asked.request_id, True)
     space.deliver(run, MailKind.SIGNAL, asked.signal, trace=asked.trace)
@@ -52,16 +51,19 @@ def _is_repeat(space: Workspace, asked: SendSignal) -> bool:
     return bool(asked.request_id) and (asked.run_id, asked.request_id) in space.requests
 
 
-def request_cancel(space: Workspace, asked: RequestCancel, results: dict[str, RunResult]) -> bool | HoldfastError:
+def request_cancel(space: Workspace, asked: RequestCancel) -> bool | HoldfastError:
     """Asks the code to end; a run that was never leased has no code to ask and ends at once."""
+    run = space.runs.get(asked.run_id)
+    if run is None and asked.run_id not in space.results:
+        # A child whose start is still on its way: the delivery stays, to be made again when there is a child.
+        return RunNotFound(asked.run_id)
     if not space.clear_outbox(asked.outbox):
         return True
     earlier = space.requests.get((asked.run_id, asked.request_id)) if asked.request_id else None
     if earlier is not None:
         return earlier
-    run = space.runs.get(asked.run_id)
     if run is None:
-        return False if asked.run_id in results else RunNotFound(asked.run_id)
+        return False
     run = space.change(run)
     space.remember(run, asked.request_id, True)
     if run.epoch == 0:
@@ -71,29 +73,32 @@ def request_cancel(space: Workspace, asked: RequestCancel, results: dict[str, Ru
     return True
 
 
-def terminate_run(space: Workspace, asked: TerminateRun, results: dict[str, RunResult]) -> bool | HoldfastError:
+def terminate_run(space: Workspace, asked: TerminateRun) -> bool | HoldfastError:
     """Ends a run at once, whatever it does."""
+    run = space.runs.get(asked.run_id)
+    if run is None and asked.run_id not in space.results:
+        # A child whose start is still on its way: the delivery stays, to be made again when there is a child.
+        return RunNotFound(asked.run_id)
     if not space.clear_outbox(asked.outbox):
         return True
     earlier = space.requests.get((asked.run_id, asked.request_id)) if asked.request_id else None
     if earlier is not None:
         return earlier
-    run = space.runs.get(asked.run_id)
     if run is None:
-        return False if asked.run_id in results else RunNotFound(asked.run_id)
+        return False
     run = space.change(run)
     space.remember(run, asked.request_id, True)
     _end_now(space, run, RunStatus.TERMINATED, Failure("RunTerminated", asked.reason))
     return True
 
 
-def resume_run(space: Workspace, asked: ResumeRun, results: dict[str, RunResult]) -> bool | HoldfastError:
+def resume_run(space: Workspace, asked: ResumeRun) -> bool | HoldfastError:
     """Offers a stalled run again, whatever the build of the workers."""
     if asked.request_id and (asked.run_id, asked.request_id) in space.requests:
         return True
     run = space.runs.get(asked.run_id)
     if run is None:
-        closed = results.get(asked.run_id)
+        closed = space.results.get(asked.run_id)
         return RunNotStalled(asked.run_id, closed.status) if closed else RunNotFound(asked.run_id)
     if run.state is not RunState.STALLED:
         return RunNotStalled(asked.run_id, run.state.name.lower())
@@ -116,13 +121,14 @@ def deliver_child_closed(space: Workspace, asked: DeliverChildClosed) -> bool:
     if not space.clear_outbox(asked.outbox):
         return False
     run = space.runs.get(asked.run_id)
-    if run is None:
+    children = space.children.get(asked.run_id, [])
+    told = [child for child in children if child.number == asked.mail.number and not child.closed]
+    if run is None or not told:
         return False
     run = space.change(run)
-    for child in space.children.get(run.run_id, ()):
-        if child.number == asked.mail.number and not child.closed:
-            child.closed = True
-            space.changes.children_closed.add((run.run_id, child.number))
+    # Gone from what the batch sees; rows that were read are never changed.
+    space.children[run.run_id] = [child for child in children if child not in told]
+    space.changes.children_closed.add((run.run_id, asked.mail.number))
     space.deliver(run, MailKind.CHILD_CLOSED, asked.mail)
     return True
 
@@ -194,5 +200,5 @@ def _end_now(space: Workspace, run: OpenRun, status: RunStatus, failure: Failure
     space.close(run, status, [], RunClosedEntry(space.now, status, failure), count=0, failure=failure)
 
 
-def _gone(run_id: str, results: dict[str, RunResult]) -> HoldfastError:
-    return RunAlreadyClosed(run_id) if run_id in results else RunNotFound(run_id)
+def _gone(space: Workspace, run_id: str) -> HoldfastError:
+    return RunAlreadyClosed(run_id) if run_id in space.results else RunNotFound(run_id)

@@ -8,8 +8,9 @@ from holdfast.durations import format_duration
 from holdfast.statuses import AttemptOutcome
 
 from .commands import EndAttempt, ReportAttempt
+from .events import LeaseEnded
 from .rows import EndedAttempt, Failure, MailKind, OpenRun, StepResultMail, TaskRow, TaskState
-from .workspace import Workspace
+from .workspace import Workspace, ended_attempt
 
 
 def report_attempt(space: Workspace, asked: ReportAttempt) -> bool:
@@ -21,7 +22,8 @@ def report_attempt(space: Workspace, asked: ReportAttempt) -> bool:
         return False
     task = space.change_task(task)
     task.attempts_ended = (*task.attempts_ended, asked.record)
-    if asked.again_after is not None:
+    only_once = asked.handed_back and task.recoveries == 0
+    if asked.again_after is not None and not only_once:
         if not asked.handed_back:
             task.failures += 1
         _release(task)
@@ -30,25 +32,36 @@ def report_attempt(space: Workspace, asked: ReportAttempt) -> bool:
         return True
     run = space.runs.get(asked.run_id)
     assert run is not None, f"step {asked.number} is queued but run {asked.run_id} is not open"
-    _finish(space, run, task, result=asked.result, failure=asked.failure)
+    failure = asked.failure if not only_once or asked.failure is not None else _started_only_once(task)
+    _finish(space, run, task, result=asked.result, failure=failure)
     return True
 
 
 def end_attempt(space: Workspace, asked: EndAttempt) -> bool:
     """Takes an attempt from a lost session, or past its deadline, or that was never delivered.
 
-    A timed out attempt is repeated for now: the next claimer knows the policy and decides.
+    A timed out attempt is repeated for now: the next claimer knows the policy and decides. False when the claim
+    has moved on, or its deadline is still to come.
     """
     task = space.tasks.get((asked.run_id, asked.number))
     if task is None or task.state is not TaskState.CLAIMED or task.epoch != asked.epoch:
+        return False
+    if asked.timed_out and (task.deadline_at is None or task.deadline_at > space.now):
         return False
     run = space.runs.get(asked.run_id)
     assert run is not None, f"step {asked.number} is queued but run {asked.run_id} is not open"
     task = space.change_task(task)
     task.attempts_ended = (*task.attempts_ended, _ended(space, task, asked))
+    if task.owner is not None:
+        space.events.append(LeaseEnded(task.owner, task.run_id, task.number, task.epoch))
     if asked.timed_out:
         task.failures += 1
-    elif not asked.undelivered:
+    elif asked.undelivered:
+        # The claim counts as a start: nobody knows what a worker did that says no more.
+        if task.recoveries == 0:
+            _finish(space, run, task, failure=_started_only_once(task))
+            return True
+    else:
         task.losses += 1
         if task.recoveries is not None and task.losses > task.recoveries:
             text = (
@@ -64,7 +77,6 @@ def end_attempt(space: Workspace, asked: EndAttempt) -> bool:
 
 
 def _ended(space: Workspace, task: TaskRow, asked: EndAttempt) -> EndedAttempt:
-    started_at = task.started_at or space.now
     outcome, failure = AttemptOutcome.LOST, None
     if asked.undelivered:
         outcome = AttemptOutcome.HANDED_BACK
@@ -72,16 +84,15 @@ def _ended(space: Workspace, task: TaskRow, asked: EndAttempt) -> EndedAttempt:
         outcome = AttemptOutcome.TIMED_OUT
         after = format_duration(task.timeout) if task.timeout is not None else "its limit"
         failure = Failure("TimeoutError", f"Timeout after {after}")
-    return EndedAttempt(
-        task.attempt,
-        outcome,
-        task.scheduled_at,
-        task.ready_at,
-        started_at,
-        space.now,
-        task.owner or "",
-        failure,
+    return ended_attempt(task, outcome, space.now, failure=failure)
+
+
+def _started_only_once(task: TaskRow) -> Failure:
+    text = (
+        "max recovery attempts (0) exceeded: "
+        f"the worker was shut down while running step {task.name}, which may be started only once"
     )
+    return Failure("MaxRecoveryAttempts", text)
 
 
 def _release(task: TaskRow) -> None:

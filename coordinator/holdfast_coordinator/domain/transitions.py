@@ -62,7 +62,7 @@ def take_transition(space: Workspace, asked: Transition) -> TransitionAnswer:
     run = space.runs.get(asked.run_id)
     if run is None or run.epoch != asked.epoch:
         return TransitionAnswer(TransitionStatus.SUPERSEDED)
-    if run.transition_id == asked.transition_id:
+    if run.transition_id == asked.transition_id and asked.transition_id > 0:
         # A repeat: its first answer was lost. The run is where that transition left it.
         return _answer(space, run, asked)
     if run.state is not RunState.LEASED or run.owner != asked.session_id:
@@ -98,6 +98,8 @@ def take_transition(space: Workspace, asked: Transition) -> TransitionAnswer:
 
 def _misfit(space: Workspace, run: OpenRun, asked: Transition) -> str:
     """Why the transition does not fit its run, or an empty text."""
+    if asked.transition_id < 1:
+        return f"transition ids count from 1, this one is {asked.transition_id}; a repeat could not be recognised"
     if run.length != asked.expected_seq:
         return f"the journal has {run.length} entries, the transition expects {asked.expected_seq}"
     waiting = space.waiting_mail(run.run_id)
@@ -107,6 +109,8 @@ def _misfit(space: Workspace, run: OpenRun, asked: Transition) -> str:
     closes = [ask for ask in asked.asks if isinstance(ask, Close)]
     if bool(closes) != (asked.then is Then.CLOSE) or len(closes) > 1 or (closes and asked.asks[-1] is not closes[0]):
         return "RunClosed must be the last entry of a transition that closes its run, and of no other"
+    if closes and not closes[0].status.is_closed:
+        return f"RunClosed must say how the run ended, not that it is {closes[0].status}"
     stalls = any(isinstance(ask, Stall) for ask in asked.asks)
     if stalls != (asked.then is Then.STALL):
         return "RunStalled belongs into a transition that stalls its run, and into no other"
@@ -179,16 +183,24 @@ def _task(space: Workspace, run: OpenRun, ask: QueueStep) -> TaskRow:
 
 
 def _watch_attempts(space: Workspace, run: OpenRun, deadline: timedelta | None) -> None:
-    """Keeps one lazy alarm per run: set when there is none, re-armed when it fires, never moved."""
+    """Keeps one lazy alarm per run, never due later than the deadline; it is re-armed when it fires.
+
+    It stays where it is while deadlines move on, and is moved when it may be due too late: for an earlier
+    deadline than before, and when a transition without a deadline came in between.
+    """
+    before = run.attempt_deadline_at
     run.attempt_deadline_at = space.now + deadline if deadline is not None else None
-    if run.attempt_deadline_at is not None and Side.DEADLINE_ALARM not in run.side:
+    if run.attempt_deadline_at is None:
+        return
+    if Side.DEADLINE_ALARM not in run.side or before is None or run.attempt_deadline_at < before:
         space.set_alarm(run, AlarmKind.ATTEMPT_DEADLINE, 0, run.attempt_deadline_at)
         run.side |= Side.DEADLINE_ALARM
 
 
 def _settle_lease(space: Workspace, run: OpenRun, asked: Transition) -> None:
     match asked.then:
-        case Then.SUSPEND if not _unseen(space, run, asked) and not space.waiting_mail(run.run_id):
+        # By its counters: a batch reads only the first 1,000 pieces, and mail beyond them must keep the lease too.
+        case Then.SUSPEND if run.mail_taken == run.mail_next - 1:
             _return_lease(space, run, asked)
             if asked.waits:
                 run.state = RunState.SUSPENDED

@@ -7,7 +7,8 @@ what comes out is the difference to write and what to tell the replica after the
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from holdfast.statuses import ClosePolicy, RunStatus
+from holdfast.limits import SPAN_MAX
+from holdfast.statuses import AttemptOutcome, ClosePolicy, RunStatus
 
 from .changes import Changes
 from .events import (
@@ -28,6 +29,7 @@ from .rows import (
     ChildClosedMail,
     ChildRow,
     CoordinatorEntry,
+    EndedAttempt,
     Failure,
     JournalRow,
     MailBody,
@@ -40,6 +42,7 @@ from .rows import (
     RunResult,
     RunState,
     Side,
+    StepResultMail,
     TaskRow,
     TaskState,
 )
@@ -63,7 +66,8 @@ class Workspace:
     """See the module. `runs` and `tasks` hold what is open now; a closed run or ended task is gone from them."""
 
     __slots__ = (
-        "alarms", "assign", "changes", "children", "events", "mail", "now", "records", "requests", "runs", "tasks",
+        "alarms", "assign", "changes", "children", "events", "mail", "now", "records", "requests", "results", "runs",
+        "tasks",
     )  # fmt: skip
 
     def __init__(self, now: datetime, assign: Assign) -> None:
@@ -76,6 +80,7 @@ class Workspace:
         self.children: dict[str, list[ChildRow]] = {}
         self.alarms: dict[tuple[str, AlarmKind, int], AlarmRow] = {}
         self.requests: dict[tuple[str, str], bool] = {}
+        self.results: dict[str, RunResult] = {}
         self.changes = Changes()
         self.events: list[Event] = []
 
@@ -123,6 +128,7 @@ class Workspace:
     ) -> None:  # fmt: skip
         """Writes down a delivery to another run; it is made after the commit, and found again after a crash."""
         alarm = AlarmRow(run_id, kind, ref, self.now, body)
+        self.changes.alarms_cleared.discard((run_id, kind, ref))
         self.changes.alarms_set[run_id, kind, ref] = alarm
         self.events.append(OutboxDue(alarm, mail, to_run_id))
 
@@ -130,11 +136,13 @@ class Workspace:
         """Strikes a delivery that this command makes; False when it was made before."""
         return alarm is None or self.clear_alarm((alarm.run_id, alarm.kind, alarm.ref))
 
-    def remember(self, run: OpenRun, request_id: str, answer: bool) -> None:
-        """Keeps the answer of a request for its repeats."""
+    def remember(self, run: OpenRun, request_id: str, answer: bool, *, while_open: bool = False) -> None:
+        """Keeps the answer of a request of a changed run for its repeats; with `while_open` it does not expire."""
         if request_id:
+            kept_for = SPAN_MAX if while_open else REQUEST_KEPT_FOR
+            run.side |= Side.REQUESTS if while_open else Side.NONE
             self.requests[run.run_id, request_id] = answer
-            self.changes.requests.append(RequestRow(run.run_id, request_id, answer, self.now + REQUEST_KEPT_FOR))
+            self.changes.requests.append(RequestRow(run.run_id, request_id, answer, self.now + kept_for))
 
     # Moves
 
@@ -265,8 +273,11 @@ class Workspace:
         epoch: int = 0,
         transition_id: int = 0,
     ) -> None:
-        """Ends a changed run: `entries` (`count` of them, without the close), undelivered mail, then `closing`."""
-        undelivered = self.waiting_mail(run.run_id)
+        """Ends a changed run: `entries` (`count` of them, without the close), undelivered mail, then `closing`.
+
+        Attempts of queued steps that end with the run are journaled as mail too: it is the form that has them all.
+        """
+        undelivered = [*self.waiting_mail(run.run_id), *self._attempts_cut_short(run)]
         self.append(
             run,
             [*entries, *(MailUndeliveredEntry(self.now, mail) for mail in undelivered), closing],
@@ -276,11 +287,25 @@ class Workspace:
         )
         self._end_everything_of(run)
         outcome = RunResult(run.run_id, run.namespace, status, self.now, result, failure)
-        self.changes.closed[run.run_id] = outcome
+        self.changes.closed[run.run_id] = self.results[run.run_id] = outcome
         self.events.append(RunEnded(outcome))
         if run.parent_run_id is not None:
             mail = ChildClosedMail(run.parent_number, run.run_id, status, result, failure)
             self.send_outbox(run.run_id, AlarmKind.OUTBOX_CHILD_CLOSED, 0, mail=mail, to_run_id=run.parent_run_id)
+
+    def _attempts_cut_short(self, run: OpenRun) -> list[MailRow]:
+        """The attempts of queued steps without a result, as the mail that their results would have been."""
+        cut_short = []
+        for task in self.tasks.values() if run.side & Side.TASKS else ():
+            if task.run_id != run.run_id or not task.attempt:
+                continue
+            attempts = task.attempts_ended
+            if task.state is TaskState.CLAIMED:
+                attempts = (*attempts, ended_attempt(task, AttemptOutcome.CANCELLED, self.now))
+            body = StepResultMail(task.number, attempts, failure=Failure("CancelledError", "the run closed"))
+            cut_short.append(MailRow(run.run_id, run.mail_next, MailKind.STEP_RESULT, self.now, body))
+            run.mail_next += 1
+        return cut_short
 
     def _end_everything_of(self, run: OpenRun) -> None:
         run_id, changes = run.run_id, self.changes
@@ -314,3 +339,19 @@ class Workspace:
         self.changes.alarms_cleared.discard(key)
         self.changes.alarms_set[key] = self.alarms[key] = alarm
         self.events.append(AlarmSet(alarm))
+
+
+def ended_attempt(
+    task: TaskRow, outcome: AttemptOutcome, now: datetime, *, failure: Failure | None = None
+) -> EndedAttempt:
+    """The record of a claimed attempt that the coordinator ends."""
+    return EndedAttempt(
+        task.attempt,
+        outcome,
+        task.scheduled_at,
+        task.ready_at,
+        task.started_at or now,
+        now,
+        task.owner or "",
+        failure,
+    )

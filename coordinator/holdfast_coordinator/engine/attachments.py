@@ -41,6 +41,7 @@ class Attachment:
         "ended",
         "free_runs",
         "free_slots",
+        "granted",
         "heartbeat_no",
         "held_before",
         "lagging",
@@ -54,7 +55,7 @@ class Attachment:
         "steps",
         "unacknowledged",
         "undelivered",
-        "undelivered_since",
+        "missing_since",
         "workflows",
     )  # fmt: skip
 
@@ -80,7 +81,8 @@ class Attachment:
         self.news = asyncio.Event()
         self.undelivered = Handed()
         self.unacknowledged: dict[Held, RunLeased | TaskClaimed] = {}
-        self.undelivered_since: dict[Held, float] = {}
+        self.granted: set[Held] = set()
+        self.missing_since: dict[Held, float] = {}
         self.held_before: frozenset[Held] = frozenset()
         self.ended: set[Held] = set()
 
@@ -92,11 +94,13 @@ class Attachment:
 
     def hand_lease(self, event: RunLeased) -> None:
         """Queues a lease for the next poll answer."""
+        self.granted.add((event.run.run_id, 0, event.epoch))
         self.undelivered.leases.append(event)
         self.news.set()
 
     def hand_task(self, event: TaskClaimed) -> None:
         """Queues a claimed attempt for the next poll answer."""
+        self.granted.add((event.task.run_id, event.task.number, event.epoch))
         self.undelivered.tasks.append(event)
         self.news.set()
 
@@ -128,7 +132,6 @@ class Attachment:
         self.msg_no = msg_no
         for key in received:
             self.unacknowledged.pop(key, None)
-            self.undelivered_since.pop(key, None)
         again = list(self.unacknowledged.values())
         self.unacknowledged.clear()
         for event in again:
@@ -141,20 +144,18 @@ class Attachment:
         self.free_slots = free_slots - len(self.undelivered.tasks)
 
     def forget(self, key: Held) -> None:
-        """The worker has shown that it knows this lease or attempt, or it has ended."""
+        """The session holds this no longer: it gave it back, or it was taken from it."""
+        self.granted.discard(key)
         self.unacknowledged.pop(key, None)
-        self.undelivered_since.pop(key, None)
+        self.missing_since.pop(key, None)
 
     def missing_from(self, held: frozenset[Held], now: float, older_than: float) -> list[Held]:
-        """What was handed out but is missing from two successive full sets of the worker for so many seconds."""
-        missing = [key for key in self.unacknowledged if key not in held and key not in self.held_before]
+        """What was granted but is missing from two successive full sets of the worker for so many seconds.
+
+        Lost on the way, or dropped by the worker: either way it does not know of it, and another should go on.
+        """
+        missing = [key for key in self.granted if key not in held and key not in self.held_before]
         self.held_before = held
         self.ended &= held
-        for key in held:
-            self.forget(key)
-        lost = []
-        for key in missing:
-            since = self.undelivered_since.setdefault(key, now)
-            if now - since > older_than:
-                lost.append(key)
-        return lost
+        self.missing_since = {key: self.missing_since.get(key, now) for key in missing}
+        return [key for key, since in self.missing_since.items() if now - since > older_than]

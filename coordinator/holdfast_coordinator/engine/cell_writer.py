@@ -12,9 +12,9 @@ from typing import cast
 import structlog
 
 from holdfast.errors import CoordinatorUnavailable, HoldfastError
-from holdfast_coordinator.domain.batch import Answer, Decided, batch_length, decide, reads_of
+from holdfast_coordinator.domain.batch import Answer, BatchCommand, Decided, batch_length, decide, reads_of
 from holdfast_coordinator.domain.changes import Changes
-from holdfast_coordinator.domain.commands import Command, Transition
+from holdfast_coordinator.domain.commands import Transition
 from holdfast_coordinator.domain.events import Event, RunLeased, TaskClaimed
 from holdfast_coordinator.domain.reads import Snapshot
 from holdfast_coordinator.domain.transitions import TransitionAnswer, TransitionStatus
@@ -56,7 +56,7 @@ class _Waiting:
 
     __slots__ = ("command", "index", "locking", "ticket")
 
-    def __init__(self, command: Command, ticket: _Ticket, index: int) -> None:
+    def __init__(self, command: BatchCommand, ticket: _Ticket, index: int) -> None:
         self.command = command
         self.ticket = ticket
         self.index = index
@@ -87,7 +87,7 @@ class CellWriter:
         self._news = asyncio.Event()
         self._closing = False
 
-    def submit_all(self, commands: Sequence[Command]) -> asyncio.Future[list[Answer]]:
+    def submit_all(self, commands: Sequence[BatchCommand]) -> asyncio.Future[list[Answer]]:
         """Puts commands into the line; the answers come when all of them are committed or refused.
 
         The future fails with CoordinatorUnavailable when a commit is impossible or its outcome unknown: repeat.
@@ -104,7 +104,7 @@ class CellWriter:
         self._news.set()
         return future
 
-    async def submit(self, command: Command) -> Answer:
+    async def submit(self, command: BatchCommand) -> Answer:
         """Submits one command; a refusal is raised."""
         (answer,) = await self.submit_all([command])
         if isinstance(answer, HoldfastError):

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from holdfast.errors import InvalidRequest, RunNotFound
 from holdfast.ids import cell_of, is_run_id, is_start_id, run_id
-from holdfast_coordinator.domain.batch import Answer
-from holdfast_coordinator.domain.commands import Command
+from holdfast_coordinator.domain.batch import Answer, BatchCommand
 from holdfast_coordinator.domain.events import Event
 from holdfast_coordinator.domain.rows import OpenRun, TaskRow
 from holdfast_coordinator.store.port import CellStore
@@ -65,6 +64,12 @@ class Cells:
             raise InvalidRequest("start_id", f"{start_id!r} is not 26 characters of lower-case base 32 (a ULID)")
         return run_id(self.of_key(business_id or start_id).name, start_id)
 
+    def beside(self, of_run_id: str, start_id: str) -> str:
+        """The run id of a start that stays in the cell of another run."""
+        if not is_start_id(start_id):
+            raise InvalidRequest("start_id", f"{start_id!r} is not 26 characters of lower-case base 32 (a ULID)")
+        return run_id(self.of_run(of_run_id).name, start_id)
+
     async def find_run(self, namespace: str, run: str) -> str:
         """The run id that a run id or business id of a namespace stands for. Raises RunNotFound."""
         if is_run_id(run):
@@ -77,7 +82,7 @@ class Cells:
                 return row.run_id
         raise RunNotFound(run, namespace=namespace)
 
-    async def submit(self, of_run_id: str, commands: Sequence[Command]) -> list[Answer]:
+    async def submit(self, of_run_id: str, commands: Sequence[BatchCommand]) -> list[Answer]:
         """Submits commands of one run to the writer of its cell."""
         return await self.of_run(of_run_id).writer.submit_all(commands)
 

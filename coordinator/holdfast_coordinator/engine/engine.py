@@ -5,13 +5,14 @@ Everything it keeps in memory can be lost at any time; what must not be lost is 
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Protocol, cast
 
 import structlog
 
-from holdfast.errors import HoldfastError, NamespaceNotFound, RunNotFound
+from holdfast.errors import HoldfastError, NamespaceNotFound, RunNotFound, RunNotRetryable
+from holdfast.limits import DEFAULT_LIMITS
 from holdfast_coordinator.domain.batch import Answer
 from holdfast_coordinator.domain.commands import (
     ClaimRuns,
@@ -22,6 +23,7 @@ from holdfast_coordinator.domain.commands import (
     TerminateRun,
     Transition,
 )
+from holdfast_coordinator.domain.continuing import Continuation, RetryRun
 from holdfast_coordinator.domain.events import (
     AlarmSet,
     Event,
@@ -36,7 +38,7 @@ from holdfast_coordinator.domain.events import (
     TaskReady,
 )
 from holdfast_coordinator.domain.rows import JournalRow, RunRecord, RunResult
-from holdfast_coordinator.domain.starts import Started, TerminateFirst
+from holdfast_coordinator.domain.starts import RetryInstead, Started, TerminateFirst
 from holdfast_coordinator.domain.transitions import TransitionAnswer, TransitionStatus
 from holdfast_coordinator.store.port import CellStore, ControlStore, RunFilter, RunView, StoreError
 
@@ -53,6 +55,13 @@ log = structlog.get_logger(__name__)
 TERMINATE_REPEATS_MAX = 5
 
 
+class EngineCodec(OutboxCodec, Protocol):
+    """Reads and writes the protobuf bytes that the engine itself must look into."""
+
+    def continuation(self, rows: Iterable[JournalRow], origin_run_id: str) -> Continuation:
+        """What a continuation of a closed run begins with; rows: its whole journal."""
+
+
 @dataclass(slots=True)
 class Delivery:
     """What one poll answer brings, with the records of the leased runs."""
@@ -66,7 +75,7 @@ class Engine:
 
     def __init__(
         self, control: ControlStore, cells: Sequence[tuple[str, CellStore]], *, replica_id: str,
-        policy: SessionPolicy, outbox_codec: OutboxCodec,
+        policy: SessionPolicy, codec: EngineCodec,
     ) -> None:  # fmt: skip
         self.control = control
         self.matcher = Matcher()
@@ -82,7 +91,8 @@ class Engine:
             submit=self.cells.submit,
             find_held=self.cells.held_by,
         )
-        self.outbox = Outbox(self.cells, outbox_codec)
+        self.outbox = Outbox(self.cells, codec)
+        self._codec = codec
         self.alarm_set = asyncio.Event()
         self._namespaces: set[str] = set()
         self._claiming: set[QueueKey] = set()
@@ -135,9 +145,37 @@ class Engine:
                     (answer,) = await self.cells.submit(start.run_id, [start])
                 case HoldfastError():
                     return answer
+                case RetryInstead(run_id):
+                    return await self._continue(run_id, start.run_id)
                 case _:
-                    return HoldfastError("continuing a failed run at its failed step is not available yet")
+                    raise AssertionError(f"a start cannot be answered with {answer!r}")
         return HoldfastError(f"the id {start.id!r} was taken again and again; choose another on_conflict")
+
+    async def retry(self, run_id: str, start_id: str) -> Started:
+        """Makes a run that continues a closed one at its failed step. Raises RunNotRetryable, RunAlreadyStarted."""
+        answer = await self._continue(run_id, self.cells.beside(run_id, start_id))
+        if isinstance(answer, HoldfastError):
+            raise answer
+        return answer
+
+    async def _continue(self, run_id: str, new_run_id: str) -> Started | HoldfastError:
+        """Submits the continuation of a run under a new run id."""
+        store = self.cells.of_run(run_id).store
+        origin = (await store.records([run_id]))[run_id]
+        closed = await store.results([run_id])
+        if not closed:
+            return RunNotRetryable(run_id, "open")
+        rows: list[JournalRow] = []
+        more = True
+        while more:
+            page, more = await store.journal(run_id, rows[-1].seq if rows else 0, DEFAULT_LIMITS.journal_page_bytes)
+            rows += page
+        begin = self._codec.continuation(rows, run_id)
+        (answer,) = await self.cells.submit(run_id, [RetryRun(new_run_id, origin, begin)])
+        assert isinstance(answer, Started | HoldfastError), answer
+        if isinstance(answer, Started):
+            self.waiters.is_open(answer.run_id)
+        return answer
 
     async def steer(self, run_id: str, command: Command) -> bool:
         """Submits a signal, cancel, terminate or resume; a refusal is raised."""
@@ -255,7 +293,7 @@ class Engine:
         ]
         recorded = [answer is True for answer in answers[len(transitions) :]]
         for attempt in attempts:
-            self.matcher.slot_freed(attempt.session_id)
+            self.matcher.attempt_ended(attempt.session_id, (attempt.run_id, attempt.number, attempt.epoch))
         return taken, recorded
 
     async def _recognise_repeat(self, asked: Transition, answer: TransitionAnswer | HoldfastError) -> TransitionAnswer:
@@ -264,7 +302,6 @@ class Engine:
             return TransitionAnswer(TransitionStatus.REFUSED, refusal=str(answer))
         if answer.status is TransitionStatus.SUPERSEDED and asked.count:
             store = self.cells.of_run(asked.run_id).store
-            # The seq of a closing transition also counts the undelivered mail before its close.
             if await store.has_transition(asked.run_id, asked.expected_seq, asked.epoch, asked.transition_id):
                 return TransitionAnswer(TransitionStatus.COMMITTED)
         return answer

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from holdfast_coordinator.domain.events import LeaseEnded, LeaseReturned, MailArrived, RunLeased, TaskClaimed
 from holdfast_coordinator.domain.rows import OpenRun, TaskRow
 
-from .attachments import Attachment
+from .attachments import Attachment, Held
 from .cell_writer import Reservations
 
 QueueKey = tuple[str, str]
@@ -149,10 +149,11 @@ class Matcher(Reservations):
             attachment.free_runs += 1
             self.has_room(attachment)
 
-    def slot_freed(self, session_id: str) -> None:
+    def attempt_ended(self, session_id: str, key: Held) -> None:
         """A queued attempt of a session ended, so it has a slot for another."""
         attachment = self._attachments.get(session_id)
         if attachment is not None:
+            attachment.forget(key)
             attachment.free_slots += 1
             self.has_room(attachment)
 

@@ -117,6 +117,7 @@ class Sessions:
             steps=worker.steps,
             build=worker.build,
         )
+        attachment.granted.update(worker.held.difference(ended))
         self._matcher.attach(attachment)
         log.info("session_opened", session_id=session_id, queue=worker.queue, host=worker.host, pid=worker.pid)
         return attachment, ended

@@ -6,7 +6,7 @@ from grpc.aio import ServicerContext as Context
 
 from holdfast.api.v1 import run_service_pb2 as pb
 from holdfast.api.v1 import run_service_pb2_grpc
-from holdfast.errors import HoldfastError, InvalidRequest, PayloadTooLarge, RunNotFound
+from holdfast.errors import HoldfastError, InvalidRequest, PayloadTooLarge, RunNotFound, RunNotRetryable
 from holdfast.limits import STARTS_PER_CALL_MAX, WAITED_RUNS_MAX, Limits
 from holdfast_coordinator.domain.commands import RequestCancel, ResumeRun, SendSignal, StartRun, TerminateRun
 from holdfast_coordinator.domain.rows import SignalMail
@@ -25,6 +25,7 @@ from .run_wire import (
     run_filter,
     span,
     start_command,
+    status_of,
 )
 from .worker_wire import journal_message
 
@@ -124,6 +125,14 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         run_id = await self._find(request.namespace, request.run)
         command = TerminateRun(run_id, _request_id(request.request_id), _reason(request.reason))
         return pb.TerminateRunResponse(accepted=await self._engine.steer(run_id, command))
+
+    @translated
+    async def RetryRun(self, request: pb.RetryRunRequest, context: Context) -> pb.RetryRunResponse:
+        view = await self._view(request.namespace, request.run)
+        if view.result is None:
+            raise RunNotRetryable(view.record.run_id, status_of(view))
+        started = await self._engine.retry(view.record.run_id, request.start_id)
+        return pb.RetryRunResponse(run=_started(started, view.record.id or ""))
 
     @translated
     async def ResumeRun(self, request: pb.ResumeRunRequest, context: Context) -> pb.ResumeRunResponse:

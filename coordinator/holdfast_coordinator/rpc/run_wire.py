@@ -4,12 +4,11 @@ import base64
 import binascii
 import hashlib
 from datetime import UTC, datetime, timedelta
-from typing import cast
 
 from google.protobuf.duration_pb2 import Duration
 
 from holdfast.api.v1 import run_service_pb2 as pb
-from holdfast.api.v1 import status_pb2, value_pb2
+from holdfast.api.v1 import value_pb2
 from holdfast.errors import InvalidRequest, PayloadTooLarge
 from holdfast.ids import business_id_problem
 from holdfast.limits import NAME_MAX, SPAN_MAX, Limits
@@ -19,7 +18,7 @@ from holdfast_coordinator.domain.rows import OpenRun, RunRecord, RunResult, RunS
 from holdfast_coordinator.engine.cells import Cells
 from holdfast_coordinator.engine.registry import Signature, bind
 from holdfast_coordinator.store.port import RunFilter, RunView
-from holdfast_coordinator.wire.entries import failure_message, set_time, time_from
+from holdfast_coordinator.wire.entries import failure_message, set_time, status_number, time_from
 
 DEFAULT = "default"
 METADATA_ENTRIES_MAX = 64
@@ -162,11 +161,6 @@ def open_status(run: OpenRun) -> RunStatus:
             return RunStatus.RUNNING
 
 
-def run_status(status: RunStatus) -> status_pb2.RunStatus:
-    """A status as the protocol's number; the generated stubs take it for a class."""
-    return cast(status_pb2.RunStatus, status.number)
-
-
 def description(view: RunView, *, whole: bool) -> pb.RunDescription:
     """A run as its description; arguments and results only when `whole`."""
     record, run, result = view.record, view.open, view.result
@@ -174,7 +168,7 @@ def description(view: RunView, *, whole: bool) -> pb.RunDescription:
         run_id=record.run_id,
         id=record.id or "",
         workflow=record.workflow,
-        status=run_status(status_of(view)),
+        status=status_number(status_of(view)),
         queue=record.queue,
         metadata=dict(record.metadata),
         origin_run_id=record.origin_run_id or "",
@@ -216,7 +210,7 @@ def _reason(run: OpenRun) -> str:
 
 def closed_run(result: RunResult) -> pb.ClosedRun:
     """A closed run as its message."""
-    message = pb.ClosedRun(run_id=result.run_id, status=run_status(result.status))
+    message = pb.ClosedRun(run_id=result.run_id, status=status_number(result.status))
     if result.result is not None:
         message.result.SetInParent()
         message.result.MergeFromString(result.result)

@@ -217,14 +217,12 @@ class PostgresCellStore:
     async def held_by(self, session_ids: Sequence[str], limit: int) -> tuple[list[OpenRun], list[TaskRow]]:
         """See port.CellStore."""
         owners = list(session_ids)
-        runs, tasks = await self._pool.read(
-            self._views.runs_held(owners, limit), self._views.tasks_held(owners, limit)
-        )
+        runs, tasks = await self._pool.read(self._views.runs_held(owners, limit), self._views.tasks_held(owners, limit))
         return [loading.open_run(row) for row in runs.rows], [loading.task(row) for row in tasks.rows]
 
-    async def has_transition(self, run_id: str, seq: int, epoch: int, transition_id: int) -> bool:
+    async def has_transition(self, run_id: str, after: int, epoch: int, transition_id: int) -> bool:
         """See port.CellStore."""
-        (answer,) = await self._pool.read(self._views.has_transition(run_id, seq, epoch, transition_id))
+        (answer,) = await self._pool.read(self._views.has_transition(run_id, after, epoch, transition_id))
         return bool(answer.rows)
 
     async def results(self, run_ids: Sequence[str]) -> list[RunResult]:
@@ -261,14 +259,13 @@ class PostgresCellStore:
         """See port.CellStore."""
         (answer,) = await self._pool.read(self._views.journal_page(run_id, after, max_bytes))
         page: list[JournalRow] = []
-        size = 0
-        more = False
-        for *columns, more in answer.rows:
-            size += len(columns[5])
+        size, rows = 0, answer.rows
+        for row in rows:
+            size += len(row[5])
             if page and size > max_bytes:
                 return page, True
-            page.append(loading.journal_row(tuple(columns)))
-        return page, more
+            page.append(loading.journal_row(row[:-1]))
+        return page, bool(rows) and rows[-1][-1]
 
     async def mail_after(self, run_id: str, number: int) -> list[MailRow]:
         """See port.CellStore."""

@@ -10,9 +10,9 @@ from operator import attrgetter
 from typing import Any, Self
 
 from .connection import Row
+from .migrate import CONTROL_SCHEMA, session_options
 from .pool import Pool
 from .port import SessionRow
-from .migrate import CONTROL_SCHEMA, session_options
 from .statements_control import ControlStatements
 from .tables import sessions
 

@@ -42,16 +42,12 @@ def cell_schema(cell: str) -> str:
     return checked_schema(f"{CONTROL_SCHEMA}_c{cell}")
 
 
-async def migrate(
-    dsn: str, *, cells: Iterable[str], control: bool = True, lock_seconds: float = LOCK_SECONDS
-) -> None:
+async def migrate(dsn: str, *, cells: Iterable[str], control: bool = True, lock_seconds: float = LOCK_SECONDS) -> None:
     """Brings the control schema and the cells up to date, each in a transaction of its own.
 
     Raises SchemaTooNew, UnsafeDatabase, MigrationBusy, StoreUnavailable; then no schema is half migrated.
     """
-    await asyncio.to_thread(
-        migrate_blocking, dsn, cells=list(cells), control=control, lock_seconds=lock_seconds
-    )
+    await asyncio.to_thread(migrate_blocking, dsn, cells=list(cells), control=control, lock_seconds=lock_seconds)
 
 
 async def session_options(dsn: str) -> str:
@@ -117,9 +113,7 @@ def _set_role(connection: Connection) -> None:
             connection.rollback()
             continue
         try:
-            connection.execute(
-                text(f"ALTER ROLE CURRENT_USER IN DATABASE {database} SET {name} = '{value}'")
-            )
+            connection.execute(text(f"ALTER ROLE CURRENT_USER IN DATABASE {database} SET {name} = '{value}'"))
             connection.commit()
         except DBAPIError as error:
             # 42501: it may not; XX000 and 40001: another starter changes the same row right now.

@@ -106,8 +106,8 @@ class CellStore(Protocol):
     async def held_by(self, session_ids: Sequence[str], limit: int) -> tuple[list[OpenRun], list[TaskRow]]:
         """Leased runs and claimed tasks of these sessions."""
 
-    async def has_transition(self, run_id: str, seq: int, epoch: int, transition_id: int) -> bool:
-        """True when the journal has this very transition, so that a repeat can be answered."""
+    async def has_transition(self, run_id: str, after: int, epoch: int, transition_id: int) -> bool:
+        """True when the journal has this very transition after entry `after`, so that a repeat can be answered."""
 
     async def results(self, run_ids: Sequence[str]) -> list[RunResult]:
         """How those of the runs that are closed have closed."""

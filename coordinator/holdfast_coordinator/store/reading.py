@@ -58,7 +58,7 @@ def plan_reads(statements: CellReads, reads: Reads, snapshot: Snapshot, floor: F
     if reads.keys:
         _plan_keys(plan, statements, reads.keys, snapshot)
     if reads.starts:
-        plan.add(statements.hashes_of_runs(sorted(reads.starts)), lambda rows: snapshot.existing.update(rows))  # type: ignore[arg-type]
+        plan.add(statements.hashes_of_runs(sorted(reads.starts)), lambda rows: snapshot.existing.update(rows))
     if reads.requests:
         pairs = sorted(reads.requests)
 
@@ -163,9 +163,7 @@ def _plan_keys(plan: Plan, statements: CellReads, keys: list[KeyRow], snapshot: 
     plan.add(statements.statuses_of_keys(*columns), take_statuses)
 
 
-def _plan_claims(
-    plan: Plan, statements: CellReads, reads: Reads, snapshot: Snapshot, floor: Floor
-) -> None:
+def _plan_claims(plan: Plan, statements: CellReads, reads: Reads, snapshot: Snapshot, floor: Floor) -> None:
     seen_runs: set[str] = set()
     seen_tasks: set[tuple[str, int]] = set()
 

@@ -16,8 +16,7 @@ class ControlStatements:
         self.clock = Statement("clock", "SELECT clock_timestamp()")
         self.create_namespace = Statement(
             "create_namespace",
-            f"INSERT INTO {schema}.{namespaces.name} (name, created_at) VALUES ($1, $2) "
-            "ON CONFLICT (name) DO NOTHING",
+            f"INSERT INTO {schema}.{namespaces.name} (name, created_at) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING",
             (TEXT, TIME),
         )
         self.namespaces = Statement("namespaces", f"SELECT n.name FROM {schema}.{namespaces.name} n")
@@ -25,8 +24,7 @@ class ControlStatements:
             "save_session",
             f"INSERT INTO {schema}.sessions ({', '.join(column.name for column in sessions.c)}) "
             "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) "
-            "ON CONFLICT (session_id) DO UPDATE SET "
-            + ", ".join(f"{name} = excluded.{name}" for name in _CHANGES),
+            "ON CONFLICT (session_id) DO UPDATE SET " + ", ".join(f"{name} = excluded.{name}" for name in _CHANGES),
             (TEXT, TEXT, TEXT, TEXT, BIGINT, TEXT, TEXT, BIGINT, INT, TIME, TIME, TEXTS, TEXTS, TIME),
         )
         self.save_heartbeats = Statement(
@@ -48,8 +46,7 @@ class ControlStatements:
         )
         self.living = Statement(
             "living",
-            f"SELECT s.session_id FROM {schema}.sessions s "
-            "WHERE s.session_id = ANY ($1::text[]) AND s.died_at IS NULL",
+            f"SELECT s.session_id FROM {schema}.sessions s WHERE s.session_id = ANY ($1::text[]) AND s.died_at IS NULL",
             (TEXTS,),
         )
         self.sessions = Statement("sessions", f"{all_sessions} WHERE s.died_at IS NULL ORDER BY s.session_id")

@@ -1,6 +1,7 @@
 """The statements that read a cell outside of its transactions: alarms that are due, views of runs, journals.
 
-They take no locks, except where a docstring says so.
+They take no locks, except where a docstring says so. IS NOT DISTINCT FROM stands for "=" where a condition must
+not choose the index: a table without statistics makes a wrong one look as good as the right one.
 """
 
 from holdfast_coordinator.store.port import RunFilter
@@ -77,9 +78,7 @@ class CellViews:
             add("(r.created_at, r.run_id) < ({0}, {1})", (TIME, TEXT), *wanted.before)
         return self._listing(conditions, wanted.limit)
 
-    def _listing(
-        self, conditions: list[tuple[str, tuple[Type, ...], tuple[object, ...]]], limit: int
-    ) -> Call:
+    def _listing(self, conditions: list[tuple[str, tuple[Type, ...], tuple[object, ...]]], limit: int) -> Call:
         texts: list[str] = []
         types: list[Type] = []
         values: list[object] = []
@@ -166,17 +165,17 @@ def tasks_held(schema: str) -> Statement:
     return Statement(
         "tasks_held",
         f"SELECT {columns(step_tasks, 's')} FROM {schema}.step_tasks s "
-        "WHERE s.owner = ANY ($1::text[]) AND s.owner IS NOT NULL AND s.state = 2 LIMIT $2",
+        "WHERE s.owner = ANY ($1::text[]) AND s.owner IS NOT NULL AND s.state IS NOT DISTINCT FROM 2 LIMIT $2",
         (TEXTS, INT),
     )
 
 
 def has_transition(schema: str) -> Statement:
-    """One row when the journal has this transition. Index: journal_pkey."""
+    """A row when the journal has this transition after an entry. Index: journal_pkey."""
     return Statement(
         "has_transition",
         f"SELECT j.seq FROM {schema}.journal j "
-        "WHERE j.run_id = $1 AND j.seq = $2 AND j.epoch = $3 AND j.transition_id = $4",
+        "WHERE j.run_id = $1 AND j.seq > $2 AND j.epoch = $3 AND j.transition_id = $4 LIMIT 1",
         (TEXT, BIGINT, BIGINT, BIGINT),
     )
 
@@ -185,7 +184,8 @@ def existing(schema: str) -> Statement:
     """Those of the runs that exist in a namespace. Index: runs_pkey."""
     return Statement(
         "existing",
-        f"SELECT r.run_id FROM {schema}.runs r WHERE r.run_id = ANY ($2::text[]) AND r.namespace = $1",
+        f"SELECT r.run_id FROM {schema}.runs r "
+        "WHERE r.run_id = ANY ($2::text[]) AND r.namespace IS NOT DISTINCT FROM $1",
         (TEXT, TEXTS),
     )
 
@@ -202,7 +202,9 @@ def run_of_key(schema: str) -> Statement:
 
 def view(schema: str) -> Statement:
     """One run with what it is now; in one statement, so that it is never both open and closed. Index: runs_pkey."""
-    return Statement("view", f"{_views(schema)} WHERE r.run_id = $2 AND r.namespace = $1", (TEXT, TEXT))
+    return Statement(
+        "view", f"{_views(schema)} WHERE r.run_id = $2 AND r.namespace IS NOT DISTINCT FROM $1", (TEXT, TEXT)
+    )
 
 
 def records(schema: str) -> Statement:

@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-# Vacuum by share of the table lets queues of millions rot; by a constant it runs every few seconds under load.
+# By a constant number of dead rows: the default, a share of the table, comes later the longer a queue is.
 _HOT = {
     "fillfactor": "50",
     "autovacuum_vacuum_scale_factor": "0.0",

@@ -107,9 +107,7 @@ def _without_swept(changes: Changes) -> Changes:
     swept = changes.swept
     return replace(
         changes,
-        alarms_set={
-            key: row for key, row in changes.alarms_set.items() if key[0] not in swept or key[1] >= _OUTBOX
-        },
+        alarms_set={key: row for key, row in changes.alarms_set.items() if key[0] not in swept or key[1] >= _OUTBOX},
         alarms_cleared={key for key in changes.alarms_cleared if key[0] not in swept or key[1] >= _OUTBOX},
         children_added=[row for row in changes.children_added if row.run_id not in swept],
         children_closed={key for key in changes.children_closed if key[0] not in swept},

@@ -5,15 +5,17 @@ Pure. A worker's entries stay the bytes they came as: nothing here parses or che
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import assert_never
+from typing import assert_never, cast
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from holdfast.api.v1 import journal_pb2, value_pb2
+from holdfast.api.v1 import journal_pb2, status_pb2, value_pb2
+from holdfast.statuses import RunStatus
 from holdfast_coordinator.domain.rows import (
     CancelMail,
     ChildClosedMail,
     CoordinatorEntry,
+    EndedAttempt,
     Failure,
     MailBody,
     MailConsumedEntry,
@@ -65,7 +67,7 @@ def encode_entry(record: CoordinatorEntry) -> bytes:
             entry.run_resumed.SetInParent()
             entry.run_resumed.reason = reason
         case RunClosedEntry(status=status, failure=failure):
-            entry.run_closed.status = status.number
+            entry.run_closed.status = status_number(status)
             entry.run_closed.failure.MergeFromString(encode_failure(failure))
         case _:
             assert_never(record)
@@ -93,7 +95,7 @@ def encode_mail(body: MailBody, trace: bytes = b"") -> bytes:
         case ChildClosedMail(number=number, run_id=run_id, status=status):
             mail.child_closed.number = number
             mail.child_closed.run_id = run_id
-            mail.child_closed.status = status.number
+            mail.child_closed.status = status_number(status)
             _fill_outcome(mail.child_closed, body.result, body.failure)
         case CancelMail(reason=reason):
             mail.cancel.SetInParent()
@@ -128,11 +130,15 @@ def failure_message(failure: bytes | Failure) -> value_pb2.Failure:
     return value_pb2.Failure.FromString(encode_failure(failure))
 
 
-def join_attempts(attempts: Iterable[bytes]) -> bytes:
-    """AttemptRecord messages as one StepResult message with only `attempts`."""
+def join_attempts(attempts: Iterable[bytes | EndedAttempt]) -> bytes:
+    """AttemptRecord messages, and attempts to encode as such, as one StepResult message with only `attempts`."""
     result = journal_pb2.StepResult()
     for attempt in attempts:
-        result.attempts.add().MergeFromString(attempt)
+        message = result.attempts.add()
+        if isinstance(attempt, bytes):
+            message.MergeFromString(attempt)
+        else:
+            _fill_attempt(message, attempt)
     return result.SerializeToString()
 
 
@@ -156,10 +162,27 @@ def time_from(timestamp: Timestamp) -> datetime:
     return _EPOCH + timedelta(0, timestamp.seconds, timestamp.nanos // 1_000)
 
 
+def _fill_attempt(message: journal_pb2.AttemptRecord, attempt: EndedAttempt) -> None:
+    message.attempt = attempt.attempt
+    message.outcome = attempt.outcome  # type: ignore[assignment]  # the same numbers
+    set_time(message.scheduled_at, attempt.scheduled_at)
+    set_time(message.eligible_at, attempt.eligible_at)
+    set_time(message.started_at, attempt.started_at)
+    set_time(message.ended_at, attempt.ended_at)
+    message.session_id = attempt.session_id
+    if attempt.failure is not None:
+        message.failure.MergeFromString(encode_failure(attempt.failure))
+
+
 def _fill_mail(mail: journal_pb2.Mail, row: MailRow) -> None:
     mail.MergeFromString(mail_bytes(row))
     mail.number = row.number
     set_time(mail.arrived_at, row.arrived_at)
+
+
+def status_number(status: RunStatus) -> status_pb2.RunStatus:
+    """A status as the protocol's number; the generated stubs take it for a class."""
+    return cast(status_pb2.RunStatus, status.number)
 
 
 def _fill_outcome(

@@ -6,7 +6,7 @@ import pytest
 
 from holdfast_coordinator.store.cell import PostgresCellStore
 from holdfast_coordinator.store.port import CellStore
-from model.cell import ModelCellStore
+from tests.model.cell import ModelCellStore
 
 
 @pytest.fixture(params=["model", "postgres"])

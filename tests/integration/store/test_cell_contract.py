@@ -34,7 +34,7 @@ from holdfast_coordinator.store.port import (
     RunFilter,
     SerializationConflict,
 )
-from model.batches import ENTRY, T0, appending, at, decide, key, open_run, read, ready_run, starting, task, write
+from tests.model.batches import ENTRY, T0, appending, at, decide, key, open_run, read, ready_run, starting, task, write
 
 
 async def test_a_started_run_is_read_back_as_it_was_written(store: CellStore) -> None:
@@ -163,7 +163,7 @@ async def test_closing_a_run_sweeps_what_is_its_own_and_keeps_its_promises_to_ot
         ),
     )  # fmt: skip
     assert (snapshot.runs, snapshot.mail, snapshot.tasks, snapshot.children) == ({}, {}, {}, {})
-    assert list(snapshot.alarms.values()) == [outbox, delivery]
+    assert set(snapshot.alarms) == {("r1", outbox.kind, 1), ("r1", delivery.kind, 0)}
     stored = replace(result, failure=b"\x0a\x0aValueError\x1a\x02no")
     assert snapshot.results == {"r1": stored}
     assert await store.results(["r1", "unknown"]) == [stored]

@@ -19,7 +19,7 @@ from holdfast_coordinator.store.port import (
     SerializationConflict,
     StoreUnavailable,
 )
-from model.batches import appending, decide, open_run, read, ready_run, record, starting, write
+from tests.model.batches import appending, decide, open_run, read, ready_run, record, starting, write
 
 
 def kill_backends(dsn: str) -> int:
@@ -78,9 +78,7 @@ async def test_a_connection_lost_before_the_commit_is_unavailable_and_the_next_b
     await write(cell, starting(open_run("r1")))
 
 
-async def test_a_connection_lost_while_idle_costs_at_most_one_call(
-    cell: PostgresCellStore, database: str
-) -> None:
+async def test_a_connection_lost_while_idle_costs_at_most_one_call(cell: PostgresCellStore, database: str) -> None:
     await write(cell, starting(open_run("r1")))
     assert await cell.view("default", "r1") is not None
     assert kill_backends(database) == 2
@@ -94,9 +92,7 @@ async def test_a_connection_lost_while_idle_costs_at_most_one_call(
     assert (await read(cell, Reads(lock_runs={"r1"}))).runs["r1"].length == 2
 
 
-async def test_a_backend_killed_while_a_write_waits_leaves_nothing(
-    cell: PostgresCellStore, database: str
-) -> None:
+async def test_a_backend_killed_while_a_write_waits_leaves_nothing(cell: PostgresCellStore, database: str) -> None:
     with psycopg.connect(database) as other:
         other.execute("INSERT INTO holdfast_c00.run_results VALUES ('r1', '', 6, now(), NULL, NULL)")
         other.execute("LOCK TABLE holdfast_c00.journal")
@@ -112,9 +108,7 @@ async def test_a_backend_killed_while_a_write_waits_leaves_nothing(
     assert await cell.view("default", "r1") is None
 
 
-async def test_a_cancelled_batch_leaves_nothing_and_the_next_one_works(
-    cell: PostgresCellStore, database: str
-) -> None:
+async def test_a_cancelled_batch_leaves_nothing_and_the_next_one_works(cell: PostgresCellStore, database: str) -> None:
     with psycopg.connect(database) as other:
         other.execute("LOCK TABLE holdfast_c00.journal")
         writing = asyncio.create_task(write(cell, starting(open_run("r1"))))
@@ -132,9 +126,7 @@ async def test_deadlocked_batches_are_conflicts(cell: PostgresCellStore, databas
         locking = asyncio.create_task(read(cell, Reads(lock_runs={"r1", "r2"})))
         await _until_waiting(database, 1)
         try:
-            await asyncio.to_thread(
-                other.execute, "SELECT FROM holdfast_c00.open_runs WHERE run_id = 'r1' FOR UPDATE"
-            )
+            await asyncio.to_thread(other.execute, "SELECT FROM holdfast_c00.open_runs WHERE run_id = 'r1' FOR UPDATE")
             with pytest.raises(SerializationConflict):
                 await locking
         except psycopg.errors.DeadlockDetected:  # Postgres chose the other one
@@ -175,7 +167,7 @@ async def test_updates_of_leased_runs_touch_no_index(cell: PostgresCellStore, da
         connection.execute("SELECT pg_stat_clear_snapshot()")
         counted = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_all_tables WHERE relname = 'open_runs'"
         async with asyncio.timeout(10):
-            while (row := connection.execute(counted).fetchone()) is None or row[0] < 120:
+            while (row := connection.execute(counted).fetchone()) is None or row[0] < 120:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)  # the server's statistics come when they come
     assert row == (120, 120)
 

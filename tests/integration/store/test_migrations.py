@@ -42,12 +42,8 @@ def _rows(dsn: str, query: str, *values: Any) -> set[tuple[Any, ...]]:
     return {tuple(tuple(part) if isinstance(part, list) else part for part in row) for row in found}
 
 
-@pytest.mark.parametrize(
-    ("schema", "metadata"), [("holdfast", control_metadata), (cell_schema("00"), cell_metadata)]
-)
-def test_migrations_make_exactly_the_tables_that_the_code_describes(
-    database: str, schema: str, metadata: Any
-) -> None:
+@pytest.mark.parametrize(("schema", "metadata"), [("holdfast", control_metadata), (cell_schema("00"), cell_metadata)])
+def test_migrations_make_exactly_the_tables_that_the_code_describes(database: str, schema: str, metadata: Any) -> None:
     engine = create_engine(sqlalchemy_url(database))
     with engine.begin() as connection:
         connection.execute(text("CREATE SCHEMA described"))

@@ -1,0 +1,121 @@
+"""Continuing a closed run: a new run that begins with what still holds of the old one's journal, and takes its id."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from holdfast.errors import HoldfastError, RunAlreadyStarted, RunNotFound, RunNotRetryable
+from holdfast.statuses import RunStatus
+
+from .rows import AlarmKind, KeyRow, MailKind, MailRow, OpenRun, RunRecord, RunResult, RunState
+from .starts import ID, KnownRuns, Started
+from .workspace import Workspace
+
+RETRYABLE = frozenset({RunStatus.FAILED, RunStatus.TIMED_OUT, RunStatus.CANCELLED, RunStatus.TERMINATED})
+
+
+@dataclass(slots=True)
+class Continuation:
+    """What the new run begins with.
+
+    parts: its journal, (framed entries, count) per row. timers: (number, due) of those that are still set.
+    signals: Mail bytes that had not been delivered. mail_taken: the highest number of mail in the journal.
+    """
+
+    parts: list[tuple[bytes, int]]
+    timers: list[tuple[int, datetime]] = field(default_factory=list)
+    signals: list[bytes] = field(default_factory=list)
+    mail_taken: int = 0
+
+
+@dataclass(slots=True)
+class RetryRun:
+    """Continue a failed, timed out, cancelled or terminated run at its failed step."""
+
+    run_id: str
+    origin: RunRecord
+    begin: Continuation
+
+
+def id_key(asked: RetryRun) -> list[KeyRow]:
+    """The business id that the new run takes over, if the old one has one."""
+    origin = asked.origin
+    if origin.id is None:
+        return []
+    return [KeyRow(origin.namespace, ID, origin.id, asked.run_id, origin.arguments_hash, origin.workflow)]
+
+
+def retry_run(
+    space: Workspace, asked: RetryRun, known: KnownRuns, results: dict[str, RunResult]
+) -> Started | HoldfastError:
+    """Makes the new run; a repeat with the same start id gets the same one."""
+    origin = asked.origin
+    if asked.run_id in known.existing:
+        return Started(asked.run_id, attached=False)
+    result = results.get(origin.run_id)
+    refusal: HoldfastError | None = None
+    if result is None:
+        refusal = RunNotFound(origin.run_id, namespace=origin.namespace)
+    elif result.status not in RETRYABLE:
+        refusal = RunNotRetryable(origin.run_id, result.status)
+    for row in id_key(asked):
+        holder = known.keys.get((row.namespace, row.kind, row.key))
+        if holder is None:
+            continue
+        if refusal is None and known.statuses.get(holder.run_id) is None:
+            refusal = RunAlreadyStarted(row.key, holder.run_id)
+        if refusal is None:
+            space.changes.keys.append(row)
+    if refusal is not None:
+        reserved = [row for row in id_key(asked) if (row.namespace, row.kind, row.key) not in known.keys]
+        space.changes.keys_released.extend(reserved)
+        return refusal
+    _create(space, asked)
+    return Started(asked.run_id, attached=False)
+
+
+def _create(space: Workspace, asked: RetryRun) -> None:
+    now, origin, begin = space.now, asked.origin, asked.begin
+    deadline_at = now + (origin.deadline_at - origin.created_at) if origin.deadline_at is not None else None
+    record = RunRecord(
+        run_id=asked.run_id,
+        namespace=origin.namespace,
+        workflow=origin.workflow,
+        queue=origin.queue,
+        created_at=now,
+        arguments=origin.arguments,
+        arguments_hash=origin.arguments_hash,
+        id=origin.id,
+        priority=origin.priority,
+        deadline_at=deadline_at,
+        metadata=origin.metadata,
+        trace=origin.trace,
+        origin_run_id=origin.run_id,
+    )
+    run = OpenRun(
+        run_id=asked.run_id,
+        namespace=origin.namespace,
+        queue=origin.queue,
+        workflow=origin.workflow,
+        state=RunState.SUSPENDED,
+        last_at=now,
+        priority=origin.priority,
+        deadline_at=deadline_at,
+        mail_next=begin.mail_taken + 1,
+        mail_taken=begin.mail_taken,
+    )
+    space.changes.runs.append(record)
+    space.changes.opened[run.run_id] = run
+    space.runs[run.run_id] = run
+    space.records[run.run_id] = record
+    for part, count in begin.parts:
+        space.append(run, [part], count)
+    for body in begin.signals:
+        mail = MailRow(run.run_id, run.mail_next, MailKind.SIGNAL, now, body)
+        run.mail_next += 1
+        space.changes.mail_added.append(mail)
+        space.mail.setdefault(run.run_id, []).append(mail)
+    for number, due_at in begin.timers:
+        space.set_alarm(run, AlarmKind.TIMER, number, due_at)
+    if deadline_at is not None:
+        space.set_alarm(run, AlarmKind.DEADLINE, 0, deadline_at)
+    space.make_ready(run)

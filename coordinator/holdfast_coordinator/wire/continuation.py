@@ -1,0 +1,166 @@
+"""Makes the journal of a run that continues a closed one: what still holds is copied, what is to run again is left out.
+
+The code replays the copy and asks anew for what is missing: the failed step, steps and children that were under way.
+Results that came after the failure, of steps that were called before it, are kept: they need no attempt.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from holdfast.api.v1 import journal_pb2
+from holdfast.api.v1.status_pb2 import RUN_STATUS_COMPLETED
+from holdfast_coordinator.domain.continuing import Continuation
+from holdfast_coordinator.domain.rows import JournalRow
+
+from .entries import join_entries, time_from
+
+PART_BYTES = 512 * 1024
+
+Entry = journal_pb2.Entry
+
+
+def continuation(rows: Iterable[JournalRow], origin_run_id: str) -> Continuation:
+    """What a continuation of this closed run begins with. rows: its whole journal."""
+    entries = [entry for row in rows for entry in journal_pb2.JournalRow.FromString(join_entries(row.entries)).entries]
+    closing = entries[-1].run_closed
+    cut = _first_to_undo(entries, closing)
+    head, tail = entries[:cut], entries[cut:-1]
+    called = _Calls(head)
+    kept = [entry for entry in tail if called.is_still_good(entry)]
+    missing = called.unfinished_after(kept)
+    journal = [entry for entry in (*head, *kept) if not missing.concerns(entry)]
+    if journal:
+        journal[0].run_started.origin_run_id = origin_run_id
+    mail_numbers = [entry.mail_consumed.number for entry in journal if entry.HasField("mail_consumed")]
+    return Continuation(
+        parts=_framed(journal),
+        timers=_open_timers(journal),
+        signals=[
+            entry.mail_undelivered.mail.SerializeToString()
+            for entry in tail
+            if entry.HasField("mail_undelivered") and entry.mail_undelivered.mail.HasField("signal")
+        ],
+        mail_taken=max(mail_numbers, default=0),
+    )
+
+
+def _first_to_undo(entries: Sequence[Entry], closing: journal_pb2.RunClosed) -> int:
+    """The place of the first entry that must not be replayed: the failure that closed the run, or its cancel."""
+    step = closing.failure.step.number if closing.failure.HasField("step") else 0
+    child = closing.failure.child_run_id
+    for place, entry in enumerate(entries):
+        kind = entry.WhichOneof("body")
+        if kind == "step_failed" and entry.step_failed.number == step:
+            return place
+        if kind == "mail_consumed":
+            mail = entry.mail_consumed.mail
+            if mail.HasField("cancel"):
+                return place
+            if mail.HasField("step_result") and mail.step_result.number == step:
+                return place
+            if child and mail.HasField("child_closed") and mail.child_closed.run_id == child:
+                return place
+    return len(entries) - 1
+
+
+class _Missing:
+    """Steps and children whose entries are left out."""
+
+    def __init__(self, steps: set[int], children: set[int]) -> None:
+        self._steps = steps
+        self._children = children
+
+    def concerns(self, entry: Entry) -> bool:
+        kind = entry.WhichOneof("body")
+        match kind:
+            case "step_scheduled" | "step_queued" | "attempt_started" | "attempt_ended" | "step_cancelled":
+                return getattr(entry, kind).number in self._steps
+            case "child_started" | "child_cancelled":
+                return getattr(entry, kind).number in self._children
+            case "mail_consumed":
+                return entry.mail_consumed.mail.retry_due.number in self._steps
+            case "run_stalled" | "run_resumed":
+                return True
+            case _:
+                return False
+
+
+class _Calls:
+    """What the code had called by some place of the journal, and which of it had ended."""
+
+    def __init__(self, head: Sequence[Entry]) -> None:
+        self._steps = {entry.step_scheduled.number for entry in head if entry.HasField("step_scheduled")}
+        self._children = {entry.child_started.number for entry in head if entry.HasField("child_started")}
+        self._timers = {entry.timer_set.number for entry in head if entry.HasField("timer_set")}
+        self._ended_steps: set[int] = set()
+        self._ended_children: set[int] = set()
+        self._note_ends(head)
+
+    def is_still_good(self, entry: Entry) -> bool:
+        """True for what arrived after the failure for something that was called before it."""
+        if entry.HasField("step_completed"):
+            return entry.step_completed.number in self._steps
+        if not entry.HasField("mail_consumed"):
+            return False
+        mail = entry.mail_consumed.mail
+        match mail.WhichOneof("body"):
+            case "signal":
+                return True
+            case "timer":
+                return mail.timer.number in self._timers
+            case "step_result":
+                return mail.step_result.HasField("result") and mail.step_result.number in self._steps
+            case "child_closed":
+                completed = mail.child_closed.status == RUN_STATUS_COMPLETED
+                return completed and mail.child_closed.number in self._children
+            case _:
+                return False
+
+    def unfinished_after(self, kept: Sequence[Entry]) -> _Missing:
+        """What had no end by then, and has none in what is kept."""
+        self._note_ends(kept)
+        return _Missing(self._steps - self._ended_steps, self._children - self._ended_children)
+
+    def _note_ends(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            kind = entry.WhichOneof("body")
+            if kind in ("step_completed", "step_failed", "step_cancelled"):
+                self._ended_steps.add(getattr(entry, kind).number)
+            elif kind == "mail_consumed":
+                mail = entry.mail_consumed.mail
+                if mail.HasField("step_result"):
+                    self._ended_steps.add(mail.step_result.number)
+                elif mail.HasField("child_closed"):
+                    self._ended_children.add(mail.child_closed.number)
+            elif kind == "child_cancelled":
+                self._ended_children.add(entry.child_cancelled.number)
+
+
+def _open_timers(journal: Sequence[Entry]) -> list[tuple[int, datetime]]:
+    """Timers that are set and neither fired nor cancelled, with the time at which they were due."""
+    timers: dict[int, datetime] = {}
+    for entry in journal:
+        if entry.HasField("timer_set"):
+            timer = entry.timer_set
+            due_at = time_from(timer.until) if timer.HasField("until") else time_from(entry.at)
+            timers[timer.number] = due_at + timer.delay.ToTimedelta() if timer.HasField("delay") else due_at
+        elif entry.HasField("timer_cancelled"):
+            timers.pop(entry.timer_cancelled.number, None)
+        elif entry.HasField("mail_consumed"):
+            timers.pop(entry.mail_consumed.mail.timer.number, None)
+    return list(timers.items())
+
+
+def _framed(journal: Sequence[Entry]) -> list[tuple[bytes, int]]:
+    """The entries in rows of about half a megabyte: (framed bytes, count)."""
+    parts: list[tuple[bytes, int]] = []
+    row, size = journal_pb2.JournalRow(), 0
+    for entry in journal:
+        row.entries.append(entry)
+        size += entry.ByteSize()
+        if size >= PART_BYTES:
+            parts.append((row.SerializeToString(), len(row.entries)))
+            row, size = journal_pb2.JournalRow(), 0
+    if row.entries:
+        parts.append((row.SerializeToString(), len(row.entries)))
+    return parts

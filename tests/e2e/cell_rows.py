@@ -1,0 +1,43 @@
+"""All rows of a cell, read from Postgres in one snapshot, for the checkers of tests/invariants.py. Only reads."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import psycopg
+from sqlalchemy import Table
+
+from holdfast_coordinator.store import loading, tables
+from holdfast_coordinator.store.migrate import cell_schema
+
+from ..invariants import CellRows
+
+T = TypeVar("T")
+
+
+def read_cell(database_url: str, cell: str = "00") -> CellRows:
+    """The rows of a cell as they are now."""
+    with psycopg.connect(database_url) as connection:
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+
+        def rows(table: Table, load: Callable[[tuple[Any, ...]], T], order: str = "1") -> list[T]:
+            names = ", ".join(column.name for column in table.c)
+            query = f"SELECT {names} FROM {cell_schema(cell)}.{table.name} ORDER BY {order}"
+            return [load(row) for row in connection.execute(query.encode())]
+
+        journals: dict[str, list[Any]] = {}
+        for row in rows(tables.journal, loading.journal_row, "run_id, seq"):
+            journals.setdefault(row.run_id, []).append(row)
+        mail: dict[str, list[Any]] = {}
+        for piece in rows(tables.mail, loading.mail_row, "run_id, number"):
+            mail.setdefault(piece.run_id, []).append(piece)
+        return CellRows(
+            runs={row.run_id: row for row in rows(tables.runs, loading.record)},
+            open_runs={row.run_id: row for row in rows(tables.open_runs, loading.open_run)},
+            results=rows(tables.run_results, loading.result),
+            journals=journals,
+            mail=mail,
+            alarms={(row.run_id, row.kind, row.ref): row for row in rows(tables.alarms, loading.alarm)},
+            tasks={(row.run_id, row.number): row for row in rows(tables.step_tasks, loading.task)},
+            children={(row.run_id, row.number): row for row in rows(tables.children, loading.child)},
+            keys={(row.namespace, row.kind, row.key): row for row in rows(tables.run_keys, loading.key)},
+        )

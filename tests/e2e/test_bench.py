@@ -1,0 +1,65 @@
+"""`holdfast bench` runs from end to end, in a size that measures nothing."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CASES = {
+    "B1",
+    "B2",
+    "B2.cpu_ms_per_step",
+    "B4.run_p50",
+    "B4.run_p99",
+    "B4.step_p50",
+    "B4.queued_step_p50",
+    "B10",
+}
+
+
+def bench(*options: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "holdfast_coordinator.bench", *options]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=110, cwd=cwd)
+
+
+def test_a_bench_prints_every_case_as_json_with_median_range_and_unit(tmp_path: Path) -> None:
+    done = bench("--smoke", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert set(found) == {"limits", "cases"}
+    assert set(found["cases"]) == CASES
+    for name, figure in found["cases"].items():
+        assert figure is not None, name
+        assert figure["min"] <= figure["median"] <= figure["max"], name
+        assert figure["unit"], name
+    if sys.platform == "linux":
+        assert found["cases"]["B2.cpu_ms_per_step"]["median"] > 0
+
+
+def test_a_bench_of_one_case_with_profiles_shows_where_every_process_spent_its_time(tmp_path: Path) -> None:
+    done = bench("--smoke", "--profile", "--case", "B2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "B1 " not in done.stdout
+    for process in ("client", "coordinator", "worker-1", "worker-2"):
+        assert f"B2: {process}" in done.stdout
+
+
+def test_an_unknown_case_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    done = bench("--case", "B99", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "B10" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_bench_leaves_no_process_behind(tmp_path: Path) -> None:
+    assert bench("--smoke", "--case", "B1", cwd=tmp_path).returncode == 0
+    assert not [pid for pid in Path("/proc").iterdir() if pid.name.isdecimal() and _works_in(pid, tmp_path)]
+
+
+def _works_in(process: Path, directory: Path) -> bool:
+    try:
+        return (process / "cwd").readlink() == directory
+    except OSError:
+        return False

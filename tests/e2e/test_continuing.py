@@ -1,0 +1,110 @@
+"""Retrying a closed run: a new run continues at the failed step and takes over the business id (F36)."""
+
+import asyncio
+
+import pytest
+
+import holdfast
+from holdfast import RunFailed, step, workflow
+from holdfast.client import Client
+from holdfast.errors import RunNotRetryable
+
+from .conftest import WorkerFactory
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+calls: list[str] = []
+broken: set[str] = set()
+
+
+@step(retries=0)
+async def fetch(order: str) -> str:
+    calls.append(f"fetch {order}")
+    return f"goods of {order}"
+
+
+@step(retries=0)
+async def pack(goods: str) -> str:
+    calls.append(f"pack {goods}")
+    if goods in broken:
+        raise ValueError("no box")
+    return f"packed {goods}"
+
+
+@workflow
+async def ship(order: str) -> str:
+    return await pack(await fetch(order))
+
+
+@workflow
+async def ship_two(first: str, second: str) -> list[str]:
+    return list(await asyncio.gather(pack(first), pack(second)))
+
+
+@workflow
+async def waits_then_packs(order: str) -> str:
+    answer = await holdfast.receive("go", str)
+    return await pack(f"{order} {answer}")
+
+
+async def test_a_retried_run_does_not_repeat_finished_steps(client: Client, worker: WorkerFactory, queue: str) -> None:
+    broken.add("goods of o-1")
+    async with worker(workflows=[ship]):
+        run = await client.start(ship.with_options(id=f"ship-{queue}", queue=queue), "o-1")
+        with pytest.raises(RunFailed, match="no box"):
+            await run.result(timeout=10)
+        broken.clear()
+        again = await run.retry()
+        assert again.run_id != run.run_id
+        assert await again.result(timeout=10) == "packed goods of o-1"
+        assert calls.count("fetch o-1") == 1
+        found = await client.get(f"ship-{queue}")
+        assert found.run_id == again.run_id
+        description = await again.describe()
+        assert description.origin_run_id == run.run_id
+
+
+async def test_results_that_came_beside_the_failure_are_kept(
+    client: Client, worker: WorkerFactory, queue: str
+) -> None:
+    broken.add("bad")
+    async with worker(workflows=[ship_two]):
+        run = await client.start(ship_two.with_options(queue=queue), "good", "bad")
+        with pytest.raises(RunFailed):
+            await run.result(timeout=10)
+        before = calls.count("pack good")
+        broken.clear()
+        again = await run.retry()
+        assert await again.result(timeout=10) == ["packed good", "packed bad"]
+        assert before == 1
+        assert calls.count("pack good") <= 2
+
+
+async def test_signals_that_were_received_stay_received(client: Client, worker: WorkerFactory, queue: str) -> None:
+    broken.add("o-2 now")
+    async with worker(workflows=[waits_then_packs]):
+        run = await client.start(waits_then_packs.with_options(queue=queue), "o-2")
+        await run.signal("go", "now")
+        with pytest.raises(RunFailed):
+            await run.result(timeout=10)
+        broken.clear()
+        assert await (await run.retry()).result(timeout=10) == "packed o-2 now"
+
+
+async def test_only_a_run_that_did_not_complete_can_be_retried(
+    client: Client, worker: WorkerFactory, queue: str
+) -> None:
+    async with worker(workflows=[ship]):
+        run = await client.start(ship.with_options(queue=queue), "o-3")
+        await run.result(timeout=10)
+        with pytest.raises(RunNotRetryable, match="completed"):
+            await run.retry()
+
+
+async def test_a_terminated_run_continues_where_it_was(client: Client, worker: WorkerFactory, queue: str) -> None:
+    async with worker(workflows=[waits_then_packs]):
+        run = await client.start(waits_then_packs.with_options(queue=queue), "o-4")
+        await run.terminate("by mistake")
+        again = await run.retry()
+        await again.signal("go", "on")
+        assert await again.result(timeout=10) == "packed o-4 on"
