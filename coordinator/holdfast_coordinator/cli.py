@@ -1,4 +1,4 @@
-"""The commands that need the server extra: dev, serve, migrate, demo. The `holdfast` program finds them by entry point."""
+"""The commands that need the server extra: dev, serve, migrate, demo. The program finds them by entry point."""
 
 import asyncio
 import signal

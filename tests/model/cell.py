@@ -85,6 +85,8 @@ class ModelCellStore:
                 run.length += transition.count
                 run.transition_id = transition.transition_id
                 run.losses = 0
+                run.timed_out = False
+                run.attempt_deadline_at = None
                 (entries,) = transition.journal
                 assert isinstance(entries, bytes)
                 self.journals.setdefault(run.run_id, []).append(
@@ -273,6 +275,21 @@ class ModelCellStore:
         runs = [run for run in self.open_runs.values() if run.owner in session_ids and run.state is RunState.LEASED]
         tasks = [task for task in self.tasks.values() if task.owner in session_ids and task.state is TaskState.CLAIMED]
         return deepcopy(runs[:limit]), deepcopy(tasks[:limit])
+
+    async def stalled_by_others(
+        self, namespace: str, queue: str, workflows: Sequence[str], build: str, limit: int
+    ) -> list[str]:
+        """See port.CellStore."""
+        place = (namespace, queue)
+        stalled = [
+            run for run in self.open_runs.values() if run.state is RunState.STALLED and run.workflow in workflows
+        ]
+        ids = [
+            run.run_id
+            for run in stalled
+            if (run.namespace, run.queue) == place and run.stall_build not in (None, build)
+        ]
+        return sorted(ids)[:limit]
 
     async def has_transition(self, run_id: str, after: int, epoch: int, transition_id: int) -> bool:
         """See port.CellStore."""

@@ -18,6 +18,7 @@ from .commands import (
     DeliverChildClosed,
     EndAttempt,
     EndLease,
+    OfferStalled,
     ReportAttempt,
     RequestCancel,
     ResumeRun,
@@ -36,6 +37,7 @@ from .steering import (
     alarm_due,
     deliver_child_closed,
     end_lease,
+    offer_stalled,
     request_cancel,
     resume_run,
     send_signal,
@@ -85,6 +87,8 @@ def reads_of(commands: Sequence[BatchCommand]) -> Reads:
                 _reads_of_end(reads, run_id)
             case ResumeRun(run_id, request_id):
                 _reads_of_steering(reads, run_id, request_id)
+            case OfferStalled(run_id):
+                reads.lock_runs.add(run_id)
             case DeliverChildClosed(run_id, _, outbox):
                 reads.lock_runs.add(run_id)
                 reads.children_of.add(run_id)
@@ -177,6 +181,8 @@ def decide(commands: Sequence[BatchCommand], snapshot: Snapshot, assign: Assign)
                 answer = terminate_run(space, command)
             case ResumeRun():
                 answer = resume_run(space, command)
+            case OfferStalled():
+                answer = offer_stalled(space, command)
             case DeliverChildClosed():
                 answer = deliver_child_closed(space, command)
             case AlarmDue():

@@ -233,6 +233,14 @@ class ResumeRun:
 
 
 @dataclass(slots=True)
+class OfferStalled:
+    """Offer a stalled run to a build other than the one that stalled it."""
+
+    run_id: str
+    build: str
+
+
+@dataclass(slots=True)
 class DeliverChildClosed:
     """Put the end of a child into the mail of its parent, and mark the child closed."""
 
@@ -321,6 +329,7 @@ RunCommand = (
     | RequestCancel
     | TerminateRun
     | ResumeRun
+    | OfferStalled
     | DeliverChildClosed
     | AlarmDue
     | EndLease

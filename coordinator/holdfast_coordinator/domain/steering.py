@@ -8,6 +8,7 @@ from .commands import (
     DeliverChildClosed,
     EndLease,
     LeaseEnd,
+    OfferStalled,
     RequestCancel,
     ResumeRun,
     SendSignal,
@@ -32,23 +33,21 @@ from .workspace import LOSSES_MAX, Workspace
 
 def send_signal(space: Workspace, asked: SendSignal) -> bool | HoldfastError:
     """Puts the signal into the mail. False when `once` was asked and it is not the first of its name."""
-    request_id = f"once/{asked.signal.name}" if asked.once else asked.request_id
-    earlier = space.requests.get((asked.run_id, request_id))
+    earlier = space.requests.get((asked.run_id, asked.request_id)) if asked.request_id else None
     if earlier is not None:
-        return False if asked.once and not _is_repeat(space, asked) else earlier
+        return earlier
+    once_id = f"once/{asked.signal.name}" if asked.once else ""
+    if once_id and (asked.run_id, once_id) in space.requests:
+        return False
     run = space.runs.get(asked.run_id)
     if run is None:
         return _gone(space, asked.run_id)
     run = space.change(run)
-    space.remember(run, request_id, True, while_open=asked.once)
-    if asked.once and asked.request_id:
+    space.remember(run, once_id, True, while_open=True)
+    if asked.request_id != once_id:
         space.remember(run, asked.request_id, True)
     space.deliver(run, MailKind.SIGNAL, asked.signal, trace=asked.trace)
     return True
-
-
-def _is_repeat(space: Workspace, asked: SendSignal) -> bool:
-    return bool(asked.request_id) and (asked.run_id, asked.request_id) in space.requests
 
 
 def request_cancel(space: Workspace, asked: RequestCancel) -> bool | HoldfastError:
@@ -105,6 +104,15 @@ def resume_run(space: Workspace, asked: ResumeRun) -> bool | HoldfastError:
     run = space.change(run)
     space.remember(run, asked.request_id, True)
     unstall(space, run, "an operator asked for it")
+    return True
+
+
+def offer_stalled(space: Workspace, asked: OfferStalled) -> bool:
+    """Offers a run that another build stalled; False when it is stalled for another reason, or no longer."""
+    run = space.runs.get(asked.run_id)
+    if run is None or run.state is not RunState.STALLED or run.stall_build in (None, asked.build):
+        return False
+    unstall(space, space.change(run), f"build {asked.build} has come")
     return True
 
 

@@ -140,7 +140,8 @@ class Workspace:
         """Keeps the answer of a request of a changed run for its repeats; with `while_open` it does not expire."""
         if request_id:
             kept_for = SPAN_MAX if while_open else REQUEST_KEPT_FOR
-            run.side |= Side.REQUESTS if while_open else Side.NONE
+            if while_open:
+                run.side |= Side.REQUESTS
             self.requests[run.run_id, request_id] = answer
             self.changes.requests.append(RequestRow(run.run_id, request_id, answer, self.now + kept_for))
 

@@ -46,6 +46,7 @@ class Attachment:
         "held_before",
         "lagging",
         "last_poll_at",
+        "missing_since",
         "msg_no",
         "namespace",
         "news",
@@ -55,7 +56,6 @@ class Attachment:
         "steps",
         "unacknowledged",
         "undelivered",
-        "missing_since",
         "workflows",
     )  # fmt: skip
 

@@ -18,6 +18,7 @@ from holdfast_coordinator.domain.commands import (
     ClaimRuns,
     ClaimTasks,
     Command,
+    OfferStalled,
     ReportAttempt,
     StartRun,
     TerminateRun,
@@ -53,6 +54,7 @@ from .waiters import Waiters
 log = structlog.get_logger(__name__)
 
 TERMINATE_REPEATS_MAX = 5
+STALLED_PAGE = 1_000
 
 
 class EngineCodec(OutboxCodec, Protocol):
@@ -241,7 +243,19 @@ class Engine:
         """Opens or re-attaches a session; with it what the worker holds no longer. Raises SessionExpired."""
         opened = await self.sessions.open(worker)
         self.registry.registered(worker.namespace, worker.workflows)
+        self._spawn(self._offer_stalled(worker))
         return opened
+
+    async def _offer_stalled(self, worker: Introduction) -> None:
+        """Offers runs that other builds stalled: the code that fits them may have come with this worker."""
+        for cell in self.cells:
+            more = True
+            while more:
+                run_ids = await cell.store.stalled_by_others(
+                    worker.namespace, worker.queue, list(worker.workflows), worker.build, STALLED_PAGE
+                )
+                offered = await cell.writer.submit_all([OfferStalled(run_id, worker.build) for run_id in run_ids])
+                more = len(run_ids) == STALLED_PAGE and any(answer is True for answer in offered)
 
     async def poll(
         self, session_id: str, attach_no: int, *, msg_no: int, free_slots: int, free_runs: int, received: Sequence[Held]
@@ -390,4 +404,9 @@ class Engine:
     def _spawn(self, coroutine: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("background_task_failed", error=repr(error), exc_info=error)

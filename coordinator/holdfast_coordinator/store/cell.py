@@ -220,6 +220,14 @@ class PostgresCellStore:
         runs, tasks = await self._pool.read(self._views.runs_held(owners, limit), self._views.tasks_held(owners, limit))
         return [loading.open_run(row) for row in runs.rows], [loading.task(row) for row in tasks.rows]
 
+    async def stalled_by_others(
+        self, namespace: str, queue: str, workflows: Sequence[str], build: str, limit: int
+    ) -> list[str]:
+        """See port.CellStore."""
+        call = self._views.stalled_by_others(namespace, queue, list(workflows), build, limit)
+        (answer,) = await self._pool.read(call)
+        return [row[0] for row in answer.rows]
+
     async def has_transition(self, run_id: str, after: int, epoch: int, transition_id: int) -> bool:
         """See port.CellStore."""
         (answer,) = await self._pool.read(self._views.has_transition(run_id, after, epoch, transition_id))

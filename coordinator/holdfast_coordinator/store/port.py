@@ -106,6 +106,11 @@ class CellStore(Protocol):
     async def held_by(self, session_ids: Sequence[str], limit: int) -> tuple[list[OpenRun], list[TaskRow]]:
         """Leased runs and claimed tasks of these sessions."""
 
+    async def stalled_by_others(
+        self, namespace: str, queue: str, workflows: Sequence[str], build: str, limit: int
+    ) -> list[str]:
+        """Runs of these workflows that a build other than this one stalled."""
+
     async def has_transition(self, run_id: str, after: int, epoch: int, transition_id: int) -> bool:
         """True when the journal has this very transition after entry `after`, so that a repeat can be answered."""
 

@@ -34,6 +34,7 @@ class CellViews:
         self.task_owners = owners("step_tasks", schema)
         self.runs_held = runs_held(schema)
         self.tasks_held = tasks_held(schema)
+        self.stalled_by_others = stalled_by_others(schema)
         self.has_transition = has_transition(schema)
         self.existing = existing(schema)
         self.run_of_key = run_of_key(schema)
@@ -167,6 +168,16 @@ def tasks_held(schema: str) -> Statement:
         f"SELECT {columns(step_tasks, 's')} FROM {schema}.step_tasks s "
         "WHERE s.owner = ANY ($1::text[]) AND s.owner IS NOT NULL AND s.state IS NOT DISTINCT FROM 2 LIMIT $2",
         (TEXTS, INT),
+    )
+
+
+def stalled_by_others(schema: str) -> Statement:
+    """Runs of some workflows that another build stalled. Index: open_runs_stalled."""
+    return Statement(
+        "stalled_by_others",
+        f"SELECT o.run_id FROM {schema}.open_runs o WHERE o.state = 5 AND o.namespace = $1 AND o.queue = $2 "
+        "AND o.workflow = ANY ($3::text[]) AND o.stall_build <> $4 ORDER BY o.run_id LIMIT $5",
+        (TEXT, TEXT, TEXTS, TEXT, INT),
     )
 
 

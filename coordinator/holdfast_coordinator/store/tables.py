@@ -130,6 +130,7 @@ open_runs = Table(
         "open_runs_to_claim", "namespace", "queue", "workflow", "priority", "ready_at",
         postgresql_where=text("state = 1"),
     ),
+    Index("open_runs_stalled", "namespace", "queue", "workflow", postgresql_where=text("state = 5")),
     Index("open_runs_by_owner", "owner", postgresql_where=text("owner IS NOT NULL")),
 )  # fmt: skip
 

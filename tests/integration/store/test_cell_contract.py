@@ -203,7 +203,8 @@ async def test_a_reserved_key_is_released_when_its_start_is_refused(store: CellS
 
 
 async def test_append_commits_only_where_epoch_owner_and_length_match(store: CellStore) -> None:
-    runs = [open_run(f"r{number}", mail_next=3, losses=2) for number in range(6)]
+    late = {"losses": 2, "timed_out": True, "attempt_deadline_at": at(5)}
+    runs = [open_run(f"r{number}", mail_next=3, **late) for number in range(6)]
     runs[5] = ready_run("r5", 0)
     await write(store, starting(*runs))
     appended = await store.append(
@@ -214,12 +215,15 @@ async def test_append_commits_only_where_epoch_owner_and_length_match(store: Cel
     )  # fmt: skip
     assert appended == {"r0": Appended(3, 0)}
     now = (await read(store, Reads(lock_runs={run.run_id for run in runs}))).runs
-    assert now["r0"] == replace(runs[0], length=2, transition_id=101, losses=0)
+    assert now["r0"] == replace(
+        runs[0], length=2, transition_id=101, losses=0, timed_out=False, attempt_deadline_at=None
+    )
     assert [now[run.run_id] for run in runs[1:]] == runs[1:]
     assert await store.journal("r0", 1, 1000) == ([JournalRow("r0", 2, 1, 1, 101, (ENTRY,))], False)
     assert (await store.journal("r1", 1, 1000))[0] == []
-    assert await store.has_transition("r0", 2, 1, 101)
-    assert not await store.has_transition("r0", 2, 2, 101)
+    assert await store.has_transition("r0", 1, 1, 101)
+    assert not await store.has_transition("r0", 2, 1, 101)
+    assert not await store.has_transition("r0", 1, 2, 101)
     assert await store.append([appending("r0")]) == {}
     assert await store.append([]) == {}
 

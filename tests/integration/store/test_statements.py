@@ -127,6 +127,7 @@ PLANS = {
     "owners_in_step_tasks": ("step_tasks_by_owner",),
     "runs_held": ("open_runs_by_owner",),
     "tasks_held": ("step_tasks_by_owner",),
+    "stalled_by_others": ("open_runs_stalled",),
     "has_transition": ("journal_pkey",),
     "existing": ("runs_pkey",),
     "run_of_key": ("run_keys_pkey",),

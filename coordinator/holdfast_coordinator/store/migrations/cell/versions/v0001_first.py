@@ -113,6 +113,8 @@ CREATE TABLE open_runs (
     autovacuum_analyze_threshold = 5000
 );
 
+CREATE INDEX open_runs_stalled ON open_runs (namespace, queue, workflow) WHERE state = 5;
+
 CREATE INDEX open_runs_by_owner ON open_runs (owner) WHERE owner IS NOT NULL;
 
 CREATE INDEX open_runs_to_claim ON open_runs (namespace, queue, workflow, priority, ready_at) WHERE state = 1;
