@@ -1,6 +1,7 @@
 """Builds a replica from its configuration and runs it: database, engine, loops, server. The only place that wires."""
 
 import asyncio
+import gc
 import secrets
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -16,7 +17,7 @@ from holdfast.limits import DEFAULT_LIMITS
 from .config import Config
 from .engine.engine import Engine
 from .engine.sessions import SessionPolicy
-from .loops.upkeep import all_loops
+from .loops.upkeep import OnReady, all_loops
 from .postgres import ProvidedPostgres, provide
 from .rpc.server import Server
 from .store.cell import PostgresCellStore
@@ -77,9 +78,11 @@ async def coordinator(config: Config) -> AsyncIterator[Coordinator]:
         limits = replace(DEFAULT_LIMITS, payload_bytes=config.payload_bytes_max)
         server = Server(engine, limits, host=config.host, port=config.port)
         failed = asyncio.get_running_loop().create_future()
-        await stack.enter_async_context(_running(engine, database, failed))
+        await stack.enter_async_context(_running(engine, database, failed, on_ready=server.set_serving))
         await server.start()
         await server.set_serving(True)
+        gc.collect()
+        gc.freeze()  # what exists now stays: the collector need not look at it again
         try:
             yield Coordinator(f"{config.host}:{server.port}", database, failed)
         finally:
@@ -87,10 +90,12 @@ async def coordinator(config: Config) -> AsyncIterator[Coordinator]:
 
 
 @asynccontextmanager
-async def _running(engine: Engine, database: ProvidedPostgres, failed: asyncio.Future[None]) -> AsyncIterator[None]:
+async def _running(
+    engine: Engine, database: ProvidedPostgres, failed: asyncio.Future[None], *, on_ready: OnReady
+) -> AsyncIterator[None]:
     """Runs the writers and loops of a replica; a loop that ends by itself ends the replica."""
     writers = [asyncio.create_task(cell.writer.run(), name=f"writer {cell.name}") for cell in engine.cells]
-    loops = [asyncio.create_task(loop, name=name) for name, loop in all_loops(engine)]
+    loops = [asyncio.create_task(loop, name=name) for name, loop in all_loops(engine, on_ready=on_ready)]
     loops.append(asyncio.create_task(_watch_database(database), name="database watch"))
     report = _failure_reporter(failed)
     for task in (*writers, *loops):

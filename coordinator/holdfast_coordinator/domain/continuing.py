@@ -70,6 +70,8 @@ def retry_run(
         space.changes.keys_released.extend(reserved)
         return refusal
     _create(space, asked)
+    # A repeat may be in this very batch: it has not read what is written here.
+    known.existing[asked.run_id] = origin.arguments_hash
     return Started(asked.run_id, attached=False)
 
 

@@ -112,7 +112,10 @@ def offer_stalled(space: Workspace, asked: OfferStalled) -> bool:
     run = space.runs.get(asked.run_id)
     if run is None or run.state is not RunState.STALLED or run.stall_build in (None, asked.build):
         return False
-    unstall(space, space.change(run), f"build {asked.build} has come")
+    run = space.change(run)
+    # Not to the session that stalled it, which may still be there: the new build is preferred from now on.
+    run.build, run.sticky = asked.build, None
+    unstall(space, run, f"build {asked.build} has come")
     return True
 
 

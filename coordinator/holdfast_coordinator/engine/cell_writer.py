@@ -170,7 +170,12 @@ class CellWriter:
 
         def decide_batch(snapshot: Snapshot) -> Changes:
             nonlocal decided
-            decided = decide(commands, snapshot, self._reservations)
+            try:
+                decided = decide(commands, snapshot, self._reservations)
+            except Exception as error:
+                # A defect in the core: the command that meets it is refused alone, the replica goes on.
+                log.exception("decision_failed", commands=len(commands))
+                raise DataRejected(f"an internal error: {error!r}") from error
             return decided.changes
 
         try:
@@ -196,7 +201,7 @@ class CellWriter:
         """Finds the command whose data the database refuses; its neighbours succeed."""
         if len(batch) == 1:
             log.error("command_rejected", command=type(batch[0].command).__name__, error=str(error))
-            batch[0].answer(HoldfastError(f"the database refuses the data of this request: {error}"))
+            batch[0].answer(HoldfastError(f"this request cannot be recorded: {error}"))
             return
         middle = len(batch) // 2
         await self._transact(batch[:middle], CONFLICT_REPEATS_MAX)

@@ -1,27 +1,38 @@
 """The loops of a replica besides alarms: heartbeats, dead sessions, lost leases, other replicas' work, old rows."""
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from functools import partial
 
 from holdfast_coordinator.engine.engine import Engine
+from holdfast_coordinator.store.port import StoreError, StoreUnavailable
 
 from .alarms import AlarmLoop
 from .periodic import periodic
 
+OnReady = Callable[[bool], Awaitable[None]]
+
 FLUSH_SECONDS = 1.0
+DATABASE_SECONDS = 5.0
+"""A database that does not answer for so long makes the replica unready."""
 LOOK_AROUND_SECONDS = 1.0
 PRUNE_SECONDS = 300.0
 PRUNE_PAGE = 10_000
 
 
-def all_loops(engine: Engine) -> Iterator[tuple[str, Coroutine[None, None, None]]]:
-    """Every loop of a replica, by name."""
+def all_loops(engine: Engine, *, on_ready: OnReady) -> Iterator[tuple[str, Coroutine[None, None, None]]]:
+    """Every loop of a replica, by name. on_ready: told after every heartbeat whether the database answers."""
     sessions = engine.sessions
     ttl = sessions.policy.ttl
 
     async def beat() -> None:
-        await sessions.flush_heartbeats()
+        try:
+            async with asyncio.timeout(DATABASE_SECONDS):
+                await sessions.flush_heartbeats()
+        except (StoreError, TimeoutError) as error:
+            await on_ready(False)
+            raise StoreUnavailable(str(error) or "it does not answer") from error
+        await on_ready(True)
         await sessions.reap()
 
     async def sweep() -> None:

@@ -76,7 +76,7 @@ def checked_arguments(workflow: str, arguments: value_pb2.Arguments, limits: Lim
     """The stored bytes of arguments. Raises PayloadTooLarge."""
     size = arguments.ByteSize()
     if size > limits.payload_bytes:
-        raise PayloadTooLarge(f"the arguments of {workflow}", size_bytes=size, limit_bytes=limits.payload_bytes)
+        raise PayloadTooLarge(f"the argument list of workflow {workflow}", size_bytes=size, limit_bytes=limits.payload_bytes)
     return arguments.SerializeToString()
 
 

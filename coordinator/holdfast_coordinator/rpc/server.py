@@ -47,6 +47,7 @@ class Server:
         worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(  # type: ignore[no-untyped-call]
             WorkerService(engine, limits), self._server
         )
+        self._serving: bool | None = None
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
@@ -65,6 +66,9 @@ class Server:
 
     async def set_serving(self, serving: bool) -> None:
         """What the standard health service answers for the whole server and for each service."""
+        if serving == self._serving:
+            return
+        self._serving = serving
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         for service in ("", *SERVICES):
             await self._health.set(service, status)

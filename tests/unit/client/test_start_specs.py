@@ -72,7 +72,7 @@ def test_a_delay_until_an_instant_is_sent_as_a_span_and_never_negative() -> None
 
 
 def test_arguments_that_do_not_fit_into_one_message_are_refused() -> None:
-    with pytest.raises(PayloadTooLarge, match="the arguments of workflow many"):
+    with pytest.raises(PayloadTooLarge, match="the argument list of workflow many"):
         start_spec(target_of("many"), ("x" * 2_000_000,) * 9, {}, codec)
 
 

@@ -1,0 +1,359 @@
+"""What reaches a run from outside: signals, cancel, terminate, resume, alarms, lost leases, children that close."""
+
+from datetime import timedelta
+
+import pytest
+from memory_cell import T0, MemoryCell
+from scenes import (
+    OTHER,
+    RUN,
+    WORKER,
+    child_of,
+    child_start,
+    fire,
+    leased,
+    offer,
+    queue_step,
+    signal,
+    start,
+    suspend,
+    take,
+    transition,
+    withdraw,
+)
+
+from holdfast.errors import RunAlreadyClosed, RunNotFound, RunNotStalled
+from holdfast.ids import child_run_id
+from holdfast.statuses import ClosePolicy, RunStatus
+from holdfast_coordinator.domain.commands import (
+    Command,
+    DeliverChildClosed,
+    EndLease,
+    LeaseEnd,
+    OfferStalled,
+    RequestCancel,
+    ResumeRun,
+    SetRetry,
+    SetTimer,
+    Stall,
+    TerminateRun,
+    Then,
+)
+from holdfast_coordinator.domain.events import LeaseEnded
+from holdfast_coordinator.domain.rows import (
+    AlarmKind,
+    ChildClosedMail,
+    MailKind,
+    RunClosedEntry,
+    RunResumedEntry,
+    RunStalledEntry,
+    RunState,
+)
+from holdfast_coordinator.domain.transitions import TransitionStatus
+from holdfast_coordinator.domain.workspace import LOSSES_MAX
+
+MINUTE = timedelta(minutes=1)
+CHILD = child_run_id(RUN, 1)
+CANCEL = RequestCancel(RUN, "req-c", "too late")
+TERMINATE = TerminateRun(RUN, "req-t", "enough")
+
+
+def mail_kinds(cell: MemoryCell) -> list[MailKind]:
+    return [mail.kind for mail in cell.mail.get(RUN, ())]
+
+
+def lose_lease(cell: MemoryCell, reason: LeaseEnd = LeaseEnd.LOST) -> bool:
+    run = cell.open_runs[RUN]
+    return bool(cell.ask(EndLease(RUN, run.owner or "", run.epoch, reason)))
+
+
+def child_closed(cell: MemoryCell) -> DeliverChildClosed:
+    mail = ChildClosedMail(1, CHILD, cell.results[CHILD].status)
+    return DeliverChildClosed(RUN, mail, cell.alarms[CHILD, AlarmKind.OUTBOX_CHILD_CLOSED, 0])
+
+
+# Signals
+
+
+def test_a_repeated_signal_is_delivered_once(cell: MemoryCell) -> None:
+    leased(cell)
+    assert [cell.ask(signal(1)), cell.ask(signal(1)), cell.ask(signal(2))] == [True, True, True]
+    assert len(cell.mail[RUN]) == 2
+
+
+def test_a_once_signal_is_delivered_once_and_only_its_own_repeat_hears_true(cell: MemoryCell) -> None:
+    leased(cell)
+    answers = [cell.ask(signal(number, once=True)) for number in (1, 2, 1)]
+    assert answers == [True, False, True]
+    assert len(cell.mail[RUN]) == 1
+
+
+def test_a_once_signal_is_remembered_as_long_as_its_run_is_open(cell: MemoryCell) -> None:
+    leased(cell)
+    cell.ask(signal(once=True))
+    assert cell.requests[RUN, "once/go"].expires_at > T0 + timedelta(days=3650)
+    assert cell.requests[RUN, "req-1"].expires_at == T0 + timedelta(hours=24)
+
+
+def test_a_signal_that_was_taken_before_the_close_still_gets_its_answer(cell: MemoryCell) -> None:
+    leased(cell)
+    cell.ask(signal(1))
+    cell.ask(TERMINATE)
+    assert cell.ask(signal(1)) is True
+    assert isinstance(cell.ask(signal(2)), RunAlreadyClosed)
+
+
+@pytest.mark.parametrize("command", [signal(), CANCEL, TERMINATE, ResumeRun(RUN, "req-r")])
+def test_an_unknown_run_is_not_found(cell: MemoryCell, command: Command) -> None:
+    assert isinstance(cell.ask(command), RunNotFound)
+
+
+@pytest.mark.parametrize(
+    ("command", "answer"),
+    [(signal(), RunAlreadyClosed), (CANCEL, bool), (ResumeRun(RUN, "req-r"), RunNotStalled)],
+)
+def test_a_run_that_closed_earlier_in_the_batch_is_closed(cell: MemoryCell, command: Command, answer: type) -> None:
+    run = leased(cell)
+    assert isinstance(cell.submit(transition(run, then=Then.CLOSE), command)[1], answer)
+
+
+# Cancel, terminate, resume
+
+
+def test_cancel_of_a_run_that_was_never_leased_closes_it(cell: MemoryCell) -> None:
+    cell.ask(start())
+    assert cell.ask(CANCEL) is True
+    assert cell.results[RUN].status is RunStatus.CANCELLED
+
+
+def test_cancel_of_a_run_with_code_is_mail_and_wakes_it(cell: MemoryCell) -> None:
+    leased(cell)
+    suspend(cell)
+    assert [cell.ask(CANCEL), cell.ask(CANCEL)] == [True, True]
+    assert mail_kinds(cell) == [MailKind.CANCEL]
+    assert cell.open_runs[RUN].state is RunState.READY
+
+
+def test_cancel_and_terminate_of_a_closed_run_say_false(cell: MemoryCell) -> None:
+    leased(cell)
+    take(cell, then=Then.CLOSE)
+    assert [cell.ask(CANCEL), cell.ask(TERMINATE)] == [False, False]
+    assert cell.results[RUN].status is RunStatus.COMPLETED
+
+
+def test_terminate_ends_everything_and_tells_the_holders(cell: MemoryCell) -> None:
+    run = leased(cell)
+    offer(cell, OTHER, runs=0, tasks=1)
+    take(cell, queue_step(1), SetTimer(2, MINUTE, None), child_of(1), child_of(2, policy=ClosePolicy.TERMINATE))
+    take(cell, child_of(3, policy=ClosePolicy.ABANDON))
+    cell.ask(signal())
+    assert cell.ask(TERMINATE) is True
+    assert cell.results[RUN].status is RunStatus.TERMINATED
+    assert not cell.tasks
+    assert not cell.mail.get(RUN)
+    ended = {(event.session_id, event.number) for event in cell.events if isinstance(event, LeaseEnded)}
+    assert ended == {(WORKER, 0), (OTHER, 1)}
+    left = {(kind, ref) for _, kind, ref in cell.alarms if kind > AlarmKind.OUTBOX_CHILD}
+    assert left == {(AlarmKind.OUTBOX_CHILD_CANCEL, 1), (AlarmKind.OUTBOX_CHILD_TERMINATE, 2)}
+    late = transition(run, expected_seq=3)
+    assert cell.ask(late).status is TransitionStatus.SUPERSEDED
+
+
+def test_a_terminated_run_journals_its_mail_and_then_the_close(cell: MemoryCell) -> None:
+    leased(cell)
+    cell.ask(signal())
+    cell.ask(TERMINATE)
+    *_, undelivered, closing = cell.entries(RUN)
+    assert undelivered.mail.number == 1
+    assert isinstance(closing, RunClosedEntry)
+
+
+def test_a_repeated_terminate_gets_the_first_answer(cell: MemoryCell) -> None:
+    leased(cell)
+    assert [cell.ask(TERMINATE), cell.ask(TERMINATE)] == [True, True]
+
+
+def test_resume_offers_a_stalled_run_again_once(cell: MemoryCell) -> None:
+    leased(cell)
+    take(cell, then=Then.SUSPEND)
+    resume = ResumeRun(RUN, "req-r")
+    assert [cell.ask(resume), cell.ask(resume)] == [True, True]
+    run = cell.open_runs[RUN]
+    assert (run.state, run.stall_reason) == (RunState.READY, None)
+    assert [type(entry) for entry in cell.entries(RUN)].count(RunResumedEntry) == 1
+    assert isinstance(cell.ask(ResumeRun(RUN, "req-2")), RunNotStalled)
+
+
+def test_a_stalled_run_is_offered_to_another_build_and_not_to_the_one_that_stalled_it(cell: MemoryCell) -> None:
+    leased(cell)
+    take(cell, Stall("the code does not match", "b1"), then=Then.STALL)
+    cell.sessions.runs = {OTHER: 1, WORKER: 1}
+    assert [cell.ask(OfferStalled(RUN, "b1")), cell.ask(OfferStalled(RUN, "b2"))] == [False, True]
+    assert (cell.open_runs[RUN].owner, cell.open_runs[RUN].build) == (OTHER, "b2")
+
+
+def test_mail_does_not_wake_a_stalled_run(cell: MemoryCell) -> None:
+    leased(cell)
+    take(cell, then=Then.SUSPEND)
+    cell.ask(signal())
+    assert cell.open_runs[RUN].state is RunState.STALLED
+
+
+# Alarms
+
+
+@pytest.mark.parametrize(
+    ("ask", "kind", "mail"),
+    [
+        (SetTimer(7, MINUTE, None), AlarmKind.TIMER, MailKind.TIMER),
+        (SetRetry(7, MINUTE), AlarmKind.RETRY, MailKind.RETRY_DUE),
+    ],
+)
+def test_an_alarm_fires_once_and_never_early(
+    cell: MemoryCell, ask: SetTimer | SetRetry, kind: AlarmKind, mail: MailKind
+) -> None:
+    leased(cell)
+    suspend(cell, ask, waits="a time")
+    cell.pass_time(59.999)
+    assert not fire(cell, kind, 7)
+    cell.pass_time(0.001)
+    assert [fire(cell, kind, 7), fire(cell, kind, 7)] == [True, False]
+    assert mail_kinds(cell) == [mail]
+    assert cell.open_runs[RUN].state is RunState.READY
+
+
+def test_a_deadline_times_the_run_out_at_once(cell: MemoryCell) -> None:
+    leased(cell, start(max_duration=MINUTE))
+    cell.pass_time(60)
+    assert fire(cell, AlarmKind.DEADLINE)
+    assert cell.results[RUN].status is RunStatus.TIMED_OUT
+
+
+def test_the_alarm_of_attempts_is_armed_again_when_the_deadline_has_moved_on(cell: MemoryCell) -> None:
+    leased(cell)
+    take(cell, attempt_deadline=MINUTE)
+    cell.pass_time(30)
+    take(cell, attempt_deadline=MINUTE)
+    cell.pass_time(30)
+    assert fire(cell, AlarmKind.ATTEMPT_DEADLINE)
+    assert cell.open_runs[RUN].state is RunState.LEASED
+    assert cell.alarms[RUN, AlarmKind.ATTEMPT_DEADLINE, 0].due_at == T0 + timedelta(seconds=90)
+
+
+def test_attempts_past_their_deadline_end_the_lease_and_the_next_grant_says_so(cell: MemoryCell) -> None:
+    leased(cell)
+    take(cell, attempt_deadline=MINUTE)
+    cell.pass_time(60)
+    offer(cell, OTHER)
+    assert fire(cell, AlarmKind.ATTEMPT_DEADLINE)
+    run = cell.open_runs[RUN]
+    assert (run.owner, run.epoch, run.timed_out, run.losses) == (OTHER, 3, True, 0)
+    take(cell)
+    assert not cell.open_runs[RUN].timed_out
+
+
+def test_the_alarm_of_attempts_that_have_ended_does_nothing(cell: MemoryCell) -> None:
+    leased(cell)
+    take(cell, attempt_deadline=MINUTE)
+    take(cell)
+    cell.pass_time(60)
+    assert fire(cell, AlarmKind.ATTEMPT_DEADLINE)
+    assert cell.open_runs[RUN].state is RunState.LEASED
+    take(cell, attempt_deadline=MINUTE)
+    assert (RUN, AlarmKind.ATTEMPT_DEADLINE, 0) in cell.alarms
+
+
+# Leases
+
+
+def test_a_lost_lease_raises_the_epoch_and_tells_the_holder(cell: MemoryCell) -> None:
+    leased(cell)
+    assert lose_lease(cell)
+    run = cell.open_runs[RUN]
+    assert (run.state, run.epoch, run.losses) == (RunState.READY, 2, 1)
+    assert LeaseEnded(WORKER, RUN, 0, 1) in cell.events
+
+
+def test_a_lease_that_has_moved_on_is_not_ended(cell: MemoryCell) -> None:
+    leased(cell)
+    assert not cell.ask(EndLease(RUN, WORKER, 2, LeaseEnd.LOST))
+    assert not cell.ask(EndLease(RUN, OTHER, 1, LeaseEnd.LOST))
+    assert cell.open_runs[RUN].owner == WORKER
+
+
+def test_five_losses_without_a_transition_stall_the_run(cell: MemoryCell) -> None:
+    leased(cell)
+    for _ in range(LOSSES_MAX):
+        offer(cell, OTHER)
+        lose_lease(cell)
+    run = cell.open_runs[RUN]
+    assert run.state is RunState.STALLED
+    assert run.stall_reason is not None
+    assert "5 workers were lost" in run.stall_reason
+    assert isinstance(cell.entries(RUN)[-1], RunStalledEntry)
+
+
+def test_a_transition_forgets_the_losses_before_it(cell: MemoryCell) -> None:
+    leased(cell)
+    for _ in range(2 * LOSSES_MAX):
+        offer(cell, OTHER)
+        lose_lease(cell)
+        take(cell)
+    assert cell.open_runs[RUN].state is RunState.LEASED
+
+
+@pytest.mark.parametrize("reason", [LeaseEnd.UNDELIVERED, LeaseEnd.CLOSED_SESSION])
+def test_a_lease_that_was_not_lost_does_not_count_as_a_loss(cell: MemoryCell, reason: LeaseEnd) -> None:
+    leased(cell)
+    for _ in range(2 * LOSSES_MAX):
+        offer(cell, OTHER)
+        lose_lease(cell, reason)
+    assert cell.open_runs[RUN].losses == 0
+
+
+# Children
+
+
+def test_a_child_that_closes_is_mail_of_its_parent_once(cell: MemoryCell) -> None:
+    leased(cell)
+    take(cell, child_of())
+    cell.ask(child_start(cell))
+    cell.ask(TerminateRun(CHILD, "req", "why"))
+    told = child_closed(cell)
+    assert cell.submit(told, told) == [True, False]
+    assert cell.ask(told) is False
+    assert mail_kinds(cell) == [MailKind.CHILD_CLOSED]
+    assert cell.children[RUN, 1].closed
+
+
+def test_a_child_that_closes_after_its_parent_is_told_to_nobody(cell: MemoryCell) -> None:
+    leased(cell)
+    take(cell, child_of(policy=ClosePolicy.ABANDON))
+    cell.ask(child_start(cell))
+    take(cell, then=Then.CLOSE)
+    cell.ask(TerminateRun(CHILD, "req", "why"))
+    assert cell.ask(child_closed(cell)) is False
+    assert not cell.alarms
+
+
+def test_a_closing_parent_asks_only_children_that_are_open(cell: MemoryCell) -> None:
+    leased(cell)
+    take(cell, child_of())
+    cell.ask(child_start(cell))
+    cell.ask(TerminateRun(CHILD, "req", "why"))
+    cell.ask(child_closed(cell))
+    take(cell, then=Then.CLOSE, mail_seen=0)
+    assert not cell.alarms
+
+
+def test_the_cancel_of_a_child_waits_for_its_start(cell: MemoryCell) -> None:
+    leased(cell)
+    take(cell, child_of())
+    delivery = child_start(cell)
+    take(cell, then=Then.CLOSE)
+    cancel = RequestCancel(CHILD, "req", "parent closed", cell.alarms[RUN, AlarmKind.OUTBOX_CHILD_CANCEL, 1])
+    assert isinstance(cell.ask(cancel), RunNotFound)
+    withdraw(cell)
+    cell.ask(delivery)
+    assert cell.ask(cancel) is True
+    assert cell.results[CHILD].status is RunStatus.CANCELLED
