@@ -6,7 +6,7 @@ import os
 # each of them gRPC would write to stderr that it does not handle the fork.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
-from holdfast.cli.root import make_app  # noqa: E402
+from holdfast.cli.root import make_app
 
 __all__ = ["main", "make_app"]
 

@@ -32,11 +32,17 @@ OutputOption = Annotated[Output, typer.Option("--output", "-o", help="How to pri
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run id or a business id.")]
 
 
-def with_client(address: str | None, namespace: str, use: Callable[[Client], Awaitable[T]]) -> T:
-    """Connects, lets `use` do its work, and disconnects."""
+def with_client(
+    address: str | None,
+    namespace: str,
+    use: Callable[[Client], Awaitable[T]],
+    *,
+    timeout: float | None = CONNECT_SECONDS,
+) -> T:
+    """Connects, lets `use` do its work, and disconnects. timeout: in seconds; None does not check first."""
 
     async def connected() -> T:
-        async with Client.connect(address, namespace, timeout=CONNECT_SECONDS) as client:
+        async with Client.connect(address, namespace, timeout=timeout) as client:
             return await use(client)
 
     return run(connected())

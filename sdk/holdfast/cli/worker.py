@@ -1,8 +1,9 @@
 """`holdfast worker`: runs the steps and workflows of some modules until it is told to stop."""
 
+import asyncio
 import os
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +11,9 @@ from holdfast.authoring.discovery import Discovered, discover
 from holdfast.cli.options import AddressOption, NamespaceOption, note, with_client
 from holdfast.client import Client
 from holdfast.errors import HoldfastError
+
+if TYPE_CHECKING:
+    from holdfast.worker import Worker
 
 MODULES_VARIABLE = "HOLDFAST_MODULES"
 
@@ -38,23 +42,26 @@ def worker(
     ] = None,
     health_port: Annotated[
         int | None,
-        typer.Option("--health-port", min=0, max=65535, help="Answer HTTP probes here.", show_default=False),
+        typer.Option("--health-port", min=0, max=65535, help="Answer gRPC health probes here.", show_default=False),
     ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")] = False,
+    exit_with_stdin: Annotated[bool, typer.Option("--exit-with-stdin", hidden=True)] = False,
     address: AddressOption = None,
     namespace: NamespaceOption = "default",
 ) -> None:
     """Run the workflows and steps of some modules. SIGTERM drains; a second one hands everything back at once."""
     found = load_modules(modules or modules_of_environment())
-    note(
-        f"holdfast worker: {len(found.workflows)} workflow(s) and {len(found.steps)} step(s), "
-        f"queue {queue}, {concurrency} at once"
-    )
+    if not quiet:
+        note(
+            f"holdfast worker: {len(found.workflows)} workflow(s) and {len(found.steps)} step(s), "
+            f"queue {queue}, {concurrency} at once"
+        )
 
     async def work(client: Client) -> None:
         # Imported here: the other commands should not wait for the worker's modules.
         from holdfast.worker import Worker
 
-        await Worker(
+        made = Worker(
             client,
             queue,
             workflows=found.workflows,
@@ -62,9 +69,25 @@ def worker(
             max_steps=concurrency,
             build=build,
             health_port=health_port,
-        ).run()
+        )
+        if exit_with_stdin:
+            from holdfast.cli.stdin import end_with_stdin
 
-    with_client(address, namespace, work)
+            end_with_stdin(made)
+        saying = None if quiet else asyncio.create_task(_say_ready(made))
+        try:
+            await made.run()
+        finally:
+            if saying is not None:
+                saying.cancel()
+
+    # The worker itself waits for the coordinator, for as long as it takes.
+    with_client(address, namespace, work, timeout=None)
+
+
+async def _say_ready(worker: "Worker") -> None:
+    await worker.ready()
+    note(f"holdfast worker: ready, build {worker.build}")
 
 
 def modules_of_environment() -> list[str]:

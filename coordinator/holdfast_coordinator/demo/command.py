@@ -1,0 +1,52 @@
+"""The command `holdfast demo`."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from holdfast.client.loops import run
+from holdfast.errors import HoldfastError
+
+from ..logs import configure_logs
+from .places import metadata_paths, site_directories
+
+
+def demo(
+    path: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--path", exists=True, file_okay=False, resolve_path=True,
+            help="Audit only what is installed in this directory; may be given many times.", show_default=False,
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Audit at most so many distributions.", show_default=False)
+    ] = None,
+) -> None:  # fmt: skip
+    """Audit this machine's Python packages, durably, with a worker killed half-way."""
+    # Imported here: the other commands should not wait for it.
+    from . import direct, report
+    from .driver import drive
+    from .progress import announcing
+
+    directories = list(path or site_directories())
+    if not any(map(metadata_paths, directories)):
+        raise HoldfastError(f"no Python distribution is installed in {', '.join(map(str, directories)) or 'sight'}")
+    console = Console()
+    configure_logs(level="error", json=False)
+    try:
+        with announcing(console) as announcer:
+            outcome = run(drive(directories, limit, announcer))
+        console.print("computing the same directly")
+        began = time.monotonic()
+        expected = direct.totals(directories, limit)
+    except KeyboardInterrupt:
+        console.print("interrupted; everything that the demo started has ended")
+        raise typer.Exit(130) from None
+    if found := report.differences(outcome.findings, expected):
+        report.print_differences(console, found)
+        raise typer.Exit(1)
+    report.print_report(console, outcome, direct_seconds=time.monotonic() - began)

@@ -1,0 +1,158 @@
+"""Runs the audit on a stack of its own: Postgres, coordinator, two worker processes, of which one is killed.
+
+Everything ends with it, whatever happens. Prints only through the announcer.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from holdfast import Client, HoldfastError
+from holdfast.client import History, RunDescription, RunHandle
+from holdfast.statuses import RunStatus
+
+from ..app import Coordinator, coordinator
+from ..config import Config
+from ..store.control import PostgresControlStore
+from ..worker_processes import WorkerEnded, WorkerProcesses
+from .audit import Findings, audit_machine, list_distributions
+from .progress import Announcer
+from .tally import Tally, example_of
+
+MODULE = "holdfast_coordinator.demo.audit"
+WORKERS = 2
+CONCURRENCY = 16  # attempts at once per worker; more would only share the same cores
+SESSION_TTL = "3s"  # so soon a silent worker counts as dead; in production 10 s
+READY_EVERY_SECONDS = 0.1
+LOOK_EVERY_SECONDS = 0.25
+PAGE = 1_000
+HISTORIES_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of it. seconds: from start to result. example: the run whose history is worth a look."""
+
+    findings: Findings
+    seconds: float
+    tally: Tally
+    example: RunDescription
+    history: History
+
+
+async def drive(directories: list[Path], limit: int | None, announcer: Announcer) -> Outcome:
+    """Audits the distributions in some directories, kills a worker half-way, and reads back what happened."""
+    began = time.monotonic()
+    async with _stack() as stack:
+        announcer.say(stack.running.database.description)
+        announcer.say(f"a coordinator on {stack.running.address} with {WORKERS} worker processes")
+        announcer.say(f"ready after {time.monotonic() - began:.1f} s; the audit begins")
+        began = time.monotonic()
+        run = await stack.client.start(audit_machine, directories, limit)
+        children = len(list_distributions.function(directories, limit))
+        findings = await _watch(stack, run, children, announcer)
+        seconds = time.monotonic() - began
+        announcer.say(f"done after {seconds:.1f} s; reading the histories back")
+        histories = await _histories(stack.client)
+        history = example_of(histories)
+        example = await stack.client.get(history.run_id).describe()
+        return Outcome(findings, seconds, Tally.of(histories), example, history)
+
+
+@dataclass(frozen=True)
+class _Stack:
+    running: Coordinator
+    workers: WorkerProcesses
+    control: PostgresControlStore
+    client: Client
+
+    def check(self, *, killed: int | None = None) -> None:
+        """Raises what keeps it from going on. killed: the worker that may be dead."""
+        if self.running.failed.done():
+            self.running.failed.result()
+        for process in self.workers.processes:
+            if process.returncode is not None and process.pid != killed:
+                raise WorkerEnded(process.pid, process.returncode)
+
+
+@asynccontextmanager
+async def _stack() -> AsyncIterator[_Stack]:
+    """All parts, with every worker ready for work."""
+    # A database or namespace of the environment is not for demos.
+    config = Config(database_url=None, ephemeral=True, port=0, namespaces=("default",), session_ttl=SESSION_TTL)
+    async with coordinator(config) as running, PostgresControlStore.open(running.database.url) as control:
+        workers = WorkerProcesses(
+            [MODULE],
+            address=running.address,
+            concurrency=CONCURRENCY,
+            options=["--namespace", "default", "--queue", "default", "--quiet"],
+        )
+        async with workers.started(WORKERS), Client.connect(running.address) as client:
+            stack = _Stack(running, workers, control, client)
+            while len(await control.sessions()) < WORKERS:
+                stack.check()
+                await asyncio.sleep(READY_EVERY_SECONDS)
+            yield stack
+
+
+async def _watch(stack: _Stack, run: RunHandle[Findings], children: int, announcer: Announcer) -> Findings:
+    """The result of the run. Shows how it goes on, and kills a worker when half of the children are closed."""
+    result = asyncio.ensure_future(run.result())
+    killed: int | None = None
+    try:
+        while not result.done():
+            await asyncio.wait([result], timeout=LOOK_EVERY_SECONDS)
+            stack.check(killed=killed)
+            runs = await _all_runs(stack.client)
+            for stalled in (one for one in runs if one.status is RunStatus.STALLED):
+                raise HoldfastError(f"run {stalled.run_id} is stalled: {stalled.reason}")
+            closed = sum(one.status is RunStatus.COMPLETED and one.parent_run_id == run.run_id for one in runs)
+            announcer.closed(closed, children)
+            if killed is None and 2 * closed >= children and not result.done():
+                killed = await _kill_one(stack, runs, announcer)
+        if killed is None:
+            announcer.say("this was over before a worker could be killed; give it more to do")
+        return result.result()
+    finally:
+        result.cancel()
+
+
+async def _kill_one(stack: _Stack, runs: list[RunDescription], announcer: Announcer) -> int:
+    """Kills the worker that holds most of the runs, starts another one, and returns the pid of the dead."""
+    held = Counter(run.session_id for run in runs)
+    busiest = max(await stack.control.sessions(), key=lambda session: held[session.session_id])
+    victim = next(process for process in stack.workers.processes if process.pid == busiest.pid)
+    victim.kill()
+    announcer.say(
+        f"[bold red]SIGKILL[/] for worker {victim.pid}, which holds {held[busiest.session_id]} runs; "
+        f"it counts as dead {SESSION_TTL} later"
+    )
+    replacement = await stack.workers.start_one()
+    announcer.say(f"worker {replacement.pid} takes its place")
+    return victim.pid
+
+
+async def _all_runs(client: Client) -> list[RunDescription]:
+    """All runs there are, page by page."""
+    found: list[RunDescription] = []
+    cursor = None
+    while True:
+        page = await client.list(limit=PAGE, cursor=cursor)
+        found += page
+        if (cursor := page.next_cursor) is None:
+            return found
+
+
+async def _histories(client: Client) -> list[History]:
+    """The histories of all runs."""
+    at_once = asyncio.Semaphore(HISTORIES_AT_ONCE)
+
+    async def history_of(run_id: str) -> History:
+        async with at_once:
+            return await client.get(run_id).history()
+
+    return await asyncio.gather(*(history_of(run.run_id) for run in await _all_runs(client)))
