@@ -1,6 +1,7 @@
 """The commands that need the server extra: dev, serve, migrate, demo. The program finds them by entry point."""
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -10,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 
 from holdfast.errors import HoldfastError
 
@@ -18,6 +20,7 @@ from .config import DEFAULT_PORT, Config
 from .demo.command import demo
 from .logs import configure_logs
 from .store.migrate import migrate as migrate_database
+from .store.port import StoreError
 from .worker_processes import WorkerProcesses
 
 err = Console(stderr=True)
@@ -86,7 +89,12 @@ def dev(
     log_level: LogLevelOption = None,
 ) -> None:
     """Run everything on this machine: Postgres, coordinator and, for the given modules, workers."""
-    config = _config(data_directory=data_directory, ephemeral=ephemeral, port=port, log_level=log_level or "warning")
+    config = _config(
+        data_directory=data_directory,
+        ephemeral=ephemeral,
+        port=port,
+        log_level=log_level or os.environ.get("HOLDFAST_LOG_LEVEL", "warning"),
+    )
 
     async def with_workers(running: Coordinator) -> None:
         await _announce(running)
@@ -138,7 +146,9 @@ def _config(**options: Any) -> Config:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = ".".join(str(part) for part in first["loc"])
-        raise typer.BadParameter(f"{name}: {first['msg']}") from None
+        # A database URL may hold a password.
+        given_value = "" if name == "database_url" else f", not {first['input']!r}"
+        raise typer.BadParameter(f"{name}: {first['msg']}{given_value}") from None
     configure_logs(level=config.log_level, json=config.log_json)
     return config
 
@@ -153,8 +163,9 @@ def _run(main: Awaitable[None]) -> None:
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_awaited(main))
-    except HoldfastError as error:
-        err.print(f"[red]error:[/] {error}", highlight=False)
+    except (HoldfastError, StoreError) as error:
+        # The text of an error may hold brackets, which are no markup.
+        err.print(f"[red]error:[/] {escape(str(error))}", highlight=False)
         sys.exit(1)
 
 

@@ -62,37 +62,44 @@ class ModelCellStore:
 
     # Transactions
 
-    async def transact(self, reads: Reads, decide: Callable[[Snapshot], Changes]) -> None:
+    async def transact(
+        self, reads: Reads, decide: Callable[[Snapshot], Changes], appends: Sequence[Transition] = ()
+    ) -> dict[str, Appended]:
         """See port.CellStore."""
         async with self._lock:
             before = {name: deepcopy(rows) for name, rows in vars(self).items() if isinstance(rows, dict)}
             try:
+                appended = self._append(appends)
                 snapshot = self._read(reads)
                 self._write(decide(snapshot))
             except BaseException:
                 vars(self).update(before)
                 raise
+            return appended
 
     async def append(self, transitions: Sequence[Transition]) -> dict[str, Appended]:
         """See port.CellStore."""
-        appended = {}
         async with self._lock:
-            for transition in transitions:
-                run = self.open_runs.get(transition.run_id)
-                held = (RunState.LEASED, transition.session_id, transition.epoch, transition.expected_seq)
-                if run is None or (run.state, run.owner, run.epoch, run.length) != held:
-                    continue
-                run.length += transition.count
-                run.transition_id = transition.transition_id
-                run.losses = 0
-                run.timed_out = False
-                run.attempt_deadline_at = None
-                (entries,) = transition.journal
-                assert isinstance(entries, bytes)
-                self.journals.setdefault(run.run_id, []).append(
-                    JournalRow(run.run_id, run.length, transition.count, run.epoch, run.transition_id, (entries,))
-                )
-                appended[run.run_id] = Appended(run.mail_next, run.mail_taken)
+            return self._append(transitions)
+
+    def _append(self, transitions: Sequence[Transition]) -> dict[str, Appended]:
+        appended = {}
+        for transition in transitions:
+            run = self.open_runs.get(transition.run_id)
+            held = (RunState.LEASED, transition.session_id, transition.epoch, transition.expected_seq)
+            if run is None or (run.state, run.owner, run.epoch, run.length) != held:
+                continue
+            run.length += transition.count
+            run.transition_id = transition.transition_id
+            run.losses = 0
+            run.timed_out = False
+            run.attempt_deadline_at = None
+            (entries,) = transition.journal
+            assert isinstance(entries, bytes)
+            self.journals.setdefault(run.run_id, []).append(
+                JournalRow(run.run_id, run.length, transition.count, run.epoch, run.transition_id, (entries,))
+            )
+            appended[run.run_id] = Appended(run.mail_next, run.mail_taken)
         return appended
 
     def _read(self, reads: Reads) -> Snapshot:
@@ -114,7 +121,8 @@ class ModelCellStore:
                 holder = snapshot.keys[name] = deepcopy(self.keys[name])
                 result = self.run_results.get(holder.run_id)
                 snapshot.key_statuses[holder.run_id] = result.status if result else None
-        snapshot.existing = {key: self.runs[key].arguments_hash for key in reads.starts & self.runs.keys()}
+        started = [self.runs[key] for key in reads.starts & self.runs.keys()]
+        snapshot.existing = {run.run_id: (run.namespace, run.arguments_hash) for run in started}
         snapshot.requests = {key: self.requests[key].answer for key in reads.requests & self.requests.keys()}
         snapshot.results = deepcopy({key: self.run_results[key] for key in reads.results & self.run_results.keys()})
         self._claim(reads, snapshot)
@@ -329,7 +337,7 @@ class ModelCellStore:
             (wanted.workflow is None or record.workflow == wanted.workflow)
             and (not wanted.statuses or _status(view) in wanted.statuses)
             and wanted.metadata.items() <= record.metadata.items()
-            and (wanted.started_after is None or record.created_at > wanted.started_after)
+            and (wanted.started_after is None or record.created_at >= wanted.started_after)
             and (wanted.started_before is None or record.created_at < wanted.started_before)
             and (
                 not wanted.text

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import IntEnum
 
+from holdfast.limits import DEFAULT_LIMITS
 from holdfast.statuses import ClosePolicy, RunStatus
 
 from .rows import AlarmKind, AlarmRow, ChildClosedMail, SignalMail
@@ -189,6 +190,7 @@ class Transition:
             and len(self.journal) == 1
             and type(self.journal[0]) is bytes
             and self.attempt_deadline is None
+            and self.expected_seq + self.count <= DEFAULT_LIMITS.journal_entries
             and self.transition_id > 0
         )
 

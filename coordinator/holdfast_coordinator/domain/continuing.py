@@ -7,7 +7,7 @@ from holdfast.errors import HoldfastError, RunAlreadyStarted, RunNotFound, RunNo
 from holdfast.statuses import RunStatus
 
 from .rows import AlarmKind, KeyRow, MailKind, MailRow, OpenRun, RunRecord, RunResult, RunState
-from .starts import ID, KnownRuns, Started
+from .starts import ID, KnownRuns, Started, start_id_taken
 from .workspace import Workspace
 
 RETRYABLE = frozenset({RunStatus.FAILED, RunStatus.TIMED_OUT, RunStatus.CANCELLED, RunStatus.TERMINATED})
@@ -49,7 +49,10 @@ def retry_run(
 ) -> Started | HoldfastError:
     """Makes the new run; a repeat with the same start id gets the same one."""
     origin = asked.origin
-    if asked.run_id in known.existing:
+    earlier = known.existing.get(asked.run_id)
+    if earlier is not None:
+        if earlier != (origin.namespace, origin.arguments_hash):
+            return start_id_taken(asked.run_id)
         return Started(asked.run_id, attached=False)
     result = results.get(origin.run_id)
     refusal: HoldfastError | None = None
@@ -71,7 +74,7 @@ def retry_run(
         return refusal
     _create(space, asked)
     # A repeat may be in this very batch: it has not read what is written here.
-    known.existing[asked.run_id] = origin.arguments_hash
+    known.existing[asked.run_id] = (origin.namespace, origin.arguments_hash)
     return Started(asked.run_id, attached=False)
 
 

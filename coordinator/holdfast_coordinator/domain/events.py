@@ -1,6 +1,7 @@
 """What the rest of the replica must hear once a batch is committed. Nothing here is stored; all of it can be lost."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from .rows import AlarmRow, ChildClosedMail, MailRow, OpenRun, RunRecord, RunResult, TaskRow
 
@@ -70,11 +71,12 @@ class RunReady:
 
 @dataclass(slots=True)
 class TaskReady:
-    """A queued step was left ready, or will be at a later time."""
+    """A queued step was left ready, or will be after `wait`."""
 
     namespace: str
     queue: str
     name: str
+    wait: timedelta = timedelta(0)
 
 
 @dataclass(slots=True)

@@ -51,8 +51,8 @@ class Snapshot:
     """Only keys that belonged to another run before this batch: (namespace, kind, key)."""
     key_statuses: dict[str, RunStatus | None] = field(default_factory=dict)
     """For each run of `keys`: its closed status, or None while it is open."""
-    existing: dict[str, bytes] = field(default_factory=dict)
-    """Of `starts`: run id -> arguments hash."""
+    existing: dict[str, tuple[str, bytes]] = field(default_factory=dict)
+    """Of `starts`: run id -> namespace and arguments hash."""
     requests: dict[tuple[str, str], bool] = field(default_factory=dict)
     results: dict[str, RunResult] = field(default_factory=dict)
     claimed_runs: list[list[tuple[OpenRun, RunRecord]]] = field(default_factory=list)

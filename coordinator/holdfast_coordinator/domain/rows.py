@@ -220,6 +220,19 @@ class CancelMail:
 MailBody = SignalMail | TimerMail | RetryDueMail | StepResultMail | ChildClosedMail | CancelMail
 
 
+def body_bytes(body: MailBody) -> int:
+    """How large a piece of mail is: the values in it, which can be large, not the rest, which cannot."""
+    match body:
+        case SignalMail():
+            return len(body.payload)
+        case StepResultMail():
+            return len(body.result or b"") + sum(len(one) for one in body.attempts if isinstance(one, bytes))
+        case ChildClosedMail():
+            return len(body.result or b"")
+        case _:
+            return 0
+
+
 @dataclass(slots=True)
 class MailRow:
     """A row of `mail`. `body` is protobuf Mail bytes once stored, a record while it is new."""

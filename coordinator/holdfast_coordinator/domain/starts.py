@@ -50,11 +50,12 @@ class RetryInstead:
 class KnownRuns:
     """What the batch has read about runs that a start may meet.
 
-    existing: run id -> arguments hash, for start ids that were used before. keys: (namespace, kind, key) -> the
-    run that has it, only where it is another run. statuses: for those runs the closed status, None while open.
+    existing: run id -> namespace and arguments hash, for start ids that were used before. keys: (namespace, kind,
+    key) -> the run that has it, only where it is another run. statuses: for those runs the closed status, None
+    while open.
     """
 
-    existing: dict[str, bytes]
+    existing: dict[str, tuple[str, bytes]]
     keys: dict[tuple[str, str, str], KeyRow]
     statuses: dict[str, RunStatus | None]
 
@@ -70,8 +71,8 @@ def start_run(space: Workspace, asked: StartRun, known: KnownRuns) -> StartAnswe
         return Started(asked.run_id, attached=True)  # the delivery was made before
     earlier = known.existing.get(asked.run_id)
     if earlier is not None:
-        if earlier != asked.arguments_hash:
-            return InvalidRequest("start_id", f"was used for run {asked.run_id} with other arguments; choose another")
+        if earlier != (asked.namespace, asked.arguments_hash):
+            return start_id_taken(asked.run_id)
         return Started(asked.run_id, attached=False)
     answer = _join(asked, known)
     if answer is None:
@@ -89,8 +90,13 @@ def start_run(space: Workspace, asked: StartRun, known: KnownRuns) -> StartAnswe
             _release_keys(space, asked, known)
         return answer
     # A repeat may be in this very batch: it has not read what is written here.
-    known.existing[asked.run_id] = asked.arguments_hash
+    known.existing[asked.run_id] = (asked.namespace, asked.arguments_hash)
     return Started(asked.run_id, attached=False)
+
+
+def start_id_taken(run_id: str) -> HoldfastError:
+    """The refusal of a start id that another start used, in whatever namespace."""
+    return InvalidRequest("start_id", f"was used for run {run_id} with other arguments; choose another")
 
 
 def key_rows(asked: StartRun) -> list[KeyRow]:

@@ -5,6 +5,8 @@ from datetime import timedelta
 from enum import IntEnum
 from typing import assert_never
 
+from holdfast.limits import DEFAULT_LIMITS
+
 from .commands import (
     Ask,
     CancelChild,
@@ -36,6 +38,7 @@ from .rows import (
 )
 from .workspace import Workspace
 
+JOURNAL_ENTRIES_MAX = DEFAULT_LIMITS.journal_entries
 WAITS_FOR_NOTHING = "its code waits for nothing that could wake it: no timer, signal, step or child"
 
 
@@ -102,6 +105,11 @@ def _misfit(space: Workspace, run: OpenRun, asked: Transition) -> str:
         return f"transition ids count from 1, this one is {asked.transition_id}; a repeat could not be recognised"
     if run.length != asked.expected_seq:
         return f"the journal has {run.length} entries, the transition expects {asked.expected_seq}"
+    if run.length + asked.count > JOURNAL_ENTRIES_MAX and asked.then not in (Then.CLOSE, Then.STALL):
+        return (
+            f"its journal would have {run.length + asked.count:,} entries, the limit is {JOURNAL_ENTRIES_MAX:,}; "
+            "split the work into child runs"
+        )
     waiting = space.waiting_mail(run.run_id)
     consumed = [part.number for part in asked.journal if isinstance(part, ConsumeMail)]
     if consumed != [mail.number for mail in waiting[: len(consumed)]]:

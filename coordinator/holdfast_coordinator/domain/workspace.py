@@ -229,7 +229,8 @@ class Workspace:
         """A changed queued step may run now or later: claimed at once where a session waits for it."""
         session_id = self.assign.task(task) if task.ready_at <= self.now else None
         if session_id is None:
-            self.events.append(TaskReady(task.namespace, task.queue, task.name))
+            wait = max(task.ready_at - self.now, timedelta(0))
+            self.events.append(TaskReady(task.namespace, task.queue, task.name, wait))
         else:
             self.claim_task(task, session_id)
 
@@ -278,14 +279,16 @@ class Workspace:
 
         Attempts of queued steps that end with the run are journaled as mail too: it is the form that has them all.
         """
-        undelivered = [*self.waiting_mail(run.run_id), *self._attempts_cut_short(run)]
-        self.append(
-            run,
-            [*entries, *(MailUndeliveredEntry(self.now, mail) for mail in undelivered), closing],
-            count + len(undelivered) + 1,
-            epoch=epoch,
-            transition_id=transition_id,
-        )
+        size = sum(map(_entry_bytes, entries))
+        for mail in [*self.waiting_mail(run.run_id), *self._attempts_cut_short(run)]:
+            # A row travels whole, so it must fit into a message, however much mail nobody received.
+            size += body_bytes(mail.body)
+            if size > ROW_BYTES_MAX and entries:
+                self.append(run, entries, count, epoch=epoch, transition_id=transition_id)
+                entries, count, size = [], 0, body_bytes(mail.body)
+            entries = [*entries, MailUndeliveredEntry(self.now, mail)]
+            count += 1
+        self.append(run, [*entries, closing], count + 1, epoch=epoch, transition_id=transition_id)
         self._end_everything_of(run)
         outcome = RunResult(run.run_id, run.namespace, status, self.now, result, failure)
         self.changes.closed[run.run_id] = self.results[run.run_id] = outcome
@@ -340,6 +343,12 @@ class Workspace:
         self.changes.alarms_cleared.discard(key)
         self.changes.alarms_set[key] = self.alarms[key] = alarm
         self.events.append(AlarmSet(alarm))
+
+
+def _entry_bytes(entry: bytes | CoordinatorEntry) -> int:
+    if isinstance(entry, bytes):
+        return len(entry)
+    return body_bytes(entry.mail.body) if isinstance(entry, MailConsumedEntry) else 0
 
 
 def ended_attempt(

@@ -30,6 +30,8 @@ from holdfast_coordinator.store.port import (
 
 log = structlog.get_logger(__name__)
 
+_COMMITTED = TransitionAnswer(TransitionStatus.COMMITTED)
+
 BATCH_COMMANDS_MAX = 1_000
 CONFLICT_REPEATS_MAX = 20
 
@@ -64,6 +66,18 @@ class _Waiting:
 
     def answer(self, answer: Answer) -> None:
         self.ticket.answer(self.index, answer)
+
+
+def _split(batch: list[_Waiting]) -> tuple[list[_Waiting], list[_Waiting]]:
+    """The append-only transitions, one per run, and everything else."""
+    appends: dict[str, _Waiting] = {}
+    locking: list[_Waiting] = []
+    for waiting in batch:
+        if waiting.locking or cast(Transition, waiting.command).run_id in appends:
+            locking.append(waiting)
+        else:
+            appends[cast(Transition, waiting.command).run_id] = waiting
+    return list(appends.values()), locking
 
 
 class Reservations(Assign):
@@ -132,39 +146,42 @@ class CellWriter:
         return [line.popleft() for _ in range(count)]
 
     async def _write(self, batch: list[_Waiting]) -> None:
+        """Commits a batch. Append-only transitions need no decision: one compare-and-set commits them all."""
+        appends, locking = _split(batch)
         try:
-            if not any(waiting.locking for waiting in batch):
-                batch = await self._append(batch)
-            if batch:
-                await self._transact(batch, CONFLICT_REPEATS_MAX)
+            if appends and not locking:
+                locking = await self._append(appends)
+                appends = []
+            if locking:
+                await self._transact(locking, appends, CONFLICT_REPEATS_MAX)
         except (StoreUnavailable, OutcomeUnknown) as error:
             self._fail(batch, error)
 
-    async def _append(self, batch: list[_Waiting]) -> list[_Waiting]:
-        """Commits append-only transitions with one statement; answers those that must take the locking path."""
-        transitions = [cast(Transition, waiting.command) for waiting in batch]
-        if len({transition.run_id for transition in transitions}) < len(transitions):
-            return batch
+    async def _append(self, appends: list[_Waiting]) -> list[_Waiting]:
+        """Commits appends in one autocommitted statement; answers those that must take the locking path."""
         try:
-            appended = await self._store.append(transitions)
+            hits = await self._store.append([cast(Transition, waiting.command) for waiting in appends])
         except (SerializationConflict, DataRejected):
-            return batch
+            return appends
+        return await self._answer_appends(appends, hits)
+
+    async def _answer_appends(self, appends: list[_Waiting], hits: dict[str, Appended]) -> list[_Waiting]:
+        """Answers the appends that are committed; returns the others."""
         missed = []
-        for waiting, transition in zip(batch, transitions, strict=True):
-            hit = appended.get(transition.run_id)
+        for waiting in appends:
+            transition = cast(Transition, waiting.command)
+            hit = hits.get(transition.run_id)
             if hit is None:
                 missed.append(waiting)
+            elif hit.mail_next - 1 <= transition.mail_seen:
+                waiting.answer(_COMMITTED)
             else:
-                waiting.answer(await self._appended(transition, hit))
+                mail = await self._store.mail_after(transition.run_id, transition.mail_seen)
+                waiting.answer(TransitionAnswer(TransitionStatus.COMMITTED, mail))
         return missed
 
-    async def _appended(self, transition: Transition, hit: Appended) -> TransitionAnswer:
-        if hit.mail_next - 1 <= transition.mail_seen:
-            return TransitionAnswer(TransitionStatus.COMMITTED)
-        mail = await self._store.mail_after(transition.run_id, transition.mail_seen)
-        return TransitionAnswer(TransitionStatus.COMMITTED, mail)
-
-    async def _transact(self, batch: list[_Waiting], repeats: int) -> None:
+    async def _transact(self, batch: list[_Waiting], appends: list[_Waiting], repeats: int) -> None:
+        """Commits commands, and appends beside them, in one transaction."""
         commands = [waiting.command for waiting in batch]
         decided: Decided | None = None
 
@@ -178,16 +195,17 @@ class CellWriter:
                 raise DataRejected(f"an internal error: {error!r}") from error
             return decided.changes
 
+        transitions = [cast(Transition, waiting.command) for waiting in appends]
         try:
-            await self._store.transact(reads_of(commands), decide_batch)
+            hits = await self._store.transact(reads_of(commands), decide_batch, transitions)
         except SerializationConflict:
             self._release(decided)
             if not repeats:
                 raise StoreUnavailable("other transactions were in the way all the time") from None
-            await self._transact(batch, repeats - 1)
+            await self._transact(batch, appends, repeats - 1)
         except DataRejected as error:
             self._release(decided)
-            await self._halve(batch, error)
+            await self._halve([*appends, *batch], error)
         except (StoreUnavailable, OutcomeUnknown):
             self._release(decided)
             raise
@@ -196,6 +214,8 @@ class CellWriter:
             for waiting, answer in zip(batch, decided.answers, strict=True):
                 waiting.answer(answer)
             self._on_commit(decided.events)
+            if missed := await self._answer_appends(appends, hits):
+                await self._transact(missed, [], CONFLICT_REPEATS_MAX)
 
     async def _halve(self, batch: list[_Waiting], error: DataRejected) -> None:
         """Finds the command whose data the database refuses; its neighbours succeed."""
@@ -204,8 +224,8 @@ class CellWriter:
             batch[0].answer(HoldfastError(f"this request cannot be recorded: {error}"))
             return
         middle = len(batch) // 2
-        await self._transact(batch[:middle], CONFLICT_REPEATS_MAX)
-        await self._transact(batch[middle:], CONFLICT_REPEATS_MAX)
+        await self._transact(batch[:middle], [], CONFLICT_REPEATS_MAX)
+        await self._transact(batch[middle:], [], CONFLICT_REPEATS_MAX)
 
     def _release(self, decided: Decided | None) -> None:
         if decided is not None:

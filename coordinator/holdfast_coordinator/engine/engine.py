@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Protocol, cast
 
 import structlog
@@ -54,6 +55,8 @@ from .waiters import Waiters
 log = structlog.get_logger(__name__)
 
 TERMINATE_REPEATS_MAX = 5
+CLAIM_TIMER_MAX = timedelta(hours=1)
+CLAIM_TIMER_MARGIN = timedelta(milliseconds=5)
 STALLED_PAGE = 1_000
 
 
@@ -139,7 +142,7 @@ class Engine:
             match answer:
                 case Started(run_id, attached):
                     if not attached:
-                        self.waiters.is_open(run_id)
+                        self.waiters.is_open(start.namespace, run_id)
                     return answer
                 case TerminateFirst(run_id):
                     text = f"run {start.run_id} takes its id {start.id!r}"
@@ -176,7 +179,7 @@ class Engine:
         (answer,) = await self.cells.submit(run_id, [RetryRun(new_run_id, origin, begin)])
         assert isinstance(answer, Started | HoldfastError), answer
         if isinstance(answer, Started):
-            self.waiters.is_open(answer.run_id)
+            self.waiters.is_open(origin.namespace, answer.run_id)
         return answer
 
     async def steer(self, run_id: str, command: Command) -> bool:
@@ -185,9 +188,9 @@ class Engine:
 
     async def wait_for(self, namespace: str, run_ids: Sequence[str], seconds: float) -> list[RunResult]:
         """Runs of the set that are closed; waits until there is one. Raises RunNotFound."""
-        waiter = self.waiters.register(run_ids)
+        waiter = self.waiters.register(namespace, run_ids)
         try:
-            unknown = self.waiters.unknown(run_ids)
+            unknown = self.waiters.unknown(namespace, run_ids)
             if unknown:
                 waiter.closed.extend(await self._closed_of(namespace, unknown))
             if not waiter.closed:
@@ -196,7 +199,7 @@ class Engine:
                         await waiter.news.wait()
                 except TimeoutError:
                     return []
-            return [result for result in waiter.closed if result.namespace == namespace]
+            return waiter.closed
         finally:
             self.waiters.unregister(waiter, run_ids)
 
@@ -218,7 +221,7 @@ class Engine:
             if missing:
                 raise RunNotFound(min(missing), namespace=namespace)
         for run_id in left:
-            self.waiters.is_open(run_id)
+            self.waiters.is_open(namespace, run_id)
         return closed
 
     async def _results(self, run_ids: Sequence[str]) -> list[RunResult]:
@@ -295,14 +298,14 @@ class Engine:
         return delivery
 
     async def report(
-        self, transitions: Sequence[Transition], attempts: Sequence[ReportAttempt]
+        self, attachment: Attachment, transitions: Sequence[Transition], attempts: Sequence[ReportAttempt]
     ) -> tuple[list[TransitionAnswer], list[bool]]:
         """Commits what a worker did; answers in order."""
         commands: list[tuple[str, Command]] = [(asked.run_id, asked) for asked in transitions]
         commands += [(asked.run_id, asked) for asked in attempts]
         answers = await self._submit_each(commands)
         taken = [
-            await self._recognise_repeat(transition, cast(TransitionAnswer, answer))
+            await self._recognise_repeat(attachment.namespace, transition, cast(TransitionAnswer, answer))
             for transition, answer in zip(transitions, answers, strict=False)
         ]
         recorded = [answer is True for answer in answers[len(transitions) :]]
@@ -310,13 +313,16 @@ class Engine:
             self.matcher.attempt_ended(attempt.session_id, (attempt.run_id, attempt.number, attempt.epoch))
         return taken, recorded
 
-    async def _recognise_repeat(self, asked: Transition, answer: TransitionAnswer | HoldfastError) -> TransitionAnswer:
-        """A transition that came too late may be a repeat of one whose answer was lost."""
+    async def _recognise_repeat(
+        self, namespace: str, asked: Transition, answer: TransitionAnswer | HoldfastError
+    ) -> TransitionAnswer:
+        """A transition that came too late may be a repeat of one whose answer was lost. namespace: the worker's."""
         if isinstance(answer, HoldfastError):
             return TransitionAnswer(TransitionStatus.REFUSED, refusal=str(answer))
         if answer.status is TransitionStatus.SUPERSEDED and asked.count:
             store = self.cells.of_run(asked.run_id).store
-            if await store.has_transition(asked.run_id, asked.expected_seq, asked.epoch, asked.transition_id):
+            repeated = await store.has_transition(asked.run_id, asked.expected_seq, asked.epoch, asked.transition_id)
+            if repeated and await store.existing(namespace, [asked.run_id]):
                 return TransitionAnswer(TransitionStatus.COMMITTED)
         return answer
 
@@ -344,8 +350,10 @@ class Engine:
                     self.waiters.has_closed(result)
                 case RunReady(namespace, queue, workflow):
                     self.matcher.left_ready((namespace, queue), workflow)
-                case TaskReady(namespace, queue, name):
+                case TaskReady(namespace, queue, name, wait):
                     self.matcher.left_queued((namespace, queue), name)
+                    if wait:
+                        self._claim_after(wait, (namespace, queue), name)
                 case TaskClaimed():
                     self.matcher.claimed(event)
                 case MailArrived():
@@ -358,6 +366,15 @@ class Engine:
                     self._spawn(self.outbox.deliver(event.alarm, event.mail, event.to_run_id))
 
     # Claims
+
+    def _claim_after(self, wait: timedelta, key: QueueKey, step: str) -> None:
+        """Claims when a step that waits for its retry is ready; without this, the next look around would find it.
+
+        Best effort, like every belief: a longest wait keeps the timers few, a margin keeps the claim from being early.
+        """
+        if wait <= CLAIM_TIMER_MAX:
+            loop = asyncio.get_running_loop()
+            loop.call_later((wait + CLAIM_TIMER_MARGIN).total_seconds(), self.matcher.step_is_due, key, step)
 
     def _claim_soon(self, key: QueueKey) -> None:
         """Claims for a queue; one claim per queue is under way at a time."""

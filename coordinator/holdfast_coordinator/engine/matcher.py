@@ -173,6 +173,11 @@ class Matcher(Reservations):
         """A queued step of this name waits, or will."""
         self._task_backlog[key].add(step)
 
+    def step_is_due(self, key: QueueKey, step: str) -> None:
+        """A queued step of this name may run from now on."""
+        self.left_queued(key, step)
+        self.on_room(key)
+
     def expect_work(self, key: QueueKey, workflows: Iterable[str], steps: Iterable[str]) -> None:
         """Work of these names may wait: another replica may have left it."""
         self._run_backlog[key].update(workflows)

@@ -104,7 +104,8 @@ class Sessions:
             workflows=tuple(worker.workflows),
             steps=worker.steps,
         )
-        await self._control.save_session(row)
+        if not await self._control.save_session(row):
+            raise SessionExpired(session_id)
         if worker.workflows:
             await self._control.register_workflows(worker.namespace, worker.workflows)
         ended = await self._reconcile(session_id, worker.held) if worker.held or worker.session_id else []

@@ -17,25 +17,29 @@ KNOWN_OPEN_MAX = 200_000
 class Waiter:
     """One long poll over a set of runs."""
 
-    __slots__ = ("closed", "news")
+    __slots__ = ("closed", "namespace", "news")
 
-    def __init__(self) -> None:
+    def __init__(self, namespace: str) -> None:
+        self.namespace = namespace
         self.closed: list[RunResult] = []
         self.news = asyncio.Event()
 
 
 class Waiters:
-    """See the module. `recent` results are kept in memory, bounded in bytes, oldest out first."""
+    """See the module. `recent` results are kept in memory, bounded in bytes, oldest out first.
+
+    A waiter is woken by runs of its own namespace only: also how long a wait takes would tell of others.
+    """
 
     def __init__(self) -> None:
         self._waiting: dict[str, list[Waiter]] = {}
-        self._known_open: OrderedDict[str, None] = OrderedDict()
+        self._known_open: OrderedDict[str, str] = OrderedDict()
         self._recent: OrderedDict[str, RunResult] = OrderedDict()
         self._recent_bytes = 0
 
-    def is_open(self, run_id: str) -> None:
+    def is_open(self, namespace: str, run_id: str) -> None:
         """A run is open now; this replica hears of its end, or the sweep does."""
-        self._known_open[run_id] = None
+        self._known_open[run_id] = namespace
         if len(self._known_open) > KNOWN_OPEN_MAX:
             self._known_open.popitem(last=False)
 
@@ -49,14 +53,15 @@ class Waiters:
                 _, oldest = self._recent.popitem(last=False)
                 self._recent_bytes -= _size(oldest)
         for waiter in self._waiting.pop(result.run_id, ()):
-            waiter.closed.append(result)
-            waiter.news.set()
+            if waiter.namespace == result.namespace:
+                waiter.closed.append(result)
+                waiter.news.set()
 
-    def register(self, run_ids: Iterable[str]) -> Waiter:
+    def register(self, namespace: str, run_ids: Iterable[str]) -> Waiter:
         """Begins to wait for runs; those that closed just now are in the waiter already."""
-        waiter = Waiter()
+        waiter = Waiter(namespace)
         for run_id in run_ids:
-            recent = self._recent.get(run_id)
+            recent = self._recent_of(namespace, run_id)
             if recent is None:
                 self._waiting.setdefault(run_id, []).append(waiter)
             else:
@@ -73,9 +78,18 @@ class Waiters:
                 if not waiting:
                     del self._waiting[run_id]
 
-    def unknown(self, run_ids: Sequence[str]) -> list[str]:
-        """Which of these the store must be asked about."""
-        return [run_id for run_id in run_ids if run_id not in self._known_open and run_id not in self._recent]
+    def unknown(self, namespace: str, run_ids: Sequence[str]) -> list[str]:
+        """Which of these the store must be asked about, because they are not known to be in the namespace."""
+        known = self._known_open
+        return [
+            run_id
+            for run_id in run_ids
+            if known.get(run_id) != namespace and self._recent_of(namespace, run_id) is None
+        ]
+
+    def _recent_of(self, namespace: str, run_id: str) -> RunResult | None:
+        recent = self._recent.get(run_id)
+        return recent if recent is not None and recent.namespace == namespace else None
 
     def waited_for(self) -> list[str]:
         """Runs that somebody waits for, for the sweep."""

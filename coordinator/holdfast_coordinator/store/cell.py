@@ -28,7 +28,7 @@ from holdfast_coordinator.domain.rows import (
 )
 
 from . import loading
-from .connection import COMMIT, ROLLBACK, Answer, Call, Connection
+from .connection import COMMIT, ROLLBACK, Answer, Call, Connection, Row
 from .errors import ConnectionLost, QueryFailed, translated
 from .floors import Floors, Position
 from .migrate import cell_schema, session_options
@@ -82,20 +82,25 @@ class PostgresCellStore:
 
     # Transactions
 
-    async def transact(self, reads: Reads, decide: Callable[[Snapshot], Changes]) -> None:
+    async def transact(
+        self, reads: Reads, decide: Callable[[Snapshot], Changes], appends: Sequence[Transition] = ()
+    ) -> dict[str, Appended]:
         """See port.CellStore."""
         async with self._writing:
             snapshot = Snapshot(now=EPOCH)
+            appended: dict[str, Appended] = {}
             plan = plan_reads(self._reads, reads, snapshot, self._floors_of)
+            if appends:
+                plan.add_first(append_call(self._writes, appends), lambda rows: appended.update(_appended(rows)))
             connection = await self._connection()
             try:
                 await self._read(connection, plan, snapshot)
                 changes = decide(snapshot)
                 writes = plan_writes(self._writes, changes)
-                if not writes and not plan.reserved:
+                if not writes and not plan.reserved and not appended:
                     await self._round_trip(connection, [ROLLBACK()])
                     self._forget_unclaimed(snapshot)
-                    return
+                    return appended
                 calls = [call for call, _ in writes]
                 answers = await self._round_trip(connection, [*calls, COMMIT()], commits=True)
             except BaseException:
@@ -106,6 +111,7 @@ class PostgresCellStore:
             self._move_floors(snapshot, changes)
             for (call, expected), answer in zip(writes, answers, strict=False):
                 assert expected is None or answer.affected == expected, (call.statement.name, answer.affected)
+            return appended
 
     async def append(self, transitions: Sequence[Transition]) -> dict[str, Appended]:
         """See port.CellStore."""
@@ -115,7 +121,7 @@ class PostgresCellStore:
         async with self._writing:
             connection = await self._connection()
             (answer,) = await self._round_trip(connection, [call], commits=True)
-        return {run_id: Appended(mail_next, mail_taken) for run_id, mail_next, mail_taken in answer.rows}
+        return _appended(answer.rows)
 
     async def _connection(self) -> Connection:
         """The writer connection; a new one after a loss."""
@@ -300,3 +306,7 @@ def _run_positions(runs: Sequence[OpenRun]) -> list[tuple[tuple[str, str, str], 
 
 def _task_positions(tasks: Sequence[TaskRow]) -> list[tuple[tuple[str, str, str], tuple[int, datetime]]]:
     return [((task.namespace, task.queue, task.name), (task.priority, task.ready_at)) for task in tasks]
+
+
+def _appended(rows: Sequence[Row]) -> dict[str, Appended]:
+    return {run_id: Appended(mail_next, mail_taken) for run_id, mail_next, mail_taken in rows}

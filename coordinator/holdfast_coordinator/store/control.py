@@ -55,11 +55,11 @@ class PostgresControlStore:
         (answer,) = await self._pool.read(self._statements.namespaces())
         return {row[0] for row in answer.rows}
 
-    async def save_session(self, session: SessionRow) -> None:
+    async def save_session(self, session: SessionRow) -> bool:
         """See port.ControlStore."""
         values = list(_session_values(session))
         values[-1] = None
-        await self._pool.write(self._statements.save_session(*values))
+        return (await self._pool.write(self._statements.save_session(*values))).affected == 1
 
     async def save_heartbeats(self, session_ids: Sequence[str], replica_id: str) -> set[str]:
         """See port.ControlStore."""

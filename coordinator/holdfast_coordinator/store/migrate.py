@@ -70,7 +70,7 @@ def migrate_blocking(
             for kind, schema in targets:
                 _migrate_schema(connection, kind, schema)
     except DBAPIError as error:
-        raise StoreUnavailable(f"cannot migrate: {error.orig}") from error
+        raise StoreUnavailable(f"cannot migrate: {_one_line(error)}") from error
     finally:
         engine.dispose()
 
@@ -81,10 +81,15 @@ def _session_options(dsn: str) -> str:
         with engine.connect() as connection:
             missing = [name for name in SESSION_SETTINGS if _setting(connection, name) == "0"]
     except DBAPIError as error:
-        raise StoreUnavailable(f"cannot connect to Postgres: {error.orig}") from error
+        raise StoreUnavailable(f"cannot connect to Postgres: {_one_line(error)}") from error
     finally:
         engine.dispose()
     return " ".join(f"-c {name}={SESSION_SETTINGS[name]}" for name in missing)
+
+
+def _one_line(error: DBAPIError) -> str:
+    """What Postgres or the driver said, which may be many lines."""
+    return " ".join(str(error.orig).split())
 
 
 def sqlalchemy_url(dsn: str) -> str:

@@ -80,9 +80,13 @@ class RunFilter:
 class CellStore(Protocol):
     """One cell: its own Postgres schema. Every transaction touches exactly one cell."""
 
-    async def transact(self, reads: Reads, decide: Callable[[Snapshot], Changes]) -> None:
+    async def transact(
+        self, reads: Reads, decide: Callable[[Snapshot], Changes], appends: Sequence[Transition] = ()
+    ) -> dict[str, Appended]:
         """Locks and reads, calls `decide`, writes its changes, commits. `decide` may be called at most once.
 
+        appends: append-only transitions, one per run, that are committed with the rest as `append` does it, before
+        anything is read; the answer is about these.
         Raises StoreUnavailable, OutcomeUnknown, DataRejected, SerializationConflict.
         """
 
@@ -174,8 +178,8 @@ class ControlStore(Protocol):
     async def namespaces(self) -> set[str]:
         """All namespaces."""
 
-    async def save_session(self, session: SessionRow) -> None:
-        """Inserts or replaces a session, and clears a tombstone."""
+    async def save_session(self, session: SessionRow) -> bool:
+        """Inserts or replaces a session; False, and nothing, when it is dead or of another namespace."""
 
     async def save_heartbeats(self, session_ids: Sequence[str], replica_id: str) -> set[str]:
         """Sets heartbeat_at to the database's time; answers those that are alive and attached to this replica."""

@@ -49,6 +49,11 @@ class Plan:
         self.calls.append(call)
         self.takers.append(take)
 
+    def add_first(self, call: Call, take: Callable[[list[Row]], None]) -> None:
+        """A call that comes right after BEGIN, so that what is read sees what it did."""
+        self.calls.insert(1, call)
+        self.takers.insert(1, take)
+
 
 def plan_reads(statements: CellReads, reads: Reads, snapshot: Snapshot, floor: Floor) -> Plan:
     """The calls that read what `reads` names into `snapshot`. It is complete after take_answers."""
@@ -58,7 +63,11 @@ def plan_reads(statements: CellReads, reads: Reads, snapshot: Snapshot, floor: F
     if reads.keys:
         _plan_keys(plan, statements, reads.keys, snapshot)
     if reads.starts:
-        plan.add(statements.hashes_of_runs(sorted(reads.starts)), lambda rows: snapshot.existing.update(rows))
+
+        def take_existing(rows: list[Row]) -> None:
+            snapshot.existing = {run_id: (namespace, arguments_hash) for run_id, namespace, arguments_hash in rows}
+
+        plan.add(statements.hashes_of_runs(sorted(reads.starts)), take_existing)
     if reads.requests:
         pairs = sorted(reads.requests)
 

@@ -24,7 +24,9 @@ class ControlStatements:
             "save_session",
             f"INSERT INTO {schema}.sessions ({', '.join(column.name for column in sessions.c)}) "
             "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) "
-            "ON CONFLICT (session_id) DO UPDATE SET " + ", ".join(f"{name} = excluded.{name}" for name in _CHANGES),
+            "ON CONFLICT (session_id) DO UPDATE SET "
+            + ", ".join(f"{name} = excluded.{name}" for name in _CHANGES)
+            + " WHERE sessions.namespace = excluded.namespace AND sessions.died_at IS NULL",
             (TEXT, TEXT, TEXT, TEXT, BIGINT, TEXT, TEXT, BIGINT, INT, TIME, TIME, TEXTS, TEXTS, TIME),
         )
         self.save_heartbeats = Statement(

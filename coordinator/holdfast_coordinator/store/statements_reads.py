@@ -110,10 +110,10 @@ def statuses_of_keys(schema: str) -> Statement:
 
 
 def hashes_of_runs(schema: str) -> Statement:
-    """The arguments hash of runs that exist. Locks: none. Index: runs_pkey."""
+    """Namespace and arguments hash of runs that exist. Locks: none. Index: runs_pkey."""
     return Statement(
         "hashes_of_runs",
-        f"SELECT r.run_id, r.arguments_hash FROM {schema}.runs r WHERE r.run_id = ANY ($1::text[])",
+        f"SELECT r.run_id, r.namespace, r.arguments_hash FROM {schema}.runs r WHERE r.run_id = ANY ($1::text[])",
         (TEXTS,),
     )
 

@@ -65,7 +65,7 @@ class CellViews:
         if wanted.metadata:
             add("r.metadata <> '{{}}'::jsonb AND r.metadata @> {0}", (parameters.JSON,), wanted.metadata)
         if wanted.started_after is not None:
-            add("r.created_at > {0}", (TIME,), wanted.started_after)
+            add("r.created_at >= {0}", (TIME,), wanted.started_after)
         if wanted.started_before is not None:
             add("r.created_at < {0}", (TIME,), wanted.started_before)
         if wanted.text:

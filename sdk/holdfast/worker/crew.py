@@ -435,8 +435,8 @@ class WorkCrew:
     def jitter(self) -> float:
         return random.random()
 
-    def take_slot(self) -> bool:
-        return self.slots.take()
+    def take_slot(self, *, keeps: bool = False) -> bool:
+        return self.slots.take(keeps=keeps)
 
     def free_slot(self) -> None:
         self.slot_freed()

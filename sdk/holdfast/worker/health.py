@@ -1,4 +1,4 @@
-"""The worker's health as gRPC says it (grpc.health.v1): SERVING while its session is attached.
+"""The worker's health as gRPC says it (grpc.health.v1): SERVING while work of the coordinator reaches it.
 
 Needs grpcio-health-checking, which comes with the extra `server`; imported only when a port is asked for.
 """

@@ -33,6 +33,7 @@ from holdfast.worker.progress import RunProgress, StepProgress, StepState
 from holdfast.worker.recording import recorded, step_scheduled
 from holdfast.worker.retries import Ended
 from holdfast.workflow import commands
+from holdfast.workflow.calls import step_words
 from holdfast.workflow.instance import WorkflowInstance
 
 
@@ -64,6 +65,7 @@ class RunHolder:
         "_mail",
         "_outbox",
         "_reserved",
+        "_slots_freed",
         "_stalled",
         "closed",
         "draining",
@@ -95,6 +97,7 @@ class RunHolder:
         self._outbox = Outbox(limits)
         self._mail = Mailbox()
         self._reserved: set[int] = set()
+        self._slots_freed = 0
         self._launched: set[int] = set()
         self._ended: deque[tuple[int, int, Ended]] = deque()
         self._adopt(lease)
@@ -193,6 +196,7 @@ class RunHolder:
             return
         at = self._at()
         kept = len(self._outbox.entries)
+        self._slots_freed = 0
         try:
             if self._fresh:
                 self._begin(at)
@@ -212,6 +216,7 @@ class RunHolder:
         if not self.progress.is_running(number, attempt):
             return
         self._launched.discard(number)
+        self._slots_freed += 1
         entry = self.progress.ended(number, how, at=at, jitter=self._crew.jitter())
         self._observe(entry, at)
         if isinstance(entry, AttemptEnded):
@@ -253,7 +258,9 @@ class RunHolder:
 
     def _schedule(self, call: commands.CallStep, at: datetime) -> None:
         inline = self._crew.runs_inline(call)
-        started = inline and not self.draining and self._crew.take_slot()
+        started = inline and not self.draining and self._crew.take_slot(keeps=self._slots_freed > 0)
+        if started and self._slots_freed:
+            self._slots_freed -= 1
         entry = step_scheduled(call, at, inline=inline, started=started)
         self._outbox.append(entry)
         self.progress.scheduled(entry, call)
@@ -339,7 +346,7 @@ class RunHolder:
             then,
             mail_seen=self._mail.seen,
             attempt_deadline=self.progress.attempt_deadline(self._at()) if self.progress.timed else None,
-            waits=tuple(self.instance.waits()) if then is Then.SUSPEND else (),
+            waits=self._waits() if then is Then.SUSPEND else (),
         )
         if transition.then is not Then.CONTINUE:
             self.phase = Phase.LEAVING
@@ -355,6 +362,16 @@ class RunHolder:
         if self.progress.pending:
             return Then.RELEASE if self.draining else Then.CONTINUE
         return Then.SUSPEND
+
+    def _waits(self) -> tuple[str, ...]:
+        """What would wake the code, in words; of a queued step also the queue, whose workers may not know it."""
+        run_queue = self.instance.info.queue
+        queues = {
+            step_words(step.name, number=step.number): step.scheduled.queue or run_queue
+            for step in self.progress.in_state(StepState.QUEUED)
+        }
+        waits = self.instance.waits()
+        return tuple(f"{words} in queue {queues[words]}" if words in queues else words for words in waits)
 
     def settle(self, result: TransitionResult) -> list[StepProgress]:
         """Takes the answer to the transition in flight; returns the steps whose attempts may now start.

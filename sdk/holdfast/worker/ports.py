@@ -18,8 +18,8 @@ class Crew(Protocol):
     def jitter(self) -> float:
         """A random number in [0, 1)."""
 
-    def take_slot(self) -> bool:
-        """Takes a slot when one is free."""
+    def take_slot(self, *, keeps: bool = False) -> bool:
+        """Takes a slot when one is free. keeps: the run has just freed one and may go before those that wait."""
 
     def free_slot(self) -> None:
         """Gives back a slot whose attempt was never started."""

@@ -1,11 +1,10 @@
 """What a worker can run: collects steps and workflows from what it was given. Pure."""
 
-import inspect
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from holdfast.authoring.apps import App, check_name_is_free, default_app
+from holdfast.authoring.apps import App, check_name_is_free
 from holdfast.authoring.definitions import StepDefinition, WorkflowDefinition
 from holdfast.authoring.signatures import NO_EXTRA
 from holdfast.authoring.steps import Step
@@ -57,10 +56,8 @@ class Registrations:
 
     def _add_with_app(self, workflow: WorkflowDefinition) -> None:
         self._add_workflow(workflow)
-        app = _app_of(workflow)
-        if app is not None:
-            for step in app.steps.values():
-                self._add_step(step)
+        for step in workflow.app_steps.values():
+            self._add_step(step)
 
     def _add_workflow(self, workflow: WorkflowDefinition) -> None:
         check_name_is_free("workflow", self.workflows, workflow)
@@ -80,14 +77,3 @@ def workflow_registration(workflow: WorkflowDefinition) -> WorkflowRegistration:
         extra_positional=signature.extra_positional is not NO_EXTRA,
         extra_named=signature.extra_named is not NO_EXTRA,
     )
-
-
-def _app_of(workflow: WorkflowDefinition) -> App | None:
-    """The app that registered the workflow: the default one, or one among the names of its module."""
-    if default_app.workflows.get(workflow.name) is workflow:
-        return default_app
-    names = getattr(inspect.unwrap(workflow.function), "__globals__", {})
-    for value in list(names.values()):
-        if isinstance(value, App) and value.workflows.get(workflow.name) is workflow:
-            return value
-    return None

@@ -41,7 +41,7 @@ class Session:
     def __init__(self, calls: WorkerCalls, introduction: Introduction, *, crew: WorkCrew, clock: SessionClock) -> None:
         self.heartbeat: Heartbeat | None = None
         self.is_attached = asyncio.Event()
-        self.on_attached: Callable[[bool], None] = lambda _: None
+        self.on_reach: Callable[[bool], None] = lambda _: None
         self._calls = calls
         self._introduction = introduction
         self._crew = crew
@@ -55,6 +55,8 @@ class Session:
         self._room_told = 0
         self._room_timer: asyncio.TimerHandle | None = None
         self._news = asyncio.Event()
+        self._in_reach = False
+        self._poll_failed = False
         self._poll_answered = asyncio.Event()
 
     # Opening
@@ -73,7 +75,7 @@ class Session:
                 opened = await self._calls.open_session(self._introduction, session_id=session_id, held=held)
                 break
             except SessionExpired:
-                self._drop_everything()
+                self._died()
                 session_id = ""
             except CoordinatorUnavailable as error:
                 if retry % 10 == 0:
@@ -93,7 +95,8 @@ class Session:
                 Attached(opened.session_id, opened.attach_no, opened.heartbeat_interval, opened.ttl)
             )
         self.is_attached.set()
-        self.on_attached(True)
+        self._poll_failed = False
+        self._say_reach(True)
 
     async def _recover(self, error: HoldfastError, attach_no: int) -> None:
         """After a refusal of the attachment or the session: opens it again, once for all who noticed."""
@@ -102,13 +105,16 @@ class Session:
             if opened is None or opened.attach_no != attach_no:
                 return
             self.is_attached.clear()
-            self.on_attached(False)
+            self._say_reach(False)
             if isinstance(error, SessionExpired):
-                log.warning("the session was declared dead; its work goes to others")
-                self._drop_everything()
+                self._died()
                 await self._open("")
             else:
                 await self._open(opened.session_id)
+
+    def _died(self) -> None:
+        log.warning("the session was declared dead; its work goes to others")
+        self._drop_everything()
 
     def _drop_everything(self) -> None:
         if self.heartbeat is not None:
@@ -123,9 +129,18 @@ class Session:
 
     def pulse(self, pulse: Pulse) -> None:
         """A heartbeat was answered."""
+        if not self._poll_failed:
+            # Heartbeats have a channel of their own: a worker whose polls fail gets no work, whatever they say.
+            self._say_reach(True)
         self._crew.free_slots_elsewhere(pulse.free_slots_elsewhere)
         self._crew.ended_elsewhere(pulse.ended)
         self._crew.sure_again()
+
+    def _say_reach(self, in_reach: bool) -> None:
+        """Tells of a change: whether work of the coordinator reaches this session."""
+        if in_reach != self._in_reach:
+            self._in_reach = in_reach
+            self.on_reach(in_reach)
 
     # Polling
 
@@ -150,6 +165,7 @@ class Session:
         msg_no = self._msg_no
         received, self._received = self._received, []
         self._room_told = self._crew.free_slots
+        self._poll_failed = False
         try:
             work = await self._calls.poll(
                 opened.session_id,
@@ -169,6 +185,8 @@ class Session:
                 log.error("polling for work failed: %s", error)
             # Whether the coordinator took note of what was received is not known: it is said once more.
             self._received = received + self._received
+            self._poll_failed = True
+            self._say_reach(False)
             await asyncio.sleep(repeat_wait(3, jitter=random.random()))
         finally:
             if msg_no == self._msg_no:
@@ -282,7 +300,9 @@ class Session:
                 log.error("the journal of run %s cannot be read: %s", lease.run_id, error)
                 self._crew.journal_unreadable(lease)
                 return
-            if not self._crew.rows_arrived(lease, page.rows, page.arguments or lease.arguments, more=page.more):
+            # Only the first page brings the arguments: with them the crew begins to rebuild the run.
+            arguments = None if after else page.arguments or lease.arguments
+            if not self._crew.rows_arrived(lease, page.rows, arguments, more=page.more):
                 return
             if not page.more:
                 return

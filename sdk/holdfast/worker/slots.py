@@ -7,14 +7,18 @@ if TYPE_CHECKING:
     from holdfast.worker.holder import RunHolder
 
 
+KEPT_IN_A_ROW = 8
+
+
 class Slots:
     """`limit` slots. Nothing is granted while something else runs: `grant` is called between turns."""
 
-    __slots__ = ("_waiting", "free", "limit")
+    __slots__ = ("_kept", "_waiting", "free", "limit")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.free = limit
+        self._kept = 0
         self._waiting: deque[tuple[RunHolder, int]] = deque()
 
     @property
@@ -27,10 +31,18 @@ class Slots:
         """How many steps wait for a slot; some of them may need none any more."""
         return len(self._waiting)
 
-    def take(self) -> bool:
-        """Takes a slot; False when none is free for a newcomer."""
-        if self.free <= 0 or self._waiting:
+    def take(self, *, keeps: bool = False) -> bool:
+        """Takes a slot; False when none is free for a newcomer.
+
+        keeps: the taker has just freed a slot itself. Then it may go before those that wait: its next step starts
+        in the same report, where a step that waits needs two. Every KEPT_IN_A_ROW-th slot goes to those that wait.
+        """
+        if self.free <= 0:
             return False
+        if self._waiting:
+            self._kept += 1
+            if not keeps or self._kept % KEPT_IN_A_ROW == 0:
+                return False
         self.free -= 1
         return True
 

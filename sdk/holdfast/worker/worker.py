@@ -197,7 +197,7 @@ class Worker:
                 said.add(task)
                 task.add_done_callback(said.discard)
 
-            session.on_attached = say
+            session.on_reach = say
         try:
             await self._until_drained(session, crew, heartbeat)
         finally:

@@ -10,7 +10,7 @@ from holdfast.api.v1 import journal_pb2
 from holdfast.statuses import ClosePolicy, RunStatus
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks
-from holdfast_coordinator.domain.reads import Reads
+from holdfast_coordinator.domain.reads import Reads, Snapshot
 from holdfast_coordinator.domain.rows import (
     AlarmKind,
     AlarmRow,
@@ -43,7 +43,7 @@ async def test_a_started_run_is_read_back_as_it_was_written(store: CellStore) ->
     await write(store, changes)
     snapshot = await read(store, Reads(lock_runs={"r1", "unknown"}, starts={"r1", "unknown"}))
     assert snapshot.runs == {"r1": run}
-    assert snapshot.existing == {"r1": b"hash"}
+    assert snapshot.existing == {"r1": ("default", b"hash")}
     view = await store.view("default", "r1")
     assert view is not None
     assert (view.record, view.open, view.result) == (changes.runs[0], run, None)
@@ -228,6 +228,28 @@ async def test_append_commits_only_where_epoch_owner_and_length_match(store: Cel
     assert await store.append([]) == {}
 
 
+async def test_appends_beside_other_commands_are_committed_with_them_or_not_at_all(store: CellStore) -> None:
+    await write(store, starting(open_run("r0"), open_run("r1")))
+    before_reading: list[int] = []
+
+    def start_another(snapshot: Snapshot) -> Changes:
+        before_reading.append(snapshot.runs["r0"].length)
+        return starting(open_run("r9"))
+
+    wrong_epoch = replace(appending("r1"), epoch=7)
+    hits = await store.transact(Reads(lock_runs={"r0"}), start_another, [appending("r0"), wrong_epoch])
+    assert hits.keys() == {"r0"}
+    assert before_reading == [2], "what is read sees the append"
+    assert await store.records(["r9"])
+
+    def fail(snapshot: Snapshot) -> Changes:
+        raise DataRejected("on purpose")
+
+    with pytest.raises(DataRejected):
+        await store.transact(Reads(), fail, [replace(appending("r1"), transition_id=102)])
+    assert (await store.journal("r1", 1, 1000))[0] == []
+
+
 async def test_a_journal_page_is_whole_rows_and_at_least_one(store: CellStore) -> None:
     await write(store, starting(open_run("r1")))
     for seq in range(1, 4):
@@ -357,4 +379,4 @@ async def test_runs_are_listed_newest_first_by_what_is_asked(store: CellStore) -
     assert await listed(text="efun") == ["r3"]
     assert await listed(text="rder-1") == ["r1"]
     assert await listed(idempotency_key="k2") == ["r2"]
-    assert await listed(started_after=at(0), started_before=at(3)) == ["r2", "r1"]
+    assert await listed(started_after=at(0), started_before=at(3)) == ["r2", "r1", "r0"]

@@ -54,7 +54,7 @@ async def test_heartbeats_count_for_living_sessions_of_the_replica(control: Post
     assert second.heartbeat_at == old
 
 
-async def test_silent_sessions_are_buried_once_and_revived_when_they_open_again(
+async def test_silent_sessions_are_buried_once_and_stay_dead(
     control: PostgresControlStore,
 ) -> None:
     now = await control.now()
@@ -67,8 +67,15 @@ async def test_silent_sessions_are_buried_once_and_revived_when_they_open_again(
     assert not await control.bury_session("s2")
     assert not await control.bury_session("unknown")
     assert await control.dead_or_unknown(["s1", "s2", "unknown"]) == {"s2", "unknown"}
-    await control.save_session(silent)
-    assert await control.dead_or_unknown(["s2"]) == set()
+    assert not await control.save_session(silent)
+    assert await control.dead_or_unknown(["s2"]) == {"s2"}
+
+
+async def test_a_session_cannot_be_taken_over_from_another_namespace(control: PostgresControlStore) -> None:
+    mine = session("s1", await control.now())
+    assert await control.save_session(mine)
+    assert not await control.save_session(replace(mine, namespace="other"))
+    assert await control.sessions() == [mine]
 
 
 async def test_tombstones_are_pruned_when_they_are_old_enough(control: PostgresControlStore) -> None:

@@ -142,7 +142,8 @@ class MemoryCell:
                 snapshot.keys[name] = holder
                 closed = self.results.get(holder.run_id)
                 snapshot.key_statuses[holder.run_id] = closed.status if closed else None
-        snapshot.existing = {run_id: self.runs[run_id].arguments_hash for run_id in reads.starts & self.runs.keys()}
+        started = [self.runs[run_id] for run_id in reads.starts & self.runs.keys()]
+        snapshot.existing = {run.run_id: (run.namespace, run.arguments_hash) for run in started}
         snapshot.requests = {key: self.requests[key].answer for key in reads.requests & self.requests.keys()}
         snapshot.results = {run_id: self.results[run_id] for run_id in reads.results & self.results.keys()}
         self._claim(reads, snapshot)

@@ -56,6 +56,19 @@ def test_the_steps_of_an_app_come_along_with_its_workflow():
     assert set(registered.steps) == {"pack"}
 
 
+def test_the_steps_of_an_app_that_only_a_function_knows_come_along_too():
+    local = App("local")
+
+    @local.workflow
+    async def ship() -> None: ...
+
+    @local.step
+    async def defined_later() -> None: ...
+
+    del local
+    assert set(Registrations.of([ship], []).steps) == {"defined_later"}
+
+
 def test_an_app_brings_all_it_has_and_the_same_thing_twice_is_no_mistake():
     registered = Registrations.of([shop, order], [pack])
     assert (set(registered.workflows), set(registered.steps)) == ({"order"}, {"pack"})

@@ -7,7 +7,7 @@ from worker_driving import Bench, Journal, go, hold, one_step_app, sleeper, star
 from holdfast.worker.cache import RunCache
 from holdfast.worker.clock import SessionClock, boot_seconds
 from holdfast.worker.holder import Phase
-from holdfast.worker.slots import Slots
+from holdfast.worker.slots import KEPT_IN_A_ROW, Slots
 
 
 def suspended():
@@ -98,3 +98,17 @@ def test_a_session_is_sure_until_a_second_before_its_time_is_up():
     assert clock.is_sure()
     clock.acknowledged(datetime(2040, 5, 5, tzinfo=UTC), sent=now - 9.1, received=now, ttl=ttl)
     assert not clock.is_sure()
+
+
+def test_a_run_that_freed_a_slot_keeps_it_for_its_next_step_but_not_for_ever():
+    slots = Slots(1)
+    assert slots.take()
+    slots.wait(_waiting(), 1)
+    kept = 0
+    while True:
+        slots.release()
+        if not slots.take(keeps=True):
+            break
+        kept += 1
+    assert kept == KEPT_IN_A_ROW - 1
+    assert not slots.take(), "a newcomer goes behind those that wait"

@@ -39,7 +39,7 @@ class Bench:
     def jitter(self) -> float:
         return 0.0
 
-    def take_slot(self) -> bool:
+    def take_slot(self, *, keeps: bool = False) -> bool:
         if self.slots <= 0:
             return False
         self.slots -= 1
