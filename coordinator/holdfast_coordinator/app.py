@@ -75,6 +75,7 @@ async def coordinator(config: Config) -> AsyncIterator[Coordinator]:
             ),
             codec=_Codec(),
         )
+        await engine.sessions.read_clock()
         limits = replace(DEFAULT_LIMITS, payload_bytes=config.payload_bytes_max)
         server = Server(engine, limits, host=config.host, port=config.port)
         failed = asyncio.get_running_loop().create_future()

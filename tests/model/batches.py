@@ -4,8 +4,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from holdfast.statuses import RunStatus
 from holdfast_coordinator.domain.changes import Changes
-from holdfast_coordinator.domain.commands import Then, Transition
+from holdfast_coordinator.domain.commands import Close, Then, Transition
 from holdfast_coordinator.domain.reads import Reads, Snapshot
 from holdfast_coordinator.domain.rows import (
     JournalRow,
@@ -89,6 +90,12 @@ def appending(run_id: str, *, expected_seq: int = 1, epoch: int = 1, session_id:
     return Transition(run_id, session_id, epoch, expected_seq, expected_seq + 100, 1, [ENTRY], [], 0, Then.CONTINUE)
 
 
+def closing(run_id: str, *, expected_seq: int = 1, epoch: int = 1, session_id: str = "s1") -> Transition:
+    """A plain close: one entry, and the close."""
+    close = Close(RunStatus.COMPLETED, b"result", None, ENTRY)
+    return Transition(run_id, session_id, epoch, expected_seq, expected_seq + 200, 2, [ENTRY], [close], 0, Then.CLOSE)
+
+
 async def write(store: CellStore, changes: Changes, reads: Reads | None = None) -> Snapshot:
     """Commits changes that do not depend on what was read; what was read."""
     return await decide(store, reads or Reads(), lambda _: changes)
@@ -107,6 +114,6 @@ async def decide(store: CellStore, reads: Reads, decision: Callable[[Snapshot], 
         seen.append(snapshot)
         return decision(snapshot)
 
-    await store.transact(reads, remember)
+    await store.transact(reads, remember, at=T0)
     (snapshot,) = seen
     return snapshot

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 from holdfast.statuses import RunStatus
 from holdfast_coordinator.domain.changes import Changes
-from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks, Transition
+from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks, Close, Then, Transition
+from holdfast_coordinator.domain.events import Appended, Closed
 from holdfast_coordinator.domain.reads import Reads, Snapshot
 from holdfast_coordinator.domain.rows import (
     AlarmKind,
@@ -31,7 +32,7 @@ from holdfast_coordinator.domain.rows import (
     TaskState,
 )
 from holdfast_coordinator.store.errors import RowsMissing
-from holdfast_coordinator.store.port import Appended, DataRejected, RunFilter, RunView, SerializationConflict
+from holdfast_coordinator.store.port import DataRejected, Moved, RunFilter, RunView, SerializationConflict
 from holdfast_coordinator.wire.entries import encode_failure, join_attempts, join_entries, mail_bytes, split_attempts
 
 Key = TypeVar("Key")
@@ -63,44 +64,73 @@ class ModelCellStore:
     # Transactions
 
     async def transact(
-        self, reads: Reads, decide: Callable[[Snapshot], Changes], appends: Sequence[Transition] = ()
-    ) -> dict[str, Appended]:
+        self, reads: Reads, decide: Callable[[Snapshot], Changes], moves: Sequence[Transition] = (), *, at: datetime
+    ) -> dict[str, Moved]:
         """See port.CellStore."""
         async with self._lock:
             before = {name: deepcopy(rows) for name, rows in vars(self).items() if isinstance(rows, dict)}
             try:
-                appended = self._append(appends)
+                done = self._move(moves, at)
                 snapshot = self._read(reads)
                 self._write(decide(snapshot))
             except BaseException:
                 vars(self).update(before)
                 raise
-            return appended
+            return done
 
-    async def append(self, transitions: Sequence[Transition]) -> dict[str, Appended]:
+    async def create(self, changes: Changes) -> None:
         """See port.CellStore."""
         async with self._lock:
-            return self._append(transitions)
+            if any(record.run_id in self.runs for record in changes.runs):
+                raise SerializationConflict("a run of that id exists")
+            self._write(changes)
 
-    def _append(self, transitions: Sequence[Transition]) -> dict[str, Appended]:
-        appended = {}
+    async def move(self, transitions: Sequence[Transition], *, at: datetime) -> dict[str, Moved]:
+        """See port.CellStore."""
+        async with self._lock:
+            return self._move(transitions, at)
+
+    def _move(self, transitions: Sequence[Transition], at: datetime) -> dict[str, Moved]:
+        done: dict[str, Moved] = {}
         for transition in transitions:
             run = self.open_runs.get(transition.run_id)
             held = (RunState.LEASED, transition.session_id, transition.epoch, transition.expected_seq)
             if run is None or (run.state, run.owner, run.epoch, run.length) != held:
                 continue
-            run.length += transition.count
-            run.transition_id = transition.transition_id
-            run.losses = 0
-            run.timed_out = False
-            run.attempt_deadline_at = None
-            (entries,) = transition.journal
-            assert isinstance(entries, bytes)
-            self.journals.setdefault(run.run_id, []).append(
-                JournalRow(run.run_id, run.length, transition.count, run.epoch, run.transition_id, (entries,))
-            )
-            appended[run.run_id] = Appended(run.mail_next, run.mail_taken)
-        return appended
+            if transition.then is not Then.CLOSE:
+                done[run.run_id] = self._append(run, transition)
+            elif not run.side and run.mail_next == run.mail_taken + 1:
+                done[run.run_id] = self._close(run, transition, at)
+        return done
+
+    def _append(self, run: OpenRun, transition: Transition) -> Appended:
+        run.length += transition.count
+        run.transition_id = transition.transition_id
+        run.losses = 0
+        run.timed_out = False
+        run.attempt_deadline_at = None
+        self._journal(run, transition, transition.journal)
+        return Appended(run.mail_next, run.mail_taken)
+
+    def _close(self, run: OpenRun, transition: Transition, at: datetime) -> Closed:
+        closing = transition.asks[-1]
+        assert isinstance(closing, Close)
+        closed_at = max(at, run.last_at)
+        run.length += transition.count
+        self._journal(run, transition, [*transition.journal, closing.entry])
+        del self.open_runs[run.run_id]
+        self.run_results[run.run_id] = RunResult(
+            run.run_id, run.namespace, closing.status, closed_at, closing.result, closing.failure
+        )
+        if run.parent_run_id is not None:
+            key = (run.run_id, AlarmKind.OUTBOX_CHILD_CLOSED, 0)
+            self.alarms[key] = AlarmRow(*key, closed_at)
+        return Closed(run.namespace, closed_at, run.parent_run_id, run.parent_number)
+
+    def _journal(self, run: OpenRun, transition: Transition, parts: Sequence[object]) -> None:
+        joined = b"".join(part for part in parts if isinstance(part, bytes))
+        row = JournalRow(run.run_id, run.length, transition.count, run.epoch, transition.transition_id, (joined,))
+        self.journals.setdefault(run.run_id, []).append(row)
 
     def _read(self, reads: Reads) -> Snapshot:
         snapshot = Snapshot(now=self.clock())

@@ -181,6 +181,16 @@ class Transition:
     waits: str = ""
 
     @property
+    def is_plain_close(self) -> bool:
+        """True when it only appends and closes, so that one compare-and-set can commit it unless mail waits."""
+        return (
+            self.then is Then.CLOSE
+            and self.transition_id > 0
+            and len(self.asks) == 1
+            and all(type(part) is bytes for part in self.journal)
+        )
+
+    @property
     def is_append_only(self) -> bool:
         """True when it only appends to the journal, so that one compare-and-set can commit it."""
         return (

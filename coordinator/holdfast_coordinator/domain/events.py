@@ -1,7 +1,7 @@
 """What the rest of the replica must hear once a batch is committed. Nothing here is stored; all of it can be lost."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from .rows import AlarmRow, ChildClosedMail, MailRow, OpenRun, RunRecord, RunResult, TaskRow
 
@@ -100,6 +100,24 @@ class OutboxDue:
     alarm: AlarmRow
     mail: ChildClosedMail | None = None
     to_run_id: str = ""
+
+
+@dataclass(slots=True, frozen=True)
+class Appended:
+    """An append-only transition was committed. `mail_next` and `mail_taken` tell whether mail waits."""
+
+    mail_next: int
+    mail_taken: int
+
+
+@dataclass(slots=True, frozen=True)
+class Closed:
+    """A plain close was committed. parent_run_id: whom to tell, by the outbox alarm that was written with it."""
+
+    namespace: str
+    closed_at: datetime
+    parent_run_id: str | None
+    parent_number: int
 
 
 Event = (

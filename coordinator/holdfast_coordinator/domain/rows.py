@@ -220,9 +220,11 @@ class CancelMail:
 MailBody = SignalMail | TimerMail | RetryDueMail | StepResultMail | ChildClosedMail | CancelMail
 
 
-def body_bytes(body: MailBody) -> int:
+def body_bytes(body: bytes | MailBody) -> int:
     """How large a piece of mail is: the values in it, which can be large, not the rest, which cannot."""
     match body:
+        case bytes():
+            return len(body)
         case SignalMail():
             return len(body.payload)
         case StepResultMail():

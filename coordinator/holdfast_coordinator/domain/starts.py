@@ -99,6 +99,11 @@ def start_id_taken(run_id: str) -> HoldfastError:
     return InvalidRequest("start_id", f"was used for run {run_id} with other arguments; choose another")
 
 
+def needs_no_reading(asked: StartRun) -> bool:
+    """True when nothing that exists can matter but a run of the same start id, which its primary key refuses."""
+    return not (asked.id or asked.idempotency_key or asked.outbox or asked.delay or asked.max_duration)
+
+
 def key_rows(asked: StartRun) -> list[KeyRow]:
     """The keys that a start reserves."""
     named = ((ID, asked.id), (KEY, asked.idempotency_key))

@@ -22,14 +22,17 @@ from .commands import (
     Then,
     Transition,
 )
-from .events import LeaseReturned
+from .events import Closed, Event, LeaseReturned, OutboxDue, RunEnded
 from .rows import (
     AlarmKind,
+    AlarmRow,
+    ChildClosedMail,
     ChildRow,
     CoordinatorEntry,
     MailConsumedEntry,
     MailRow,
     OpenRun,
+    RunResult,
     RunStalledEntry,
     RunState,
     Side,
@@ -97,6 +100,21 @@ def take_transition(space: Workspace, asked: Transition) -> TransitionAnswer:
     _watch_attempts(space, run, asked.attempt_deadline)
     _settle_lease(space, run, asked)
     return _answer(space, run, asked)
+
+
+def events_of_close(asked: Transition, closed: Closed) -> list[Event]:
+    """What the replica must hear of a close that was committed without being decided here."""
+    closing = asked.asks[-1]
+    assert isinstance(closing, Close), closing
+    result = RunResult(
+        asked.run_id, closed.namespace, closing.status, closed.closed_at, closing.result, closing.failure
+    )
+    events: list[Event] = [LeaseReturned(asked.session_id, asked.run_id, asked.epoch), RunEnded(result)]
+    if closed.parent_run_id is not None:
+        alarm = AlarmRow(asked.run_id, AlarmKind.OUTBOX_CHILD_CLOSED, 0, closed.closed_at)
+        mail = ChildClosedMail(closed.parent_number, asked.run_id, closing.status, closing.result, closing.failure)
+        events.append(OutboxDue(alarm, mail, closed.parent_run_id))
+    return events
 
 
 def _misfit(space: Workspace, run: OpenRun, asked: Transition) -> str:

@@ -7,7 +7,7 @@ what comes out is the difference to write and what to tell the replica after the
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from holdfast.limits import SPAN_MAX
+from holdfast.limits import DEFAULT_LIMITS, SPAN_MAX
 from holdfast.statuses import AttemptOutcome, ClosePolicy, RunStatus
 
 from .changes import Changes
@@ -33,6 +33,7 @@ from .rows import (
     Failure,
     JournalRow,
     MailBody,
+    MailConsumedEntry,
     MailKind,
     MailRow,
     MailUndeliveredEntry,
@@ -45,9 +46,11 @@ from .rows import (
     StepResultMail,
     TaskRow,
     TaskState,
+    body_bytes,
 )
 
 REQUEST_KEPT_FOR = timedelta(hours=24)
+ROW_BYTES_MAX = DEFAULT_LIMITS.transition_bytes
 LOSSES_MAX = 5
 """So many leases lost without a transition in between stall a run: its code itself kills its workers."""
 
@@ -280,13 +283,13 @@ class Workspace:
         Attempts of queued steps that end with the run are journaled as mail too: it is the form that has them all.
         """
         size = sum(map(_entry_bytes, entries))
-        for mail in [*self.waiting_mail(run.run_id), *self._attempts_cut_short(run)]:
+        for missed in [*self.waiting_mail(run.run_id), *self._attempts_cut_short(run)]:
             # A row travels whole, so it must fit into a message, however much mail nobody received.
-            size += body_bytes(mail.body)
+            size += body_bytes(missed.body)
             if size > ROW_BYTES_MAX and entries:
                 self.append(run, entries, count, epoch=epoch, transition_id=transition_id)
-                entries, count, size = [], 0, body_bytes(mail.body)
-            entries = [*entries, MailUndeliveredEntry(self.now, mail)]
+                entries, count, size = [], 0, body_bytes(missed.body)
+            entries = [*entries, MailUndeliveredEntry(self.now, missed)]
             count += 1
         self.append(run, [*entries, closing], count + 1, epoch=epoch, transition_id=transition_id)
         self._end_everything_of(run)

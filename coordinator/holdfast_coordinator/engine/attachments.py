@@ -127,6 +127,21 @@ class Attachment:
             self.unacknowledged[claim.task.run_id, claim.task.number, claim.epoch] = claim
         return handed
 
+    def put_back(self, later: Handed) -> None:
+        """Keeps what had no room in a poll answer for the next one, before what has come meanwhile."""
+        if later.is_empty:
+            return
+        waiting = self.undelivered
+        # Gone from `unacknowledged` is what was taken away meanwhile, or what a newer poll hands out again already.
+        leases = [one for one in later.leases if self.unacknowledged.pop((one.run.run_id, 0, one.epoch), None)]
+        tasks = [
+            one
+            for one in later.tasks
+            if self.unacknowledged.pop((one.task.run_id, one.task.number, one.epoch), None) is not None
+        ]
+        waiting.leases[:0], waiting.tasks[:0], waiting.mail[:0] = leases, tasks, later.mail
+        self.news.set()
+
     def begin_poll(self, *, msg_no: int, free_slots: int, free_runs: int, received: Sequence[Held]) -> None:
         """Takes a poll's view of the worker: what it received is settled, the rest is handed out again."""
         self.msg_no = msg_no

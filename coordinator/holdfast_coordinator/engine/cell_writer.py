@@ -7,6 +7,7 @@ itself. Answers and events go out only after the commit. Never decides anything 
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import cast
 
 import structlog
@@ -14,15 +15,16 @@ import structlog
 from holdfast.errors import CoordinatorUnavailable, HoldfastError
 from holdfast_coordinator.domain.batch import Answer, BatchCommand, Decided, batch_length, decide, reads_of
 from holdfast_coordinator.domain.changes import Changes
-from holdfast_coordinator.domain.commands import Transition
-from holdfast_coordinator.domain.events import Event, RunLeased, TaskClaimed
+from holdfast_coordinator.domain.commands import StartRun, Transition
+from holdfast_coordinator.domain.events import Appended, Closed, Event, RunLeased, TaskClaimed
 from holdfast_coordinator.domain.reads import Snapshot
-from holdfast_coordinator.domain.transitions import TransitionAnswer, TransitionStatus
+from holdfast_coordinator.domain.starts import needs_no_reading
+from holdfast_coordinator.domain.transitions import TransitionAnswer, TransitionStatus, events_of_close
 from holdfast_coordinator.domain.workspace import Assign
 from holdfast_coordinator.store.port import (
-    Appended,
     CellStore,
     DataRejected,
+    Moved,
     OutcomeUnknown,
     SerializationConflict,
     StoreUnavailable,
@@ -62,22 +64,26 @@ class _Waiting:
         self.command = command
         self.ticket = ticket
         self.index = index
-        self.locking = not (type(command) is Transition and command.is_append_only)
+        self.locking = not (type(command) is Transition and (command.is_append_only or command.is_plain_close))
 
     def answer(self, answer: Answer) -> None:
         self.ticket.answer(self.index, answer)
 
 
 def _split(batch: list[_Waiting]) -> tuple[list[_Waiting], list[_Waiting]]:
-    """The append-only transitions, one per run, and everything else."""
-    appends: dict[str, _Waiting] = {}
-    locking: list[_Waiting] = []
+    """Transitions that a compare-and-set can commit, one per run, and everything else."""
+    moves: dict[str, _Waiting] = {}
+    others: list[_Waiting] = []
     for waiting in batch:
-        if waiting.locking or cast(Transition, waiting.command).run_id in appends:
-            locking.append(waiting)
+        if waiting.locking or cast(Transition, waiting.command).run_id in moves:
+            others.append(waiting)
         else:
-            appends[cast(Transition, waiting.command).run_id] = waiting
-    return list(appends.values()), locking
+            moves[cast(Transition, waiting.command).run_id] = waiting
+    return list(moves.values()), others
+
+
+def _is_plain_start(command: BatchCommand) -> bool:
+    return type(command) is StartRun and needs_no_reading(command)
 
 
 class Reservations(Assign):
@@ -89,12 +95,20 @@ class Reservations(Assign):
 
 
 class CellWriter:
-    """See the module. `submit` from the event loop only; `run` is its one task."""
+    """See the module. `submit` from the event loop only; `run` is its one task.
+
+    clock: this replica's estimate of the database's time, for what needs no exact one.
+    """
 
     def __init__(
-        self, store: CellStore, reservations: Reservations, on_commit: Callable[[Sequence[Event]], None]
+        self,
+        store: CellStore,
+        reservations: Reservations,
+        on_commit: Callable[[Sequence[Event]], None],
+        clock: Callable[[], datetime],
     ) -> None:
         self._store = store
+        self._clock = clock
         self._reservations = reservations
         self._on_commit = on_commit
         self._line: deque[_Waiting] = deque()
@@ -146,42 +160,67 @@ class CellWriter:
         return [line.popleft() for _ in range(count)]
 
     async def _write(self, batch: list[_Waiting]) -> None:
-        """Commits a batch. Append-only transitions need no decision: one compare-and-set commits them all."""
-        appends, locking = _split(batch)
+        """Commits a batch, in one round trip where nothing has to be read for it, else in two."""
+        moves, others = _split(batch)
         try:
-            if appends and not locking:
-                locking = await self._append(appends)
-                appends = []
-            if locking:
-                await self._transact(locking, appends, CONFLICT_REPEATS_MAX)
+            if not others:
+                others = await self._move(moves)
+            elif not moves and all(_is_plain_start(waiting.command) for waiting in others):
+                others = await self._create(others)
+            else:
+                await self._transact(others, moves, CONFLICT_REPEATS_MAX)
+                return
+            if others:
+                await self._transact(others, [], CONFLICT_REPEATS_MAX)
         except (StoreUnavailable, OutcomeUnknown) as error:
             self._fail(batch, error)
 
-    async def _append(self, appends: list[_Waiting]) -> list[_Waiting]:
-        """Commits appends in one autocommitted statement; answers those that must take the locking path."""
+    async def _move(self, moves: list[_Waiting]) -> list[_Waiting]:
+        """Commits transitions that need no decision; returns those that must take the locking path."""
         try:
-            hits = await self._store.append([cast(Transition, waiting.command) for waiting in appends])
+            done = await self._store.move([cast(Transition, one.command) for one in moves], at=self._clock())
         except (SerializationConflict, DataRejected):
-            return appends
-        return await self._answer_appends(appends, hits)
+            return moves
+        return await self._answer_moves(moves, done)
 
-    async def _answer_appends(self, appends: list[_Waiting], hits: dict[str, Appended]) -> list[_Waiting]:
-        """Answers the appends that are committed; returns the others."""
+    async def _answer_moves(self, moves: list[_Waiting], done: dict[str, Moved]) -> list[_Waiting]:
+        """Answers the moves that are committed; returns the others."""
         missed = []
-        for waiting in appends:
-            transition = cast(Transition, waiting.command)
-            hit = hits.get(transition.run_id)
-            if hit is None:
-                missed.append(waiting)
-            elif hit.mail_next - 1 <= transition.mail_seen:
-                waiting.answer(_COMMITTED)
-            else:
-                mail = await self._store.mail_after(transition.run_id, transition.mail_seen)
-                waiting.answer(TransitionAnswer(TransitionStatus.COMMITTED, mail))
+        for waiting in moves:
+            asked = cast(Transition, waiting.command)
+            match done.get(asked.run_id):
+                case None:
+                    missed.append(waiting)
+                case Closed() as closed:
+                    waiting.answer(_COMMITTED)
+                    self._on_commit(events_of_close(asked, closed))
+                case Appended(mail_next) if mail_next - 1 <= asked.mail_seen:
+                    waiting.answer(_COMMITTED)
+                case Appended():
+                    mail = await self._store.mail_after(asked.run_id, asked.mail_seen)
+                    waiting.answer(TransitionAnswer(TransitionStatus.COMMITTED, mail))
         return missed
 
-    async def _transact(self, batch: list[_Waiting], appends: list[_Waiting], repeats: int) -> None:
-        """Commits commands, and appends beside them, in one transaction."""
+    async def _create(self, starts: list[_Waiting]) -> list[_Waiting]:
+        """Commits starts for which nothing has to be read; returns them when one of them was made before.
+
+        Their time is this replica's estimate of the database's: no alarm hangs on it.
+        """
+        snapshot = Snapshot(now=self._clock())
+        decided = decide([waiting.command for waiting in starts], snapshot, self._reservations)
+        try:
+            await self._store.create(decided.changes)
+        except (SerializationConflict, DataRejected):
+            self._release(decided)
+            return starts
+        except (StoreUnavailable, OutcomeUnknown):
+            self._release(decided)
+            raise
+        self._answer(starts, decided)
+        return []
+
+    async def _transact(self, batch: list[_Waiting], moves: list[_Waiting], repeats: int) -> None:
+        """Commits commands, and moves beside them, in one transaction."""
         commands = [waiting.command for waiting in batch]
         decided: Decided | None = None
 
@@ -195,27 +234,30 @@ class CellWriter:
                 raise DataRejected(f"an internal error: {error!r}") from error
             return decided.changes
 
-        transitions = [cast(Transition, waiting.command) for waiting in appends]
+        transitions = [cast(Transition, waiting.command) for waiting in moves]
         try:
-            hits = await self._store.transact(reads_of(commands), decide_batch, transitions)
+            done = await self._store.transact(reads_of(commands), decide_batch, transitions, at=self._clock())
         except SerializationConflict:
             self._release(decided)
             if not repeats:
                 raise StoreUnavailable("other transactions were in the way all the time") from None
-            await self._transact(batch, appends, repeats - 1)
+            await self._transact(batch, moves, repeats - 1)
         except DataRejected as error:
             self._release(decided)
-            await self._halve([*appends, *batch], error)
+            await self._halve([*moves, *batch], error)
         except (StoreUnavailable, OutcomeUnknown):
             self._release(decided)
             raise
         else:
             assert decided is not None
-            for waiting, answer in zip(batch, decided.answers, strict=True):
-                waiting.answer(answer)
-            self._on_commit(decided.events)
-            if missed := await self._answer_appends(appends, hits):
+            self._answer(batch, decided)
+            if missed := await self._answer_moves(moves, done):
                 await self._transact(missed, [], CONFLICT_REPEATS_MAX)
+
+    def _answer(self, batch: list[_Waiting], decided: Decided) -> None:
+        for waiting, answer in zip(batch, decided.answers, strict=True):
+            waiting.answer(answer)
+        self._on_commit(decided.events)
 
     async def _halve(self, batch: list[_Waiting], error: DataRejected) -> None:
         """Finds the command whose data the database refuses; its neighbours succeed."""

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 
 from holdfast.errors import InvalidRequest, RunNotFound
 from holdfast.ids import cell_of, is_run_id, is_start_id, run_id
@@ -27,10 +28,11 @@ class Cell:
         store: CellStore,
         reservations: Reservations,
         on_commit: Callable[["Cell", Sequence[Event]], None],
+        clock: Callable[[], datetime],
     ) -> None:
         self.name = name
         self.store = store
-        self.writer = CellWriter(store, reservations, lambda events: on_commit(self, events))
+        self.writer = CellWriter(store, reservations, lambda events: on_commit(self, events), clock)
 
 
 class Cells:

@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Protocol, cast
 
 import structlog
@@ -48,6 +48,7 @@ from .attachments import Attachment, Handed, Held
 from .cells import Cell, Cells
 from .matcher import Matcher, QueueKey
 from .outbox import Outbox, OutboxCodec
+from .records import RecentRecords
 from .registry import Registry
 from .sessions import Introduction, SessionPolicy, Sessions
 from .waiters import Waiters
@@ -85,8 +86,11 @@ class Engine:
         self.control = control
         self.matcher = Matcher()
         self.matcher.on_room = self._claim_soon
-        self.cells = Cells([Cell(name, store, self.matcher, self._committed) for name, store in cells])
+        self.cells = Cells(
+            [Cell(name, store, self.matcher, self._committed, self.database_time) for name, store in cells]
+        )
         self.waiters = Waiters()
+        self._records = RecentRecords()
         self.registry = Registry(control, self.matcher)
         self.sessions = Sessions(
             control,
@@ -103,6 +107,10 @@ class Engine:
         self._claiming: set[QueueKey] = set()
         self._claim_again: set[QueueKey] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def database_time(self) -> datetime:
+        """The database's time by this replica's estimate."""
+        return self.sessions.database_time()
 
     # Namespaces
 
@@ -286,13 +294,24 @@ class Engine:
             return Delivery(Handed())  # a newer poll takes what there is
         return await self._deliver(attachment.take())
 
+    def hand_later(self, session_id: str, attach_no: int, later: Handed) -> None:
+        """Keeps for the next poll answer of a session what had no room in this one."""
+        attachment = self.matcher.attachment(session_id)
+        if attachment is not None and attachment.attach_no == attach_no:
+            attachment.put_back(later)
+
     async def _deliver(self, handed: Handed) -> Delivery:
         """Adds the records of leased runs that the committing batch did not have at hand."""
         delivery = Delivery(handed)
-        missing = [lease.run.run_id for lease in handed.leases if lease.record is None]
+        missing = []
         for lease in handed.leases:
-            if lease.record is not None:
-                delivery.records[lease.run.run_id] = lease.record
+            run_id = lease.run.run_id
+            record = lease.record or self._records.get(run_id)
+            if record is None:
+                missing.append(run_id)
+            else:
+                delivery.records[run_id] = record
+                self._records.put(record)
         for ids in self._by_cell(missing):
             delivery.records |= await self.cells.of_run(ids[0]).store.records(ids)
         return delivery

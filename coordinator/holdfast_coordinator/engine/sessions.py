@@ -9,7 +9,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
@@ -77,16 +77,22 @@ class Sessions:
         self._beating: set[str] = set()
         self._heartbeats_work_since: float | None = None
         self._flushed = asyncio.Event()
-        self._database_ahead = timedelta(0)
+        self._clock_read = (datetime.now(UTC), time.monotonic())
 
     def database_time(self) -> datetime:
         """The database's time by this replica's estimate."""
-        return datetime.now().astimezone() + self._database_ahead
+        then, at = self._clock_read
+        return then + timedelta(seconds=time.monotonic() - at)
+
+    async def read_clock(self) -> datetime:
+        """Reads the database's time, which `database_time` goes on from."""
+        now = await self._control.now()
+        self._clock_read = (now, time.monotonic())
+        return now
 
     async def open(self, worker: Introduction) -> tuple[Attachment, list[Held]]:
         """Opens or re-attaches a session; with it what the worker holds no longer."""
-        now = await self._control.now()
-        self._database_ahead = now - datetime.now().astimezone()
+        now = await self.read_clock()
         session_id = await self._living(worker.session_id) or f"ses_{secrets.token_hex(10)}"
         self._attach_no += 1
         row = SessionRow(
@@ -162,12 +168,11 @@ class Sessions:
         beating, self._beating = self._beating, set()
         try:
             alive = await self._control.save_heartbeats(sorted(beating), self._replica_id)
-            now = await self._control.now()
+            await self.read_clock()
         except StoreError:
             self._beating |= beating
             self._heartbeats_work_since = None
             raise
-        self._database_ahead = now - datetime.now().astimezone()
         if self._heartbeats_work_since is None:
             self._heartbeats_work_since = time.monotonic()
         for session_id in beating - alive:

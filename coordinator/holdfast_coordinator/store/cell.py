@@ -28,17 +28,17 @@ from holdfast_coordinator.domain.rows import (
 )
 
 from . import loading
-from .connection import COMMIT, ROLLBACK, Answer, Call, Connection, Row
+from .connection import COMMIT, ROLLBACK, Answer, Call, Connection
 from .errors import ConnectionLost, QueryFailed, translated
 from .floors import Floors, Position
 from .migrate import cell_schema, session_options
 from .parameters import EPOCH
 from .pool import Pool
-from .port import Appended, RunFilter, RunView, StoreUnavailable
+from .port import Moved, RunFilter, RunView, StoreUnavailable
 from .reading import CellReads, Plan, plan_reads, take_answers
 from .statements_views import CellViews
 from .statements_writes import CellWrites
-from .writing import append_call, plan_writes
+from .writing import move_calls, moved, plan_writes
 
 WRITE_SECONDS = 20.0
 """How long one round trip may take. Longer than the server's own limits, so that Postgres answers first."""
@@ -83,24 +83,24 @@ class PostgresCellStore:
     # Transactions
 
     async def transact(
-        self, reads: Reads, decide: Callable[[Snapshot], Changes], appends: Sequence[Transition] = ()
-    ) -> dict[str, Appended]:
+        self, reads: Reads, decide: Callable[[Snapshot], Changes], moves: Sequence[Transition] = (), *, at: datetime
+    ) -> dict[str, Moved]:
         """See port.CellStore."""
         async with self._writing:
             snapshot = Snapshot(now=EPOCH)
-            appended: dict[str, Appended] = {}
+            done: dict[str, Moved] = {}
             plan = plan_reads(self._reads, reads, snapshot, self._floors_of)
-            if appends:
-                plan.add_first(append_call(self._writes, appends), lambda rows: appended.update(_appended(rows)))
+            for call in move_calls(self._writes, moves, at):
+                plan.add_first(call, lambda rows: done.update(moved(rows)))
             connection = await self._connection()
             try:
                 await self._read(connection, plan, snapshot)
                 changes = decide(snapshot)
                 writes = plan_writes(self._writes, changes)
-                if not writes and not plan.reserved and not appended:
+                if not writes and not plan.reserved and not done:
                     await self._round_trip(connection, [ROLLBACK()])
                     self._forget_unclaimed(snapshot)
-                    return appended
+                    return done
                 calls = [call for call, _ in writes]
                 answers = await self._round_trip(connection, [*calls, COMMIT()], commits=True)
             except BaseException:
@@ -111,17 +111,26 @@ class PostgresCellStore:
             self._move_floors(snapshot, changes)
             for (call, expected), answer in zip(writes, answers, strict=False):
                 assert expected is None or answer.affected == expected, (call.statement.name, answer.affected)
-            return appended
+            return done
 
-    async def append(self, transitions: Sequence[Transition]) -> dict[str, Appended]:
+    async def create(self, changes: Changes) -> None:
         """See port.CellStore."""
-        if not transitions:
-            return {}
-        call = append_call(self._writes, transitions)
+        writes = plan_writes(self._writes, changes)
         async with self._writing:
             connection = await self._connection()
-            (answer,) = await self._round_trip(connection, [call], commits=True)
-        return _appended(answer.rows)
+            # Without BEGIN a round trip is one transaction.
+            await self._round_trip(connection, [call for call, _ in writes], commits=True)
+            self._move_floors(Snapshot(now=EPOCH), changes)
+
+    async def move(self, transitions: Sequence[Transition], *, at: datetime) -> dict[str, Moved]:
+        """See port.CellStore."""
+        calls = move_calls(self._writes, transitions, at)
+        if not calls:
+            return {}
+        async with self._writing:
+            connection = await self._connection()
+            answers = await self._round_trip(connection, calls, commits=True)
+        return moved(row for answer in answers for row in answer.rows)
 
     async def _connection(self) -> Connection:
         """The writer connection; a new one after a loss."""
@@ -306,7 +315,3 @@ def _run_positions(runs: Sequence[OpenRun]) -> list[tuple[tuple[str, str, str], 
 
 def _task_positions(tasks: Sequence[TaskRow]) -> list[tuple[tuple[str, str, str], tuple[int, datetime]]]:
     return [((task.namespace, task.queue, task.name), (task.priority, task.ready_at)) for task in tasks]
-
-
-def _appended(rows: Sequence[Row]) -> dict[str, Appended]:
-    return {run_id: Appended(mail_next, mail_taken) for run_id, mail_next, mail_taken in rows}

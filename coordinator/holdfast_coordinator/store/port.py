@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from holdfast.statuses import RunStatus
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.commands import Transition
+from holdfast_coordinator.domain.events import Appended, Closed
 from holdfast_coordinator.domain.reads import Reads, Snapshot
 from holdfast_coordinator.domain.rows import (
     AlarmRow,
@@ -23,13 +24,7 @@ from holdfast_coordinator.domain.rows import (
     TaskRow,
 )
 
-
-@dataclass(slots=True, frozen=True)
-class Appended:
-    """An append-only transition was committed. `mail_next` and `mail_taken` tell whether mail waits."""
-
-    mail_next: int
-    mail_taken: int
+Moved = Appended | Closed
 
 
 class StoreError(Exception):
@@ -81,21 +76,28 @@ class CellStore(Protocol):
     """One cell: its own Postgres schema. Every transaction touches exactly one cell."""
 
     async def transact(
-        self, reads: Reads, decide: Callable[[Snapshot], Changes], appends: Sequence[Transition] = ()
-    ) -> dict[str, Appended]:
+        self, reads: Reads, decide: Callable[[Snapshot], Changes], moves: Sequence[Transition] = (), *, at: datetime
+    ) -> dict[str, Moved]:
         """Locks and reads, calls `decide`, writes its changes, commits. `decide` may be called at most once.
 
-        appends: append-only transitions, one per run, that are committed with the rest as `append` does it, before
-        anything is read; the answer is about these.
+        moves: transitions that are committed with the rest as `move` does it, before anything is read; the answer
+        is about these. at: see `move`.
         Raises StoreUnavailable, OutcomeUnknown, DataRejected, SerializationConflict.
         """
 
-    async def append(self, transitions: Sequence[Transition]) -> dict[str, Appended]:
-        """Commits append-only transitions, one per run, in one autocommitted compare-and-set statement.
+    async def create(self, changes: Changes) -> None:
+        """Commits new runs in one round trip, without reading anything. Raises as `transact` does.
 
-        Answers only those whose epoch, owner and length matched a leased run; the others wrote nothing.
-        It sets length and transition_id, resets losses and timed_out, clears attempt_deadline_at, and leaves
-        last_at alone.
+        SerializationConflict when one of them exists already.
+        """
+
+    async def move(self, transitions: Sequence[Transition], *, at: datetime) -> dict[str, Moved]:
+        """Commits append-only transitions and plain closes, one per run, by compare-and-set in one round trip.
+
+        Answers only those whose epoch, owner and length matched a leased run, and for closes, that has no mail
+        waiting and no rows in other tables; the others wrote nothing. An append sets length and transition_id,
+        resets losses and timed_out, clears attempt_deadline_at, and leaves last_at alone. A close tells the parent
+        by an outbox alarm. at: the database's time by this replica's estimate, for when a run closed.
         """
 
     async def due_alarms(self, limit: int) -> tuple[list[AlarmRow], timedelta | None]:

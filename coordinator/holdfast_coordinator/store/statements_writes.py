@@ -5,7 +5,7 @@ All rows are locked by the batch, or new. Writes by key use the primary key of t
 
 from . import parameters
 from .connection import Statement
-from .parameters import BIGINTS, BYTES, INTS, TEXTS
+from .parameters import BIGINTS, BYTES, INTS, SMALLINTS, TEXTS, TIME
 from .statements import delete_rows, insert_rows, sweep_rows, update_rows
 from .tables import alarms, children, journal, mail, open_runs, requests, run_keys, run_results, runs, step_tasks
 
@@ -52,6 +52,7 @@ class CellWrites:
         self.sweep_tasks = sweep_rows(step_tasks, schema)
         self.sweep_children = sweep_rows(children, schema)
         self.append = append(schema)
+        self.close = close(schema)
 
 
 _KEY_CHANGES = ("run_id", "arguments_hash", "workflow")
@@ -88,6 +89,34 @@ def append(schema: str) -> Statement:
         "FROM t JOIN u ON u.run_id = t.run_id) "
         "SELECT u.run_id, u.mail_next, u.mail_taken FROM u",
         (TEXTS, BIGINTS, TEXTS, BIGINTS, BIGINTS, INTS, BIGINTS, BYTES),
+    )
+
+
+def close(schema: str) -> Statement:
+    """Closes leased runs whose epoch, owner and length match, without mail and rows in other tables.
+
+    Locks: the rows it deletes, in the order given. Index: open_runs_pkey. $12 is the time of the close.
+    """
+    return Statement(
+        "close",
+        "WITH t AS (SELECT * FROM unnest("
+        "$1::text[], $2::int8[], $3::text[], $4::int8[], $5::int8[], $6::int4[], $7::int8[], $8::bytea[], "
+        "$9::int2[], $10::bytea[], $11::bytea[]) "
+        "AS a (run_id, epoch, owner, expected, length, count, transition_id, entries, status, result, failure)), "
+        f"d AS (DELETE FROM {schema}.open_runs x USING t "
+        "WHERE x.run_id = t.run_id AND x.epoch = t.epoch AND x.owner IS NOT DISTINCT FROM t.owner "
+        "AND x.length = t.expected AND x.state = 2 AND x.side = 0 AND x.mail_next = x.mail_taken + 1 "
+        "RETURNING x.run_id, x.namespace, greatest(x.last_at, $12) AS closed_at, x.parent_run_id, x.parent_number), "
+        f"j AS (INSERT INTO {schema}.journal (run_id, seq, count, epoch, transition_id, entries) "
+        "SELECT t.run_id, t.length, t.count, t.epoch, t.transition_id, t.entries "
+        "FROM t JOIN d ON d.run_id = t.run_id), "
+        f"r AS (INSERT INTO {schema}.run_results (run_id, namespace, status, closed_at, result, failure) "
+        "SELECT d.run_id, d.namespace, t.status, d.closed_at, t.result, t.failure "
+        "FROM t JOIN d ON d.run_id = t.run_id), "
+        f"o AS (INSERT INTO {schema}.alarms (run_id, kind, ref, due_at, body) "
+        "SELECT d.run_id, 7, 0, d.closed_at, ''::bytea FROM d WHERE d.parent_run_id IS NOT NULL) "
+        "SELECT d.run_id, d.namespace, d.closed_at, d.parent_run_id, d.parent_number FROM d",
+        (TEXTS, BIGINTS, TEXTS, BIGINTS, BIGINTS, INTS, BIGINTS, BYTES, SMALLINTS, BYTES, BYTES, TIME),
     )
 
 

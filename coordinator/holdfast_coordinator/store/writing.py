@@ -1,16 +1,19 @@
 """From the difference that a batch makes to the statements that write it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from datetime import datetime
 from operator import attrgetter
-from typing import Any
+from typing import Any, cast
 
 from holdfast_coordinator.domain.changes import Changes
-from holdfast_coordinator.domain.commands import Transition
+from holdfast_coordinator.domain.commands import Close, Then, Transition
+from holdfast_coordinator.domain.events import Appended, Closed
 from holdfast_coordinator.domain.rows import AlarmKind, KeyRow, RunResult, Side, TaskRow
 from holdfast_coordinator.wire.entries import encode_failure, join_attempts, join_entries, mail_bytes
 
 from .connection import Call, Statement
+from .port import Moved
 from .statements_writes import OPEN_RUN_CHANGES, TASK_CHANGES, CellWrites
 from .tables import open_runs, runs, step_tasks
 
@@ -74,19 +77,47 @@ def plan_writes(statements: CellWrites, changes: Changes) -> list[tuple[Call, in
     return plan
 
 
-def append_call(statements: CellWrites, transitions: Sequence[Transition]) -> Call:
-    """The compare-and-set of append-only transitions, one for each run, in key order."""
+def move_calls(statements: CellWrites, transitions: Sequence[Transition], at: datetime) -> list[Call]:
+    """The compare-and-sets of append-only transitions and of plain closes, one for each run, in key order."""
     ordered = sorted(transitions, key=attrgetter("run_id"))
-    return statements.append(
-        [item.run_id for item in ordered],
-        [item.epoch for item in ordered],
-        [item.session_id for item in ordered],
-        [item.expected_seq for item in ordered],
-        [item.expected_seq + item.count for item in ordered],
-        [item.count for item in ordered],
-        [item.transition_id for item in ordered],
-        [item.journal[0] for item in ordered],
-    )
+    appends = [item for item in ordered if item.then is not Then.CLOSE]
+    closes = [item for item in ordered if item.then is Then.CLOSE]
+    calls = []
+    if appends:
+        calls.append(statements.append(*_fences(appends), [item.journal[0] for item in appends]))
+    if closes:
+        closings = [cast(Close, item.asks[-1]) for item in closes]
+        entries = [
+            join_entries([*cast(Sequence[bytes], item.journal), closing.entry])
+            for item, closing in zip(closes, closings, strict=True)
+        ]
+        calls.append(
+            statements.close(
+                *_fences(closes),
+                entries,
+                [closing.status.number for closing in closings],
+                [closing.result for closing in closings],
+                [closing.failure for closing in closings],
+                at,
+            )
+        )
+    return calls
+
+
+def moved(rows: Iterable[Sequence[Any]]) -> dict[str, Moved]:
+    """What the compare-and-sets have answered, by run id."""
+    return {row[0]: Appended(row[1], row[2]) if len(row) == 3 else Closed(*row[1:]) for row in rows}
+
+
+def _fences(transitions: Sequence[Transition]) -> Iterator[list[Any]]:
+    """What a transition must find, and what it leaves: the first seven parameters of a compare-and-set."""
+    yield [item.run_id for item in transitions]
+    yield [item.epoch for item in transitions]
+    yield [item.session_id for item in transitions]
+    yield [item.expected_seq for item in transitions]
+    yield [item.expected_seq + item.count for item in transitions]
+    yield [item.count for item in transitions]
+    yield [item.transition_id for item in transitions]
 
 
 def _plan_sweeps(statements: CellWrites, changes: Changes, plan: list[tuple[Call, int | None]]) -> None:

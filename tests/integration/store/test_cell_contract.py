@@ -10,6 +10,7 @@ from holdfast.api.v1 import journal_pb2
 from holdfast.statuses import ClosePolicy, RunStatus
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks
+from holdfast_coordinator.domain.events import Appended, Closed
 from holdfast_coordinator.domain.reads import Reads, Snapshot
 from holdfast_coordinator.domain.rows import (
     AlarmKind,
@@ -28,13 +29,26 @@ from holdfast_coordinator.domain.rows import (
     TaskState,
 )
 from holdfast_coordinator.store.port import (
-    Appended,
     CellStore,
     DataRejected,
     RunFilter,
     SerializationConflict,
 )
-from tests.model.batches import ENTRY, T0, appending, at, decide, key, open_run, read, ready_run, starting, task, write
+from tests.model.batches import (
+    ENTRY,
+    T0,
+    appending,
+    at,
+    closing,
+    decide,
+    key,
+    open_run,
+    read,
+    ready_run,
+    starting,
+    task,
+    write,
+)
 
 
 async def test_a_started_run_is_read_back_as_it_was_written(store: CellStore) -> None:
@@ -207,11 +221,12 @@ async def test_append_commits_only_where_epoch_owner_and_length_match(store: Cel
     runs = [open_run(f"r{number}", mail_next=3, **late) for number in range(6)]
     runs[5] = ready_run("r5", 0)
     await write(store, starting(*runs))
-    appended = await store.append(
+    appended = await store.move(
         [
             appending("r0"), appending("r1", epoch=2), appending("r2", expected_seq=2),
             appending("r3", session_id="s2"), appending("unknown"), appending("r5"),
-        ]
+        ],
+        at=T0,
     )  # fmt: skip
     assert appended == {"r0": Appended(3, 0)}
     now = (await read(store, Reads(lock_runs={run.run_id for run in runs}))).runs
@@ -224,8 +239,40 @@ async def test_append_commits_only_where_epoch_owner_and_length_match(store: Cel
     assert await store.has_transition("r0", 1, 1, 101)
     assert not await store.has_transition("r0", 2, 1, 101)
     assert not await store.has_transition("r0", 1, 2, 101)
-    assert await store.append([appending("r0")]) == {}
-    assert await store.append([]) == {}
+    assert await store.move([appending("r0")], at=T0) == {}
+    assert await store.move([], at=T0) == {}
+
+
+async def test_a_plain_close_is_committed_only_where_nothing_else_is_left_of_the_run(store: CellStore) -> None:
+    runs = [
+        open_run("r0"), open_run("r1", mail_next=2), open_run("r2", side=Side.ALARMS),
+        open_run("r3", parent_run_id="p1", parent_number=4, mail_next=3, mail_taken=2), open_run("r4"),
+        open_run("r5", last_at=at(9)),
+    ]  # fmt: skip
+    await write(store, starting(*runs))
+    moves = [closing(run.run_id) for run in runs if run.run_id != "r4"]
+    done = await store.move([*moves, closing("r4", epoch=2), closing("unknown")], at=at(5))
+    assert done == {
+        "r0": Closed("default", at(5), None, 0),
+        "r3": Closed("default", at(5), "p1", 4),
+        "r5": Closed("default", at(9), None, 0),
+    }
+    assert (await read(store, Reads(lock_runs={run.run_id for run in runs}))).runs.keys() == {"r1", "r2", "r4"}
+    results = {result.run_id: result for result in await store.results(["r0", "r1", "r3"])}
+    assert results == {
+        run_id: RunResult(run_id, "default", RunStatus.COMPLETED, at(5), b"result", None) for run_id in ("r0", "r3")
+    }
+    assert await store.journal("r0", 1, 1000) == ([JournalRow("r0", 3, 2, 1, 201, (ENTRY + ENTRY,))], False)
+    told, _ = await store.due_alarms(10)
+    assert [(alarm.run_id, alarm.kind) for alarm in told] == [("r3", AlarmKind.OUTBOX_CHILD_CLOSED)]
+
+
+async def test_runs_are_made_without_reading_and_a_second_time_is_a_conflict(store: CellStore) -> None:
+    await store.create(starting(open_run("r1")))
+    assert (await read(store, Reads(lock_runs={"r1"}))).runs.keys() == {"r1"}
+    with pytest.raises(SerializationConflict):
+        await store.create(starting(open_run("r2"), open_run("r1")))
+    assert (await read(store, Reads(lock_runs={"r2"}))).runs == {}
 
 
 async def test_appends_beside_other_commands_are_committed_with_them_or_not_at_all(store: CellStore) -> None:
@@ -237,7 +284,7 @@ async def test_appends_beside_other_commands_are_committed_with_them_or_not_at_a
         return starting(open_run("r9"))
 
     wrong_epoch = replace(appending("r1"), epoch=7)
-    hits = await store.transact(Reads(lock_runs={"r0"}), start_another, [appending("r0"), wrong_epoch])
+    hits = await store.transact(Reads(lock_runs={"r0"}), start_another, [appending("r0"), wrong_epoch], at=T0)
     assert hits.keys() == {"r0"}
     assert before_reading == [2], "what is read sees the append"
     assert await store.records(["r9"])
@@ -246,14 +293,14 @@ async def test_appends_beside_other_commands_are_committed_with_them_or_not_at_a
         raise DataRejected("on purpose")
 
     with pytest.raises(DataRejected):
-        await store.transact(Reads(), fail, [replace(appending("r1"), transition_id=102)])
+        await store.transact(Reads(), fail, [replace(appending("r1"), transition_id=102)], at=T0)
     assert (await store.journal("r1", 1, 1000))[0] == []
 
 
 async def test_a_journal_page_is_whole_rows_and_at_least_one(store: CellStore) -> None:
     await write(store, starting(open_run("r1")))
     for seq in range(1, 4):
-        await store.append([appending("r1", expected_seq=seq)])
+        await store.move([appending("r1", expected_seq=seq)], at=T0)
     size = len(ENTRY)
     for limit, seqs, more in ((1, [2], True), (size * 2, [2, 3], True), (size * 2 + 1, [2, 3], True)):
         page = await store.journal("r1", 1, limit)

@@ -28,7 +28,20 @@ from holdfast_coordinator.domain.rows import (
 )
 from holdfast_coordinator.store.cell import PostgresCellStore
 from holdfast_coordinator.store.port import CellStore, StoreError
-from tests.model.batches import ENTRY, appending, at, decide, key, open_run, read, ready_run, starting, task
+from tests.model.batches import (
+    ENTRY,
+    T0,
+    appending,
+    at,
+    closing,
+    decide,
+    key,
+    open_run,
+    read,
+    ready_run,
+    starting,
+    task,
+)
 from tests.model.cell import ModelCellStore
 
 RUNS = ("r1", "r2", "r3")
@@ -103,6 +116,7 @@ actions = st.one_of(
     st.builds(lambda run_id, seq: Changes(journal=[JournalRow(run_id, seq, 1, 1, seq, [ENTRY])]), run_ids,
               st.integers(10, 12)),
     st.builds(lambda run_id, expected: appending(run_id, expected_seq=expected), run_ids, st.integers(1, 4)),
+    st.builds(lambda run_id, expected: closing(run_id, expected_seq=expected), run_ids, st.integers(1, 4)),
     st.builds(lambda run_id, name: Reads(keys=[key(name, run_id)]), run_ids, st.sampled_from("kl")),
 )  # fmt: skip
 
@@ -112,7 +126,7 @@ async def _do(store: CellStore, action: Any) -> Any:
     try:
         match action:
             case Transition():
-                return await store.append([action])
+                return await store.move([action], at=T0)
             case Reads():
                 return _seen(await read(store, deepcopy(action)))
             case _:

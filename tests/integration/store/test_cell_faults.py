@@ -19,7 +19,7 @@ from holdfast_coordinator.store.port import (
     SerializationConflict,
     StoreUnavailable,
 )
-from tests.model.batches import appending, decide, open_run, read, ready_run, record, starting, write
+from tests.model.batches import T0, appending, decide, open_run, read, ready_run, record, starting, write
 
 
 def kill_backends(dsn: str) -> int:
@@ -85,7 +85,7 @@ async def test_a_connection_lost_while_idle_costs_at_most_one_call(cell: Postgre
     assert await cell.view("default", "r1") is not None
     for _ in range(2):
         try:
-            await cell.append([appending("r1")])
+            await cell.move([appending("r1")], at=T0)
             break
         except (StoreUnavailable, OutcomeUnknown):
             continue
@@ -160,7 +160,7 @@ async def test_updates_of_leased_runs_touch_no_index(cell: PostgresCellStore, da
         return Changes(updated=changed)
 
     for seq in range(1, 4):
-        assert len(await cell.append([appending(run.run_id, expected_seq=2 * seq - 1) for run in runs])) == 20
+        assert len(await cell.move([appending(run.run_id, expected_seq=2 * seq - 1) for run in runs], at=T0)) == 20
         await decide(cell, Reads(lock_runs={run.run_id for run in runs}), advance)
     await cell.close()
     with psycopg.connect(database, autocommit=True) as connection:

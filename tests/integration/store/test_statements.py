@@ -120,6 +120,7 @@ PLANS = {
     "sweep_step_tasks": ("step_tasks_pkey",),
     "sweep_children": ("children_pkey",),
     "append": ("open_runs_pkey",),
+    "close": ("open_runs_pkey",),
     "due_alarms": ("alarms_by_time",),
     "next_alarm": ("alarms_by_time",),
     "overdue_tasks": ("step_tasks_by_deadline",),
