@@ -83,10 +83,9 @@ def append(schema: str) -> Statement:
         f"u AS (UPDATE {schema}.open_runs x SET length = t.length, transition_id = t.transition_id, losses = 0, "
         "timed_out = false, attempt_deadline_at = NULL "
         "FROM t WHERE x.run_id = t.run_id AND x.epoch = t.epoch AND x.owner IS NOT DISTINCT FROM t.owner "
-        "AND x.length = t.expected AND x.state = 2 RETURNING x.run_id, x.mail_next, x.mail_taken), "
+        "AND x.length = t.expected AND x.state = 2 RETURNING t.*, x.mail_next, x.mail_taken), "
         f"j AS (INSERT INTO {schema}.journal (run_id, seq, count, epoch, transition_id, entries) "
-        "SELECT t.run_id, t.length, t.count, t.epoch, t.transition_id, t.entries "
-        "FROM t JOIN u ON u.run_id = t.run_id) "
+        "SELECT u.run_id, u.length, u.count, u.epoch, u.transition_id, u.entries FROM u) "
         "SELECT u.run_id, u.mail_next, u.mail_taken FROM u",
         (TEXTS, BIGINTS, TEXTS, BIGINTS, BIGINTS, INTS, BIGINTS, BYTES),
     )
@@ -106,13 +105,11 @@ def close(schema: str) -> Statement:
         f"d AS (DELETE FROM {schema}.open_runs x USING t "
         "WHERE x.run_id = t.run_id AND x.epoch = t.epoch AND x.owner IS NOT DISTINCT FROM t.owner "
         "AND x.length = t.expected AND x.state = 2 AND x.side = 0 AND x.mail_next = x.mail_taken + 1 "
-        "RETURNING x.run_id, x.namespace, greatest(x.last_at, $12) AS closed_at, x.parent_run_id, x.parent_number), "
+        "RETURNING t.*, x.namespace, greatest(x.last_at, $12) AS closed_at, x.parent_run_id, x.parent_number), "
         f"j AS (INSERT INTO {schema}.journal (run_id, seq, count, epoch, transition_id, entries) "
-        "SELECT t.run_id, t.length, t.count, t.epoch, t.transition_id, t.entries "
-        "FROM t JOIN d ON d.run_id = t.run_id), "
+        "SELECT d.run_id, d.length, d.count, d.epoch, d.transition_id, d.entries FROM d), "
         f"r AS (INSERT INTO {schema}.run_results (run_id, namespace, status, closed_at, result, failure) "
-        "SELECT d.run_id, d.namespace, t.status, d.closed_at, t.result, t.failure "
-        "FROM t JOIN d ON d.run_id = t.run_id), "
+        "SELECT d.run_id, d.namespace, d.status, d.closed_at, d.result, d.failure FROM d), "
         f"o AS (INSERT INTO {schema}.alarms (run_id, kind, ref, due_at, body) "
         "SELECT d.run_id, 7, 0, d.closed_at, ''::bytea FROM d WHERE d.parent_run_id IS NOT NULL) "
         "SELECT d.run_id, d.namespace, d.closed_at, d.parent_run_id, d.parent_number FROM d",
