@@ -7,13 +7,17 @@ from holdfast.journal import (
     Arguments,
     AttemptEnded,
     AttemptRecord,
+    ChildClosed,
     ChildStarted,
     Entry,
     Failure,
+    MailBody,
     RunClosed,
     RunStalled,
+    Signal,
     StepCompleted,
     StepFailed,
+    StepResult,
     StepScheduled,
 )
 
@@ -25,6 +29,20 @@ def entry_bytes(entry: Entry) -> int:
     """An upper estimate: values are exact, the rest is a constant per entry."""
     size = _SIZES.get(type(entry))
     return _FRAME_BYTES if size is None else _FRAME_BYTES + size(entry)
+
+
+def body_bytes(body: MailBody) -> int:
+    """The same for a piece of mail, which the coordinator puts into the journal where it was consumed."""
+    match body:
+        case Signal():
+            return len(body.payload.data) if body.payload is not None else 0
+        case StepResult() | ChildClosed():
+            size = len(body.result.data) if body.result is not None else failure_bytes(body.failure)
+            if isinstance(body, StepResult):
+                size += sum(_FRAME_BYTES + _record_bytes(record) for record in body.attempts)
+            return size
+        case _:
+            return 0
 
 
 def failure_bytes(failure: Failure | None) -> int:

@@ -26,6 +26,7 @@ from holdfast.journal import (
     StepScheduled,
 )
 from holdfast.limits import DEFAULT_LIMITS, Limits
+from holdfast.worker.entry_sizes import body_bytes
 from holdfast.worker.mailbox import Mailbox
 from holdfast.worker.outbox import Outbox
 from holdfast.worker.ports import Crew
@@ -225,7 +226,7 @@ class RunHolder:
     def _consume(self, mail: Mail, at: datetime) -> None:
         # A worker whose estimate runs behind must not let the code see a time before the mail was sent.
         at = max(at, mail.arrived_at, self._outbox.last_at)
-        self._outbox.append(MailConsumed(at, mail.number))
+        self._outbox.append(MailConsumed(at, mail.number), mail_bytes=body_bytes(mail.body))
         entry = MailConsumed(at, mail.number, mail)
         self.progress.feed(entry)
         self.instance.feed(entry)

@@ -18,14 +18,14 @@ _ROOM_BYTES = 64 * 1024
 class Outbox:
     """length: of the committed journal. last_at: of the newest entry, committed or not."""
 
-    __slots__ = ("_bytes", "_limits", "_transition_id", "entries", "flight", "last_at", "length")
+    __slots__ = ("_limits", "_sizes", "_transition_id", "entries", "flight", "last_at", "length")
 
     def __init__(self, limits: Limits) -> None:
         self.entries: list[Entry] = []
         self.flight: Transition | None = None
         self.length = 0
         self.last_at = _LONG_AGO
-        self._bytes = 0
+        self._sizes: list[int] = []
         self._transition_id = 0
         self._limits = limits
 
@@ -37,22 +37,25 @@ class Outbox:
         # Unique within the run and not only within the epoch: no answer can be taken for that of another.
         self._transition_id = lease.epoch << 24
 
-    def append(self, entry: Entry) -> None:
-        """Adds an entry; its `at` is never before the one before it."""
+    def append(self, entry: Entry, *, mail_bytes: int = 0) -> None:
+        """Adds an entry; its `at` is never before the one before it.
+
+        mail_bytes: what the coordinator adds to the entry, which has to fit into the journal's row too.
+        """
         self.entries.append(entry)
-        self._bytes += entry_bytes(entry)
+        self._sizes.append(entry_bytes(entry) + mail_bytes)
         self.last_at = entry.at
 
     def take_back(self, kept: int) -> list[Entry]:
         """Removes and returns all but the first `kept` entries."""
         removed = self.entries[kept:]
-        del self.entries[kept:]
+        del self.entries[kept:], self._sizes[kept:]
         return removed
 
     def clear(self) -> None:
         """Forgets all that was not sent."""
         self.entries.clear()
-        self._bytes = 0
+        self._sizes.clear()
 
     def take(
         self,
@@ -70,8 +73,7 @@ class Outbox:
             self.clear()
         else:
             entries, then, waits = tuple(self.entries[:count]), Then.CONTINUE, ()
-            del self.entries[:count]
-            self._bytes = sum(map(entry_bytes, self.entries))
+            del self.entries[:count], self._sizes[:count]
         self._transition_id += 1
         self.flight = Transition(
             lease.run_id,
@@ -88,13 +90,11 @@ class Outbox:
 
     def _fitting(self) -> int:
         left = self._limits.transition_bytes - _ROOM_BYTES
-        if self._bytes <= left:
-            return len(self.entries)
-        for count, entry in enumerate(self.entries):
-            left -= entry_bytes(entry)
+        for count, size in enumerate(self._sizes):
+            left -= size
             if left < 0:
                 return max(count, 1)
-        return len(self.entries)
+        return len(self._sizes)
 
     def answered(self, *, committed: bool) -> Transition:
         """Takes note of the answer to the transition in flight, and returns it."""

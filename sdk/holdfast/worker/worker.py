@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from holdfast.authoring.build import build_of
 from holdfast.authoring.definitions import StepDefinition, WorkflowDefinition
 from holdfast.channel.connection import Connection
+from holdfast.channel.health_server import HealthServer
 from holdfast.channel.leases import Introduction
 from holdfast.channel.worker_calls import HeartbeatCalls, WorkerCalls
 from holdfast.codec import Codec
@@ -26,7 +27,6 @@ from holdfast.durations import Duration, parse_duration
 from holdfast.worker.attempts import NO_DEPS, AttemptRunner
 from holdfast.worker.clock import SessionClock
 from holdfast.worker.crew import WorkCrew
-from holdfast.worker.health import HealthServer
 from holdfast.worker.heartbeat import Heartbeat
 from holdfast.worker.making import CrewOptions
 from holdfast.worker.registration import Given, Registrations, workflow_registration

@@ -1,0 +1,40 @@
+"""The worker's health as gRPC says it (grpc.health.v1): SERVING while work of the coordinator reaches it."""
+
+import grpc
+from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+
+
+class HealthServer:
+    """Serves on all interfaces at `port`; 0 takes a free one, which `port` then says."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self._server: grpc.aio.Server | None = None
+        self._servicer = HealthServicer()
+        self._is_serving = False
+
+    async def start(self) -> None:
+        """Begins to answer, with NOT_SERVING. Raises OSError when the port is taken."""
+        server = grpc.aio.server()
+        health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
+        try:
+            self.port = server.add_insecure_port(f"[::]:{self.port}")
+        except RuntimeError as error:
+            raise OSError(f"health port {self.port} cannot be opened: {error}") from error
+        await server.start()
+        self._server = server
+        await self.say(self._is_serving)
+
+    async def say(self, is_serving: bool) -> None:
+        """Changes the answer, for the server as a whole."""
+        self._is_serving = is_serving
+        status = HealthCheckResponse.SERVING if is_serving else HealthCheckResponse.NOT_SERVING
+        await self._servicer.set("", status)
+
+    async def stop(self) -> None:
+        """Stops answering."""
+        if self._server is not None:
+            await self._server.stop(None)
+            self._server = None

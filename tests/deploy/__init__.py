@@ -1,0 +1,1 @@
+"""The files under deploy/, proven without a container engine or a cluster."""
