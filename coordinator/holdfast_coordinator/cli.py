@@ -1,29 +1,18 @@
 """The commands that need the server extra: dev, serve, migrate, demo. The program finds them by entry point."""
 
-import asyncio
 import os
-import signal
-import sys
-from collections.abc import Awaitable, Callable
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from pydantic import ValidationError
-from rich.console import Console
-from rich.markup import escape
 
-from holdfast.errors import HoldfastError
+from holdfast.limits import DEFAULT_PORT
 
-from .app import CELLS, Coordinator, coordinator
-from .config import DEFAULT_PORT, Config
+from .bench.command import bench
 from .demo.command import demo
-from .logs import configure_logs
-from .store.migrate import migrate as migrate_database
-from .store.port import StoreError
-from .worker_processes import WorkerProcesses
 
-err = Console(stderr=True)
+SERVER_PACKAGES = ("alembic", "psycopg", "pydantic_settings", "sqlalchemy", "structlog", "uvloop")
 
 DatabaseOption = Annotated[
     str | None,
@@ -51,11 +40,18 @@ TtlOption = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the commands to the `holdfast` program."""
+    """Adds the commands to the `holdfast` program. Raises ImportError when the server extra is not installed.
+
+    What a command needs is imported when it is called: the others should not wait for it.
+    """
+    missing = [name for name in SERVER_PACKAGES if find_spec(name) is None]
+    if missing:
+        raise ImportError(f"no module named {missing[0]!r}")
     app.command()(serve)
     app.command()(dev)
     app.command()(migrate)
     app.command()(demo)
+    app.command()(bench)
 
 
 def serve(
@@ -70,11 +66,13 @@ def serve(
     log_json: LogJsonOption = None,
 ) -> None:
     """Run a coordinator until SIGTERM. Without a database URL it brings its own Postgres."""
-    config = _config(
+    from . import serving
+
+    config = serving.configured(
         database_url=database_url, data_directory=data_directory, ephemeral=ephemeral, host=host, port=port,
         namespaces=_with_default(namespace), session_ttl=session_ttl, log_level=log_level, log_json=log_json,
     )  # fmt: skip
-    _run(_serve(config, _announce))
+    serving.serve(config)
 
 
 def dev(
@@ -89,85 +87,23 @@ def dev(
     log_level: LogLevelOption = None,
 ) -> None:
     """Run everything on this machine: Postgres, coordinator and, for the given modules, workers."""
-    config = _config(
+    from . import serving
+
+    config = serving.configured(
         data_directory=data_directory,
         ephemeral=ephemeral,
         port=port,
         log_level=log_level or os.environ.get("HOLDFAST_LOG_LEVEL", "warning"),
     )
-
-    async def with_workers(running: Coordinator) -> None:
-        await _announce(running)
-        if modules:
-            workers = WorkerProcesses(modules, address=running.address, concurrency=concurrency)
-            async with workers.started(processes):
-                err.print(f"[bold]{processes}[/] worker process(es) for {', '.join(modules)}")
-                await workers.supervise()
-
-    _run(_serve(config, with_workers))
+    serving.serve_with_workers(config, modules or (), processes=processes, concurrency=concurrency)
 
 
 def migrate(database_url: DatabaseOption = None) -> None:
     """Bring the schema of a database up to date. Safe while coordinators run, and twice at once."""
-    config = _config(database_url=database_url)
-    if config.database_url is None:
-        raise typer.BadParameter("give --database-url or set HOLDFAST_DATABASE_URL; `holdfast dev` migrates by itself")
-    _run(migrate_database(config.database_url, cells=CELLS))
-    err.print("The schema is up to date.")
+    from . import serving
 
-
-async def _announce(running: Coordinator) -> None:
-    err.print(f"holdfast listens on [bold]{running.address}[/]; {running.database.description}")
-
-
-async def _serve(config: Config, then: Callable[[Coordinator], Awaitable[None]]) -> None:
-    """Serves until SIGTERM or SIGINT, or until the replica cannot go on."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    async with coordinator(config) as running:
-        stopping = asyncio.ensure_future(stop.wait())
-        beside = asyncio.ensure_future(then(running))
-        watched: set[asyncio.Future[Any]] = {stopping, running.failed, beside}
-        while not stopping.done():
-            done, watched = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
-            for one in done:
-                one.result()  # a failure of the replica or of what runs beside it ends the program
-        beside.cancel()
-        await asyncio.gather(beside, return_exceptions=True)
-
-
-def _config(**options: Any) -> Config:
-    """Options that were given, over variables, over defaults."""
-    given = {name: value for name, value in options.items() if value is not None}
-    try:
-        config = Config(**given)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = ".".join(str(part) for part in first["loc"])
-        # A database URL may hold a password.
-        given_value = "" if name == "database_url" else f", not {first['input']!r}"
-        raise typer.BadParameter(f"{name}: {first['msg']}{given_value}") from None
-    configure_logs(level=config.log_level, json=config.log_json)
-    return config
+    serving.migrate_database(serving.configured(database_url=database_url))
 
 
 def _with_default(namespaces: list[str] | None) -> tuple[str, ...] | None:
     return ("default", *(name for name in namespaces if name != "default")) if namespaces else None
-
-
-def _run(main: Awaitable[None]) -> None:
-    try:
-        import uvloop
-
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_awaited(main))
-    except (HoldfastError, StoreError) as error:
-        # The text of an error may hold brackets, which are no markup.
-        err.print(f"[red]error:[/] {escape(str(error))}", highlight=False)
-        sys.exit(1)
-
-
-async def _awaited(main: Awaitable[None]) -> None:
-    await main

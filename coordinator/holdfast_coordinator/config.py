@@ -7,9 +7,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from holdfast.durations import parse_duration
-from holdfast.limits import DEFAULT_LIMITS, NAME_MAX
-
-DEFAULT_PORT = 7410
+from holdfast.limits import DEFAULT_LIMITS, DEFAULT_PORT, NAME_MAX
 
 
 class Config(BaseSettings):

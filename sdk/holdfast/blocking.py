@@ -170,8 +170,12 @@ class Client:
         plain = [run if isinstance(run, str) else run._handle for run in runs]
         return self._background.call(self._client.wait_many(plain, timeout=timeout))
 
-    def get(self, run: str, workflow: Workflow[..., R] | None = None) -> RunHandle[R]:
-        return self._blocking(self._client.get(run, workflow))
+    @overload
+    def get(self, run: str) -> RunHandle[Any]: ...
+    @overload
+    def get(self, run: str, workflow: Workflow[..., R]) -> RunHandle[R]: ...
+    def get(self, run: str, workflow: Workflow[..., Any] | None = None) -> RunHandle[Any]:
+        return self._blocking(self._client.get(run) if workflow is None else self._client.get(run, workflow))
 
     def list(self, **filters: Any) -> RunPage:
         """See holdfast.client.Client.list for the filters."""

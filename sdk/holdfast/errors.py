@@ -13,7 +13,12 @@ class HoldfastError(Exception):
 
 
 class RunFailed(HoldfastError):
-    """A run ended without a result. `__cause__` is the original error, where its class can be imported."""
+    """A run ended without a result. `__cause__` is the original error, where its class can be imported.
+
+    cut: the texts were too long to be stored whole.
+    """
+
+    cut = False
 
     def __init__(self, run_id: str, error_type: str, message: str, traceback: str = "") -> None:
         super().__init__(f"run {run_id} failed with {error_type}: {message}")
@@ -94,7 +99,12 @@ class RunNotStalled(HoldfastError):
 
 
 class StepFailed(HoldfastError):
-    """A step failed for good. `__cause__` is the original error, where its class can be imported."""
+    """A step failed for good. `__cause__` is the original error, where its class can be imported.
+
+    cut: the texts were too long to be stored whole.
+    """
+
+    cut = False
 
     def __init__(
         self, step: str, *, number: int, attempts: int, error_type: str, message: str, traceback: str = ""

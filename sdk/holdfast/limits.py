@@ -22,8 +22,14 @@ DEFAULT_LIMITS = Limits()
 NAME_MAX = 200
 """The longest name of a workflow, step, queue, signal or namespace, in characters."""
 
+PRIORITY_MAX = 100
+"""Priorities are whole numbers from minus this to this, lower first."""
+
 SPAN_MAX = timedelta(days=3653)
 """The longest wait, delay or deadline: ten years."""
+
+DEFAULT_PORT = 7410
+"""Where a coordinator listens unless it is told otherwise."""
 
 STARTS_PER_CALL_MAX = 1_000
 WAITED_RUNS_MAX = 5_000

@@ -3,6 +3,7 @@
 After every test the invariants are checked on the rows that it left in Postgres.
 """
 
+import asyncio
 import contextlib
 import itertools
 import os
@@ -12,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import asyncio
 import psycopg
 import pytest
 import pytest_asyncio
@@ -61,6 +61,7 @@ async def coordinator(module_database: str) -> AsyncIterator[Coordinator]:
     async with coordinator_process(module_database, options=options) as process:
         match = await process.wait_for_line(r"listens on (\S+:\d+)")
         yield Coordinator(process, match.group(1), module_database)
+        assert not process.has_ended, f"the coordinator ended by itself:\n{process.output}"
 
 
 @pytest_asyncio.fixture(loop_scope="module")

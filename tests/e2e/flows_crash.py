@@ -6,46 +6,47 @@ FLOWS_VERSION=2 stands for a deployment of changed code: other implementations, 
 import asyncio
 import os
 import signal
-from pathlib import Path
 
-from holdfast import step, workflow
+from holdfast import App
 
-from .ledger import note
+from .ledger import note, until_let_go
+
+app = App("crash")
 
 VERSION = int(os.environ.get("FLOWS_VERSION", "1"))
 
 
 async def hold_back(ledger: str) -> None:
     """Keeps the first version where it is until it is killed."""
-    while VERSION == 1 and not Path(ledger + ".go").exists():
-        await asyncio.sleep(0.02)
+    if VERSION == 1:
+        await until_let_go(ledger)
 
 
-@step
+@app.step
 async def fetch(ledger: str) -> int:
     note(ledger, "fetch")
     return 0
 
 
-@step
+@app.step
 def process(ledger: str, raw: int) -> str:
     note(ledger, f"process {raw}")
     return "old" if VERSION == 1 else "new"
 
 
-@step
+@app.step
 async def save(ledger: str, value: str) -> str:
     note(ledger, f"save {value}")
     await hold_back(ledger)
     return f"saved {value}"
 
 
-@workflow
+@app.workflow
 async def three_steps(ledger: str) -> str:
     return await save(ledger, await process(ledger, await fetch(ledger)))
 
 
-@step
+@app.step
 async def count(ledger: str, i: int) -> int:
     note(ledger, f"count {i}")
     if i == 2:
@@ -53,12 +54,12 @@ async def count(ledger: str, i: int) -> int:
     return i
 
 
-@workflow
+@app.workflow
 async def loop_of_one_step(ledger: str) -> list[int]:
     return [await count(ledger, i) for i in range(3)]
 
 
-@step
+@app.step
 async def treat(ledger: str, item: int) -> int:
     note(ledger, f"treat {item}")
     if item == 3:
@@ -66,13 +67,13 @@ async def treat(ledger: str, item: int) -> int:
     return item * 10
 
 
-@workflow
+@app.workflow
 async def named_items(ledger: str) -> dict[str, int]:
     items = range(5) if VERSION == 1 else reversed(range(5))
     return {str(item): await treat.with_options(step_id=f"item-{item}")(ledger, item) for item in items}
 
 
-@step
+@app.step
 async def branch(ledger: str, name: str) -> str:
     note(ledger, f"branch {name}")
     if name != "a":
@@ -80,40 +81,40 @@ async def branch(ledger: str, name: str) -> str:
     return name
 
 
-@workflow
+@app.workflow
 async def branches(ledger: str) -> list[str]:
     return await asyncio.gather(*(branch(ledger, name) for name in "abc"))
 
 
-@step(recoveries=2)
+@app.step(recoveries=2)
 async def deadly(ledger: str) -> None:
     note(ledger, "deadly")
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@workflow
+@app.workflow
 async def kills_its_workers(ledger: str) -> None:
     await deadly(ledger)
 
 
-@step(recoveries=0, retries=0)
+@app.step(recoveries=0, retries=0)
 async def at_most_once(ledger: str) -> None:
     note(ledger, "at most once")
     await hold_back(ledger)
 
 
-@workflow
+@app.workflow
 async def started_once(ledger: str) -> None:
     await at_most_once(ledger)
 
 
-@step(placement="queued")
+@app.step(placement="queued")
 async def queued(ledger: str) -> int:
     note(ledger, "queued")
     await hold_back(ledger)
     return os.getpid()
 
 
-@workflow
+@app.workflow
 async def one_queued_step(ledger: str) -> int:
     return await queued(ledger)

@@ -3,7 +3,9 @@
 Written with O_APPEND and fsync, so that lines of many processes never mix and outlive a SIGKILL.
 """
 
+import asyncio
 import os
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -18,6 +20,23 @@ def note(ledger: str, line: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def may_go(ledger: str) -> bool:
+    """True when the test has let the steps of this ledger go on."""
+    return os.path.exists(ledger + ".go")
+
+
+async def until_let_go(ledger: str) -> None:
+    """Holds an async step until the test lets it go."""
+    while not may_go(ledger):  # noqa: ASYNC110 - another process says so
+        await asyncio.sleep(0.02)
+
+
+def block_until_let_go(ledger: str) -> None:
+    """Holds a plain step until the test lets it go."""
+    while not may_go(ledger):
+        time.sleep(0.02)
 
 
 class Ledger:
@@ -44,3 +63,7 @@ class Ledger:
             return self.counts[line]
 
         await until(look, lambda seen: seen >= count, seconds=seconds)
+
+    def let_go(self) -> None:
+        """Lets the steps go on that wait for it."""
+        open(self.path + ".go", "w").close()

@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import signal
+import socket
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Self
@@ -17,7 +18,7 @@ class Process:
 
     def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
         self.name = name
-        self._command = command
+        self.command = command
         self._environment = os.environ | {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1"} | (environment or {})
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
@@ -38,6 +39,11 @@ class Process:
         return self._process.pid
 
     @property
+    def has_ended(self) -> bool:
+        """True when it is known to have ended."""
+        return self._process is not None and self._process.returncode is not None
+
+    @property
     def output(self) -> str:
         """What it has printed so far."""
         return "\n".join(self.lines)
@@ -45,7 +51,7 @@ class Process:
     async def start(self) -> None:
         """Starts the process; the same command may be started again after it ended."""
         self._process = await asyncio.create_subprocess_exec(
-            *self._command,
+            *self.command,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -129,3 +135,11 @@ def worker_process(
         sys.executable, "-m", "holdfast", "worker", *modules, "--address", address, "--queue", queue, *options,
     ]  # fmt: skip
     return Process(f"worker {queue}", command, environment)
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -11,22 +11,22 @@ import pytest
 from holdfast import App, RunFailed, StepFailed, constant
 from holdfast.authoring.apps import DuplicateName
 from holdfast.client import Client, by_name
+from holdfast.journal import StepScheduled
 from holdfast.worker import Worker
 
 from .conftest import Coordinator, WorkerFactory, WorkerProcessFactory
 from .processes import worker_process
 from .watching import kinds
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(30)]
 
 app = App("authoring", backoff=constant(0))
 calls: list[str] = []
 
 
 @pytest.fixture(autouse=True)
-def _no_calls_yet() -> Iterator[None]:
+def _no_calls_yet() -> None:
     calls.clear()
-    yield
 
 
 @app.step
@@ -78,7 +78,7 @@ async def test_steps_decorated_in_four_ways_run_under_their_names(
     async with worker(workflows=[app]):
         run = await client.start(bare_workflow.with_options(queue=queue), 0)
         assert await run.result(timeout=10) == 1_111
-    scheduled = [entry.entry.name for entry in await run.history() if entry.type == "StepScheduled"]
+    scheduled = [one.entry.name for one in await run.history() if isinstance(one.entry, StepScheduled)]
     assert scheduled == ["bare", "with_parentheses", "step_named_by_position", "step_named_by_keyword"]
 
 

@@ -64,9 +64,7 @@ async def test_a_retried_run_does_not_repeat_finished_steps(client: Client, work
         assert description.origin_run_id == run.run_id
 
 
-async def test_results_that_came_beside_the_failure_are_kept(
-    client: Client, worker: WorkerFactory, queue: str
-) -> None:
+async def test_results_that_came_beside_the_failure_are_kept(client: Client, worker: WorkerFactory, queue: str) -> None:
     broken.add("bad")
     async with worker(workflows=[ship_two]):
         run = await client.start(ship_two.with_options(queue=queue), "good", "bad")

@@ -1,11 +1,13 @@
-"""Workers that are killed in the middle: what was recorded stays, the rest runs again by itself. F34-F35, F37-F38, F41-F42, F44, F49.
+"""Workers that are killed in the middle: what was recorded stays, the rest runs again by itself.
 
-One worker is killed once for all tests of this module; each looks at its own run.
+F34, F35, F37, F38, F41, F42, F44, F49. One worker is killed once for all tests of this module; each looks at
+its own run.
 """
 
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +20,10 @@ from holdfast.client import Client, RunHandle
 from holdfast.statuses import AttemptOutcome
 
 from . import flows_crash as flows
-from .conftest import Coordinator, WorkerProcessFactory
+from .conftest import Coordinator
 from .ledger import Ledger
 from .processes import worker_process
+from .watching import kinds, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -37,11 +40,13 @@ STARTS = {
 """The workflow, and the line that says that it is where its worker is to be killed."""
 
 
+DEADLY_WORKERS = 4
+
+
 @dataclass
 class Crash:
-    """What is left after the crash: the runs, their ledgers, and how long the new worker took for all of them."""
+    """What is left after the crash: the runs, their ledgers, what came of them, and how long that took."""
 
-    client: Client
     runs: dict[str, RunHandle[Any]]
     ledgers: dict[str, Ledger]
     outcomes: dict[str, Any]
@@ -50,35 +55,46 @@ class Crash:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def crash(coordinator: Coordinator, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Crash]:
-    """Starts one run of each workflow, kills their worker with SIGKILL and lets a new version finish them."""
+    """Starts one run of each workflow, kills their worker with SIGKILL and lets a new version finish them.
+
+    Beside it a run whose step kills one worker after the other.
+    """
     directory: Path = tmp_path_factory.mktemp("ledgers")
-    ledgers = {name: Ledger(directory / name) for name in STARTS}
+    crash = Crash({}, {name: Ledger(directory / name) for name in (*STARTS, "deadly")}, {}, 0.0)
     async with Client.connect(coordinator.address) as client:
-        async with worker_process(coordinator.address, MODULE, queue="crash") as first:
-            runs = {
-                name: await client.start(workflow.with_options(queue="crash"), ledgers[name].path)
-                for name, (workflow, _) in STARTS.items()
-            }
-            await asyncio.gather(*(ledgers[name].wait_for(line) for name, (_, line) in STARTS.items()))
-            await _settled(runs["branches"])
-            second = worker_process(
-                coordinator.address, MODULE, queue="crash", environment={"FLOWS_VERSION": "2"}
-            )
-            async with second:
-                await second.wait_for_line("ready")
-                await first.kill()
-                killed_at = time.monotonic()
-                outcomes = await asyncio.gather(
-                    *(run.result(timeout=20) for run in runs.values()), return_exceptions=True
-                )
-                seconds = time.monotonic() - killed_at
-        yield Crash(client, runs, ledgers, dict(zip(runs, outcomes, strict=True)), seconds)
+        await asyncio.gather(_kill_once(client, coordinator, crash), _kill_and_kill_again(client, coordinator, crash))
+        yield crash
 
 
-async def _settled(run: RunHandle[Any]) -> None:
-    """Waits until the first branch of `branches` is on record."""
-    while "StepCompleted" not in [entry.type for entry in await run.history()]:
-        await asyncio.sleep(0.02)
+async def _kill_once(client: Client, coordinator: Coordinator, crash: Crash) -> None:
+    ledgers = crash.ledgers
+    async with worker_process(coordinator.address, MODULE, queue="crash") as first:
+        runs = {
+            name: await client.start(workflow.with_options(queue="crash"), ledgers[name].path)
+            for name, (workflow, _) in STARTS.items()
+        }
+        await asyncio.gather(*(ledgers[name].wait_for(line) for name, (_, line) in STARTS.items()))
+        await until(lambda: kinds(runs["branches"]), lambda seen: "StepCompleted" in seen)
+        second = worker_process(coordinator.address, MODULE, queue="crash", environment={"FLOWS_VERSION": "2"})
+        async with second:
+            await second.wait_for_line("ready")
+            await first.kill()
+            killed_at = time.monotonic()
+            outcomes = await asyncio.gather(*(run.result(timeout=20) for run in runs.values()), return_exceptions=True)
+            crash.seconds = time.monotonic() - killed_at
+    crash.runs |= runs
+    crash.outcomes |= zip(runs, outcomes, strict=True)
+
+
+async def _kill_and_kill_again(client: Client, coordinator: Coordinator, crash: Crash) -> None:
+    async with AsyncExitStack() as stack:
+        for _ in range(DEADLY_WORKERS):
+            worker = worker_process(coordinator.address, MODULE, queue="deadly")
+            await stack.enter_async_context(worker)
+        await worker.wait_for_line("ready")
+        start = flows.kills_its_workers.with_options(queue="deadly")
+        crash.runs["deadly"] = run = await client.start(start, crash.ledgers["deadly"].path)
+        (crash.outcomes["deadly"],) = await asyncio.gather(run.result(timeout=40), return_exceptions=True)
 
 
 async def _attempts(run: RunHandle[Any]) -> list[tuple[str, AttemptOutcome]]:
@@ -138,13 +154,8 @@ async def test_a_queued_step_of_a_killed_worker_runs_again(crash: Crash) -> None
     assert isinstance(crash.outcomes["one_queued_step"], int)
 
 
-async def test_a_step_that_kills_its_workers_fails_after_its_recoveries(
-    client: Client, process_worker: WorkerProcessFactory, ledger: Ledger, queue: str
-) -> None:
-    async with process_worker(MODULE), process_worker(MODULE), process_worker(MODULE), process_worker(MODULE) as last:
-        await last.wait_for_line("ready")
-        run = await client.start(flows.kills_its_workers.with_options(queue=queue), ledger.path)
-        with pytest.raises(RunFailed, match="max recovery attempts"):
-            await run.result(timeout=30)
-    assert ledger.lines == ["deadly"] * 3
-    assert [outcome for _, outcome in await _attempts(run)] == [AttemptOutcome.LOST] * 3
+async def test_a_step_that_kills_its_workers_fails_after_its_recoveries(crash: Crash) -> None:
+    assert isinstance(crash.outcomes["deadly"], RunFailed)
+    assert "max recovery attempts" in str(crash.outcomes["deadly"])
+    assert crash.ledgers["deadly"].lines == ["deadly"] * 3
+    assert [outcome for _, outcome in await _attempts(crash.runs["deadly"])] == [AttemptOutcome.LOST] * 3

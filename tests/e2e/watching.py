@@ -12,9 +12,7 @@ LOOK_EVERY_SECONDS = 0.01
 WAIT_SECONDS = 10.0
 
 
-async def until(
-    look: Callable[[], Awaitable[T]], holds: Callable[[T], bool], *, seconds: float = WAIT_SECONDS
-) -> T:
+async def until(look: Callable[[], Awaitable[T]], holds: Callable[[T], bool], *, seconds: float = WAIT_SECONDS) -> T:
     """Looks again and again until `holds` is true of what is seen, and returns it."""
     seen: list[T] = []
     try:

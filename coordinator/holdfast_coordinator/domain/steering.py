@@ -115,14 +115,14 @@ def offer_stalled(space: Workspace, asked: OfferStalled) -> bool:
     run = space.change(run)
     # Not to the session that stalled it, which may still be there: the new build is preferred from now on.
     run.build, run.sticky = asked.build, None
-    unstall(space, run, f"build {asked.build} has come")
+    unstall(space, run, f"build {asked.build} has come", not_to=run.stall_build)
     return True
 
 
-def unstall(space: Workspace, run: OpenRun, reason: str) -> None:
-    """A changed stalled run may go on."""
+def unstall(space: Workspace, run: OpenRun, reason: str, *, not_to: str | None = None) -> None:
+    """A changed stalled run may go on. not_to: the build whose sessions do not get it; kept until it is leased."""
     space.append(run, [RunResumedEntry(space.now, reason)], 1)
-    run.stall_reason = run.stall_build = None
+    run.stall_reason, run.stall_build = None, not_to
     run.losses = 0
     space.make_ready(run)
 

@@ -168,7 +168,7 @@ class Workspace:
         run.epoch += 1
         run.ready_at = None
         run.transition_id = 0
-        run.waits = None
+        run.waits = run.stall_build = None
         self.events.append(
             RunLeased(
                 session_id,

@@ -112,6 +112,7 @@ class Matcher(Reservations):
             run.workflow in attachment.workflows
             and attachment.namespace == run.namespace
             and attachment.queue == run.queue
+            and attachment.build != run.stall_build
             and attachment.takes_work(now)
         )
 

@@ -16,7 +16,7 @@ from grpc.aio import ServicerContext
 from holdfast import errors
 from holdfast.api.v1 import run_service_pb2
 from holdfast_coordinator.engine.refusals import Reattach, SessionExpired
-from holdfast_coordinator.store.port import StoreError
+from holdfast_coordinator.store.port import DataRejected, StoreError
 
 log = structlog.get_logger(__name__)
 
@@ -75,8 +75,10 @@ def translated(handler: Handler) -> Handler:
             return await handler(service, request, context)
         except errors.HoldfastError as error:
             await _abort(context, error)
+        except DataRejected as error:
+            await _abort(context, errors.InvalidRequest("request", f"its data cannot be stored ({error})"))
         except StoreError as error:
-            await _abort(context, errors.CoordinatorUnavailable("its database", str(error)))
+            await _abort(context, errors.CoordinatorUnavailable("its database", f"its database: {error}"))
 
     return call  # type: ignore[return-value]
 

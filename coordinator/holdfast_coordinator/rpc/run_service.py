@@ -1,6 +1,7 @@
 """RunService: what clients use. See proto/holdfast/api/v1/run_service.proto for effects and refusals."""
 
 from collections.abc import Sequence
+from itertools import takewhile
 
 from grpc.aio import ServicerContext as Context
 
@@ -26,8 +27,9 @@ from .run_wire import (
     span,
     start_command,
     status_of,
+    storable,
 )
-from .worker_wire import journal_message
+from .worker_wire import Room, journal_message
 
 WAIT_SECONDS = 30.0
 WAIT_SECONDS_MAX = 60.0
@@ -86,7 +88,10 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         await self._engine.check_namespace(namespace)
         seconds = span("wait", request.wait).total_seconds() if request.HasField("wait") else WAIT_SECONDS
         closed = await self._engine.wait_for(namespace, request.run_ids, min(seconds, WAIT_SECONDS_MAX))
-        return pb.WaitRunsResponse(closed=[closed_run(result) for result in closed])
+        # What has no room is still waited for, and comes with the answer to the next call.
+        room = Room(self._limits.message_bytes // 2)
+        messages = list(takewhile(room.takes, map(closed_run, closed)))
+        return pb.WaitRunsResponse(closed=messages)
 
     @translated
     async def GetHistory(self, request: pb.GetHistoryRequest, context: Context) -> pb.GetHistoryResponse:
@@ -164,7 +169,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         await self._engine.check_namespace(namespace)
         if not run:
             raise InvalidRequest("run", "is empty; give a run id or a business id")
-        return await self._engine.cells.find_run(namespace, run)
+        return await self._engine.cells.find_run(namespace, storable("run", run))
 
     async def _view(self, namespace: str, run: str) -> RunView:
         run_id = await self._find(namespace, run)

@@ -10,8 +10,8 @@ from google.protobuf.duration_pb2 import Duration
 from holdfast.api.v1 import run_service_pb2 as pb
 from holdfast.api.v1 import value_pb2
 from holdfast.errors import InvalidRequest, PayloadTooLarge
-from holdfast.ids import business_id_problem
-from holdfast.limits import NAME_MAX, SPAN_MAX, Limits
+from holdfast.ids import business_id_problem, is_run_id
+from holdfast.limits import NAME_MAX, PRIORITY_MAX, SPAN_MAX, Limits
 from holdfast.statuses import RunStatus
 from holdfast_coordinator.domain.commands import OnConflict, Reuse, StartRun
 from holdfast_coordinator.domain.rows import OpenRun, RunRecord, RunResult, RunState
@@ -25,7 +25,6 @@ METADATA_ENTRIES_MAX = 64
 METADATA_BYTES_MAX = 8 * 1024
 PAGE_SIZE = 100
 PAGE_SIZE_MAX = 1_000
-PRIORITY_MAX = 100
 
 
 def name(field: str, text: str, *, default: str | None = None) -> str:
@@ -34,6 +33,13 @@ def name(field: str, text: str, *, default: str | None = None) -> str:
         return default
     if not text or len(text) > NAME_MAX or not text.isprintable():
         raise InvalidRequest(field, f"{text[:50]!r} must have 1 to {NAME_MAX} printable characters")
+    return text
+
+
+def storable(field: str, text: str) -> str:
+    """A text that Postgres can hold, and so compare."""
+    if "\0" in text:
+        raise InvalidRequest(field, f"{text[:50]!r} has a NUL character, which no stored text has")
     return text
 
 
@@ -76,7 +82,9 @@ def checked_arguments(workflow: str, arguments: value_pb2.Arguments, limits: Lim
     """The stored bytes of arguments. Raises PayloadTooLarge."""
     size = arguments.ByteSize()
     if size > limits.payload_bytes:
-        raise PayloadTooLarge(f"the argument list of workflow {workflow}", size_bytes=size, limit_bytes=limits.payload_bytes)
+        raise PayloadTooLarge(
+            f"the argument list of workflow {workflow}", size_bytes=size, limit_bytes=limits.payload_bytes
+        )
     return arguments.SerializeToString()
 
 
@@ -101,8 +109,8 @@ def _metadata(spec: pb.StartSpec) -> dict[str, str]:
             "metadata",
             f"{len(metadata)} entries, {size} bytes; at most {METADATA_ENTRIES_MAX}, {METADATA_BYTES_MAX} bytes",
         )
-    if any("\0" in key or "\0" in value for key, value in metadata.items()):
-        raise InvalidRequest("metadata", "must not contain NUL characters")
+    for text in (*metadata, *metadata.values()):
+        storable("metadata", text)
     return metadata
 
 
@@ -110,6 +118,10 @@ def run_filter(request: pb.ListRunsRequest) -> RunFilter:
     """What a listing shows. Raises InvalidRequest."""
     if not 0 <= request.page_size <= PAGE_SIZE_MAX:
         raise InvalidRequest("page_size", f"{request.page_size} must be from 0 to {PAGE_SIZE_MAX}")
+    for field in ("workflow", "text", "idempotency_key"):
+        storable(field, getattr(request, field))
+    for text in (*request.metadata, *request.metadata.values()):
+        storable("metadata", text)
     return RunFilter(
         namespace=request.namespace or DEFAULT,
         workflow=request.workflow or None,
@@ -133,7 +145,10 @@ def cursor_after(record: RunRecord) -> str:
 def _read_cursor(cursor: str) -> tuple[datetime, str]:
     try:
         at, _, run_id = base64.urlsafe_b64decode(cursor.encode()).decode().partition(" ")
-        return datetime.fromisoformat(at), run_id
+        moment = datetime.fromisoformat(at)
+        if moment.tzinfo is None or not is_run_id(run_id):
+            raise ValueError(cursor)
+        return moment, run_id
     except (binascii.Error, ValueError) as error:
         raise InvalidRequest("cursor", "is not a cursor of an earlier page") from error
 

@@ -1,24 +1,29 @@
 """WorkerService: what workers use. See proto/holdfast/api/v1/worker_service.proto for effects and refusals."""
 
+from collections.abc import AsyncIterator
+
 from grpc.aio import ServicerContext as Context
 
 from holdfast.api.v1 import worker_service_pb2 as pb
 from holdfast.api.v1 import worker_service_pb2_grpc
-from holdfast.errors import InvalidRequest
+from holdfast.errors import CoordinatorUnavailable, InvalidRequest
 from holdfast.limits import Limits
+from holdfast_coordinator.domain.events import MailArrived
 from holdfast_coordinator.engine.engine import Engine
 from holdfast_coordinator.engine.sessions import Introduction
 from holdfast_coordinator.wire.entries import set_time
 
 from .refusals import translated
 from .run_wire import DEFAULT, name
+from .work_stream import WorkStream
 from .worker_wire import (
+    Room,
     attempt_report,
     duration,
+    fill_poll_response,
     held_key,
     held_message,
     journal_message,
-    poll_response,
     signature,
     transition,
     transition_result,
@@ -33,6 +38,8 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
     def __init__(self, engine: Engine, limits: Limits) -> None:
         self._engine = engine
         self._limits = limits
+        self._streams: set[WorkStream] = set()
+        self._stops: CoordinatorUnavailable | None = None
 
     @translated
     async def OpenSession(self, request: pb.OpenSessionRequest, context: Context) -> pb.OpenSessionResponse:
@@ -76,6 +83,34 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
 
     @translated
     async def Poll(self, request: pb.PollRequest, context: Context) -> pb.PollResponse:
+        response = pb.PollResponse()
+        await self._poll(request, response)
+        return response
+
+    @translated
+    async def Report(self, request: pb.ReportRequest, context: Context) -> pb.ReportResponse:
+        response = pb.ReportResponse()
+        await self._report(request, response)
+        return response
+
+    @translated
+    async def Work(self, requests: AsyncIterator[pb.WorkRequest], context: Context) -> None:
+        if self._stops is not None:
+            raise self._stops
+        stream = WorkStream(context, fill_poll=self._poll, fill_report=self._report)
+        self._streams.add(stream)
+        try:
+            await stream.serve(requests)
+        finally:
+            self._streams.discard(stream)
+
+    def end_streams(self) -> None:
+        """Ends all streams, so that their workers go on with another replica; for when this one stops."""
+        self._stops = CoordinatorUnavailable("this replica", "this replica stops")
+        for stream in self._streams:
+            stream.end(self._stops)
+
+    async def _poll(self, request: pb.PollRequest, response: pb.PollResponse) -> None:
         delivery = await self._engine.poll(
             request.session_id,
             request.attach_no,
@@ -84,24 +119,27 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
             free_runs=request.free_runs,
             received=[held_key(held) for held in request.received],
         )
-        return poll_response(delivery)
+        response.msg_no = request.msg_no
+        later = fill_poll_response(response, delivery, Room(self._limits.message_bytes // 2))
+        self._engine.hand_later(request.session_id, request.attach_no, later)
 
-    @translated
-    async def Report(self, request: pb.ReportRequest, context: Context) -> pb.ReportResponse:
+    async def _report(self, request: pb.ReportRequest, response: pb.ReportResponse) -> None:
         session_id = request.session_id
-        self._engine.sessions.attached(session_id, request.attach_no)
+        attachment = self._engine.sessions.attached(session_id, request.attach_no)
         grace = self._engine.sessions.policy.ttl
         transitions = [transition(session_id, one, self._limits, grace) for one in request.transitions]
         attempts = [attempt_report(session_id, one) for one in request.attempts]
-        taken, recorded = await self._engine.report(transitions, attempts)
-        return pb.ReportResponse(
-            transitions=[
-                transition_result(asked.run_id, answer) for asked, answer in zip(transitions, taken, strict=True)
-            ],
-            attempts=[
-                pb.AttemptReportResult(run_id=asked.run_id, step=asked.number, recorded=was_recorded)
-                for asked, was_recorded in zip(attempts, recorded, strict=True)
-            ],
+        taken, recorded = await self._engine.report(attachment, transitions, attempts)
+        room = Room(self._limits.message_bytes // 2)
+        for asked, answer in zip(transitions, taken, strict=True):
+            result = transition_result(asked.run_id, answer, room)
+            if answer.mail and not result.mail:
+                # Its holder may have nothing more to report, and so get no other answer with mail.
+                attachment.hand_mail(MailArrived(session_id, asked.run_id, asked.epoch, answer.mail[0]))
+            response.transitions.append(result)
+        response.attempts.extend(
+            pb.AttemptReportResult(run_id=asked.run_id, step=asked.number, recorded=was_recorded)
+            for asked, was_recorded in zip(attempts, recorded, strict=True)
         )
 
     @translated

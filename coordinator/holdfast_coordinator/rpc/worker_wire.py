@@ -4,14 +4,18 @@ A transition is the hot path: entries that ask nothing of the coordinator are fr
 looked into; only the others become records.
 """
 
+from collections.abc import Iterable
 from datetime import timedelta
+from itertools import takewhile
 from typing import Any, cast
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 
 from holdfast.api.v1 import journal_pb2, status_pb2
 from holdfast.api.v1 import worker_service_pb2 as pb
 from holdfast.errors import InvalidRequest, PayloadTooLarge
+from holdfast.ids import child_run_id
 from holdfast.limits import Limits
 from holdfast.statuses import ClosePolicy, Placement, RunStatus
 from holdfast_coordinator.domain.commands import (
@@ -31,9 +35,9 @@ from holdfast_coordinator.domain.commands import (
     Transition,
 )
 from holdfast_coordinator.domain.events import LeaseEnded, MailArrived, RunLeased, TaskClaimed
-from holdfast_coordinator.domain.rows import JournalRow, RunRecord
+from holdfast_coordinator.domain.rows import JournalRow, MailRow, RunRecord
 from holdfast_coordinator.domain.transitions import TransitionAnswer
-from holdfast_coordinator.engine.attachments import Held
+from holdfast_coordinator.engine.attachments import Handed, Held
 from holdfast_coordinator.engine.engine import Delivery
 from holdfast_coordinator.wire.entries import join_entries, mail_message, set_time, time_from
 
@@ -90,7 +94,7 @@ def transition(session_id: str, message: pb.Transition, limits: Limits, grace: t
             asks.append(_close(entry))
         else:
             plain.append(entry)
-            ask = _ask(kind, entry)
+            ask = _ask(message.run_id, kind, entry)
             if ask is not None:
                 asks.append(ask)
     if len(plain) == len(message.entries):
@@ -131,7 +135,7 @@ def _close(entry: journal_pb2.Entry) -> Close:
     )
 
 
-def _ask(kind: str | None, entry: journal_pb2.Entry) -> Ask | None:
+def _ask(run_id: str, kind: str | None, entry: journal_pb2.Entry) -> Ask | None:
     match kind:
         case "step_scheduled":
             return _queue_step(entry.step_scheduled)
@@ -151,6 +155,9 @@ def _ask(kind: str | None, entry: journal_pb2.Entry) -> Ask | None:
             return CancelTimer(entry.timer_cancelled.number)
         case "child_started":
             child = entry.child_started
+            if child.run_id != child_run_id(run_id, child.number):
+                # Any other id could name a run of another namespace, which would then be cancelled as a child.
+                raise InvalidRequest("run_id", f"{child.run_id!r} is not that of child {child.number} of run {run_id}")
             policy = ClosePolicy(child.close_policy or ClosePolicy.CANCEL)
             return StartChild(child.number, child.run_id, policy, child.SerializeToString())
         case "child_cancelled":
@@ -193,28 +200,69 @@ def attempt_report(session_id: str, message: pb.AttemptReport) -> ReportAttempt:
     )
 
 
-def transition_result(run_id: str, answer: TransitionAnswer) -> pb.TransitionResult:
-    """What the worker hears of a transition."""
+class Room:
+    """How many bytes of work and mail an answer may still bring; what comes first always fits."""
+
+    def __init__(self, size_bytes: int) -> None:
+        self._left = self._whole = size_bytes
+
+    def takes(self, message: Message) -> bool:
+        """True when the message goes with this answer."""
+        size = message.ByteSize()
+        if size > self._left and self._left < self._whole:
+            return False
+        self._left -= size
+        return True
+
+
+def transition_result(run_id: str, answer: TransitionAnswer, room: Room) -> pb.TransitionResult:
+    """What the worker hears of a transition. Mail without room comes with the answer to a later one."""
     return pb.TransitionResult(
         run_id=run_id,
         status=cast(pb.TransitionStatus, int(answer.status)),
-        mail=[mail_message(mail) for mail in answer.mail],
+        mail=_fitting(answer.mail, room),
         refusal=answer.refusal,
     )
 
 
-def poll_response(delivery: Delivery) -> pb.PollResponse:
-    """What a poll answer brings."""
-    handed = delivery.handed
-    response = pb.PollResponse()
+def _fitting(mail: Iterable[MailRow], room: Room) -> list[journal_pb2.Mail]:
+    """The first pieces of mail, in order, as far as there is room."""
+    return list(takewhile(room.takes, map(mail_message, mail)))
+
+
+def fill_poll_response(response: pb.PollResponse, delivery: Delivery, room: Room) -> Handed:
+    """Writes what a poll answer brings; returns what has no room in it: it is for the next one."""
+    handed, later = delivery.handed, Handed()
     for lease in handed.leases:
         record = delivery.records.get(lease.run.run_id)
-        if record is not None:  # else the run was removed meanwhile
-            response.leases.append(_lease(lease, record))
-    response.attempts.extend(_attempt(claim) for claim in handed.tasks)
-    response.notices.extend(_mail_notice(event) for event in handed.mail)
+        if record is None:
+            continue  # the run was removed meanwhile
+        message = _lease(lease, record)
+        if not room.takes(message):
+            later.leases.append(lease)
+            continue
+        message.mail.extend(_fitting(lease.mail, room))
+        if lease.mail and not message.mail:
+            # A holder that has seen some mail asks for the rest; one that has seen none may have nothing to report.
+            later.mail.append(MailArrived(lease.session_id, record.run_id, lease.epoch, lease.mail[0]))
+        response.leases.append(message)
+    for claim in handed.tasks:
+        attempt = _attempt(claim)
+        if room.takes(attempt):
+            response.attempts.append(attempt)
+        else:
+            later.tasks.append(claim)
+    late = {lease.run.run_id for lease in later.leases} | {event.run_id for event in later.mail}
+    for event in handed.mail:
+        # A worker drops mail of runs that it does not hold: it must not come before the lease, nor out of order.
+        notice = _mail_notice(event)
+        if event.run_id not in late and room.takes(notice):
+            response.notices.append(notice)
+        else:
+            late.add(event.run_id)
+            later.mail.append(event)
     response.notices.extend(_end_notice(event) for event in handed.ended)
-    return response
+    return later
 
 
 def _lease(lease: RunLeased, record: RunRecord) -> pb.Lease:
@@ -225,7 +273,6 @@ def _lease(lease: RunLeased, record: RunRecord) -> pb.Lease:
         journal_length=lease.length,
         id=record.id or "",
         queue=record.queue,
-        mail=[mail_message(mail) for mail in lease.mail],
         after_loss=lease.run.losses > 0,
         after_timeout=lease.run.timed_out,
         parent_run_id=record.parent_run_id or "",

@@ -242,6 +242,7 @@ class App:
             priority=checked_priority(what, priority),
             metadata=checked_metadata(what, metadata),
             app=self.name,
+            app_steps=self.steps,
         )
         self._register("workflow", self._workflows, definition)
         return Workflow(definition)

@@ -44,7 +44,10 @@ class StepDefinition:
 
 @dataclass(slots=True, frozen=True, eq=False)
 class WorkflowDefinition:
-    """A registered workflow. `id_template` uses the arguments, for example "order-{order_id}"."""
+    """A registered workflow. `id_template` uses the arguments, for example "order-{order_id}".
+
+    app_steps: the steps of its app by name, also those that are defined later.
+    """
 
     name: str
     function: Callable[..., Awaitable[Any]]
@@ -55,6 +58,7 @@ class WorkflowDefinition:
     priority: int = 0
     metadata: Mapping[str, str] = field(default_factory=dict)
     app: str = "default"
+    app_steps: Mapping[str, StepDefinition] = field(default_factory=dict, repr=False)
 
 
 @dataclass(slots=True, frozen=True)

@@ -13,7 +13,7 @@ from holdfast.authoring.definitions import PlacementChoice, RetryOn, StepOptions
 from holdfast.backoff import Backoff, BackoffLike, Constant, Exponential, Linear, Listed, parse_backoff
 from holdfast.durations import Duration, parse_duration
 from holdfast.journal import RetryPolicy
-from holdfast.limits import NAME_MAX
+from holdfast.limits import NAME_MAX, PRIORITY_MAX
 
 
 class Unset(Enum):
@@ -174,8 +174,8 @@ def checked_priority(what: str, value: Any) -> int:
         return 0
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{what}: priority is a whole number, not {value!r}")
-    if not -_COUNT_MAX <= value <= _COUNT_MAX:
-        raise ValueError(f"{what}: priority is {value}; it must be from {-_COUNT_MAX} to {_COUNT_MAX}")
+    if not -PRIORITY_MAX <= value <= PRIORITY_MAX:
+        raise ValueError(f"{what}: priority is {value}; it must be from {-PRIORITY_MAX} to {PRIORITY_MAX}")
     return value
 
 
@@ -234,7 +234,10 @@ def _metadata_text(what: str, key: str, value: Any) -> str:
         return "true" if value else "false"
     if not isinstance(value, (str, int, float)):
         raise TypeError(f"{what}: metadata {key!r} is text or a number, not {type(value).__name__}")
-    return str(value)
+    text = str(value)
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError(f"{what}: metadata {key!r} has a NUL character or half of a surrogate pair, which is no text")
+    return text
 
 
 def _forces_inline(options: StepOptions, overrides: StepOverrides) -> bool:

@@ -13,11 +13,10 @@ from typing import Any, Literal, Self
 import grpc
 
 from holdfast.errors import CoordinatorUnavailable, InvalidRequest
-from holdfast.limits import DEFAULT_LIMITS
+from holdfast.limits import DEFAULT_LIMITS, DEFAULT_PORT
 
 ADDRESS_VARIABLE = "HOLDFAST_ADDRESS"
 DEFAULT_HOST = "localhost"
-DEFAULT_PORT = 7410
 CONNECT_SECONDS = 5.0
 
 Balancing = Literal["round_robin", "pick_first"]

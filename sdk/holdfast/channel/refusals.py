@@ -41,6 +41,7 @@ class SessionExpired(errors.Refused):
 #   RESOURCE_EXHAUSTED   PAYLOAD_TOO_LARGE        what, size_bytes, limit_bytes     PayloadTooLarge
 #   INVALID_ARGUMENT     ARGUMENTS_REJECTED       target, parameter, problem        ArgumentsRejected
 #   INVALID_ARGUMENT     INVALID_REQUEST          field, problem                    InvalidRequest
+#   UNAVAILABLE          UNAVAILABLE              detail                            CoordinatorUnavailable
 #
 # A reason that is not in the table becomes `Refused`, so that a newer coordinator is still understood.
 _ERRORS: dict[str, Callable[[str, Facts], errors.HoldfastError]] = {
@@ -94,6 +95,9 @@ def error_of_call(failed: grpc.aio.AioRpcError, *, address: str) -> errors.Holdf
     code = failed.code()
     text = failed.details() or ""
     info = _error_info(failed)
+    if info is not None and is_repeatable(code):
+        # It answers, but not its database: to a caller this is the same, and a repeat settles it.
+        return errors.CoordinatorUnavailable(address, info.metadata.get("detail") or text)
     if info is not None:
         return error_of(info.reason, text, dict(info.metadata))
     if is_repeatable(code):

@@ -131,11 +131,16 @@ def pulse(response: pb.HeartbeatResponse) -> Pulse:
 
 def poll_request(
     session_id: str, attach_no: int, msg_no: int, *, free_slots: int, free_runs: int, received: Iterable[Held]
-) -> pb.PollRequest:
-    request = pb.PollRequest(
-        session_id=session_id, attach_no=attach_no, msg_no=msg_no, free_slots=free_slots, free_runs=free_runs
-    )
-    write_held(request.received, received)
+) -> pb.WorkRequest:
+    """A poll as a message of the stream; its `poll` is that of the unary call."""
+    request = pb.WorkRequest()
+    message = request.poll
+    message.session_id = session_id
+    message.attach_no = attach_no
+    message.msg_no = msg_no
+    message.free_slots = free_slots
+    message.free_runs = free_runs
+    write_held(message.received, received)
     return request
 
 
@@ -218,10 +223,14 @@ def report_request(
     attach_no: int,
     transitions: Iterable[Transition],
     attempts: Iterable[AttemptReport],
-) -> pb.ReportRequest:
-    request = pb.ReportRequest(session_id=session_id, attach_no=attach_no)
+) -> pb.WorkRequest:
+    """A report as a message of the stream; its `report` is that of the unary call."""
+    request = pb.WorkRequest()
+    report = request.report
+    report.session_id = session_id
+    report.attach_no = attach_no
     for transition in transitions:
-        message = request.transitions.add()
+        message = report.transitions.add()
         message.run_id = transition.run_id
         message.epoch = transition.epoch
         message.expected_seq = transition.expected_seq
@@ -234,7 +243,7 @@ def report_request(
         if transition.waits:
             message.waits.extend(transition.waits)
     for attempt in attempts:
-        _write_attempt_report(request.attempts.add(), attempt)
+        _write_attempt_report(report.attempts.add(), attempt)
     return request
 
 

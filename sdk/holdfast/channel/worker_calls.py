@@ -24,16 +24,20 @@ from holdfast.channel.leases import (
     Transition,
     Work,
 )
-from holdfast.channel.refusals import error_of_call
+from holdfast.channel.refusals import ReattachRequired, SessionExpired, error_of_call
+from holdfast.channel.work_stream import WorkStream
+from holdfast.errors import CoordinatorUnavailable, HoldfastError, Refused
 
 CALL_SECONDS = 10.0
 POLL_SLACK_SECONDS = 10.0
+UNIMPLEMENTED = grpc.StatusCode.UNIMPLEMENTED.name
+"""Answered by a coordinator, or something before it, that has no streams: unary calls do the same."""
 
 Response = TypeVar("Response")
 
 
 class WorkerCalls:
-    """The calls of one worker, on its event loop.
+    """The calls of one worker, on its event loop. Polls and reports go over one stream for each attachment.
 
     Raises CoordinatorUnavailable when there is no answer, ReattachRequired and SessionExpired as they come.
     """
@@ -41,6 +45,9 @@ class WorkerCalls:
     def __init__(self, connection: Connection) -> None:
         self._address = str(connection.address)
         self._stub = WorkerServiceStub(connection.channel)  # type: ignore[no-untyped-call]
+        self._stream: WorkStream | None = None
+        self._stream_of = ("", 0)
+        self._is_streamed = True
 
     async def open_session(
         self, introduction: Introduction, *, session_id: str = "", held: Iterable[Held] = ()
@@ -65,8 +72,15 @@ class WorkerCalls:
         request = wire.poll_request(
             session_id, attach_no, msg_no, free_slots=free_slots, free_runs=free_runs, received=received
         )
-        timeout = wait.total_seconds() + POLL_SLACK_SECONDS
-        return wire.work(await self._answer(self._stub.Poll(request, timeout=timeout)))
+        seconds = wait.total_seconds() + POLL_SLACK_SECONDS
+        if self._is_streamed:
+            try:
+                return wire.work(await self._stream_for(session_id, attach_no).poll(request, seconds=seconds))
+            except Refused as error:
+                self._is_streamed = error.reason != UNIMPLEMENTED
+                if self._is_streamed:
+                    raise
+        return wire.work(await self._answer(self._stub.Poll(request.poll, timeout=seconds)))
 
     async def report(
         self,
@@ -77,7 +91,17 @@ class WorkerCalls:
     ) -> ReportAnswer:
         """Records what came of leased work."""
         request = wire.report_request(session_id, attach_no, transitions, attempts)
-        return wire.report_answer(await self._answer(self._stub.Report(request, timeout=CALL_SECONDS)))
+        if self._is_streamed:
+            try:
+                stream = self._stream_for(session_id, attach_no)
+                return wire.report_answer(await stream.report(request, seconds=CALL_SECONDS))
+            except (CoordinatorUnavailable, ReattachRequired, SessionExpired):
+                raise
+            except HoldfastError:
+                # The stream does not say which of its messages was refused. A call of its own does; and what was
+                # recorded before is recorded once.
+                pass
+        return wire.report_answer(await self._answer(self._stub.Report(request.report, timeout=CALL_SECONDS)))
 
     async def read_journal(
         self, session_id: str, attach_no: int, run_id: str, epoch: int, *, after: int
@@ -90,8 +114,20 @@ class WorkerCalls:
 
     async def close_session(self, session_id: str, attach_no: int) -> None:
         """Ends the session; what it still holds is offered to others at once."""
+        if self._stream is not None:
+            self._stream.close("the session is closed")
         request = pb.CloseSessionRequest(session_id=session_id, attach_no=attach_no)
         await self._answer(self._stub.CloseSession(request, timeout=CALL_SECONDS))
+
+    def _stream_for(self, session_id: str, attach_no: int) -> WorkStream:
+        """The stream of this attachment; opens one when there is none or it has ended."""
+        stream, attachment = self._stream, (session_id, attach_no)
+        if stream is None or stream.error is not None or self._stream_of != attachment:
+            if stream is not None:
+                stream.close("its attachment has ended")
+            stream = self._stream = WorkStream(self._stub.Work(), address=self._address)
+            self._stream_of = attachment
+        return stream
 
     async def _answer(self, call: Awaitable[Any]) -> Any:
         try:

@@ -37,12 +37,12 @@ def with_client(
     namespace: str,
     use: Callable[[Client], Awaitable[T]],
     *,
-    timeout: float | None = CONNECT_SECONDS,
+    checked: bool = True,
 ) -> T:
-    """Connects, lets `use` do its work, and disconnects. timeout: in seconds; None does not check first."""
+    """Connects, lets `use` do its work, and disconnects. checked: fails at once when no coordinator answers."""
 
     async def connected() -> T:
-        async with Client.connect(address, namespace, timeout=timeout) as client:
+        async with Client.connect(address, namespace, timeout=CONNECT_SECONDS if checked else None) as client:
             return await use(client)
 
     return run(connected())

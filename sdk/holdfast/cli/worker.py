@@ -82,7 +82,7 @@ def worker(
                 saying.cancel()
 
     # The worker itself waits for the coordinator, for as long as it takes.
-    with_client(address, namespace, work, timeout=None)
+    with_client(address, namespace, work, checked=False)
 
 
 async def _say_ready(worker: "Worker") -> None:

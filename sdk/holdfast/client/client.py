@@ -18,6 +18,7 @@ from holdfast.client.batching import StartBatcher
 from holdfast.client.descriptions import RunPage, describe_page
 from holdfast.client.handle import Reach, RunHandle
 from holdfast.client.starting import StartTarget, call_of, start_spec, target_of
+from holdfast.client.texts import checked_text
 from holdfast.client.waiting import AwaitedRuns
 from holdfast.codec import Codec
 from holdfast.durations import Duration, parse_duration
@@ -176,13 +177,18 @@ class Client:
         results: list[Any] = await asyncio.gather(*waits, return_exceptions=return_exceptions)
         return results
 
-    def get(self, run: str, workflow: "Workflow[..., R] | None" = None) -> RunHandle[R]:
+    @overload
+    def get(self, run: str) -> RunHandle[Any]: ...
+    @overload
+    def get(self, run: str, workflow: Workflow[..., R]) -> RunHandle[R]: ...
+    def get(self, run: str, workflow: Workflow[..., Any] | None = None) -> RunHandle[Any]:
         """The handle of a run by its run id or business id, without asking; `await` it to check that it exists.
 
         workflow: types the result.
         """
         if not run:
             raise InvalidRequest("run", "is empty; give a run id or a business id")
+        checked_text("run", run)
         hint = Any if workflow is None else workflow.definition.signature.return_hint
         return RunHandle(self._reach, run, result_hint=hint)
 
@@ -206,16 +212,20 @@ class Client:
         """
         if not 1 <= limit <= _PAGE_MAX:
             raise InvalidRequest("limit", f"is {limit}; it must be from 1 to {_PAGE_MAX:,}")
+        name = workflow if isinstance(workflow, str) else workflow.name if workflow else ""
         which = RunFilter(
-            workflow=workflow if isinstance(workflow, str) else workflow.name if workflow else "",
+            workflow=checked_text("workflow", name),
             statuses=_statuses(status),
-            metadata=dict(metadata or {}),
+            metadata={
+                checked_text("metadata", key): checked_text("metadata", value)
+                for key, value in (metadata or {}).items()
+            },
             started_after=_aware(started_after),
             started_before=_aware(started_before),
-            text=text or "",
-            idempotency_key=idempotency_key or "",
+            text=checked_text("text", text or ""),
+            idempotency_key=checked_text("idempotency_key", idempotency_key or ""),
         )
-        page = await self._calls.list_runs(which, page_size=limit, cursor=cursor or "")
+        page = await self._calls.list_runs(which, page_size=limit, cursor=checked_text("cursor", cursor or ""))
         return describe_page(page, self.codec)
 
     async def _start(self, target: StartTarget, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> RunHandle[Any]:

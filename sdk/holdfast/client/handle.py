@@ -13,6 +13,7 @@ from holdfast.channel.records import ClosedRun
 from holdfast.channel.run_calls import RunCalls
 from holdfast.client.descriptions import RunDescription, describe
 from holdfast.client.history import History, HistoryEntry
+from holdfast.client.texts import checked_text
 from holdfast.client.waiting import AwaitedRuns
 from holdfast.codec import Codec
 from holdfast.codec.failures import as_run_failed
@@ -119,6 +120,7 @@ class RunHandle(Generic[Result]):
         once: only the first signal of this name counts, and the answer says whether this was it; else None.
         Raises RunAlreadyClosed.
         """
+        checked_text("signal.name", name)
         encoded = None
         if payload is not None:
             encoded = self._reach.codec.encode(payload, what=f"the payload of signal {name}")
@@ -130,14 +132,16 @@ class RunHandle(Generic[Result]):
 
         wait: return only when the run is closed; raises TimeoutError when `timeout` passes first.
         """
-        accepted = await self._reach.calls.cancel(self._asked, reason or "", request_id=_request_id())
+        text = checked_text("reason", reason or "")
+        accepted = await self._reach.calls.cancel(self._asked, text, request_id=_request_id())
         if wait and accepted:
             await self._closing(timeout)
         return accepted
 
     async def terminate(self, reason: str | None = None) -> bool:
         """Ends the run at once, without asking its code. False when it was already closed."""
-        return await self._reach.calls.terminate(self._asked, reason or "", request_id=_request_id())
+        text = checked_text("reason", reason or "")
+        return await self._reach.calls.terminate(self._asked, text, request_id=_request_id())
 
     async def retry(self) -> "RunHandle[Result]":
         """A new run that continues this one at the failed step and takes over its id.

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any, NoReturn
 
 from holdfast.authoring.definitions import WorkflowDefinition
+from holdfast.authoring.options import checked_name
 from holdfast.authoring.signatures import CallSignature
 from holdfast.authoring.starting import StartOptions
 from holdfast.authoring.workflows import Workflow, WorkflowStart, business_id
@@ -33,6 +34,8 @@ def by_name(name: str) -> Workflow[..., Any]:
 
     Its workers check the arguments. `client.start(by_name("order").with_options(id="o-1"), ...)`.
     """
+
+    checked_name("workflow", "name", name)
 
     async def elsewhere(*args: Any, **kwargs: Any) -> NoReturn:
         raise TypeError(f"workflow {name!r} is known by name only; it can be started, but not called here")
@@ -76,7 +79,7 @@ def start_spec(target: StartTarget, args: tuple[Any, ...], kwargs: Mapping[str, 
     # Each argument is within its limit, but all of them together have to fit into one message.
     if spec.size_bytes > DEFAULT_LIMITS.message_bytes:
         limit = DEFAULT_LIMITS.message_bytes
-        raise PayloadTooLarge(f"the arguments of {what}", size_bytes=spec.size_bytes, limit_bytes=limit)
+        raise PayloadTooLarge(f"the argument list of {what}", size_bytes=spec.size_bytes, limit_bytes=limit)
     return spec
 
 

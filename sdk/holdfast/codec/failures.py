@@ -33,10 +33,10 @@ def _captured(error: BaseException, text_bytes: int, step: StepOrigin | None, *,
     child_run_id = error.run_id if isinstance(error, errors.RunFailed) else ""
     if isinstance(error, errors.StepFailed) or type(error) is errors.RunFailed:
         error_type, message, text = error.error_type, error.message, error.traceback
-        original, cause = error.__cause__, None
+        original, cause, was_cut = error.__cause__, None, error.cut
     else:
         error_type, message, text = type(error).__name__, _text_of(error), _traceback_of(error)
-        original, cause = error, _led_by(error)
+        original, cause, was_cut = error, _led_by(error), False
     if isinstance(error, errors.StepFailed):
         step = step or StepOrigin(error.step, error.number, error.attempts)
 
@@ -49,7 +49,7 @@ def _captured(error: BaseException, text_bytes: int, step: StepOrigin | None, *,
         message=message,
         error_class=_class_path(original),
         traceback=text,
-        cut=message_cut or text_cut,
+        cut=was_cut or message_cut or text_cut,
         constructor_arguments=_constructor_arguments(original),
         step=step,
         child_run_id=child_run_id,
@@ -99,6 +99,7 @@ def as_step_failed(failure: Failure) -> errors.StepFailed:
         message=failure.message,
         traceback=failure.traceback,
     )
+    made.cut = failure.cut
     made.__cause__ = rebuild(failure)
     return made
 
@@ -116,6 +117,7 @@ def as_run_failed(run_id: str, status: RunStatus, failure: Failure | None) -> er
     if failure is None:
         return kind(run_id, kind.__name__, f"the run is {status.value}")
     made = kind(run_id, failure.error_type, failure.message, failure.traceback)
+    made.cut = failure.cut
     made.__cause__ = rebuild(failure)
     return made
 

@@ -98,20 +98,20 @@ class Codec:
 
         hashed: for starts. Defaults are filled in, and each payload carries the SHA-256 of its canonical JSON:
         keys and sets sorted, so that equal arguments have equal hashes in every process.
-        Raises ArgumentsRejected when they do not fit the parameters; else as `encode` does.
+        Raises ArgumentsRejected when they do not fit the parameters; else as `encode` does, for each argument and
+        for all of them together.
         """
         if hashed:
             positional, named = signature.bind_with_defaults(args, kwargs, target=what)
-            return Arguments(
+            return self._within_limit(
                 tuple([self._hashed(value, name) for name, value in _named(signature, positional, what)]),
                 {name: self._hashed(value, _argument(name, what)) for name, value in named.items()},
+                what,
             )
         signature.bind(args, kwargs, target=what)
         try:
             encoded = tuple([self.encode(value, what="") for value in args])
-            if not kwargs:
-                return Arguments(encoded)
-            return Arguments(encoded, {name: self.encode(value, what="") for name, value in kwargs.items()})
+            named_payloads = {name: self.encode(value, what="") for name, value in kwargs.items()}
         except (PayloadNotSerializable, PayloadTooLarge):
             # Again, now with the name of each argument: only a failing call pays for making the names.
             for name, value in _named(signature, args, what):
@@ -119,6 +119,7 @@ class Codec:
             for key, value in kwargs.items():
                 self.encode(value, what=_argument(key, what))
             raise
+        return self._within_limit(encoded, named_payloads, what)
 
     def decode_arguments(
         self, signature: CallSignature, arguments: Arguments, *, what: str
@@ -163,6 +164,16 @@ class Codec:
             raise ArgumentsRejected(
                 what, parameter=name, reason=f"cannot be read as {_name_of(hint)}: {_one_line(error)}"
             ) from error
+
+    def _within_limit(self, positional: tuple[Payload, ...], named: dict[str, Payload], what: str) -> Arguments:
+        # One argument was checked when it was encoded; several are recorded together, and so limited together.
+        if len(positional) + len(named) > 1:
+            size = sum([len(payload.data) for payload in positional])
+            size += sum([len(payload.data) for payload in named.values()])
+            limit = self._payload_bytes_max
+            if size > limit:
+                raise PayloadTooLarge(f"the argument list of {what}", size_bytes=size, limit_bytes=limit)
+        return Arguments(positional, named)
 
     def _hashed(self, value: Any, what: str) -> Payload:
         payload = self.encode(value, what=what)

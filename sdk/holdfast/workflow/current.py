@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any, Protocol
+from uuid import UUID
 
 from holdfast.authoring.definitions import StepDefinition, StepOverrides, WorkflowDefinition
-from uuid import UUID
 
 
 @dataclass(slots=True, frozen=True)

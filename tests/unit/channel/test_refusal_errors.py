@@ -125,6 +125,15 @@ def test_a_lost_answer_is_an_unavailable_coordinator(code: str) -> None:
     assert "connection refused" in str(error)
 
 
+def test_a_coordinator_without_its_database_is_unavailable_and_says_why() -> None:
+    info = error_details_pb2.ErrorInfo(
+        reason="UNAVAILABLE", domain=refusals.DOMAIN, metadata={"detail": "its database: connection refused"}
+    )
+    error = error_of_call(failed_call(grpc.StatusCode.UNAVAILABLE, "long text", info), address="here:1")
+    assert isinstance(error, errors.CoordinatorUnavailable)
+    assert error.detail == "its database: connection refused"
+
+
 def test_details_of_somebody_else_are_not_taken_for_ours() -> None:
     info = error_details_pb2.ErrorInfo(reason="RUN_NOT_FOUND", domain="proxy.example")
     error = error_of_call(failed_call(grpc.StatusCode.NOT_FOUND, "no route", info), address="here:1")

@@ -189,6 +189,13 @@ def test_names_of_one_namespace_mean_nothing_in_another(cell: MemoryCell) -> Non
     assert answer == Started(run_named(2), attached=False)
 
 
+def test_a_start_id_of_another_namespace_is_refused_as_any_that_is_taken(cell: MemoryCell) -> None:
+    cell.ask(start())
+    stranger = cell.ask(start(namespace="other"))
+    assert isinstance(stranger, InvalidRequest)
+    assert str(stranger) == str(cell.ask(start(arguments_hash=b"other")))
+
+
 def test_a_delayed_start_begins_at_its_alarm_and_no_mail_wakes_it_earlier(cell: MemoryCell) -> None:
     cell.ask(start(delay=timedelta(seconds=10)))
     cell.ask(signal())

@@ -26,6 +26,7 @@ from holdfast.errors import RunAlreadyClosed, RunNotFound, RunNotStalled
 from holdfast.ids import child_run_id
 from holdfast.statuses import ClosePolicy, RunStatus
 from holdfast_coordinator.domain.commands import (
+    ClaimRuns,
     Command,
     DeliverChildClosed,
     EndLease,
@@ -190,6 +191,17 @@ def test_a_stalled_run_is_offered_to_another_build_and_not_to_the_one_that_stall
     cell.sessions.runs = {OTHER: 1, WORKER: 1}
     assert [cell.ask(OfferStalled(RUN, "b1")), cell.ask(OfferStalled(RUN, "b2"))] == [False, True]
     assert (cell.open_runs[RUN].owner, cell.open_runs[RUN].build) == (OTHER, "b2")
+
+
+def test_a_run_offered_to_another_build_remembers_the_one_that_stalled_it_until_it_is_leased(cell: MemoryCell) -> None:
+    leased(cell)
+    take(cell, Stall("the code does not match", "b1"), then=Then.STALL)
+    withdraw(cell)
+    cell.ask(OfferStalled(RUN, "b2"))
+    assert (cell.open_runs[RUN].state, cell.open_runs[RUN].stall_build) == (RunState.READY, "b1")
+    offer(cell, OTHER)
+    cell.ask(ClaimRuns("default", "default", ("order",), 1))
+    assert (cell.open_runs[RUN].owner, cell.open_runs[RUN].stall_build) == (OTHER, None)
 
 
 def test_mail_does_not_wake_a_stalled_run(cell: MemoryCell) -> None:

@@ -244,7 +244,7 @@ class Notice(_message.Message):
     def __init__(self, held: _Optional[_Union[Held, _Mapping]] = ..., mail: _Optional[_Iterable[_Union[_journal_pb2.Mail, _Mapping]]] = ..., ended: bool = ..., cancelled: bool = ...) -> None: ...
 
 class PollResponse(_message.Message):
-    __slots__ = ("leases", "attempts", "notices", "free_slots_elsewhere")
+    __slots__ = ("leases", "attempts", "notices", "free_slots_elsewhere", "msg_no")
     class FreeSlotsElsewhereEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -256,11 +256,13 @@ class PollResponse(_message.Message):
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     NOTICES_FIELD_NUMBER: _ClassVar[int]
     FREE_SLOTS_ELSEWHERE_FIELD_NUMBER: _ClassVar[int]
+    MSG_NO_FIELD_NUMBER: _ClassVar[int]
     leases: _containers.RepeatedCompositeFieldContainer[Lease]
     attempts: _containers.RepeatedCompositeFieldContainer[QueuedAttempt]
     notices: _containers.RepeatedCompositeFieldContainer[Notice]
     free_slots_elsewhere: _containers.ScalarMap[str, int]
-    def __init__(self, leases: _Optional[_Iterable[_Union[Lease, _Mapping]]] = ..., attempts: _Optional[_Iterable[_Union[QueuedAttempt, _Mapping]]] = ..., notices: _Optional[_Iterable[_Union[Notice, _Mapping]]] = ..., free_slots_elsewhere: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    msg_no: int
+    def __init__(self, leases: _Optional[_Iterable[_Union[Lease, _Mapping]]] = ..., attempts: _Optional[_Iterable[_Union[QueuedAttempt, _Mapping]]] = ..., notices: _Optional[_Iterable[_Union[Notice, _Mapping]]] = ..., free_slots_elsewhere: _Optional[_Mapping[str, int]] = ..., msg_no: _Optional[int] = ...) -> None: ...
 
 class Transition(_message.Message):
     __slots__ = ("run_id", "epoch", "expected_seq", "transition_id", "entries", "mail_seen", "then", "attempt_deadline", "waits")
@@ -350,6 +352,22 @@ class ReportResponse(_message.Message):
     attempts: _containers.RepeatedCompositeFieldContainer[AttemptReportResult]
     free_slots_elsewhere: _containers.ScalarMap[str, int]
     def __init__(self, transitions: _Optional[_Iterable[_Union[TransitionResult, _Mapping]]] = ..., attempts: _Optional[_Iterable[_Union[AttemptReportResult, _Mapping]]] = ..., free_slots_elsewhere: _Optional[_Mapping[str, int]] = ...) -> None: ...
+
+class WorkRequest(_message.Message):
+    __slots__ = ("poll", "report")
+    POLL_FIELD_NUMBER: _ClassVar[int]
+    REPORT_FIELD_NUMBER: _ClassVar[int]
+    poll: PollRequest
+    report: ReportRequest
+    def __init__(self, poll: _Optional[_Union[PollRequest, _Mapping]] = ..., report: _Optional[_Union[ReportRequest, _Mapping]] = ...) -> None: ...
+
+class WorkResponse(_message.Message):
+    __slots__ = ("poll", "report")
+    POLL_FIELD_NUMBER: _ClassVar[int]
+    REPORT_FIELD_NUMBER: _ClassVar[int]
+    poll: PollResponse
+    report: ReportResponse
+    def __init__(self, poll: _Optional[_Union[PollResponse, _Mapping]] = ..., report: _Optional[_Union[ReportResponse, _Mapping]] = ...) -> None: ...
 
 class HeartbeatRequest(_message.Message):
     __slots__ = ("session_id", "attach_no", "held", "loop_lag", "msg_no", "draining")

@@ -52,6 +52,11 @@ class WorkerServiceStub(object):
                 request_serializer=holdfast_dot_api_dot_v1_dot_worker__service__pb2.ReportRequest.SerializeToString,
                 response_deserializer=holdfast_dot_api_dot_v1_dot_worker__service__pb2.ReportResponse.FromString,
                 _registered_method=True)
+        self.Work = channel.stream_stream(
+                '/holdfast.api.v1.WorkerService/Work',
+                request_serializer=holdfast_dot_api_dot_v1_dot_worker__service__pb2.WorkRequest.SerializeToString,
+                response_deserializer=holdfast_dot_api_dot_v1_dot_worker__service__pb2.WorkResponse.FromString,
+                _registered_method=True)
         self.Heartbeat = channel.unary_unary(
                 '/holdfast.api.v1.WorkerService/Heartbeat',
                 request_serializer=holdfast_dot_api_dot_v1_dot_worker__service__pb2.HeartbeatRequest.SerializeToString,
@@ -98,6 +103,18 @@ class WorkerServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Work(self, request_iterator, context):
+        """Poll and Report over one stream for as long as the attachment lasts, with half of their latency: what
+        the unary calls carry, each answered by itself, in any order. One report is open at a time; a second
+        one, or a message with neither: INVALID_ARGUMENT, INVALID_REQUEST. A refusal, of whichever message,
+        ends the stream with the status that the unary call has. However it ends, nothing is lost: open
+        another, poll with the next msg_no, and repeat the report that was not answered. Closed by the worker,
+        it ends when the open report is answered; the open poll ends at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Heartbeat(self, request, context):
         """Says that the worker is alive and what it holds.
         """
@@ -136,6 +153,11 @@ def add_WorkerServiceServicer_to_server(servicer, server):
                     servicer.Report,
                     request_deserializer=holdfast_dot_api_dot_v1_dot_worker__service__pb2.ReportRequest.FromString,
                     response_serializer=holdfast_dot_api_dot_v1_dot_worker__service__pb2.ReportResponse.SerializeToString,
+            ),
+            'Work': grpc.stream_stream_rpc_method_handler(
+                    servicer.Work,
+                    request_deserializer=holdfast_dot_api_dot_v1_dot_worker__service__pb2.WorkRequest.FromString,
+                    response_serializer=holdfast_dot_api_dot_v1_dot_worker__service__pb2.WorkResponse.SerializeToString,
             ),
             'Heartbeat': grpc.unary_unary_rpc_method_handler(
                     servicer.Heartbeat,
@@ -237,6 +259,33 @@ class WorkerService(object):
             '/holdfast.api.v1.WorkerService/Report',
             holdfast_dot_api_dot_v1_dot_worker__service__pb2.ReportRequest.SerializeToString,
             holdfast_dot_api_dot_v1_dot_worker__service__pb2.ReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Work(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/holdfast.api.v1.WorkerService/Work',
+            holdfast_dot_api_dot_v1_dot_worker__service__pb2.WorkRequest.SerializeToString,
+            holdfast_dot_api_dot_v1_dot_worker__service__pb2.WorkResponse.FromString,
             options,
             channel_credentials,
             insecure,

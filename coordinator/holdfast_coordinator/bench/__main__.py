@@ -1,0 +1,12 @@
+"""`python -m holdfast_coordinator.bench`: the same as `holdfast bench`."""
+
+import typer
+
+from holdfast.cli.root import RootGroup
+
+from .command import bench
+
+if __name__ == "__main__":
+    app = typer.Typer(cls=RootGroup, pretty_exceptions_enable=False)
+    app.command()(bench)
+    app()

@@ -1,0 +1,149 @@
+"""The cases: what is run against the stack, and the figures that come out, by name.
+
+Only ordinary calls of the public client are used.
+"""
+
+import asyncio
+import statistics
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+from holdfast import HoldfastError, Workflow
+from holdfast.client import Client
+
+from . import flows
+from .figures import percentile
+from .replay import recorded_pages, replay_us_per_step
+from .stack import BenchFailed, Stack
+
+NANOSECONDS_PER_MS = 1e6
+QUEUED_SECONDS = 30.0
+RUNS_SECONDS = 300.0
+
+Values = Mapping[str, float | None]
+"""Figures by name; None for what this build of holdfast or this machine cannot do."""
+
+
+@dataclass(slots=True, frozen=True)
+class Sizes:
+    """How much is run in a round of each case, and how many rounds there are."""
+
+    rounds: int
+    one_step_runs: int
+    ten_step_runs: int
+    idle_runs: int
+    sequential_steps: int
+    replayed_steps: int
+    limit_seconds: float
+    in_flight: int = 500
+
+
+FULL = Sizes(3, 5_000, 1_000, 300, 500, 10_000, limit_seconds=1.0)
+QUICK = Sizes(3, 2_000, 300, 150, 200, 10_000, limit_seconds=0.4)
+SMOKE = Sizes(1, 20, 5, 5, 5, 100, limit_seconds=0.02, in_flight=10)
+
+
+@dataclass(slots=True, frozen=True)
+class Case:
+    """figures: the names of what `measure` returns."""
+
+    name: str
+    figures: tuple[str, ...]
+    measure: Callable[[Stack, Sizes], Awaitable[Values]]
+
+
+async def measure_one_step_runs(stack: Stack, sizes: Sizes) -> Values:
+    """B1: starts and results, one call each, from one process."""
+    runs = sizes.one_step_runs
+    before = stack.cpu_seconds()
+    seconds = await run_all(stack.client, flows.one_step, runs, in_flight=sizes.in_flight)
+    return {"B1": runs / seconds, **_cpu_ms("B1", before, stack.cpu_seconds(), runs)}
+
+
+async def measure_ten_step_runs(stack: Stack, sizes: Sizes) -> Values:
+    """B2: steps per second, and what a step costs in all processes together."""
+    steps = sizes.ten_step_runs * flows.STEPS_PER_RUN
+    before = stack.cpu_seconds()
+    seconds = await run_all(stack.client, flows.ten_steps, sizes.ten_step_runs, in_flight=sizes.in_flight)
+    used = _cpu_ms("B2.cpu_ms_per_step", before, stack.cpu_seconds(), steps)
+    return {"B2": steps / seconds, "B2.cpu_ms_per_step": sum(used.values()) if used else None, **used}
+
+
+def _cpu_ms(name: str, before: Mapping[str, float], after: Mapping[str, float], count: int) -> dict[str, float]:
+    """CPU milliseconds for each of `count`, by process, as details of figure `name`."""
+    return {f"{name}.{process}": (after[process] - before[process]) / count * 1e3 for process in before}
+
+
+async def measure_idle(stack: Stack, sizes: Sizes) -> Values:
+    """B4: one thing at a time."""
+    took = []
+    for _ in range(sizes.idle_runs):
+        started = time.perf_counter()
+        await stack.client.run(flows.one_step, flows.PAYLOAD)
+        took.append((time.perf_counter() - started) * 1e3)
+    return {
+        "B4.run_p50": statistics.median(took),
+        "B4.run_p99": percentile(took, 0.99),
+        "B4.step_p50": _between(await stack.client.run(flows.clocked_steps, sizes.sequential_steps, flows.PAYLOAD)),
+        "B4.queued_step_p50": await _queued_step_p50(stack.client, sizes.sequential_steps),
+    }
+
+
+async def measure_replay(stack: Stack, sizes: Sizes) -> Values:
+    """B10: a long journal is decoded and fed to the code."""
+
+    def best_of_three() -> float:
+        pages = recorded_pages(sizes.replayed_steps)
+        return min(replay_us_per_step(pages, sizes.replayed_steps) for _ in range(3))
+
+    # In a thread: the loop of workflow code cannot run inside a task of another one.
+    return {"B10": await asyncio.to_thread(best_of_three)}
+
+
+CASES = (
+    Case("B1", ("B1",), measure_one_step_runs),
+    Case("B2", ("B2", "B2.cpu_ms_per_step"), measure_ten_step_runs),
+    Case("B4", ("B4.run_p50", "B4.run_p99", "B4.step_p50", "B4.queued_step_p50"), measure_idle),
+    Case("B10", ("B10",), measure_replay),
+)
+
+
+async def run_all(client: Client, workflow: Workflow[[str], str], count: int, *, in_flight: int) -> float:
+    """Starts `count` runs and awaits their results, `in_flight` at a time; returns the seconds that it took.
+
+    Raises BenchFailed when one of them fails, or does not end.
+    """
+    left = iter(range(count))
+
+    async def one_after_the_other() -> None:
+        for _ in left:
+            handle = await client.start(workflow, flows.PAYLOAD)
+            result = await handle.result()
+            assert result == flows.PAYLOAD, result
+
+    started = time.perf_counter()
+    try:
+        async with asyncio.timeout(RUNS_SECONDS), asyncio.TaskGroup() as group:
+            for _ in range(min(in_flight, count)):
+                group.create_task(one_after_the_other())
+    except TimeoutError:
+        raise BenchFailed(f"runs of {workflow.name} are still open after {RUNS_SECONDS:g} s") from None
+    except ExceptionGroup as group:
+        raise BenchFailed(f"a run of {workflow.name} did not complete: {group.exceptions[0]!r}") from group
+    return time.perf_counter() - started
+
+
+async def _queued_step_p50(client: Client, steps: int) -> float | None:
+    handle = await client.start(flows.clocked_queued_steps, steps, flows.PAYLOAD)
+    try:
+        return _between(await handle.result(timeout=QUEUED_SECONDS))
+    except (HoldfastError, TimeoutError):
+        await handle.terminate("queued steps do not work here")
+        return None
+
+
+def _between(clocks_ns: list[int]) -> float:
+    """The median time between two steps, in milliseconds."""
+    return statistics.median(later - earlier for earlier, later in pairwise(clocks_ns)) / NANOSECONDS_PER_MS

@@ -1,0 +1,85 @@
+"""Figures and what is due of them: medians, ranges, and the scale of the machine. Pure."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+ROWS_PER_SECOND = "rows_per_second_at_100"
+UNARY_PER_SECOND = "unary_calls_per_second"
+
+REFERENCE_LIMITS: Mapping[str, float] = {ROWS_PER_SECOND: 190_000.0, UNARY_PER_SECOND: 2_400.0}
+"""The machine on which what is due was set."""
+
+
+@dataclass(slots=True, frozen=True)
+class Figure:
+    """What was measured, over all rounds: the median and the range, in `unit`."""
+
+    median: float
+    min: float
+    max: float
+    unit: str
+
+    @classmethod
+    def of(cls, values: Sequence[float], unit: str) -> "Figure":
+        """Raises ValueError without values."""
+        if not values:
+            raise ValueError("a figure needs at least one value")
+        return cls(statistics.median(values), min(values), max(values), unit)
+
+
+@dataclass(slots=True, frozen=True)
+class Due:
+    """What a case is, what it must reach on the reference machine, and what is hoped for.
+
+    more_is_better: a rate, which a slower machine lowers; else a time, which it raises.
+    """
+
+    what: str
+    unit: str
+    due: float
+    goal: float
+    more_is_better: bool = False
+
+    def scaled(self, factor: float) -> "Due":
+        """The same for a machine of this factor; see `machine_factor`."""
+        scale = factor if self.more_is_better else 1.0 / factor
+        return Due(self.what, self.unit, self.due * scale, self.goal * scale, self.more_is_better)
+
+    def is_reached(self, value: float) -> bool:
+        """Whether a value is what is due, or better."""
+        return value >= self.due if self.more_is_better else value <= self.due
+
+    def is_goal_reached(self, value: float) -> bool:
+        """Whether a value is what is hoped for, or better."""
+        return value >= self.goal if self.more_is_better else value <= self.goal
+
+
+DUES: Mapping[str, Due] = {
+    "B1": Due("one-step runs, 500 in flight", "runs/s", 2_000, 5_000, more_is_better=True),
+    "B2": Due("10-step runs, 500 in flight", "steps/s", 5_000, 12_000, more_is_better=True),
+    "B2.cpu_ms_per_step": Due("the same: CPU of all processes", "ms", 0.35, 0.15),
+    "B4.run_p50": Due("idle: one-step run, median", "ms", 4.0, 2.5),
+    "B4.run_p99": Due("idle: one-step run, 99th percentile", "ms", 8.0, 5.0),
+    "B4.step_p50": Due("idle: sequential step, median", "ms", 1.1, 0.6),
+    "B4.queued_step_p50": Due("idle: queued step, median", "ms", 3.0, 1.5),
+    "B10": Due("cold replay of a 10,000-step run", "us/step", 50.0, 25.0),
+}
+"""In the order in which they are shown."""
+
+
+def machine_factor(limits: Mapping[str, float]) -> float:
+    """How fast this machine is, at most 1: what is due is scaled by it.
+
+    limits: per second, by name; a reference that was not measured does not count.
+    """
+    ratios = [limits[name] / reference for name, reference in REFERENCE_LIMITS.items() if name in limits]
+    return min(1.0, *ratios)
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The smallest value that at least `share` of the values do not exceed. share: above 0, at most 1."""
+    if not values or not 0.0 < share <= 1.0:
+        raise ValueError(f"no {share:g} percentile of {len(values)} values")
+    return sorted(values)[math.ceil(share * len(values)) - 1]

@@ -1,0 +1,81 @@
+"""The workflows that are measured: steps that do nothing, with small payloads. Loaded by the worker processes.
+
+Nothing here may do work of its own: what is measured is the engine.
+"""
+
+import os
+import time
+
+from holdfast import App
+
+PAYLOAD = "holdfast benchmark payload ".ljust(150, ".")
+"""150 characters: what every step is given and returns."""
+
+STEPS_PER_RUN = 10
+
+app = App("bench")
+
+
+@app.step
+async def echo(payload: str) -> str:
+    """Does nothing."""
+    return payload
+
+
+@app.step
+async def clocked(payload: str) -> int:
+    """The machine's monotonic clock in nanoseconds: the same in all processes."""
+    return time.monotonic_ns()
+
+
+@app.step(placement="queued")
+async def clocked_in_queue(payload: str) -> int:
+    """The same, through the queue."""
+    return time.monotonic_ns()
+
+
+@app.step
+def process(seconds: float) -> int:
+    """Holds a slot for a while and says in which process; tells when all workers take part."""
+    time.sleep(seconds)
+    return os.getpid()
+
+
+@app.workflow
+async def one_step(payload: str) -> str:
+    """B1."""
+    return await echo(payload)
+
+
+@app.workflow
+async def ten_steps(payload: str) -> str:
+    """B2: ten steps, one after the other."""
+    for _ in range(STEPS_PER_RUN):
+        payload = await echo(payload)
+    return payload
+
+
+@app.workflow
+async def clocked_steps(count: int, payload: str) -> list[int]:
+    """B4: when each of `count` steps ran, one after the other."""
+    return [await clocked(payload) for _ in range(count)]
+
+
+@app.workflow
+async def clocked_queued_steps(count: int, payload: str) -> list[int]:
+    """B4: the same for queued steps."""
+    return [await clocked_in_queue(payload) for _ in range(count)]
+
+
+@app.workflow
+async def steps_in_turn(count: int, payload: str) -> str:
+    """B10: a long journal."""
+    for _ in range(count):
+        payload = await echo(payload)
+    return payload
+
+
+@app.workflow
+async def who(seconds: float) -> int:
+    """Which worker process runs it."""
+    return await process(seconds)

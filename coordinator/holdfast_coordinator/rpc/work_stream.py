@@ -1,0 +1,113 @@
+"""One worker's stream of polls and reports: reads them, answers each when its answer is there.
+
+Knows nothing of what a poll or a report does: `fill_poll` and `fill_report` are the unary rpcs. It must never
+write two answers at a time, which gRPC forbids, and never cut off a report: what was read is committed.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+
+import structlog
+from grpc.aio import ServicerContext
+
+from holdfast.api.v1 import worker_service_pb2 as pb
+from holdfast.errors import HoldfastError, InvalidRequest
+from holdfast_coordinator.store.port import StoreError
+
+log = structlog.get_logger(__name__)
+
+FillPoll = Callable[[pb.PollRequest, pb.PollResponse], Awaitable[None]]
+FillReport = Callable[[pb.ReportRequest, pb.ReportResponse], Awaitable[None]]
+
+
+class WorkStream:
+    """See the module. Ends with the first refusal; `serve` raises it."""
+
+    def __init__(self, context: ServicerContext, *, fill_poll: FillPoll, fill_report: FillReport) -> None:
+        self._context = context
+        self._fill_poll = fill_poll
+        self._fill_report = fill_report
+        self._writing = asyncio.Lock()
+        self._polls: set[asyncio.Task[None]] = set()
+        self._reports: set[asyncio.Task[None]] = set()
+        self._report_is_open = False
+        self._error: BaseException | None = None
+        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._has_ended = False
+
+    async def serve(self, requests: AsyncIterator[pb.WorkRequest]) -> None:
+        """Answers until the worker has closed its side and its report is answered, or something is refused."""
+        reading = asyncio.ensure_future(self._read(requests))
+        reading.add_done_callback(self._settled)
+        try:
+            await asyncio.wait((reading, self._failed), return_when=asyncio.FIRST_COMPLETED)
+            if self._error is None and self._reports:
+                await asyncio.wait(self._reports)
+            async with self._writing:
+                # Behind the answer that is being written: the status goes out after it.
+                self._has_ended = True
+            if self._error is not None:
+                raise self._error
+        finally:
+            self._has_ended = True
+            reading.cancel()
+            for poll in self._polls:
+                poll.cancel()
+
+    def end(self, error: BaseException) -> None:
+        """Ends the stream from this side; the first error counts."""
+        if self._error is None:
+            self._error = error
+            if not self._failed.done():  # else the stream has been cut off
+                self._failed.set_result(None)
+
+    async def _read(self, requests: AsyncIterator[pb.WorkRequest]) -> None:
+        async for request in requests:
+            match request.WhichOneof("body"):
+                case "report":
+                    if self._report_is_open:
+                        raise InvalidRequest("report", "one is open; send the next when it is answered")
+                    self._report_is_open = True
+                    self._begin(self._answer_report(request.report), self._reports)
+                case "poll":
+                    self._begin(self._answer_poll(request.poll), self._polls)
+                case _:
+                    raise InvalidRequest("body", "is neither a poll nor a report")
+
+    def _begin(self, answering: Coroutine[None, None, None], tasks: set[asyncio.Task[None]]) -> None:
+        task = asyncio.get_running_loop().create_task(answering)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        task.add_done_callback(self._settled)
+
+    async def _answer_poll(self, request: pb.PollRequest) -> None:
+        response = pb.WorkResponse()
+        await self._fill_poll(request, response.poll)
+        await self._write(response)
+
+    async def _answer_report(self, request: pb.ReportRequest) -> None:
+        response = pb.WorkResponse()
+        response.report.SetInParent()  # an answer without results is one too
+        await self._fill_report(request, response.report)
+        # Not after the write: the worker may have read the answer, and sent the next report, before it returns.
+        self._report_is_open = False
+        await self._write(response)
+
+    async def _write(self, response: pb.WorkResponse) -> None:
+        async with self._writing:
+            if self._has_ended:
+                return
+            try:
+                await self._context.write(response)
+            except Exception:
+                if not self._has_ended:  # else the worker has gone; it asks again on another stream
+                    raise
+
+    def _settled(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        if not self._has_ended:
+            self.end(error)
+        elif not isinstance(error, HoldfastError | StoreError):
+            # Refusals that come too late are heard again by the repeat; this is none.
+            log.error("stream_task_failed", error=repr(error), exc_info=error)

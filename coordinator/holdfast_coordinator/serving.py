@@ -1,0 +1,102 @@
+"""What `serve`, `dev` and `migrate` do once their options are read: configure, serve until told to stop, say errors."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import typer
+import uvloop
+from pydantic import ValidationError
+from rich.console import Console
+from rich.markup import escape
+
+from holdfast.errors import HoldfastError
+
+from .app import CELLS, Coordinator, coordinator
+from .config import Config
+from .logs import configure_logs
+from .store.migrate import migrate
+from .store.port import StoreError
+from .worker_processes import WorkerProcesses
+
+err = Console(stderr=True)
+
+
+def serve(config: Config) -> None:
+    """Serves until SIGTERM or SIGINT."""
+    _run(_serve(config, _announce))
+
+
+def serve_with_workers(config: Config, modules: Sequence[str], *, processes: int, concurrency: int) -> None:
+    """Serves, with worker processes for the modules beside it."""
+
+    async def with_workers(running: Coordinator) -> None:
+        await _announce(running)
+        if modules:
+            workers = WorkerProcesses(modules, address=running.address, concurrency=concurrency)
+            async with workers.started(processes):
+                err.print(f"[bold]{processes}[/] worker process(es) for {', '.join(modules)}")
+                await workers.supervise()
+
+    _run(_serve(config, with_workers))
+
+
+def migrate_database(config: Config) -> None:
+    """Migrates the database of the configuration."""
+    if config.database_url is None:
+        raise typer.BadParameter("give --database-url or set HOLDFAST_DATABASE_URL; `holdfast dev` migrates by itself")
+    _run(migrate(config.database_url, cells=CELLS))
+    err.print("The schema is up to date.")
+
+
+def configured(**options: Any) -> Config:
+    """Options that were given, over variables, over defaults."""
+    given = {name: value for name, value in options.items() if value is not None}
+    try:
+        config = Config(**given)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        # A database URL may hold a password.
+        given_value = "" if name == "database_url" else f", not {first['input']!r}"
+        raise typer.BadParameter(f"{name}: {first['msg']}{given_value}") from None
+    configure_logs(level=config.log_level, json=config.log_json)
+    return config
+
+
+async def _announce(running: Coordinator) -> None:
+    err.print(f"holdfast listens on [bold]{running.address}[/]; {running.database.description}")
+
+
+async def _serve(config: Config, then: Callable[[Coordinator], Awaitable[None]]) -> None:
+    """Serves until SIGTERM or SIGINT, or until the replica cannot go on."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with coordinator(config) as running:
+        stopping = asyncio.ensure_future(stop.wait())
+        beside = asyncio.ensure_future(then(running))
+        watched: set[asyncio.Future[Any]] = {stopping, running.failed, beside}
+        while not stopping.done():
+            done, watched = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+            for one in done:
+                one.result()  # a failure of the replica or of what runs beside it ends the program
+        beside.cancel()
+        await asyncio.gather(beside, return_exceptions=True)
+
+
+def _run(main: Awaitable[None]) -> None:
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_awaited(main))
+    except (HoldfastError, StoreError) as error:
+        # The text of an error may hold brackets, which are no markup.
+        err.print(f"[red]error:[/] {escape(str(error))}", highlight=False)
+        sys.exit(1)
+
+
+async def _awaited(main: Awaitable[None]) -> None:
+    await main

@@ -1,0 +1,34 @@
+"""A workflow with one step, for workers whose health and whose clock are looked at."""
+
+import time
+
+from holdfast import App, constant, now, sleep
+
+app = App("health")
+
+
+@app.step
+async def machine_time() -> float:
+    return time.time()
+
+
+@app.workflow
+async def one_step() -> float:
+    return await machine_time()
+
+
+@app.step(retries=1, backoff=constant("1.2s"))
+async def breaks_once(first_ends_at: float) -> float:
+    if time.monotonic() < first_ends_at:
+        raise ValueError("not yet")
+    return time.time()
+
+
+@app.workflow
+async def keeps_time(first_ends_at: float) -> list[float]:
+    """What the machine of the worker and what the run take for the time: before a sleep and a retry, and after."""
+    began = now().timestamp()
+    await sleep("1.2s")
+    woke = now().timestamp()
+    machine = await breaks_once(first_ends_at)
+    return [began, woke, now().timestamp(), machine]

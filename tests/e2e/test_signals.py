@@ -1,0 +1,201 @@
+"""Signals: waiting, early ones, order, `once`, replay, and runs that take none: F93, F94."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+import holdfast
+from holdfast import App, InvalidRequest, RunAlreadyClosed, RunFailed, RunNotFound, constant, receive
+from holdfast.client import Client
+
+from .conftest import Coordinator, WorkerFactory
+from .watching import kinds, until, until_status
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(30)]
+
+app = App("signals", backoff=constant(0))
+
+
+@app.workflow
+async def receives(count: int) -> list[Any]:
+    return [await receive("item") for _ in range(count)]
+
+
+async def test_a_waiting_run_is_suspended_and_says_for_which_signal(
+    client: Client, worker: WorkerFactory, queue: str
+) -> None:
+    """F93."""
+    async with worker(workflows=[app]):
+        run = await client.start(receives.with_options(queue=queue), 1)
+        await until_status(run, "suspended")
+        assert (await run.describe()).reason == "waits for signal item"
+        assert await run.signal("item", "now") is None
+        assert await run.result(timeout=10) == ["now"]
+
+
+async def test_signals_before_the_first_worker_arrive_in_the_order_of_sending(
+    client: Client, worker: WorkerFactory, queue: str
+) -> None:
+    """F93."""
+    run = await client.start(receives.with_options(queue=queue), 50)
+    for number in range(50):
+        await run.signal("item", number)
+    async with worker(workflows=[app]):
+        assert await run.result(timeout=10) == list(range(50))
+
+
+async def test_signals_of_one_name_wait_while_another_name_is_received(
+    client: Client, worker: WorkerFactory, queue: str
+) -> None:
+    """F93."""
+    async with worker(workflows=[app]):
+        run = await client.start(receives_two_names.with_options(queue=queue))
+        for name, payload in (("b", 1), ("b", 2), ("a", 3), ("b", 4)):
+            await run.signal(name, payload)
+        assert await run.result(timeout=10) == [3, 1, 2, 4]
+
+
+@app.workflow
+async def receives_two_names() -> list[Any]:
+    return [await receive("a"), await receive("b"), await receive("b"), await receive("b")]
+
+
+async def test_falsy_payloads_are_kept_and_replayed(client: Client, worker: WorkerFactory, queue: str) -> None:
+    """F93: the second worker rebuilds the run from its journal."""
+    payloads = [0, False, "", None, [], {}, 0.0]
+    run = await client.start(receives.with_options(queue=queue), len(payloads) + 1)
+    async with worker(workflows=[app]):
+        for payload in payloads:
+            await run.signal("item", payload)
+        await until_status(run, "suspended")
+    async with worker(workflows=[app]):
+        await run.signal("item", "last")
+        assert repr(await run.result(timeout=10)) == repr([*payloads, "last"])
+
+
+async def test_with_once_only_the_first_signal_of_a_name_counts(
+    client: Client, worker: WorkerFactory, queue: str
+) -> None:
+    """F93: also of many at once, and beside other names."""
+    async with worker(workflows=[app]):
+        run = await client.start(receives.with_options(queue=queue), 2)
+        answers = await asyncio.gather(*(run.signal("item", number, once=True) for number in range(10)))
+        assert sorted(map(bool, answers)) == [False] * 9 + [True]
+        assert await run.signal("other", once=True) is True
+        await run.signal("item", "second")
+        assert await run.result(timeout=10) == [answers.index(True), "second"]
+
+
+@app.workflow
+async def times_out() -> str:
+    try:
+        await receive("item", timeout=0.1)
+    except TimeoutError as error:
+        first = str(error)
+    return f"{first}; {await receive('item', timeout='5s')}"
+
+
+async def test_a_receive_times_out_and_a_later_one_still_receives(
+    client: Client, worker: WorkerFactory, queue: str
+) -> None:
+    """F93."""
+    async with worker(workflows=[app]):
+        run = await client.start(times_out.with_options(queue=queue))
+        await until(lambda: kinds(run), lambda seen: "MailConsumed" in seen)
+        await run.signal("item", "late")
+        assert await run.result(timeout=10) == "no signal 'item' came in time; late"
+
+
+async def test_a_closed_run_takes_no_signal(client: Client, worker: WorkerFactory, queue: str) -> None:
+    """F94: the error is typed and names the run."""
+    async with worker(workflows=[app]):
+        run = await client.start(receives.with_options(queue=queue), 0)
+        assert await run.result(timeout=10) == []
+    for once in (False, True):
+        with pytest.raises(RunAlreadyClosed, match="is closed") as caught:
+            await run.signal("item", once=once)
+        assert caught.value.run_id == run.run_id
+
+
+@pytest.mark.parametrize("run", ["run_0001m7wa3e5vkgn9p7yhpsw3es4t", "order-unknown", "run_malformed", "x" * 5_000])
+async def test_an_unknown_run_takes_no_signal(client: Client, run: str) -> None:
+    """F94: by run id, by business id, and by what is neither."""
+    with pytest.raises(RunNotFound) as caught:
+        await client.get(run).signal("item")
+    assert caught.value.run == run
+
+
+async def test_a_run_of_another_namespace_takes_no_signal(client: Client, coordinator: Coordinator, queue: str) -> None:
+    """F94: neither by its run id nor by its business id."""
+    run = await client.start(receives.with_options(id=f"mine-{queue}", queue=queue), 1)
+    async with Client.connect(coordinator.address, "other") as stranger:
+        for name in (run.run_id, f"mine-{queue}"):
+            with pytest.raises(RunNotFound):
+                await stranger.get(name).signal("item")
+            with pytest.raises(RunNotFound):
+                await stranger.get(name).describe()
+    await run.terminate()
+
+
+@pytest.mark.parametrize("name", ["", "x" * 201, "a\nb", "a\x00b", "a\ud800b"])
+async def test_a_malformed_signal_name_is_refused_and_the_run_waits_on(
+    client: Client, worker: WorkerFactory, queue: str, name: str
+) -> None:
+    """F94."""
+    async with worker(workflows=[app]):
+        run = await client.start(receives.with_options(queue=queue), 1)
+        with pytest.raises(InvalidRequest, match=r"1 to 200 printable|no text") as caught:
+            await run.signal(name)
+        assert caught.value.field == "signal.name"
+        await run.signal("item")
+        assert await run.result(timeout=10) == [None]
+
+
+class Approval(BaseModel):
+    approved: bool
+
+
+@app.workflow
+async def approves() -> str:
+    first = await receive("approval", Approval)
+    try:
+        await receive("approval", Approval)
+    except holdfast.PayloadNotSerializable as error:
+        return f"{type(first).__name__} {first.approved}; {error.type_name}: {error.reason}"
+    return "accepted"
+
+
+async def test_a_payload_is_read_as_its_type_and_a_misfit_is_an_error_of_the_receiver(
+    client: Client, worker: WorkerFactory, queue: str
+) -> None:
+    """F93."""
+    async with worker(workflows=[app]):
+        run = await client.start(approves.with_options(queue=queue))
+        await run.signal("approval", {"approved": True})
+        await run.signal("approval", {"approved": "maybe"})
+        result = await run.result(timeout=10)
+    assert result.startswith("Approval True; Approval: approved: input should be a valid boolean")
+
+
+@app.workflow
+async def fails_after_one() -> None:
+    await receive("item")
+    raise ValueError("enough")
+
+
+async def test_signals_that_nobody_received_are_in_the_history_of_the_closed_run(
+    client: Client, worker: WorkerFactory, queue: str
+) -> None:
+    """F93: undelivered, before the close."""
+    run = await client.start(fails_after_one.with_options(queue=queue))
+    for payload in (1, 2):
+        await run.signal("item", payload)
+    async with worker(workflows=[app]):
+        with pytest.raises(RunFailed):
+            await run.result(timeout=10)
+    types = [entry.type for entry in await run.history()]
+    assert types[0] == "RunStarted"
+    assert types[-1] == "RunClosed"
+    assert len(types) == 4
