@@ -1,58 +1,89 @@
-"""A gRPC proxy that passes every call on and counts what is asked. It looks at nothing else.
+"""A gRPC proxy that passes every call and message on and counts what comes; it can lose some, to break streams."""
 
-Polls and reports count alike, whether they come as calls of their own or over a Work stream.
-"""
-
+import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
 
-from holdfast.api.v1 import worker_service_pb2
+from holdfast.api.v1 import worker_service_pb2 as pb
+
+STREAM = "Work"
+
+Loses = Callable[[str], bool]
+"""Whether a message of a stream is lost and the stream breaks: "Poll", "Report", "Poll answer", "Report answer"."""
 
 
 class CountingProxy(grpc.GenericRpcHandler):
-    """Answers every call with what the coordinator answers. `counts`: requests so far: "Poll", "Report", ..."""
+    """Answers every call with what the coordinator answers.
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    `counts`: calls so far, by the rpc's name, and messages of streams, by the rpc that they stand for.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel, *, loses: Loses, streams: bool) -> None:
         self.counts: Counter[str] = Counter()
         self.address = ""
         self._channel = channel
+        self._loses = loses
+        self._streams = streams
 
     def service(self, handler_call_details: Any) -> Any:
         """The handler of one rpc, as grpc asks for it."""
         method = handler_call_details.method
-        rpc = method.rpartition("/")[2]
+        name = method.rpartition("/")[2]
 
         async def pass_on(request: bytes, context: grpc.aio.ServicerContext) -> bytes:
-            self.counts[rpc] += 1
+            self.counts[name] += 1
             answer: bytes = await self._channel.unary_unary(method)(request)
             return answer
 
-        async def pass_stream_on(
-            requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext
-        ) -> AsyncIterator[bytes]:
-            async for response in self._channel.stream_stream(method)(self._counted(requests)):
-                yield response
+        async def pass_stream_on(requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> None:
+            self.counts[name] += 1
+            stream = self._channel.stream_stream(method)()
+            back = asyncio.create_task(self._pass_back(stream, context))
+            forth = asyncio.create_task(self._pass_forth(requests, stream))
+            try:
+                await asyncio.wait((back, forth), return_when=asyncio.FIRST_COMPLETED)
+                if forth.done() and forth.result():
+                    await back  # the worker has closed its side; what is still to come goes back
+            finally:
+                forth.cancel()
+                back.cancel()
+                stream.cancel()
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the stream was broken")
 
-        if rpc == "Work":
-            return grpc.stream_stream_rpc_method_handler(pass_stream_on)
-        return grpc.unary_unary_rpc_method_handler(pass_on)
+        if name != STREAM:
+            return grpc.unary_unary_rpc_method_handler(pass_on)
+        return grpc.stream_stream_rpc_method_handler(pass_stream_on) if self._streams else None
 
-    async def _counted(self, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def _pass_forth(self, requests: AsyncIterator[bytes], stream: Any) -> bool:
+        """True when it has come to the end."""
         async for request in requests:
-            kind = worker_service_pb2.WorkRequest.FromString(request).WhichOneof("body") or "nothing"
-            self.counts[kind.capitalize()] += 1
-            yield request
+            kind = str(pb.WorkRequest.FromString(request).WhichOneof("body")).capitalize()
+            self.counts[kind] += 1
+            if self._loses(kind):
+                return False
+            await stream.write(request)
+        await stream.done_writing()
+        return True
+
+    async def _pass_back(self, stream: Any, context: grpc.aio.ServicerContext) -> None:
+        async for answer in stream:
+            kind = str(pb.WorkResponse.FromString(answer).WhichOneof("body")).capitalize()
+            if self._loses(f"{kind} answer"):
+                return
+            await context.write(answer)
 
 
 @asynccontextmanager
-async def counting_proxy(address: str) -> AsyncIterator[CountingProxy]:
-    """A proxy before the coordinator at this address."""
+async def counting_proxy(
+    address: str, *, loses: Loses = lambda _: False, streams: bool = True
+) -> AsyncIterator[CountingProxy]:
+    """A proxy before the coordinator at this address. streams: False for one that knows no streams."""
     async with grpc.aio.insecure_channel(address) as channel:
-        proxy = CountingProxy(channel)
+        proxy = CountingProxy(channel, loses=loses, streams=streams)
         server = grpc.aio.server()
         server.add_generic_rpc_handlers((proxy,))
         proxy.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"

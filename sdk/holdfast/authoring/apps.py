@@ -120,14 +120,10 @@ class App:
         recoveries: int | Unset | None = UNSET,
         backoff: BackoffLike | None = None,
         timeout: Duration | Unset | None = UNSET,
-        queue_timeout: Duration | None = None,
-        heartbeat_timeout: Duration | None = None,
         queue: str | None = None,
         placement: PlacementChoice = "auto",
         priority: int | None = None,
         retry_on: RetryOnLike = Exception,
-        retain_result: bool = True,
-        metadata: MetadataLike | None = None,
     ) -> StepDecorator: ...
     def step(self, function: Any = None, /, **options: Any) -> Any:
         """Makes a step of a function: `@step`, `@step()`, `@step("name")` or `@step(name=..., ...)`.
@@ -175,14 +171,10 @@ class App:
         recoveries: int | Unset | None = UNSET,
         backoff: BackoffLike | None = None,
         timeout: Duration | Unset | None = UNSET,
-        queue_timeout: Duration | None = None,
-        heartbeat_timeout: Duration | None = None,
         queue: str | None = None,
         placement: PlacementChoice = "auto",
         priority: int | None = None,
         retry_on: RetryOnLike = Exception,
-        retain_result: bool = True,
-        metadata: MetadataLike | None = None,
     ) -> Step[Any, Any]:
         _refuse_decorated("step", function)
         checked_function("step", function)
@@ -193,14 +185,10 @@ class App:
             backoff=self._backoff if backoff is None else backoff,
             recoveries=self._recoveries if recoveries is UNSET else recoveries,
             timeout=self._timeout if timeout is UNSET else timeout,
-            queue_timeout=queue_timeout,
-            heartbeat_timeout=heartbeat_timeout,
             queue=self._queue if queue is None else queue,
             placement=placement,
             priority=priority,
             retry_on=retry_on,
-            retain_result=retain_result,
-            metadata=metadata,
         )
         definition = StepDefinition(
             name=registered,

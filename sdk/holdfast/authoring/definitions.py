@@ -20,14 +20,10 @@ class StepOptions:
     backoff: Backoff | Callable[[int], float]
     recoveries: int | None = 3
     timeout: timedelta | None = None
-    queue_timeout: timedelta | None = None
-    heartbeat_timeout: timedelta | None = None
     queue: str = ""
     placement: PlacementChoice = "auto"
     priority: int = 0
     retry_on: RetryOn = (Exception,)
-    retain_result: bool = True
-    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True, frozen=True, eq=False)

@@ -40,31 +40,21 @@ def step_options(
     backoff: BackoffLike,
     recoveries: int | None,
     timeout: Duration | None,
-    queue_timeout: Duration | None,
-    heartbeat_timeout: Duration | None,
     queue: str | None,
     placement: PlacementChoice,
     priority: int | None,
     retry_on: RetryOnLike,
-    retain_result: bool,
-    metadata: MetadataLike | None,
 ) -> StepOptions:
     """The options of a step, checked. `what` is "step charge". Raises ValueError or TypeError."""
-    if not isinstance(retain_result, bool):
-        raise TypeError(f"{what}: retain_result is True or False, not {retain_result!r}")
     return StepOptions(
         retries=checked_count(what, "retries", retries),
         backoff=checked_backoff(what, backoff),
         recoveries=None if recoveries is None else checked_count(what, "recoveries", recoveries),
         timeout=checked_span(what, "timeout", timeout),
-        queue_timeout=checked_span(what, "queue_timeout", queue_timeout),
-        heartbeat_timeout=checked_span(what, "heartbeat_timeout", heartbeat_timeout),
         queue="" if queue is None else checked_name(what, "queue", queue),
         placement=checked_placement(what, placement),
         priority=checked_priority(what, priority),
         retry_on=checked_retry_on(what, retry_on),
-        retain_result=retain_result,
-        metadata=checked_metadata(what, metadata),
     )
 
 

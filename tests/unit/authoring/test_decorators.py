@@ -86,7 +86,6 @@ def test_a_step_without_options_has_the_documented_defaults(app: App) -> None:
     assert (options.retries, options.recoveries, options.timeout, options.placement) == (3, 3, None, "auto")
     assert options.backoff == Exponential(base=2, max=timedelta(seconds=300), first_exponent=0)
     assert options.retry_on == (Exception,)
-    assert options.retain_result
 
 
 def test_an_app_gives_its_steps_defaults_which_a_step_can_change() -> None:
@@ -110,24 +109,17 @@ def test_a_step_takes_every_option(app: App) -> None:
         retries=5,
         backoff=exponential(base=3, max="1h", jitter=0.5),
         timeout="30s",
-        queue_timeout=60,
-        heartbeat_timeout="5s",
         placement="queued",
         retry_on=[ValueError, KeyError],
-        retain_result=False,
         priority=-5,
-        metadata={"team": "billing", "tier": 2, "on": True},
     )
     def full() -> None: ...
 
     options = full.definition.options
     assert options.backoff == Exponential(3.0, timedelta(hours=1), 0.5)
     assert options.timeout == timedelta(seconds=30)
-    assert options.queue_timeout == timedelta(minutes=1)
-    assert options.heartbeat_timeout == timedelta(seconds=5)
     assert options.retry_on == (ValueError, KeyError)
-    assert options.metadata == {"team": "billing", "tier": "2", "on": "true"}
-    assert (options.placement, options.priority, options.retain_result) == ("queued", -5, False)
+    assert (options.placement, options.priority) == ("queued", -5)
 
 
 @pytest.mark.parametrize(
@@ -141,17 +133,12 @@ def test_a_step_takes_every_option(app: App) -> None:
         ({"backoff": []}, "backoff"),
         ({"timeout": "5 minutes"}, "timeout"),
         ({"timeout": 0}, "timeout"),
-        ({"queue_timeout": "-5s"}, "queue_timeout"),
-        ({"heartbeat_timeout": ""}, "heartbeat_timeout"),
         ({"queue": ""}, "queue"),
         ({"queue": "x" * 201}, "queue"),
         ({"placement": "elsewhere"}, "placement"),
         ({"priority": "high"}, "priority"),
         ({"retry_on": "ValueError"}, "retry_on"),
         ({"retry_on": [int]}, "retry_on"),
-        ({"retain_result": "no"}, "retain_result"),
-        ({"metadata": {"a": object()}}, "metadata"),
-        ({"metadata": "x"}, "metadata"),
         ({"name": ""}, "name"),
         ({"name": "x" * 201}, "name"),
         ({"name": "a\nb"}, "name"),
