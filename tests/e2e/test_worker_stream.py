@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
+import psycopg
 import pytest
 import pytest_asyncio
 from google.rpc import error_details_pb2, status_pb2
@@ -23,8 +24,9 @@ from holdfast.worker import Worker
 
 from .conftest import Coordinator, WorkerFactory
 from .counting_proxy import counting_proxy
-from .ledger import Ledger, note
+from .ledger import Ledger, note, until_let_go
 from .processes import coordinator_process
+from .watching import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -58,6 +60,18 @@ async def three_steps(ledger: str, name: str) -> str:
     await first(ledger, name)
     await holdfast.sleep("5ms")
     return await third(ledger, await second(ledger, name))
+
+
+@app.step
+async def held(ledger: str, name: str) -> str:
+    note(ledger, f"held {name}")
+    await until_let_go(ledger)
+    return name
+
+
+@app.workflow
+async def held_step(ledger: str, name: str) -> str:
+    return await held(ledger, name)
 
 
 @app.workflow
@@ -229,7 +243,8 @@ async def test_nothing_is_lost_or_done_twice_when_streams_break_again_and_again(
     async def result_of(name: str) -> str:
         async with few:
             run = await client.start(three_steps.with_options(queue=queue), ledger.path, name)
-            return await run.result(timeout=60)
+            result: str = await run.result(timeout=60)
+            return result
 
     names = [str(number) for number in range(RUNS)]
     async with (
@@ -248,7 +263,7 @@ async def test_nothing_is_lost_or_done_twice_when_streams_break_again_and_again(
 async def test_a_message_that_is_lost_with_its_stream_costs_no_more_than_a_moment(
     kind: str, coordinator: Coordinator, client: Client, worker: WorkerFactory, queue: str, ledger: Ledger
 ) -> None:
-    lost = []
+    lost: list[str] = []
 
     def loses(seen: str) -> bool:
         is_lost = seen == kind and not lost
@@ -267,6 +282,35 @@ async def test_a_message_that_is_lost_with_its_stream_costs_no_more_than_a_momen
     assert ledger.counts == {"first a": 1}
     assert proxy.counts["Work"] == 2
     assert proxy.counts["OpenSession"] == 1, "the session outlives its streams"
+
+
+async def test_a_report_that_the_database_could_not_take_is_repeated_in_the_same_session(
+    coordinator: Coordinator, client: Client, worker: WorkerFactory, queue: str, ledger: Ledger, postgres_url: str
+) -> None:
+    database = str(psycopg.conninfo.conninfo_to_dict(coordinator.database_url)["dbname"])
+
+    async def look() -> int:
+        return proxy.counts["Report"]
+
+    async with (
+        counting_proxy(coordinator.address) as proxy,
+        Client.connect(proxy.address) as proxied,
+        worker(client=proxied, workflows=[app]),
+        await psycopg.AsyncConnection.connect(postgres_url, autocommit=True) as admin,
+    ):
+        run = await client.start(held_step.with_options(queue=queue), ledger.path, "a")
+        await ledger.wait_for("held a")
+        await admin.execute(f"ALTER DATABASE {database} ALLOW_CONNECTIONS false".encode())
+        try:
+            await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [database])
+            before = await look()
+            ledger.let_go()
+            await until(look, lambda seen: seen >= before + 3)
+        finally:
+            await admin.execute(f"ALTER DATABASE {database} ALLOW_CONNECTIONS true".encode())
+        assert await run.result(timeout=20) == "a"
+    assert ledger.counts == {"held a": 1}
+    assert proxy.counts["OpenSession"] == 1, "the session outlives the outage"
 
 
 async def test_a_worker_makes_unary_calls_where_streams_are_not_served(
