@@ -14,6 +14,7 @@ from holdfast_coordinator.wire.entries import encode_failure, join_attempts, joi
 
 from .connection import Call, Statement
 from .port import Moved
+from .statements import RowWrite
 from .statements_writes import OPEN_RUN_CHANGES, TASK_CHANGES, CellWrites
 from .tables import open_runs, runs, step_tasks
 
@@ -35,11 +36,16 @@ def plan_writes(statements: CellWrites, changes: Changes) -> list[tuple[Call, in
     plan: list[tuple[Call, int | None]] = []
 
     def write(
-        statement: Statement, rows: Iterable[Any], values: Callable[[Any], Sequence[Any]], *, count: bool = False
+        statement: RowWrite | Statement,
+        rows: Iterable[Any],
+        values: Callable[[Any], Sequence[Any]],
+        *,
+        count: bool = False,
     ) -> None:
         by_row = [values(row) for row in rows]
         if by_row:
-            plan.append((statement(*zip(*by_row, strict=True)), len(by_row) if count else None))
+            call = statement(by_row) if isinstance(statement, RowWrite) else statement(*zip(*by_row, strict=True))
+            plan.append((call, len(by_row) if count else None))
 
     if changes.swept:
         _plan_sweeps(statements, changes, plan)
