@@ -43,6 +43,8 @@ from holdfast_coordinator.wire.entries import join_entries, mail_message, set_ti
 
 _PLAIN = frozenset({"attempt_started", "step_completed", "step_failed"})
 """Entries that ask nothing of the coordinator, whatever they say."""
+_QUEUED = Placement.QUEUED.value
+_THENS = {then.value: then for then in Then}
 _KINDS = {1: "either", 2: "positional_only", 3: "named_only"}
 
 
@@ -77,14 +79,15 @@ def transition(session_id: str, message: pb.Transition, limits: Limits, grace: t
     size = message.ByteSize()
     if size > limits.transition_bytes:
         raise PayloadTooLarge("a transition", size_bytes=size, limit_bytes=limits.transition_bytes)
-    if not 1 <= message.then <= len(Then):
+    then = _THENS.get(message.then)
+    if then is None:
         raise InvalidRequest("then", f"{message.then} says nothing of what becomes of the lease")
     journal: list[bytes | ConsumeMail] = []
     asks: list[Ask] = []
     plain: list[journal_pb2.Entry] = []
     for entry in message.entries:
         kind = entry.WhichOneof("body")
-        if kind in _PLAIN or (kind == "step_scheduled" and entry.step_scheduled.placement != Placement.QUEUED.value):
+        if kind in _PLAIN or (kind == "step_scheduled" and entry.step_scheduled.placement != _QUEUED):
             plain.append(entry)
         elif kind == "mail_consumed":
             _flush(plain, journal)
@@ -113,9 +116,9 @@ def transition(session_id: str, message: pb.Transition, limits: Limits, grace: t
         journal=journal,
         asks=asks,
         mail_seen=message.mail_seen,
-        then=Then(message.then),
+        then=then,
         attempt_deadline=duration(message.attempt_deadline) + grace if message.HasField("attempt_deadline") else None,
-        waits="; ".join(message.waits),
+        waits="; ".join(message.waits) if then is Then.SUSPEND else "",
     )
 
 

@@ -3,10 +3,26 @@
 All rows are locked by the batch, or new. Writes by key use the primary key of their table and take no other locks.
 """
 
+from collections.abc import Callable, Sequence
+
 from . import parameters
 from .connection import Statement
-from .parameters import BIGINTS, BYTES, INTS, SMALLINTS, TEXTS, TIME
-from .statements import delete_rows, insert_rows, sweep_rows, update_rows
+from .parameters import (
+    BIGINT,
+    BIGINTS,
+    BINARY,
+    BYTES,
+    INT,
+    INTS,
+    SMALLINT,
+    SMALLINTS,
+    TEXT,
+    TEXTS,
+    TIME,
+    TIMES,
+    Type,
+)  # fmt: skip
+from .statements import RowWrite, delete_rows, insert_rows, sweep_rows, update_rows
 from .tables import alarms, children, journal, mail, open_runs, requests, run_keys, run_results, runs, step_tasks
 
 OPEN_RUN_CHANGES = tuple(
@@ -69,51 +85,111 @@ def release_keys(schema: str) -> Statement:
     )
 
 
-def append(schema: str) -> Statement:
+def append(schema: str) -> RowWrite:
     """Appends to the journals of leased runs whose epoch, owner and length match; answers those that did.
 
     Locks: the rows it updates, in the order given. Index: open_runs_pkey. The update stays HOT.
     IS NOT DISTINCT FROM, because the planner may use the index by owner for "=" while a table has no statistics.
     """
-    return Statement(
-        "append",
-        "WITH t AS (SELECT * FROM unnest("
-        "$1::text[], $2::int8[], $3::text[], $4::int8[], $5::int8[], $6::int4[], $7::int8[], $8::bytea[]"
-        ") AS a (run_id, epoch, owner, expected, length, count, transition_id, entries)), "
-        f"u AS (UPDATE {schema}.open_runs x SET length = t.length, transition_id = t.transition_id, losses = 0, "
-        "timed_out = false, attempt_deadline_at = NULL "
-        "FROM t WHERE x.run_id = t.run_id AND x.epoch = t.epoch AND x.owner IS NOT DISTINCT FROM t.owner "
-        "AND x.length = t.expected AND x.state = 2 RETURNING t.*, x.mail_next, x.mail_taken), "
-        f"j AS (INSERT INTO {schema}.journal (run_id, seq, count, epoch, transition_id, entries) "
-        "SELECT u.run_id, u.length, u.count, u.epoch, u.transition_id, u.entries FROM u) "
-        "SELECT u.run_id, u.mail_next, u.mail_taken FROM u",
-        (TEXTS, BIGINTS, TEXTS, BIGINTS, BIGINTS, INTS, BIGINTS, BYTES),
+
+    def sql(source: str, t: Callable[[str], str], given: str) -> str:
+        return (
+            f"WITH {source}u AS (UPDATE {schema}.open_runs x SET length = {t('length')}, "
+            f"transition_id = {t('transition_id')}, losses = 0, timed_out = false, attempt_deadline_at = NULL "
+            f"{given} AND x.state = 2 RETURNING {_named(_FENCED, t)}, x.mail_next, x.mail_taken), "
+            f"{_journal_of('u', schema)} SELECT u.run_id, u.mail_next, u.mail_taken FROM u"
+        )
+
+    return _compare_and_set("append", sql, "FROM", _FENCED)
+
+
+def close(schema: str) -> RowWrite:
+    """Closes leased runs whose epoch, owner and length match, without mail and rows in other tables.
+
+    Locks: the rows it deletes, in the order given. Index: open_runs_pkey. A run closes at `at`, or at its last time
+    when that is later.
+    """
+
+    def sql(source: str, t: Callable[[str], str], given: str) -> str:
+        return (
+            f"WITH {source}d AS (DELETE FROM {schema}.open_runs x {given} "
+            "AND x.state = 2 AND x.side = 0 AND x.mail_next = x.mail_taken + 1 "
+            f"RETURNING {_named(_CLOSED[:-1], t)}, x.namespace, greatest(x.last_at, {t('at')}) AS closed_at, "
+            f"x.parent_run_id, x.parent_number), {_journal_of('d', schema)}, "
+            f"r AS (INSERT INTO {schema}.run_results (run_id, namespace, status, closed_at, result, failure) "
+            "SELECT d.run_id, d.namespace, d.status, d.closed_at, d.result, d.failure FROM d), "
+            f"o AS (INSERT INTO {schema}.alarms (run_id, kind, ref, due_at, body) "
+            "SELECT d.run_id, 7, 0, d.closed_at, ''::bytea FROM d WHERE d.parent_run_id IS NOT NULL) "
+            "SELECT d.run_id, d.namespace, d.closed_at, d.parent_run_id, d.parent_number FROM d"
+        )
+
+    return _compare_and_set("close", sql, "USING", _CLOSED)
+
+
+# What a compare-and-set is given for each run: the fences it must find, what it leaves, and the time.
+_FENCED: tuple[tuple[str, Type, Type], ...] = (
+    ("run_id", TEXT, TEXTS),
+    ("epoch", BIGINT, BIGINTS),
+    ("owner", TEXT, TEXTS),
+    ("expected", BIGINT, BIGINTS),
+    ("length", BIGINT, BIGINTS),
+    ("count", INT, INTS),
+    ("transition_id", BIGINT, BIGINTS),
+    ("entries", BINARY, BYTES),
+)
+_CLOSED = (
+    *_FENCED,
+    ("status", SMALLINT, SMALLINTS),
+    ("result", BINARY, BYTES),
+    ("failure", BINARY, BYTES),
+    ("at", TIME, TIMES),
+)
+
+
+def _compare_and_set(
+    name: str,
+    sql: Callable[[str, Callable[[str], str], str], str],
+    joined: str,
+    given: Sequence[tuple[str, Type, Type]],
+) -> RowWrite:
+    """The statement for one run and for many. sql: makes it from where the values come from, how one is written, and
+    the condition. joined: the word before the values of many."""
+    numbers = {column: number for number, (column, _, _) in enumerate(given, start=1)}
+    arrays = ", ".join(f"${numbers[column]}::{array.name}" for column, _, array in given)
+    names = ", ".join(column for column, _, _ in given)
+    source = f"t AS (SELECT * FROM unnest({arrays}) AS a ({names})), "
+
+    def condition(t: Callable[[str], str]) -> str:
+        return (
+            f"WHERE x.run_id = {t('run_id')} AND x.epoch = {t('epoch')} "
+            f"AND x.owner IS NOT DISTINCT FROM {t('owner')} AND x.length = {t('expected')}"
+        )
+
+    def of_many(column: str) -> str:
+        return f"t.{column}"
+
+    def of_one(column: str) -> str:
+        kind = next(value for known, value, _ in given if known == column)
+        return f"${numbers[column]}::{kind.name}"
+
+    many = sql(source, of_many, f"{joined} t {condition(of_many)}")
+    one = sql("", of_one, condition(of_one))
+    return RowWrite(
+        Statement(f"{name}_one", one, tuple(value for _, value, _ in given)),
+        Statement(name, many, tuple(array for _, _, array in given)),
     )
 
 
-def close(schema: str) -> Statement:
-    """Closes leased runs whose epoch, owner and length match, without mail and rows in other tables.
+def _named(given: Sequence[tuple[str, Type, Type]], t: Callable[[str], str]) -> str:
+    return ", ".join(f"{t(column)} AS {column}" for column, _, _ in given)
 
-    Locks: the rows it deletes, in the order given. Index: open_runs_pkey. $12 is the time of the close.
-    """
-    return Statement(
-        "close",
-        "WITH t AS (SELECT * FROM unnest("
-        "$1::text[], $2::int8[], $3::text[], $4::int8[], $5::int8[], $6::int4[], $7::int8[], $8::bytea[], "
-        "$9::int2[], $10::bytea[], $11::bytea[]) "
-        "AS a (run_id, epoch, owner, expected, length, count, transition_id, entries, status, result, failure)), "
-        f"d AS (DELETE FROM {schema}.open_runs x USING t "
-        "WHERE x.run_id = t.run_id AND x.epoch = t.epoch AND x.owner IS NOT DISTINCT FROM t.owner "
-        "AND x.length = t.expected AND x.state = 2 AND x.side = 0 AND x.mail_next = x.mail_taken + 1 "
-        "RETURNING t.*, x.namespace, greatest(x.last_at, $12) AS closed_at, x.parent_run_id, x.parent_number), "
+
+def _journal_of(written: str, schema: str) -> str:
+    """Inserts the journal rows of the runs that were written."""
+    columns = ("run_id", "length", "count", "epoch", "transition_id", "entries")
+    return (
         f"j AS (INSERT INTO {schema}.journal (run_id, seq, count, epoch, transition_id, entries) "
-        "SELECT d.run_id, d.length, d.count, d.epoch, d.transition_id, d.entries FROM d), "
-        f"r AS (INSERT INTO {schema}.run_results (run_id, namespace, status, closed_at, result, failure) "
-        "SELECT d.run_id, d.namespace, d.status, d.closed_at, d.result, d.failure FROM d), "
-        f"o AS (INSERT INTO {schema}.alarms (run_id, kind, ref, due_at, body) "
-        "SELECT d.run_id, 7, 0, d.closed_at, ''::bytea FROM d WHERE d.parent_run_id IS NOT NULL) "
-        "SELECT d.run_id, d.namespace, d.closed_at, d.parent_run_id, d.parent_number FROM d",
-        (TEXTS, BIGINTS, TEXTS, BIGINTS, BIGINTS, INTS, BIGINTS, BYTES, SMALLINTS, BYTES, BYTES, TIME),
+        f"SELECT {', '.join(f'{written}.{column}' for column in columns)} FROM {written})"
     )
 
 

@@ -1,6 +1,6 @@
 """From the difference that a batch makes to the statements that write it."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from operator import attrgetter
@@ -85,28 +85,12 @@ def plan_writes(statements: CellWrites, changes: Changes) -> list[tuple[Call, in
 
 def move_calls(statements: CellWrites, transitions: Sequence[Transition], at: datetime) -> list[Call]:
     """The compare-and-sets of append-only transitions and of plain closes, one for each run, in key order."""
-    ordered = sorted(transitions, key=attrgetter("run_id"))
-    appends = [item for item in ordered if item.then is not Then.CLOSE]
-    closes = [item for item in ordered if item.then is Then.CLOSE]
-    calls = []
-    if appends:
-        calls.append(statements.append(*_fences(appends), [item.journal[0] for item in appends]))
+    ordered = transitions if len(transitions) == 1 else sorted(transitions, key=attrgetter("run_id"))
+    appends = [_append_values(item) for item in ordered if item.then is not Then.CLOSE]
+    closes = [_close_values(item, at) for item in ordered if item.then is Then.CLOSE]
+    calls = [statements.append(appends)] if appends else []
     if closes:
-        closings = [cast(Close, item.asks[-1]) for item in closes]
-        entries = [
-            join_entries([*cast(Sequence[bytes], item.journal), closing.entry])
-            for item, closing in zip(closes, closings, strict=True)
-        ]
-        calls.append(
-            statements.close(
-                *_fences(closes),
-                entries,
-                [closing.status.number for closing in closings],
-                [closing.result for closing in closings],
-                [closing.failure for closing in closings],
-                at,
-            )
-        )
+        calls.append(statements.close(closes))
     return calls
 
 
@@ -115,15 +99,22 @@ def moved(rows: Iterable[Sequence[Any]]) -> dict[str, Moved]:
     return {row[0]: Appended(row[1], row[2]) if len(row) == 3 else Closed(*row[1:]) for row in rows}
 
 
-def _fences(transitions: Sequence[Transition]) -> Iterator[list[Any]]:
-    """What a transition must find, and what it leaves: the first seven parameters of a compare-and-set."""
-    yield [item.run_id for item in transitions]
-    yield [item.epoch for item in transitions]
-    yield [item.session_id for item in transitions]
-    yield [item.expected_seq for item in transitions]
-    yield [item.expected_seq + item.count for item in transitions]
-    yield [item.count for item in transitions]
-    yield [item.transition_id for item in transitions]
+def _append_values(item: Transition) -> tuple[Any, ...]:
+    length = item.expected_seq + item.count
+    entries = item.journal[0]
+    return (
+        item.run_id, item.epoch, item.session_id, item.expected_seq, length, item.count, item.transition_id, entries,
+    )  # fmt: skip
+
+
+def _close_values(item: Transition, at: datetime) -> tuple[Any, ...]:
+    closing = cast(Close, item.asks[-1])
+    length = item.expected_seq + item.count
+    entries = join_entries([*cast(Sequence[bytes], item.journal), closing.entry])
+    return (
+        item.run_id, item.epoch, item.session_id, item.expected_seq, length, item.count, item.transition_id, entries,
+        closing.status.number, closing.result, closing.failure, at,
+    )  # fmt: skip
 
 
 def _plan_sweeps(statements: CellWrites, changes: Changes, plan: list[tuple[Call, int | None]]) -> None:
