@@ -1,0 +1,206 @@
+"""The rules of skeleton spans one by one, where a golden tree would not say what matters."""
+
+from datetime import timedelta
+
+import pytest
+from golden_journals import CHILD_RUN, DECLINED, FINAL, LOST, OK, RETRY, stalled_and_resumed
+from written_journals import (
+    RUN,
+    T0,
+    attempt,
+    begins,
+    child,
+    closed,
+    completed,
+    ended,
+    facts,
+    failed,
+    failure,
+    mail,
+    rows,
+    scheduled,
+    started,
+    timer,
+    timer_cancelled,
+)
+
+from holdfast.api.v1 import journal_pb2
+from holdfast.statuses import ClosePolicy, RunStatus
+from holdfast.traces import attempt_context, child_context, detached_root, segment_number, segment_root
+from holdfast_coordinator.telemetry.run_trace import RunTrace, spans_of
+from holdfast_coordinator.telemetry.spans import TEXT_BYTES_MAX, Span, SpanRules, SpanStatus, cut_text
+
+DONE = closed(100, RunStatus.COMPLETED)
+
+
+def named(spans: list[Span], name: str) -> Span:
+    (found,) = [span for span in spans if span.name == name]
+    return found
+
+
+def names(spans: list[Span]) -> list[str]:
+    return [span.name for span in spans]
+
+
+def test_spans_come_out_once_each_when_what_they_describe_has_ended() -> None:
+    journal = rows(
+        started(),
+        (1, [scheduled(0.1, 1, "a", begins=True)]),
+        (1, [ended(1, 1, attempt(1, RETRY, 0.1, 1, failed=DECLINED, retry=2), alarm=True)]),
+        (2, [mail(3.5, 1, arrived=3.4, retry_due={"number": 1}), begins(3.5, 1, 2)]),
+        (2, [completed(4, 1, attempt(2, OK, 3.5, 4)), closed(4, RunStatus.COMPLETED)]),
+    )
+    trace = RunTrace(facts())
+    assert [names(trace.feed(row)) for row in journal] == [
+        [],
+        ["run accepted"],
+        ["attempt a"],
+        ["retry wait", "queue wait"],
+        ["attempt a", "step a", "run order"],
+    ]
+
+
+def test_a_row_that_is_fed_again_makes_no_span() -> None:
+    journal = rows(started(), (1, [scheduled(0.1, 1, "a", begins=True)]))
+    trace = RunTrace(facts())
+    assert [names(trace.feed(row)) for row in (*journal, *journal)] == [[], ["run accepted"], [], []]
+
+
+def test_a_missing_row_is_an_error_and_not_a_wrong_trace() -> None:
+    first, _, third = rows(started(), (1, [scheduled(0.1, 1, "a")]), (1, [begins(1, 1, 1)]))
+    trace = RunTrace(facts())
+    trace.feed(first)
+    with pytest.raises(ValueError, match="begins at entry 3, 2 is next"):
+        trace.feed(third)
+
+
+def test_an_entry_of_a_later_version_passes_by() -> None:
+    journal = rows(started(), (1, [journal_pb2.Entry(at=DONE.at)]), (1, [DONE]))
+    assert names(spans_of(facts(), journal)) == ["run accepted", "run order"]
+
+
+def test_worker_and_builder_derive_the_same_ids_in_every_segment() -> None:
+    later = 86_400 * 3 + 5.0
+    journal = rows(
+        started(),
+        (1, [scheduled(later, 7, "a", begins=True), child(later, 2, "ship", CHILD_RUN)]),
+        (1, [closed(later + 1, RunStatus.COMPLETED)]),
+    )
+    spans = spans_of(facts(), journal)
+    at = T0 + timedelta(seconds=later)
+    root = segment_root(facts().trace, RUN, segment_number(T0, at))
+
+    for span, expected in (
+        (named(spans, "attempt a"), attempt_context(root, RUN, 7, 1)),
+        (named(spans, "child ship"), child_context(root, RUN, 2)),
+    ):
+        assert (span.trace_id, span.span_id) == (expected.trace_id, expected.span_id)
+
+
+def test_a_child_that_may_outlive_its_parent_is_linked_to_its_own_trace() -> None:
+    journal = rows(started(), (1, [child(1, 1, "ship", CHILD_RUN, policy=ClosePolicy.ABANDON)]), (1, [DONE]))
+    (link,) = named(spans_of(facts(), journal), "child ship").links
+    assert (link.context, link.relation) == (detached_root(facts().trace, CHILD_RUN), "child")
+
+
+@pytest.mark.parametrize(("waited", "shown"), [(0.004, False), (0.005, True)])
+def test_a_wait_for_a_worker_is_shown_from_five_milliseconds_on(waited: float, shown: bool) -> None:
+    journal = rows(started(), (1, [scheduled(1, 1, "a"), begins(1 + waited, 1, 1)]), (1, [DONE]))
+    assert ("queue wait" in names(spans_of(facts(), journal))) is shown
+
+
+def test_a_signal_that_the_code_does_not_act_on_is_no_wait() -> None:
+    journal = rows(
+        started(),
+        (1, [timer(1, 1, 60, "soon")]),
+        (2, [mail(20, 1, signal={"name": "a"}), mail(30, 2, signal={"name": "b"})]),
+        (2, [timer_cancelled(40, 1), DONE]),
+    )
+    assert [name for name in names(spans_of(facts(), journal)) if name.startswith("wait ")] == []
+
+
+def test_a_wait_that_another_signal_ends_is_cancelled() -> None:
+    journal = rows(
+        started(),
+        (1, [timer(1, 1, 60, "signal a")]),
+        (2, [mail(20, 1, signal={"name": "b"}), timer_cancelled(20, 1), DONE]),
+    )
+    spans = spans_of(facts(), journal)
+    assert dict(named(spans, "wait signal a").own)["holdfast.wait.outcome"] == "cancelled"
+
+
+def test_a_failure_without_an_error_says_what_kind_of_end_it_was() -> None:
+    journal = rows(
+        started(),
+        (1, [scheduled(1, 1, "a", begins=True)]),
+        (2, [ended(9, 1, attempt(1, LOST, 1, 9, session=""))]),
+        (0, [closed(9, RunStatus.TIMED_OUT)]),
+    )
+    spans = spans_of(facts(), journal)
+    types = {span.name: dict(span.own)["error.type"] for span in spans if span.status is SpanStatus.ERROR}
+    assert types == {"attempt a": "lost", "run order": "timed_out"}
+
+
+def test_the_finder_of_an_overdue_attempt_is_not_taken_for_its_worker() -> None:
+    late = attempt(1, FINAL, 1, 9, failed=DECLINED, session="ses_finder")
+    journal = rows(
+        started(),
+        (1, [scheduled(1, 1, "a", begins=True)]),
+        (2, [failed(9, 1, DECLINED, late), closed(9, RunStatus.FAILED, DECLINED)]),
+    )
+    own = dict(named(spans_of(facts(), journal), "attempt a").own)
+    assert ("holdfast.worker.id" in own, own["holdfast.lease.epoch"]) == (False, 1)
+
+
+@pytest.mark.parametrize("letter", ["x", "ä", "漢", "🙂"])
+def test_long_messages_are_cut_at_a_character(letter: str) -> None:
+    cut = cut_text(letter * 2_000)
+    assert TEXT_BYTES_MAX - 3 <= len(cut.encode()) <= TEXT_BYTES_MAX
+    assert set(cut) == {letter}
+    assert cut_text(letter) == letter
+
+
+def test_messages_can_be_left_out() -> None:
+    spans = spans_of(*stalled_and_resumed(), rules=SpanRules(shows_messages=False))
+    shown = {name for span in spans for name, _ in span.own}
+    assert "error.type" in shown
+    assert shown.isdisjoint({"holdfast.error.message", "holdfast.stall.reason"})
+
+
+def test_the_parent_of_a_failure_beyond_the_budget_is_exported_too() -> None:
+    flaky = [
+        scheduled(1, 1, "flaky", begins=True),
+        ended(2, 1, attempt(1, RETRY, 1, 2, failed=DECLINED, retry=0.1)),
+        begins(3, 1, 2),
+        completed(4, 1, attempt(2, OK, 3, 4)),
+    ]
+    fine = [scheduled(5, 2, "fine", begins=True), completed(6, 2, attempt(1, OK, 5, 6))]
+    spans = spans_of(facts(), rows(started(), (1, flaky), (1, fine), (1, [DONE])), SpanRules(spans_max=0))
+    assert names(spans) == ["run accepted", "attempt flaky", "step flaky", "run order"]
+    assert dict(spans[-1].own)["holdfast.spans.omitted"] == 5
+
+
+def test_children_are_exported_whatever_the_budget() -> None:
+    """Their own run spans hang below them."""
+    journal = rows(started(), (1, [child(1, 1, "ship", CHILD_RUN)]), (1, [DONE]))
+    assert "child ship" in names(spans_of(facts(), journal, SpanRules(spans_max=0)))
+
+
+def test_the_first_entries_of_a_retried_run_may_be_early_by_its_workers_clock() -> None:
+    created = T0 + timedelta(seconds=100)
+    journal = rows(
+        started(origin_run_id="run_00origin"),
+        (1, [scheduled(99.99, 1, "a", begins=True), completed(99.995, 1, attempt(1, OK, 99.99, 99.995))]),
+        (1, [closed(101, RunStatus.COMPLETED)]),
+    )
+    spans = spans_of(facts(created_at=created, origin_run_id="run_00origin"), journal)
+    assert names(spans) == ["run accepted", "attempt a", "step a", "run order"]
+
+
+def test_a_clock_that_goes_back_makes_no_span_that_does() -> None:
+    journal = rows(
+        started(),
+        (1, [scheduled(5, 1, "a", begins=True)]),
+        (1, [failed(4, 1, failure("E"), attempt(1, FINAL, 5, 4)), closed(3, RunStatus.FAILED, failure("E"))]),
+    )
+    assert {(span.end_ns - span.start_ns) // 10**9 for span in spans_of(facts(), journal)} == {0, 5}
