@@ -109,6 +109,7 @@ async def _running(
         for cell in engine.cells:
             cell.writer.close()
         await asyncio.gather(*loops, *writers, return_exceptions=True)
+        await engine.close()
         if not failed.done():
             failed.cancel()
 

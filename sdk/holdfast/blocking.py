@@ -5,7 +5,9 @@ One background thread runs the event loop of the asynchronous client; calls may 
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from concurrent.futures import CancelledError
+from datetime import datetime
 from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
 
 from holdfast.authoring.workflows import Workflow, WorkflowStart
@@ -16,6 +18,7 @@ from holdfast.client import History, RunDescription, RunPage
 from holdfast.client import RunHandle as AsyncRunHandle
 from holdfast.client.loops import new_event_loop
 from holdfast.durations import Duration
+from holdfast.errors import HoldfastError
 from holdfast.statuses import RunStatus
 
 P = ParamSpec("P")
@@ -24,32 +27,63 @@ T = TypeVar("T")
 R_co = TypeVar("R_co", covariant=True)
 
 
+class ClientClosed(HoldfastError, RuntimeError):
+    """The blocking client was closed, before the call or while it waited."""
+
+    def __init__(self) -> None:
+        super().__init__("this blocking client is closed; connect another one")
+
+
 class _Background:
     """An event loop in a daemon thread."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._stopped = False
         self._loop = new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="holdfast-client", daemon=True)
         self._thread.start()
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
-        """Runs it on the loop and returns what it returns. Interrupting the caller cancels it."""
-        if self._loop.is_closed() or threading.current_thread() is self._thread:
+        """Runs it on the loop and returns what it returns. Interrupting the caller cancels it.
+
+        Raises ClientClosed after `stop`, also to those who wait at that moment.
+        """
+        if threading.current_thread() is self._thread:
             work.close()
-            raise RuntimeError("this blocking client is closed, or was called from its own event loop")
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+            raise RuntimeError("a blocking client was called from its own event loop, which it would block for ever")
+        # Under the lock: what is handed over after the loop's last turn would never be answered.
+        with self._lock:
+            if self._stopped:
+                work.close()
+                raise ClientClosed
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
+        except CancelledError:
+            raise ClientClosed from None
         except BaseException:
             future.cancel()
             raise
 
     def stop(self) -> None:
-        if self._loop.is_closed():
-            return
+        """Cancels what still runs and ends the thread. May be called twice."""
+        with self._lock:
+            if self._stopped:
+                return
+            self._stopped = True
+            cancelling = asyncio.run_coroutine_threadsafe(_cancel_others(), self._loop)
+        cancelling.result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+async def _cancel_others() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 class RunHandle(Generic[R_co]):
@@ -134,7 +168,7 @@ class Client:
         """Closes the connection and ends the thread. May be called twice."""
         try:
             self._background.call(self._client.close())
-        except RuntimeError:
+        except ClientClosed:
             return
         self._background.stop()
 
@@ -160,15 +194,46 @@ class Client:
     def run(self, workflow: Any, /, *args: Any, **kwargs: Any) -> Any:
         return self._background.call(self._client.run(workflow, *args, **kwargs))
 
+    @overload
     def start_many(
         self, workflow: Workflow[..., R] | WorkflowStart[..., R] | str, calls: Iterable[Any]
-    ) -> "list[RunHandle[R]]":
-        handles = self._background.call(self._client.start_many(workflow, list(calls)))
-        return [self._blocking(handle) for handle in handles]
+    ) -> "list[RunHandle[R]]": ...
+    @overload
+    def start_many(
+        self,
+        workflow: Workflow[..., R] | WorkflowStart[..., R] | str,
+        calls: Iterable[Any],
+        *,
+        return_exceptions: bool,
+    ) -> "list[RunHandle[R] | BaseException]": ...
+    def start_many(
+        self,
+        workflow: Workflow[..., R] | WorkflowStart[..., R] | str,
+        calls: Iterable[Any],
+        *,
+        return_exceptions: bool = False,
+    ) -> Any:
+        starting = self._client.start_many(workflow, list(calls), return_exceptions=return_exceptions)
+        started = self._background.call(starting)
+        return [one if isinstance(one, BaseException) else self._blocking(one) for one in started]
 
-    def wait_many(self, runs: "Iterable[RunHandle[R] | str]", *, timeout: Duration | None = None) -> "list[R]":
+    @overload
+    def wait_many(self, runs: "Iterable[RunHandle[R] | str]", *, timeout: Duration | None = None) -> "list[R]": ...
+    @overload
+    def wait_many(
+        self, runs: "Iterable[RunHandle[R] | str]", *, timeout: Duration | None = None, return_exceptions: bool
+    ) -> "list[R | BaseException]": ...
+    def wait_many(
+        self,
+        runs: Iterable[RunHandle[R] | str],
+        *,
+        timeout: Duration | None = None,
+        return_exceptions: bool = False,
+    ) -> Any:
         plain = [run if isinstance(run, str) else run._handle for run in runs]
-        return self._background.call(self._client.wait_many(plain, timeout=timeout))
+        return self._background.call(
+            self._client.wait_many(plain, timeout=timeout, return_exceptions=return_exceptions)
+        )
 
     @overload
     def get(self, run: str) -> RunHandle[Any]: ...
@@ -177,9 +242,32 @@ class Client:
     def get(self, run: str, workflow: Workflow[..., Any] | None = None) -> RunHandle[Any]:
         return self._blocking(self._client.get(run) if workflow is None else self._client.get(run, workflow))
 
-    def list(self, **filters: Any) -> RunPage:
-        """See holdfast.client.Client.list for the filters."""
-        return self._background.call(self._client.list(**filters))
+    def list(
+        self,
+        *,
+        workflow: "Workflow[..., Any] | str | None" = None,
+        status: "RunStatus | str | Sequence[RunStatus | str] | None" = None,
+        metadata: Mapping[str, str] | None = None,
+        started_after: datetime | None = None,
+        started_before: datetime | None = None,
+        text: str | None = None,
+        idempotency_key: str | None = None,
+        limit: int = 100,
+        cursor: str | None = None,
+    ) -> RunPage:
+        return self._background.call(
+            self._client.list(
+                workflow=workflow,
+                status=status,
+                metadata=metadata,
+                started_after=started_after,
+                started_before=started_before,
+                text=text,
+                idempotency_key=idempotency_key,
+                limit=limit,
+                cursor=cursor,
+            )
+        )
 
     def _blocking(self, handle: AsyncRunHandle[R]) -> RunHandle[R]:
         return RunHandle(self._background, handle)

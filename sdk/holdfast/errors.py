@@ -21,19 +21,32 @@ class RunFailed(HoldfastError):
     cut = False
 
     def __init__(self, run_id: str, error_type: str, message: str, traceback: str = "") -> None:
-        super().__init__(f"run {run_id} failed with {error_type}: {message}")
+        super().__init__(self._sentence(run_id, error_type, message))
         self.run_id = run_id
         self.error_type = error_type
         self.message = message
         self.traceback = traceback
 
+    @staticmethod
+    def _sentence(run_id: str, error_type: str, message: str) -> str:
+        return f"run {run_id} failed with {error_type}: {message}"
+
 
 class RunCancelled(RunFailed):
-    """A run was cancelled or terminated; `message` is the reason that was given."""
+    """A run was cancelled or terminated; `message` is the reason that was given, `error_type` says which of both."""
+
+    @staticmethod
+    def _sentence(run_id: str, error_type: str, message: str) -> str:
+        how = "terminated" if error_type == "RunTerminated" else "cancelled"
+        return f"run {run_id} was {how}{f': {message}' if message else ''}"
 
 
 class RunTimedOut(RunFailed):
     """A run passed its deadline."""
+
+    @staticmethod
+    def _sentence(run_id: str, error_type: str, message: str) -> str:
+        return f"run {run_id} timed out{f': {message}' if message else ''}"
 
 
 class RunAlreadyStarted(HoldfastError):
@@ -155,8 +168,10 @@ class PayloadTooLarge(HoldfastError):
 class PayloadNotSerializable(HoldfastError):
     """A value cannot be encoded, or does not fit the type that the code declares. Never retried."""
 
-    def __init__(self, what: str, *, type_name: str, reason: str) -> None:
-        super().__init__(f"{what} of type {type_name} cannot be encoded: {reason}")
+    def __init__(self, what: str, *, type_name: str, reason: str, is_read: bool = False) -> None:
+        """type_name: of the value, or with is_read the type that the stored value was to be read as."""
+        done = f"cannot be read as {type_name}" if is_read else f"of type {type_name} cannot be encoded"
+        super().__init__(f"{what} {done}: {reason}")
         self.what = what
         self.type_name = type_name
         self.reason = reason

@@ -52,19 +52,9 @@ def send_signal(space: Workspace, asked: SendSignal) -> bool | HoldfastError:
 
 def request_cancel(space: Workspace, asked: RequestCancel) -> bool | HoldfastError:
     """Asks the code to end; a run that was never leased has no code to ask and ends at once."""
-    run = space.runs.get(asked.run_id)
-    if run is None and asked.run_id not in space.results:
-        # A child whose start is still on its way: the delivery stays, to be made again when there is a child.
-        return RunNotFound(asked.run_id)
-    if not space.clear_outbox(asked.outbox):
-        return True
-    earlier = space.requests.get((asked.run_id, asked.request_id)) if asked.request_id else None
-    if earlier is not None:
-        return earlier
-    if run is None:
-        return False
-    run = space.change(run)
-    space.remember(run, asked.request_id, True)
+    run = _asked_to_end(space, asked)
+    if not isinstance(run, OpenRun):
+        return run
     if run.epoch == 0:
         _end_now(space, run, RunStatus.CANCELLED, Failure("CancelledError", asked.reason))
     else:
@@ -74,6 +64,15 @@ def request_cancel(space: Workspace, asked: RequestCancel) -> bool | HoldfastErr
 
 def terminate_run(space: Workspace, asked: TerminateRun) -> bool | HoldfastError:
     """Ends a run at once, whatever it does."""
+    run = _asked_to_end(space, asked)
+    if not isinstance(run, OpenRun):
+        return run
+    _end_now(space, run, RunStatus.TERMINATED, Failure("RunTerminated", asked.reason))
+    return True
+
+
+def _asked_to_end(space: Workspace, asked: RequestCancel | TerminateRun) -> OpenRun | bool | HoldfastError:
+    """The run that is to end, changed and with its request remembered; the answer when there is nothing to do."""
     run = space.runs.get(asked.run_id)
     if run is None and asked.run_id not in space.results:
         # A child whose start is still on its way: the delivery stays, to be made again when there is a child.
@@ -87,8 +86,7 @@ def terminate_run(space: Workspace, asked: TerminateRun) -> bool | HoldfastError
         return False
     run = space.change(run)
     space.remember(run, asked.request_id, True)
-    _end_now(space, run, RunStatus.TERMINATED, Failure("RunTerminated", asked.reason))
-    return True
+    return run
 
 
 def resume_run(space: Workspace, asked: ResumeRun) -> bool | HoldfastError:

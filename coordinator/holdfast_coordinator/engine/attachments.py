@@ -15,6 +15,15 @@ Held = tuple[str, int, int]
 
 POLL_GAP_SECONDS = 2.0
 """So long after its last poll was answered a session still gets work: it is about to poll again."""
+MAIL_WAITING_MAX = 1_000
+"""So many pieces of mail wait for the next poll of a session; beyond, only the first of each lease does."""
+
+
+def held_of(event: RunLeased | TaskClaimed) -> Held:
+    """What the session of a lease or a claim holds by it."""
+    if isinstance(event, RunLeased):
+        return event.run.run_id, 0, event.epoch
+    return event.task.run_id, event.task.number, event.epoch
 
 
 @dataclass(slots=True)
@@ -32,7 +41,11 @@ class Handed:
 
 
 class Attachment:
-    """One session on this replica."""
+    """One session on this replica.
+
+    reserved_runs, reserved_slots: of batches that are not committed yet; not in free_runs and free_slots.
+    granted: what the session holds as far as this replica knows; what stays missing from its heartbeats is ended.
+    """
 
     __slots__ = (
         "attach_no",
@@ -52,6 +65,8 @@ class Attachment:
         "news",
         "polling",
         "queue",
+        "reserved_runs",
+        "reserved_slots",
         "session_id",
         "steps",
         "unacknowledged",
@@ -72,6 +87,8 @@ class Attachment:
         self.build = build
         self.free_slots = 0
         self.free_runs = 0
+        self.reserved_slots = 0
+        self.reserved_runs = 0
         self.draining = False
         self.lagging = False
         self.polling = False
@@ -92,21 +109,50 @@ class Attachment:
             return False
         return self.polling or now - self.last_poll_at < POLL_GAP_SECONDS
 
-    def hand_lease(self, event: RunLeased) -> None:
-        """Queues a lease for the next poll answer."""
-        self.granted.add((event.run.run_id, 0, event.epoch))
-        self.undelivered.leases.append(event)
-        self.news.set()
+    # Work for the next poll answer
 
-    def hand_task(self, event: TaskClaimed) -> None:
-        """Queues a claimed attempt for the next poll answer."""
-        self.granted.add((event.task.run_id, event.task.number, event.epoch))
-        self.undelivered.tasks.append(event)
+    def reserve(self, *, run: bool) -> None:
+        """A batch that is being decided gives the session a run, or else a queued attempt."""
+        if run:
+            self.free_runs -= 1
+            self.reserved_runs += 1
+        else:
+            self.free_slots -= 1
+            self.reserved_slots += 1
+
+    def settle(self, *, run: bool, gets: bool) -> None:
+        """The batch that reserved is committed, or has failed: then the room is free again."""
+        # An attachment that took the place of another meanwhile has nothing reserved, and its next poll tells its room.
+        if run and self.reserved_runs:
+            self.reserved_runs -= 1
+            self.free_runs += not gets
+        elif not run and self.reserved_slots:
+            self.reserved_slots -= 1
+            self.free_slots += not gets
+
+    def hand(self, event: RunLeased | TaskClaimed) -> None:
+        """Queues a lease or a claimed attempt for the next poll answer."""
+        key = held_of(event)
+        self.granted.add(key)
+        # It may have been in doubt until now, and has only now begun to be missing.
+        self.missing_since.pop(key, None)
+        if isinstance(event, RunLeased):
+            self.undelivered.leases.append(event)
+        else:
+            self.undelivered.tasks.append(event)
         self.news.set()
 
     def hand_mail(self, event: MailArrived) -> None:
-        """Queues mail of a held run for the next poll answer; best effort, the next report brings it too."""
-        self.undelivered.mail.append(event)
+        """Queues mail of a held run for the next poll answer; best effort, the next report brings it too.
+
+        A holder that sees the first piece reports it, and hears of the rest in the answer.
+        """
+        waiting = self.undelivered.mail
+        if len(waiting) >= MAIL_WAITING_MAX and any(
+            (one.run_id, one.epoch) == (event.run_id, event.epoch) for one in waiting
+        ):
+            return
+        waiting.append(event)
         self.news.set()
 
     def hand_end(self, event: LeaseEnded) -> None:
@@ -114,49 +160,63 @@ class Attachment:
         key = (event.run_id, event.number, event.epoch)
         self.forget(key)
         self.ended.add(key)
-        self.undelivered.ended.append(event)
+        waiting = self.undelivered
+        waiting.leases = [one for one in waiting.leases if held_of(one) != key]
+        waiting.tasks = [one for one in waiting.tasks if held_of(one) != key]
+        waiting.ended.append(event)
         self.news.set()
+
+    # Polls
+
+    def begin_poll(self, *, msg_no: int, free_slots: int, free_runs: int, received: Sequence[Held]) -> None:
+        """Takes a poll's view of the worker: what it received is settled, the rest is handed out again."""
+        if self.polling:
+            # The overtaken poll is answered now; it would stay open else, and its worker may overtake often.
+            self.news.set()
+            self.news = asyncio.Event()
+            if not self.undelivered.is_empty:
+                self.news.set()
+        self.msg_no = msg_no
+        self.polling = True
+        for key in received:
+            self.unacknowledged.pop(key, None)
+        again = list(self.unacknowledged.values())
+        self.unacknowledged.clear()
+        for event in again:
+            self.hand(event)
+        # What waits to be delivered will use room that the worker still counts as free.
+        self.free_runs = free_runs - len(self.undelivered.leases) - self.reserved_runs
+        self.free_slots = free_slots - len(self.undelivered.tasks) - self.reserved_slots
+
+    def end_poll(self, msg_no: int, now: float) -> None:
+        """A poll is about to be answered, or was given up; no matter when a newer one is open."""
+        if self.msg_no == msg_no:
+            self.polling = False
+            self.last_poll_at = now
 
     def take(self) -> Handed:
         """What the poll answer brings; leases and attempts are remembered until the worker names them."""
         handed, self.undelivered = self.undelivered, Handed()
         self.news.clear()
         for lease in handed.leases:
-            self.unacknowledged[lease.run.run_id, 0, lease.epoch] = lease
+            self.unacknowledged[held_of(lease)] = lease
         for claim in handed.tasks:
-            self.unacknowledged[claim.task.run_id, claim.task.number, claim.epoch] = claim
+            self.unacknowledged[held_of(claim)] = claim
         return handed
 
     def put_back(self, later: Handed) -> None:
-        """Keeps what had no room in a poll answer for the next one, before what has come meanwhile."""
+        """Keeps what did not go out with a poll answer for the next one, before what has come meanwhile."""
         if later.is_empty:
             return
         waiting = self.undelivered
         # Gone from `unacknowledged` is what was taken away meanwhile, or what a newer poll hands out again already.
-        leases = [one for one in later.leases if self.unacknowledged.pop((one.run.run_id, 0, one.epoch), None)]
-        tasks = [
-            one
-            for one in later.tasks
-            if self.unacknowledged.pop((one.task.run_id, one.task.number, one.epoch), None) is not None
-        ]
-        waiting.leases[:0], waiting.tasks[:0], waiting.mail[:0] = leases, tasks, later.mail
+        waiting.leases[:0] = [one for one in later.leases if self.unacknowledged.pop(held_of(one), None) is not None]
+        waiting.tasks[:0] = [one for one in later.tasks if self.unacknowledged.pop(held_of(one), None) is not None]
+        waiting.mail[:0] = later.mail
+        waiting.ended[:0] = later.ended
         self.news.set()
 
-    def begin_poll(self, *, msg_no: int, free_slots: int, free_runs: int, received: Sequence[Held]) -> None:
-        """Takes a poll's view of the worker: what it received is settled, the rest is handed out again."""
-        self.msg_no = msg_no
-        for key in received:
-            self.unacknowledged.pop(key, None)
-        again = list(self.unacknowledged.values())
-        self.unacknowledged.clear()
-        for event in again:
-            if isinstance(event, RunLeased):
-                self.hand_lease(event)
-            else:
-                self.hand_task(event)
-        # What waits to be delivered will use room that the worker still counts as free.
-        self.free_runs = free_runs - len(self.undelivered.leases)
-        self.free_slots = free_slots - len(self.undelivered.tasks)
+    # What the session holds
 
     def forget(self, key: Held) -> None:
         """The session holds this no longer: it gave it back, or it was taken from it."""

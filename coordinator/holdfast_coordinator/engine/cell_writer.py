@@ -6,7 +6,7 @@ itself. Answers and events go out only after the commit. Never decides anything 
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import cast
 
@@ -27,6 +27,7 @@ from holdfast_coordinator.store.port import (
     Moved,
     OutcomeUnknown,
     SerializationConflict,
+    StoreError,
     StoreUnavailable,
 )
 
@@ -87,10 +88,22 @@ def _is_plain_start(command: BatchCommand) -> bool:
 
 
 class Reservations(Assign):
-    """An `Assign` whose reservations can be given back when the batch that made them fails."""
+    """An `Assign` that is told what became of every place that it has reserved, except what is committed."""
+
+    def begin(self) -> None:
+        """A decision begins; it waits for nothing, so no other is under way."""
+        raise NotImplementedError
+
+    def undo(self) -> None:
+        """The decision that began last has failed: nobody gets anything of it."""
+        raise NotImplementedError
 
     def release(self, event: RunLeased | TaskClaimed) -> None:
-        """The session does not get this after all."""
+        """The commit failed: the session does not get this after all."""
+        raise NotImplementedError
+
+    def doubt(self, event: RunLeased | TaskClaimed) -> None:
+        """The commit may have happened: the database may say that the session holds this, and nobody will tell it."""
         raise NotImplementedError
 
 
@@ -140,14 +153,22 @@ class CellWriter:
         return answer
 
     async def run(self) -> None:
-        """Commits batches until `close` was called and the line is empty."""
-        while True:
-            await self._news.wait()
-            self._news.clear()
-            while self._line:
-                await self._write(self._take())
-            if self._closing:
-                return
+        """Commits batches until `close` was called and the line is empty.
+
+        However it ends, no command is left without an answer.
+        """
+        try:
+            while True:
+                await self._news.wait()
+                self._news.clear()
+                while self._line:
+                    await self._write(self._take())
+                if self._closing:
+                    return
+        finally:
+            self._closing = True
+            self._fail(self._line, "its writer has ended")
+            self._line.clear()
 
     def close(self) -> None:
         """No more commands are taken; `run` ends after what is in the line."""
@@ -168,12 +189,16 @@ class CellWriter:
             elif not moves and all(_is_plain_start(waiting.command) for waiting in others):
                 others = await self._create(others)
             else:
-                await self._transact(others, moves, CONFLICT_REPEATS_MAX)
+                await self._transact(others, moves)
                 return
             if others:
-                await self._transact(others, [], CONFLICT_REPEATS_MAX)
-        except (StoreUnavailable, OutcomeUnknown) as error:
-            self._fail(batch, error)
+                await self._transact(others, [])
+        except StoreError as error:
+            log.warning("batch_failed", commands=len(batch), error=str(error))
+            self._fail(batch, str(error))
+        except BaseException as error:
+            self._fail(batch, repr(error))
+            raise
 
     async def _move(self, moves: list[_Waiting]) -> list[_Waiting]:
         """Commits transitions that need no decision; returns those that must take the locking path."""
@@ -185,7 +210,7 @@ class CellWriter:
 
     async def _answer_moves(self, moves: list[_Waiting], done: dict[str, Moved]) -> list[_Waiting]:
         """Answers the moves that are committed; returns the others."""
-        missed = []
+        missed, behind = [], []
         for waiting in moves:
             asked = cast(Transition, waiting.command)
             match done.get(asked.run_id):
@@ -197,62 +222,92 @@ class CellWriter:
                 case Appended(mail_next) if mail_next - 1 <= asked.mail_seen:
                     waiting.answer(_COMMITTED)
                 case Appended():
-                    mail = await self._store.mail_after(asked.run_id, asked.mail_seen)
-                    waiting.answer(TransitionAnswer(TransitionStatus.COMMITTED, mail))
+                    behind.append(waiting)
+        if behind:
+            await self._answer_with_mail(behind)
         return missed
+
+    async def _answer_with_mail(self, moves: list[_Waiting]) -> None:
+        """Answers committed moves whose runs have mail that their workers have not seen."""
+        asked = [cast(Transition, waiting.command) for waiting in moves]
+        pages = await asyncio.gather(
+            *(self._store.mail_after(one.run_id, one.mail_seen) for one in asked), return_exceptions=True
+        )
+        for waiting, page in zip(moves, pages, strict=True):
+            if isinstance(page, list):
+                waiting.answer(TransitionAnswer(TransitionStatus.COMMITTED, page))
+            elif isinstance(page, StoreError):
+                # It alone is asked to repeat, and its repeat brings the mail: what else is committed must be told.
+                self._fail([waiting], str(page))
+            else:
+                raise page
 
     async def _create(self, starts: list[_Waiting]) -> list[_Waiting]:
         """Commits starts for which nothing has to be read; returns them when one of them was made before.
 
         Their time is this replica's estimate of the database's: no alarm hangs on it.
         """
-        snapshot = Snapshot(now=self._clock())
-        decided = decide([waiting.command for waiting in starts], snapshot, self._reservations)
+        decided: Decided | None = None
         try:
+            decided = self._decide([waiting.command for waiting in starts], Snapshot(now=self._clock()))
             await self._store.create(decided.changes)
-        except (SerializationConflict, DataRejected):
-            self._release(decided)
+        except (SerializationConflict, DataRejected) as error:
+            self._give_up(decided, error)
             return starts
-        except (StoreUnavailable, OutcomeUnknown):
-            self._release(decided)
+        except BaseException as error:
+            self._give_up(decided, error)
             raise
         self._answer(starts, decided)
         return []
 
-    async def _transact(self, batch: list[_Waiting], moves: list[_Waiting], repeats: int) -> None:
+    async def _transact(self, batch: list[_Waiting], moves: list[_Waiting]) -> None:
         """Commits commands, and moves beside them, in one transaction."""
         commands = [waiting.command for waiting in batch]
+        transitions = [cast(Transition, waiting.command) for waiting in moves]
+        for _ in range(CONFLICT_REPEATS_MAX + 1):
+            try:
+                decided, done = await self._commit(commands, transitions)
+            except SerializationConflict:
+                continue
+            except DataRejected as error:
+                await self._halve([*moves, *batch], error)
+                return
+            self._answer(batch, decided)
+            if missed := await self._answer_moves(moves, done):
+                await self._transact(missed, [])
+            return
+        raise StoreUnavailable("other transactions were in the way all the time")
+
+    async def _commit(
+        self, commands: Sequence[BatchCommand], moves: Sequence[Transition]
+    ) -> tuple[Decided, dict[str, Moved]]:
+        """Decides under the locks and commits. What it reserved is settled when that fails."""
         decided: Decided | None = None
 
         def decide_batch(snapshot: Snapshot) -> Changes:
             nonlocal decided
-            try:
-                decided = decide(commands, snapshot, self._reservations)
-            except Exception as error:
-                # A defect in the core: the command that meets it is refused alone, the replica goes on.
-                log.exception("decision_failed", commands=len(commands))
-                raise DataRejected(f"an internal error: {error!r}") from error
+            decided = self._decide(commands, snapshot)
             return decided.changes
 
-        transitions = [cast(Transition, waiting.command) for waiting in moves]
         try:
-            done = await self._store.transact(reads_of(commands), decide_batch, transitions, at=self._clock())
-        except SerializationConflict:
-            self._release(decided)
-            if not repeats:
-                raise StoreUnavailable("other transactions were in the way all the time") from None
-            await self._transact(batch, moves, repeats - 1)
-        except DataRejected as error:
-            self._release(decided)
-            await self._halve([*moves, *batch], error)
-        except (StoreUnavailable, OutcomeUnknown):
-            self._release(decided)
+            done = await self._store.transact(reads_of(commands), decide_batch, moves, at=self._clock())
+        except BaseException as error:
+            self._give_up(decided, error)
             raise
-        else:
-            assert decided is not None
-            self._answer(batch, decided)
-            if missed := await self._answer_moves(moves, done):
-                await self._transact(missed, [], CONFLICT_REPEATS_MAX)
+        assert decided is not None, "the store has committed what nobody decided"
+        return decided, done
+
+    def _decide(self, commands: Sequence[BatchCommand], snapshot: Snapshot) -> Decided:
+        """What the core decides. Raises DataRejected when the core fails."""
+        self._reservations.begin()
+        try:
+            return decide(commands, snapshot, self._reservations)
+        except Exception as error:
+            # A defect in the core: the command that meets it is refused alone, the replica goes on.
+            self._reservations.undo()
+            if len(commands) == 1:  # in a larger batch it is looked for, and found here
+                log.exception("decision_failed", command=type(commands[0]).__name__)
+            raise DataRejected(f"an internal error: {error!r}") from error
 
     def _answer(self, batch: list[_Waiting], decided: Decided) -> None:
         for waiting, answer in zip(batch, decided.answers, strict=True):
@@ -266,17 +321,20 @@ class CellWriter:
             batch[0].answer(HoldfastError(f"this request cannot be recorded: {error}"))
             return
         middle = len(batch) // 2
-        await self._transact(batch[:middle], [], CONFLICT_REPEATS_MAX)
-        await self._transact(batch[middle:], [], CONFLICT_REPEATS_MAX)
+        await self._transact(batch[:middle], [])
+        await self._transact(batch[middle:], [])
 
-    def _release(self, decided: Decided | None) -> None:
-        if decided is not None:
-            for event in decided.events:
-                if isinstance(event, RunLeased | TaskClaimed):
+    def _give_up(self, decided: Decided | None, error: BaseException) -> None:
+        """Settles what a batch has reserved that failed, or that may have."""
+        has_failed = isinstance(error, StoreError) and not isinstance(error, OutcomeUnknown)
+        for event in decided.events if decided is not None else ():
+            if isinstance(event, RunLeased | TaskClaimed):
+                if has_failed:
                     self._reservations.release(event)
+                else:
+                    self._reservations.doubt(event)
 
-    def _fail(self, batch: list[_Waiting], error: Exception) -> None:
-        log.warning("batch_failed", commands=len(batch), error=str(error))
+    def _fail(self, batch: Iterable[_Waiting], why: str) -> None:
         for waiting in batch:
             if not waiting.ticket.future.done():
-                waiting.ticket.future.set_exception(CoordinatorUnavailable("its database", str(error)))
+                waiting.ticket.future.set_exception(CoordinatorUnavailable("its database", why))

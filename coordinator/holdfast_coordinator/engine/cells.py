@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 from holdfast.errors import InvalidRequest, RunNotFound
 from holdfast.ids import cell_of, is_run_id, is_start_id, run_id
@@ -14,13 +14,18 @@ from holdfast_coordinator.store.port import CellStore
 
 from .cell_writer import CellWriter, Reservations
 
-HELD_PAGE = 1_000
+WHILE_READING = datetime.max.replace(tzinfo=UTC)
+"""The alarm loop does not sleep: whatever is set now may be too late for what it has read."""
 
 
 class Cell:
-    """One cell: its name (two characters), its store and its writer."""
+    """One cell: its name (two characters), its store and its writer.
 
-    __slots__ = ("name", "store", "writer")
+    alarms_read_at: when the alarm loop looks for due alarms again, by the database's clock; alarm_set: one is due
+    before that.
+    """
+
+    __slots__ = ("alarm_set", "alarms_read_at", "name", "store", "writer")
 
     def __init__(
         self,
@@ -32,6 +37,8 @@ class Cell:
     ) -> None:
         self.name = name
         self.store = store
+        self.alarm_set = asyncio.Event()
+        self.alarms_read_at = WHILE_READING
         self.writer = CellWriter(store, reservations, lambda events: on_commit(self, events), clock)
 
 
@@ -84,13 +91,38 @@ class Cells:
                 return row.run_id
         raise RunNotFound(run, namespace=namespace)
 
+    def by_cell(self, run_ids: Iterable[str]) -> list[tuple[Cell, list[str]]]:
+        """Run ids in groups of one cell each. Raises RunNotFound."""
+        groups: dict[str, list[str]] = {}
+        for of_run_id in run_ids:
+            groups.setdefault(self.of_run(of_run_id).name, []).append(of_run_id)
+        return [(self._cells[name], group) for name, group in groups.items()]
+
     async def submit(self, of_run_id: str, commands: Sequence[BatchCommand]) -> list[Answer]:
         """Submits commands of one run to the writer of its cell."""
         return await self.of_run(of_run_id).writer.submit_all(commands)
 
-    async def held_by(self, session_ids: Sequence[str]) -> tuple[list[OpenRun], list[TaskRow]]:
-        """Leased runs and claimed tasks of sessions, over all cells; a page, ask again after ending them."""
-        pages = await asyncio.gather(*(cell.store.held_by(session_ids, HELD_PAGE) for cell in self._cells.values()))
+    async def submit_each(self, commands: Sequence[tuple[str, BatchCommand]]) -> list[Answer]:
+        """Submits commands, each with its run id, to their cells at once; the answers in order."""
+        if len(self._cells) == 1 and commands:
+            return await self.submit(commands[0][0], [command for _, command in commands])
+        places: dict[str, list[int]] = {}
+        for place, (of_run_id, _) in enumerate(commands):
+            places.setdefault(self.of_run(of_run_id).name, []).append(place)
+        answered = await asyncio.gather(
+            *(
+                self._cells[name].writer.submit_all([commands[place][1] for place in group])
+                for name, group in places.items()
+            )
+        )
+        answers: dict[int, Answer] = {}
+        for group, given in zip(places.values(), answered, strict=True):
+            answers.update(zip(group, given, strict=True))
+        return [answers[place] for place in range(len(commands))]
+
+    async def held_by(self, session_ids: Sequence[str], limit: int) -> tuple[list[OpenRun], list[TaskRow]]:
+        """Leased runs and claimed tasks of sessions, over all cells; of each cell at most `limit` of either."""
+        pages = await asyncio.gather(*(cell.store.held_by(session_ids, limit) for cell in self._cells.values()))
         return [run for runs, _ in pages for run in runs], [task for _, tasks in pages for task in tasks]
 
     async def lease_owners(self) -> set[str]:

@@ -1,21 +1,31 @@
 """Which session gets a run or a queued step, and which queues may hold work that nobody has claimed.
 
 In memory, for the sessions of this replica. A hand-off reserves room in the session; what it cannot place is
-left ready in the database and remembered as a belief per (namespace, queue, name), until a claim finds nothing.
+left ready in the database and remembered as a belief per (namespace, queue, name), until a claim takes it up.
+Beliefs are kept for queues that have sessions here: a session that comes expects work of all its names anyway.
 """
 
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 from holdfast_coordinator.domain.events import LeaseEnded, LeaseReturned, MailArrived, RunLeased, TaskClaimed
 from holdfast_coordinator.domain.rows import OpenRun, TaskRow
 
-from .attachments import Attachment, Held
+from .attachments import Attachment, Held, held_of
 from .cell_writer import Reservations
 
 QueueKey = tuple[str, str]
 """(namespace, queue)."""
+
+
+@dataclass(slots=True)
+class _Queue:
+    """The sessions of one queue, and the names of which work may wait there."""
+
+    attachments: list[Attachment] = field(default_factory=list)
+    workflows: set[str] = field(default_factory=set)
+    steps: set[str] = field(default_factory=set)
 
 
 class Matcher(Reservations):
@@ -24,9 +34,8 @@ class Matcher(Reservations):
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._attachments: dict[str, Attachment] = {}
-        self._queues: dict[QueueKey, list[Attachment]] = defaultdict(list)
-        self._run_backlog: dict[QueueKey, set[str]] = defaultdict(set)
-        self._task_backlog: dict[QueueKey, set[str]] = defaultdict(set)
+        self._queues: dict[QueueKey, _Queue] = {}
+        self._reserved: list[tuple[Attachment, bool]] = []
         self.on_room: Callable[[QueueKey], None] = lambda _key: None
 
     # Sessions
@@ -36,34 +45,38 @@ class Matcher(Reservations):
         self.detach(attachment.session_id)
         self._attachments[attachment.session_id] = attachment
         key = (attachment.namespace, attachment.queue)
-        self._queues[key].append(attachment)
+        self._queues.setdefault(key, _Queue()).attachments.append(attachment)
         self.expect_work(key, attachment.workflows, attachment.steps)
 
-    def detach(self, session_id: str) -> Attachment | None:
-        """Removes a session; None when it is not here."""
+    def detach(self, session_id: str) -> None:
+        """Removes a session, if it is here; its open poll hears of it."""
         attachment = self._attachments.pop(session_id, None)
         if attachment is not None:
-            self._queues[attachment.namespace, attachment.queue].remove(attachment)
+            key = (attachment.namespace, attachment.queue)
+            self._queues[key].attachments.remove(attachment)
+            if not self._queues[key].attachments:
+                del self._queues[key]
             attachment.news.set()
-        return attachment
 
     def attachment(self, session_id: str) -> Attachment | None:
         """The attachment of a session, if it is here."""
         return self._attachments.get(session_id)
 
-    def attachments(self) -> Iterable[Attachment]:
-        """All sessions of this replica."""
-        return self._attachments.values()
-
     def serves(self, key: QueueKey) -> bool:
         """True when a session of this replica takes work of the queue."""
-        return bool(self._queues.get(key))
-
-    def queues(self) -> list[QueueKey]:
-        """Queues that have sessions here."""
-        return [key for key, attachments in self._queues.items() if attachments]
+        return key in self._queues
 
     # Hand-off (called while a batch is decided)
+
+    def begin(self) -> None:
+        """See Reservations."""
+        self._reserved.clear()
+
+    def undo(self) -> None:
+        """See Reservations."""
+        for attachment, is_run in self._reserved:
+            attachment.settle(run=is_run, gets=False)
+        self._reserved.clear()
 
     def run(self, run: OpenRun) -> str | None:
         """The session that had the run last if it has room, else the freest one that knows the workflow."""
@@ -71,41 +84,47 @@ class Matcher(Reservations):
         if run.sticky is not None:
             sticky = self._attachments.get(run.sticky)
             if sticky is not None and sticky.free_runs > 0 and self._fits_run(sticky, run, now):
-                sticky.free_runs -= 1
-                return sticky.session_id
+                return self._reserve(sticky, run=True)
         best: Attachment | None = None
-        for attachment in self._queues.get((run.namespace, run.queue), ()):
+        for attachment in self._attached_to((run.namespace, run.queue)):
             if attachment.free_runs <= 0 or not self._fits_run(attachment, run, now):
                 continue
             if best is None or _room(attachment, run) > _room(best, run):
                 best = attachment
-        if best is None:
-            return None
-        best.free_runs -= 1
-        return best.session_id
+        return None if best is None else self._reserve(best, run=True)
 
     def task(self, task: TaskRow) -> str | None:
         """The freest session that knows the step."""
         now = self._clock()
         best: Attachment | None = None
-        for attachment in self._queues.get((task.namespace, task.queue), ()):
+        for attachment in self._attached_to((task.namespace, task.queue)):
             if attachment.free_slots <= 0 or task.name not in attachment.steps or not attachment.takes_work(now):
                 continue
             if best is None or attachment.free_slots > best.free_slots:
                 best = attachment
-        if best is None:
-            return None
-        best.free_slots -= 1
-        return best.session_id
+        return None if best is None else self._reserve(best, run=False)
 
     def release(self, event: RunLeased | TaskClaimed) -> None:
-        """The batch failed: the room is free again."""
+        """See Reservations."""
         attachment = self._attachments.get(event.session_id)
         if attachment is not None:
-            if isinstance(event, RunLeased):
-                attachment.free_runs += 1
-            else:
-                attachment.free_slots += 1
+            attachment.settle(run=isinstance(event, RunLeased), gets=False)
+
+    def doubt(self, event: RunLeased | TaskClaimed) -> None:
+        """See Reservations. It counts as granted: missing from the heartbeats, it is ended after a while."""
+        attachment = self._attachments.get(event.session_id)
+        if attachment is not None:
+            attachment.settle(run=isinstance(event, RunLeased), gets=False)
+            attachment.granted.add(held_of(event))
+
+    def _reserve(self, attachment: Attachment, *, run: bool) -> str:
+        attachment.reserve(run=run)
+        self._reserved.append((attachment, run))
+        return attachment.session_id
+
+    def _attached_to(self, key: QueueKey) -> Sequence[Attachment]:
+        queue = self._queues.get(key)
+        return () if queue is None else queue.attachments
 
     def _fits_run(self, attachment: Attachment, run: OpenRun, now: float) -> bool:
         return (
@@ -118,17 +137,14 @@ class Matcher(Reservations):
 
     # After a commit
 
-    def leased(self, event: RunLeased) -> None:
-        """A lease is committed: it goes out with the next poll answer of its session."""
+    def handed_over(self, event: RunLeased | TaskClaimed) -> bool:
+        """A lease or a claim is committed: it goes out with the next poll answer. False when its session has left."""
         attachment = self._attachments.get(event.session_id)
-        if attachment is not None:
-            attachment.hand_lease(event)
-
-    def claimed(self, event: TaskClaimed) -> None:
-        """A claim is committed: it goes out with the next poll answer of its session."""
-        attachment = self._attachments.get(event.session_id)
-        if attachment is not None:
-            attachment.hand_task(event)
+        if attachment is None:
+            return False
+        attachment.settle(run=isinstance(event, RunLeased), gets=True)
+        attachment.hand(event)
+        return True
 
     def mail_arrived(self, event: MailArrived) -> None:
         """Mail came for a run that a session here may hold."""
@@ -151,73 +167,90 @@ class Matcher(Reservations):
             self.has_room(attachment)
 
     def attempt_ended(self, session_id: str, key: Held) -> None:
-        """A queued attempt of a session ended, so it has a slot for another."""
+        """A session reports the end of a queued attempt, so it has a slot for another; a repeat frees no second one."""
         attachment = self._attachments.get(session_id)
-        if attachment is not None:
+        if attachment is not None and (key in attachment.granted or key in attachment.ended):
             attachment.forget(key)
+            attachment.ended.discard(key)
             attachment.free_slots += 1
             self.has_room(attachment)
 
     def has_room(self, attachment: Attachment) -> None:
         """Claims for the queue of a session, where work may wait."""
         key = (attachment.namespace, attachment.queue)
-        if self._run_backlog.get(key) or self._task_backlog.get(key):
+        queue = self._queues.get(key)
+        if queue is not None and (queue.workflows or queue.steps):
             self.on_room(key)
 
     # Beliefs about what waits in the database
 
     def left_ready(self, key: QueueKey, workflow: str) -> None:
         """A run of this workflow was left ready."""
-        self._run_backlog[key].add(workflow)
+        queue = self._queues.get(key)
+        if queue is not None:
+            queue.workflows.add(workflow)
+            # The room that its own batch has freed could not be given away in it.
+            if any(workflow in one.workflows for one in self._with_room(queue, runs=True)):
+                self.on_room(key)
 
     def left_queued(self, key: QueueKey, step: str) -> None:
-        """A queued step of this name waits, or will."""
-        self._task_backlog[key].add(step)
-
-    def step_is_due(self, key: QueueKey, step: str) -> None:
-        """A queued step of this name may run from now on."""
-        self.left_queued(key, step)
-        self.on_room(key)
+        """A queued step of this name waits."""
+        queue = self._queues.get(key)
+        if queue is not None:
+            queue.steps.add(step)
+            if any(step in one.steps for one in self._with_room(queue, runs=False)):
+                self.on_room(key)
 
     def expect_work(self, key: QueueKey, workflows: Iterable[str], steps: Iterable[str]) -> None:
         """Work of these names may wait: another replica may have left it."""
-        self._run_backlog[key].update(workflows)
-        self._task_backlog[key].update(steps)
+        self.put_back(key, workflows, steps)
         self.on_room(key)
 
     def expect_everywhere(self) -> None:
         """Work of every name that a session here knows may wait."""
-        for key in self.queues():
-            attachments = self._queues[key]
+        for key, queue in self._queues.items():
             self.expect_work(
                 key,
-                {name for attachment in attachments for name in attachment.workflows},
-                {name for attachment in attachments for name in attachment.steps},
+                {name for attachment in queue.attachments for name in attachment.workflows},
+                {name for attachment in queue.attachments for name in attachment.steps},
             )
 
-    def claimable_runs(self, key: QueueKey) -> tuple[tuple[str, ...], int]:
-        """Workflows that may wait and that sessions with room know; and how many runs they could take."""
+    def take_backlog(self, key: QueueKey) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Takes up for a claim what may wait and sessions with room know: workflows and steps.
+
+        What is left behind while the claim is under way is a new belief, whatever the claim finds.
+        """
+        queue = self._queues.get(key)
+        if queue is None:
+            return (), ()
+        workflows = queue.workflows & {name for one in self._with_room(queue, runs=True) for name in one.workflows}
+        steps = queue.steps & {name for one in self._with_room(queue, runs=False) for name in one.steps}
+        queue.workflows -= workflows
+        queue.steps -= steps
+        return tuple(sorted(workflows)), tuple(sorted(steps))
+
+    def put_back(self, key: QueueKey, workflows: Iterable[str], steps: Iterable[str]) -> None:
+        """More of these names may wait than a claim has found."""
+        queue = self._queues.get(key)
+        if queue is not None:
+            queue.workflows.update(workflows)
+            queue.steps.update(steps)
+
+    def room(self, key: QueueKey) -> tuple[int, int]:
+        """How many runs and how many queued steps the sessions of a queue could take."""
+        queue = self._queues.get(key)
+        if queue is None:
+            return 0, 0
+        return (
+            sum(attachment.free_runs for attachment in self._with_room(queue, runs=True)),
+            sum(attachment.free_slots for attachment in self._with_room(queue, runs=False)),
+        )
+
+    def _with_room(self, queue: _Queue, *, runs: bool) -> Iterator[Attachment]:
         now = self._clock()
-        free = [one for one in self._queues.get(key, ()) if one.free_runs > 0 and one.takes_work(now)]
-        known = {name for attachment in free for name in attachment.workflows}
-        names = tuple(sorted(self._run_backlog.get(key, set()) & known))
-        return names, sum(attachment.free_runs for attachment in free)
-
-    def claimable_tasks(self, key: QueueKey) -> tuple[tuple[str, ...], int]:
-        """Steps that may wait and that sessions with a free slot know; and how many they could take."""
-        now = self._clock()
-        free = [one for one in self._queues.get(key, ()) if one.free_slots > 0 and one.takes_work(now)]
-        known = {name for attachment in free for name in attachment.steps}
-        names = tuple(sorted(self._task_backlog.get(key, set()) & known))
-        return names, sum(attachment.free_slots for attachment in free)
-
-    def no_runs_left(self, key: QueueKey, workflows: Iterable[str]) -> None:
-        """A claim found fewer runs of these workflows than it could take."""
-        self._run_backlog[key].difference_update(workflows)
-
-    def no_tasks_left(self, key: QueueKey, steps: Iterable[str]) -> None:
-        """A claim found fewer queued steps of these names than it could take."""
-        self._task_backlog[key].difference_update(steps)
+        for attachment in queue.attachments:
+            if (attachment.free_runs if runs else attachment.free_slots) > 0 and attachment.takes_work(now):
+                yield attachment
 
 
 def _room(attachment: Attachment, run: OpenRun) -> tuple[bool, bool, int]:

@@ -20,13 +20,13 @@ from holdfast_coordinator.domain.rows import AlarmKind, AlarmRow, ChildClosedMai
 from holdfast_coordinator.store.port import StoreError
 
 from .cells import Cells
+from .records import Records
 
 log = structlog.get_logger(__name__)
 
 PARENT_CLOSED = "the parent run closed"
 
-
-Delivery = StartRun | DeliverChildClosed | RequestCancel | TerminateRun
+DeliveryCommand = StartRun | DeliverChildClosed | RequestCancel | TerminateRun
 
 
 class OutboxCodec(Protocol):
@@ -39,8 +39,9 @@ class OutboxCodec(Protocol):
 class Outbox:
     """See the module."""
 
-    def __init__(self, cells: Cells, codec: OutboxCodec) -> None:
+    def __init__(self, cells: Cells, records: Records, codec: OutboxCodec) -> None:
         self._cells = cells
+        self._records = records
         self._codec = codec
 
     async def deliver(self, alarm: AlarmRow, mail: ChildClosedMail | None = None, to_run_id: str = "") -> None:
@@ -53,11 +54,13 @@ class Outbox:
                     log.warning("delivery_refused", kind=alarm.kind.name, run_id=alarm.run_id, error=str(answer))
         except (HoldfastError, StoreError) as error:
             log.warning("delivery_failed", kind=alarm.kind.name, run_id=alarm.run_id, error=str(error))
+        except Exception:
+            # What a worker wrote may make no command at all. It must not end the loop that makes all others.
+            log.exception("delivery_failed", kind=alarm.kind.name, run_id=alarm.run_id)
 
-    async def _command(self, alarm: AlarmRow, mail: ChildClosedMail | None, to_run_id: str) -> Delivery | None:
-        store = self._cells.of_run(alarm.run_id).store
+    async def _command(self, alarm: AlarmRow, mail: ChildClosedMail | None, to_run_id: str) -> DeliveryCommand | None:
         if alarm.kind is AlarmKind.OUTBOX_CHILD:
-            record = (await store.records([alarm.run_id])).get(alarm.run_id)
+            record = (await self._records.of([alarm.run_id])).get(alarm.run_id)
             return self._codec.child_start(alarm, record) if record is not None else None
         if alarm.kind is AlarmKind.OUTBOX_CHILD_CLOSED:
             if mail is None:
@@ -72,9 +75,8 @@ class Outbox:
 
     async def _closed_child(self, alarm: AlarmRow) -> tuple[ChildClosedMail, str]:
         """What the parent of a closed run must hear, read back after a crash."""
-        store = self._cells.of_run(alarm.run_id).store
-        record = (await store.records([alarm.run_id]))[alarm.run_id]
-        (result,) = await store.results([alarm.run_id])
+        record = (await self._records.of([alarm.run_id]))[alarm.run_id]
+        (result,) = await self._cells.of_run(alarm.run_id).store.results([alarm.run_id])
         assert record.parent_run_id is not None, alarm
         mail = ChildClosedMail(record.parent_number, alarm.run_id, result.status, result.result, result.failure)
         return mail, record.parent_run_id

@@ -1,29 +1,51 @@
-"""What runs were started with, for runs that this replica has leased before: a lease needs it each time."""
+"""What runs were started with. A lease needs it each time, a parent's children each time: those used last are kept."""
 
 from collections import OrderedDict
+from collections.abc import Iterable
 
 from holdfast_coordinator.domain.rows import RunRecord
+
+from .cells import Cells
 
 BYTES_MAX = 32 * 1024 * 1024
 RECORD_BYTES = 500
 
 
-class RecentRecords:
-    """The records used last, bounded by the size of their arguments; records never change."""
+class Records:
+    """The records of runs, from memory or from their cells; records never change.
 
-    def __init__(self) -> None:
+    What is kept is bounded by the size of arguments.
+    """
+
+    def __init__(self, cells: Cells, *, bytes_max: int = BYTES_MAX) -> None:
+        self._cells = cells
+        self._bytes_max = bytes_max
         self._records: OrderedDict[str, RunRecord] = OrderedDict()
         self._bytes = 0
 
-    def get(self, run_id: str) -> RunRecord | None:
-        """The record of a run, if it is at hand."""
-        return self._records.get(run_id)
+    async def of(self, wanted: Iterable[RunRecord | str]) -> dict[str, RunRecord]:
+        """The records of runs by run id; what is wanted are run ids, or records that are at hand. Raises StoreError.
 
-    def put(self, record: RunRecord) -> None:
-        """Keeps a record as the one used last."""
+        A run that does not exist is left out.
+        """
+        found: dict[str, RunRecord] = {}
+        missing = []
+        for one in wanted:
+            record = self._records.get(one) if isinstance(one, str) else one
+            if record is None:
+                missing.append(str(one))
+            else:
+                found[record.run_id] = record
+        for cell, run_ids in self._cells.by_cell(missing) if missing else ():
+            found |= await cell.store.records(run_ids)
+        for record in found.values():
+            self._keep(record)
+        return found
+
+    def _keep(self, record: RunRecord) -> None:
         if self._records.pop(record.run_id, None) is None:
             self._bytes += RECORD_BYTES + len(record.arguments)
         self._records[record.run_id] = record
-        while self._bytes > BYTES_MAX:
+        while self._bytes > self._bytes_max:
             _, oldest = self._records.popitem(last=False)
             self._bytes -= RECORD_BYTES + len(oldest.arguments)

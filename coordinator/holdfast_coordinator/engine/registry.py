@@ -4,6 +4,7 @@ A name is refused as unknown only when sessions serve the queue and it was never
 a worker that starts later must still find the run.
 """
 
+import asyncio
 import difflib
 import time
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,7 @@ class Registry:
         self._matcher = matcher
         self._known: dict[str, dict[str, Signature]] = {}
         self._read_at: dict[str, float] = {}
+        self._reading = asyncio.Lock()
 
     def registered(self, namespace: str, workflows: Mapping[str, Signature]) -> None:
         """A session has registered these."""
@@ -36,14 +38,15 @@ class Registry:
 
     async def signature(self, namespace: str, queue: str, workflow: str) -> Signature | None:
         """The signature of a workflow, or None when no worker has come yet. Raises WorkflowNotRegistered."""
-        known = self._known.get(namespace, {})
-        found = known.get(workflow)
+        found = self._known.get(namespace, {}).get(workflow)
         if found is not None:
             return found
-        if time.monotonic() - self._read_at.get(namespace, -REFRESH_SECONDS) >= REFRESH_SECONDS:
-            self._read_at[namespace] = time.monotonic()
+        # One reads and the others wait for it: none may say that a name is unknown before it was looked up.
+        async with self._reading:
             known = self._known.setdefault(namespace, {})
-            known.update(await self._control.known_workflows(namespace))
+            if time.monotonic() - self._read_at.get(namespace, -REFRESH_SECONDS) >= REFRESH_SECONDS:
+                known.update(await self._control.known_workflows(namespace))
+                self._read_at[namespace] = time.monotonic()
             found = known.get(workflow)
         if found is None and self._matcher.serves((namespace, queue)):
             nearest = difflib.get_close_matches(workflow, known, n=1)

@@ -21,8 +21,13 @@ class Waiter:
 
     def __init__(self, namespace: str) -> None:
         self.namespace = namespace
-        self.closed: list[RunResult] = []
+        self.closed: dict[str, RunResult] = {}
         self.news = asyncio.Event()
+
+    def tell(self, result: RunResult) -> None:
+        """A run of the set has closed; it may be told of it twice."""
+        self.closed[result.run_id] = result
+        self.news.set()
 
 
 class Waiters:
@@ -39,6 +44,8 @@ class Waiters:
 
     def is_open(self, namespace: str, run_id: str) -> None:
         """A run is open now; this replica hears of its end, or the sweep does."""
+        if run_id in self._recent:
+            return  # it has closed while its start was on the way to whoever says so
         self._known_open[run_id] = namespace
         if len(self._known_open) > KNOWN_OPEN_MAX:
             self._known_open.popitem(last=False)
@@ -54,8 +61,7 @@ class Waiters:
                 self._recent_bytes -= _size(oldest)
         for waiter in self._waiting.pop(result.run_id, ()):
             if waiter.namespace == result.namespace:
-                waiter.closed.append(result)
-                waiter.news.set()
+                waiter.tell(result)
 
     def register(self, namespace: str, run_ids: Iterable[str]) -> Waiter:
         """Begins to wait for runs; those that closed just now are in the waiter already."""
@@ -65,8 +71,7 @@ class Waiters:
             if recent is None:
                 self._waiting.setdefault(run_id, []).append(waiter)
             else:
-                waiter.closed.append(recent)
-                waiter.news.set()
+                waiter.tell(recent)
         return waiter
 
     def unregister(self, waiter: Waiter, run_ids: Iterable[str]) -> None:
@@ -77,6 +82,12 @@ class Waiters:
                 waiting.remove(waiter)
                 if not waiting:
                     del self._waiting[run_id]
+
+    def wake_all(self) -> None:
+        """Ends all waits, with what they have."""
+        for waiting in self._waiting.values():
+            for waiter in waiting:
+                waiter.news.set()
 
     def unknown(self, namespace: str, run_ids: Sequence[str]) -> list[str]:
         """Which of these the store must be asked about, because they are not known to be in the namespace."""

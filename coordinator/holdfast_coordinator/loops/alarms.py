@@ -1,7 +1,7 @@
 """Makes what alarms are set for happen when they are due, by the database's clock.
 
 Reads due rows without locks and submits them to the cell writer, which clears each by its key: two replicas that
-read the same row make it happen once. Sleeps until the next one is due, until one is set, or for a second.
+read the same row make it happen once. Sleeps until the next one is due, until a sooner one is set, or for a second.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import structlog
 from holdfast.errors import HoldfastError
 from holdfast_coordinator.domain.commands import AlarmDue, Command, EndAttempt
 from holdfast_coordinator.domain.rows import AlarmKind
-from holdfast_coordinator.engine.cells import Cell
+from holdfast_coordinator.engine.cells import WHILE_READING, Cell
 from holdfast_coordinator.engine.engine import Engine
 from holdfast_coordinator.store.port import StoreError
 
@@ -32,19 +32,21 @@ class AlarmLoop:
 
     async def run(self) -> None:
         """Runs until it is cancelled."""
+        cell = self._cell
         while True:
             try:
                 seconds = await self.run_once()
             except (HoldfastError, StoreError) as error:
-                log.warning("alarms_failed", cell=self._cell.name, error=str(error))
+                log.warning("alarms_failed", cell=cell.name, error=str(error))
                 seconds = LONGEST_SLEEP_SECONDS
-            news = self._engine.alarm_set
+            cell.alarms_read_at = self._engine.database_time() + timedelta(seconds=seconds)
             try:
                 async with asyncio.timeout(seconds):
-                    await news.wait()
+                    await cell.alarm_set.wait()
             except TimeoutError:
                 pass
-            news.clear()
+            cell.alarms_read_at = WHILE_READING
+            cell.alarm_set.clear()
 
     async def run_once(self) -> float:
         """Fires what is due; how many seconds until it should be called again."""

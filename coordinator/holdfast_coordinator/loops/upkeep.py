@@ -16,6 +16,7 @@ FLUSH_SECONDS = 1.0
 DATABASE_SECONDS = 5.0
 """A database that does not answer for so long makes the replica unready."""
 LOOK_AROUND_SECONDS = 1.0
+OVERDUE_SECONDS = 1.0
 PRUNE_SECONDS = 300.0
 PRUNE_PAGE = 10_000
 
@@ -43,20 +44,21 @@ def all_loops(engine: Engine, *, on_ready: OnReady) -> Iterator[tuple[str, Corou
         await engine.find_closed_elsewhere()
 
     async def prune() -> None:
-        await asyncio.gather(*(cell.store.prune_requests(PRUNE_PAGE) for cell in engine.cells))
+        for cell in engine.cells:
+            while await cell.store.prune_requests(PRUNE_PAGE) == PRUNE_PAGE:
+                pass  # until a page is not full: else the table grows as soon as more come than one page a turn
 
-    yield "heartbeats", periodic("heartbeats", beat, every_seconds=FLUSH_SECONDS)
-    yield "sweep", periodic("sweep", sweep, every_seconds=ttl.total_seconds())
-    yield "look_around", periodic("look_around", look_around, every_seconds=LOOK_AROUND_SECONDS)
-    yield "prune", periodic("prune", prune, every_seconds=PRUNE_SECONDS)
+    # Several times in a TTL, however short: a late turn must not look like an outage.
+    turns = [
+        ("heartbeats", beat, min(FLUSH_SECONDS, ttl.total_seconds() / 8)),
+        ("sweep", sweep, ttl.total_seconds()),
+        ("look_around", look_around, LOOK_AROUND_SECONDS),
+        ("prune", prune, PRUNE_SECONDS),
+    ]
     for cell in engine.cells:
         alarms = AlarmLoop(engine, cell)
         yield f"alarms {cell.name}", alarms.run()
-        yield (
-            f"overdue attempts {cell.name}",
-            periodic(
-                f"overdue attempts {cell.name}",
-                partial(alarms.end_overdue_attempts, ttl),
-                every_seconds=FLUSH_SECONDS,
-            ),
-        )
+        overdue = partial(alarms.end_overdue_attempts, ttl)
+        turns.append((f"overdue attempts {cell.name}", overdue, OVERDUE_SECONDS))
+    for name, run_once, seconds in turns:
+        yield name, periodic(name, run_once, every_seconds=seconds)

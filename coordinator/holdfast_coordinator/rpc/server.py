@@ -61,6 +61,7 @@ class Server:
         ]
         self._server = grpc.aio.server(options=options)
         services = _ByName(self._server)
+        self._engine = engine
         self._workers = WorkerService(engine, limits)
         run_service_pb2_grpc.add_RunServiceServicer_to_server(  # type: ignore[no-untyped-call]
             RunService(engine, limits), services
@@ -98,4 +99,5 @@ class Server:
         """Takes no more calls, lets those under way end, and stops."""
         await self._health.enter_graceful_shutdown()
         self._workers.end_streams()
+        self._engine.end_waits()
         await self._server.stop(grace_seconds)

@@ -99,9 +99,13 @@ class WorkStream:
                 return
             try:
                 await self._context.write(response)
-            except Exception:
-                if not self._has_ended:  # else the worker has gone; it asks again on another stream
-                    raise
+            except Exception as error:  # noqa: BLE001 - gRPC raises this and that when a stream is gone
+                if not self._has_ended:
+                    log.info("stream_broken", error=repr(error))
+                # The worker asks again on another stream, and repeats the report that it got no answer to.
+                self._has_ended = True
+                if not self._failed.done():
+                    self._failed.set_result(None)
 
     def _settled(self, task: asyncio.Task[None]) -> None:
         if task.cancelled() or (error := task.exception()) is None:

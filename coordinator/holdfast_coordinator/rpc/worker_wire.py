@@ -15,8 +15,8 @@ from google.protobuf.message import Message
 from holdfast.api.v1 import journal_pb2, status_pb2
 from holdfast.api.v1 import worker_service_pb2 as pb
 from holdfast.errors import InvalidRequest, PayloadTooLarge
-from holdfast.ids import child_run_id
-from holdfast.limits import Limits
+from holdfast.ids import business_id_problem, child_run_id
+from holdfast.limits import SPAN_MAX, Limits
 from holdfast.statuses import ClosePolicy, Placement, RunStatus
 from holdfast_coordinator.domain.commands import (
     Ask,
@@ -41,9 +41,12 @@ from holdfast_coordinator.engine.attachments import Handed, Held
 from holdfast_coordinator.engine.engine import Delivery
 from holdfast_coordinator.wire.entries import join_entries, mail_message, set_time, time_from
 
+from .run_wire import name, span
+
 _PLAIN = frozenset({"attempt_started", "step_completed", "step_failed"})
 """Entries that ask nothing of the coordinator, whatever they say."""
 _QUEUED = Placement.QUEUED.value
+_SPAN_MAX_SECONDS = int(SPAN_MAX.total_seconds())
 _THENS = {then.value: then for then in Then}
 _KINDS = {1: "either", 2: "positional_only", 3: "named_only"}
 
@@ -157,18 +160,29 @@ def _ask(run_id: str, kind: str | None, entry: journal_pb2.Entry) -> Ask | None:
         case "timer_cancelled":
             return CancelTimer(entry.timer_cancelled.number)
         case "child_started":
-            child = entry.child_started
-            if child.run_id != child_run_id(run_id, child.number):
-                # Any other id could name a run of another namespace, which would then be cancelled as a child.
-                raise InvalidRequest("run_id", f"{child.run_id!r} is not that of child {child.number} of run {run_id}")
-            policy = ClosePolicy(child.close_policy or ClosePolicy.CANCEL)
-            return StartChild(child.number, child.run_id, policy, child.SerializeToString())
+            return _start_child(run_id, entry.child_started)
         case "child_cancelled":
             return CancelChild(entry.child_cancelled.number)
         case "run_stalled":
             return Stall(entry.run_stalled.reason, entry.run_stalled.build)
         case _:
             raise InvalidRequest("entries", f"a worker must not write an entry of kind {kind or 'nothing'!r}")
+
+
+def _start_child(run_id: str, child: journal_pb2.ChildStarted) -> StartChild:
+    """The start of a child, checked now: the outbox could only fail with it again and again."""
+    if child.run_id != child_run_id(run_id, child.number):
+        # Any other id could name a run of another namespace, which would then be cancelled as a child.
+        raise InvalidRequest("run_id", f"{child.run_id!r} is not that of child {child.number} of run {run_id}")
+    name("workflow", child.workflow)
+    if child.queue:
+        name("queue", child.queue)
+    if child.id and (problem := business_id_problem(child.id)):
+        raise InvalidRequest("id", f"{child.id[:50]!r} {problem}")
+    if child.HasField("max_duration"):
+        span("max_duration", child.max_duration)
+    policy = ClosePolicy(child.close_policy or ClosePolicy.CANCEL)
+    return StartChild(child.number, child.run_id, policy, child.SerializeToString())
 
 
 def _queue_step(step: journal_pb2.StepScheduled) -> QueueStep:
@@ -334,5 +348,7 @@ def journal_message(row: JournalRow) -> journal_pb2.JournalRow:
 
 
 def duration(message: Duration) -> timedelta:
-    """A duration that a worker sends; at most ten years, cut there."""
+    """A duration that a worker sends, cut to 0 to ten years: what it stands for must fit into a date."""
+    if not 0 <= message.seconds <= _SPAN_MAX_SECONDS:
+        return SPAN_MAX if message.seconds > 0 else timedelta(0)
     return timedelta(seconds=message.seconds, microseconds=message.nanos // 1_000)

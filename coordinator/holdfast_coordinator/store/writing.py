@@ -1,6 +1,6 @@
 """From the difference that a batch makes to the statements that write it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from operator import attrgetter
@@ -37,13 +37,13 @@ def plan_writes(statements: CellWrites, changes: Changes) -> list[tuple[Call, in
 
     def write(
         statement: RowWrite | Statement,
-        rows: Iterable[Any],
+        rows: Collection[Any],
         values: Callable[[Any], Sequence[Any]],
         *,
         count: bool = False,
     ) -> None:
-        by_row = [values(row) for row in rows]
-        if by_row:
+        if rows:
+            by_row = [values(row) for row in rows]
             call = statement(by_row) if isinstance(statement, RowWrite) else statement(*zip(*by_row, strict=True))
             plan.append((call, len(by_row) if count else None))
 
@@ -62,7 +62,7 @@ def plan_writes(statements: CellWrites, changes: Changes) -> list[tuple[Call, in
         # A run that is made and closed in one batch was never open in the table.
         made = {record.run_id for record in changes.runs}
         opened = {run_id: run for run_id, run in opened.items() if run_id not in ended}
-        write(statements.delete_open_runs, (run_id for run_id in ended if run_id not in made), _alone)
+        write(statements.delete_open_runs, [run_id for run_id in ended if run_id not in made], _alone)
         write(statements.insert_results, ended.values(), _result_values, count=True)
     write(statements.insert_open_runs, opened.values(), _open_run_values, count=True)
     write(statements.update_open_runs, updated.values(), _open_run_changes)

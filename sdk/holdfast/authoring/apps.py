@@ -3,6 +3,7 @@
 Imports no user code and connects nowhere.
 """
 
+import inspect
 from collections.abc import Callable, Coroutine, Mapping
 from types import MappingProxyType
 from typing import Any, Concatenate, TypeVar, overload
@@ -130,6 +131,7 @@ class App:
 
         Raises TypeError or ValueError that names the function, and DuplicateName.
         """
+        _refuse_unknown("step", options, App._make_step)
         if function is None or isinstance(function, str):
             name = _one_name("step", function, options.pop("name", None))
             return lambda decorated: self._make_step(decorated, name, **options)
@@ -157,6 +159,7 @@ class App:
         max_duration: the longest a run may take, waits included.
         Raises TypeError or ValueError that names the function, and DuplicateName.
         """
+        _refuse_unknown("workflow", options, App._make_workflow)
         if function is None or isinstance(function, str):
             name = _one_name("workflow", function, options.pop("name", None))
             return lambda decorated: self._make_workflow(decorated, name, **options)
@@ -259,6 +262,13 @@ def check_name_is_free(kind: str, registry: Mapping[str, Definition], definition
 def _refuse_decorated(decorator: str, function: Any) -> None:
     if isinstance(function, (Step, Workflow)):
         raise TypeError(f"@{decorator} cannot take {function!r}: it is decorated already")
+
+
+def _refuse_unknown(decorator: str, options: Mapping[str, Any], make: Callable[..., Any]) -> None:
+    known = [name for name in inspect.signature(make).parameters if name not in ("self", "function")]
+    for name in options:
+        if name not in known:
+            raise TypeError(f"@{decorator} has no option {name!r}; its options are {', '.join(known)}")
 
 
 def _one_name(decorator: str, positional: str | None, named: str | None) -> str | None:

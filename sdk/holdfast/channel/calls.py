@@ -23,6 +23,14 @@ Request = TypeVar("Request", contravariant=True)
 Response = TypeVar("Response", covariant=True)
 
 
+class ConnectionClosed(HoldfastError):
+    """The connection was closed on this side, before or during the call."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(f"the connection to {address} was closed on this side")
+        self.address = address
+
+
 class UnaryMethod(Protocol[Request, Response]):
     """One rpc of a stub."""
 
@@ -40,7 +48,7 @@ async def call(
     """Calls until there is an answer, with growing waits, for `retry_for` seconds (None: without end).
 
     attempt_seconds: the limit for one attempt. Raises CoordinatorUnavailable when the time has passed, and
-    the typed error of a refusal at once.
+    ConnectionClosed and the typed error of a refusal at once.
     """
     give_up_at = None if retry_for is None else monotonic() + retry_for
     retry = 0
@@ -56,7 +64,13 @@ async def call(
             if give_up_at is not None and monotonic() + wait >= give_up_at:
                 raise error from None
         except grpc.aio.UsageError as closed:
-            raise HoldfastError(f"the connection to {address} was closed on this side") from closed
+            raise ConnectionClosed(str(address)) from closed
+        except asyncio.CancelledError:
+            # A channel that is closed cancels its calls. Nobody has cancelled the task that waits for this one, and
+            # to let it end as cancelled would hide from its owner that there is no answer.
+            if _is_cancelled_from_outside():
+                raise
+            raise ConnectionClosed(str(address)) from None
         retry += 1
         await asyncio.sleep(wait)
 
@@ -65,6 +79,11 @@ def repeat_wait(retry: int, *, jitter: float) -> float:
     """Seconds before repeat `retry` (from 0): doubling up to one second, the upper half of it random."""
     longest: float = min(FIRST_WAIT_SECONDS * 2 ** min(retry, 10), LONGEST_WAIT_SECONDS)
     return longest * (0.5 + jitter / 2)
+
+
+def _is_cancelled_from_outside() -> bool:
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 def untyped_method(method: Any) -> UnaryMethod[Any, Any]:

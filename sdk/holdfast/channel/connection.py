@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 
 import grpc
 
-from holdfast.errors import CoordinatorUnavailable, InvalidRequest
+from holdfast.errors import CoordinatorUnavailable, HoldfastError, InvalidRequest
 from holdfast.limits import DEFAULT_LIMITS, DEFAULT_PORT
 
 ADDRESS_VARIABLE = "HOLDFAST_ADDRESS"
@@ -94,14 +94,26 @@ def _malformed(text: str, problem: str) -> InvalidRequest:
     return InvalidRequest("address", f"{text!r} {problem}; {_FORMS}")
 
 
+class OtherLoop(HoldfastError, RuntimeError):
+    """A client is used in an event loop that is not its own."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(
+            f"this client of {address} was connected in another event loop; connect one in each loop, for example "
+            "inside the function that asyncio.run() is given"
+        )
+        self.address = address
+
+
 class Connection:
     """One channel to the coordinator, which reconnects by itself. Made with `open`, in a running loop."""
 
-    __slots__ = ("address", "channel")
+    __slots__ = ("_loop", "address", "channel")
 
     def __init__(self, address: Address, channel: grpc.aio.Channel) -> None:
         self.address = address
         self.channel = channel
+        self._loop = asyncio.get_running_loop()
 
     @classmethod
     async def open(
@@ -128,8 +140,13 @@ class Connection:
                 raise
         return connection
 
+    def check_loop(self) -> None:
+        """Raises OtherLoop outside the loop of this connection, where its calls would fail or never end."""
+        if asyncio.get_running_loop() is not self._loop:
+            raise OtherLoop(str(self.address))
+
     async def close(self) -> None:
-        """Closes the channel; calls in flight end with CoordinatorUnavailable."""
+        """Closes the channel; calls in flight end with ConnectionClosed."""
         await self.channel.close()
 
     async def __aenter__(self) -> Self:

@@ -5,6 +5,16 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
+from holdfast.errors import HoldfastError
+
+
+class HealthPortUnavailable(HoldfastError):
+    """The port of the health service is in use, or may not be opened by this user."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(f"health port {port} cannot be opened: it is in use, or not for this user; choose another")
+        self.port = port
+
 
 class HealthServer:
     """Serves on all interfaces at `port`; 0 takes a free one, which `port` then says."""
@@ -16,13 +26,13 @@ class HealthServer:
         self._is_serving = False
 
     async def start(self) -> None:
-        """Begins to answer, with NOT_SERVING. Raises OSError when the port is taken."""
+        """Begins to answer, with NOT_SERVING. Raises HealthPortUnavailable."""
         server = grpc.aio.server()
         health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
         try:
             self.port = server.add_insecure_port(f"[::]:{self.port}")
         except RuntimeError as error:
-            raise OSError(f"health port {self.port} cannot be opened: {error}") from error
+            raise HealthPortUnavailable(self.port) from error
         await server.start()
         self._server = server
         await self.say(self._is_serving)

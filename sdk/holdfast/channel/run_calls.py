@@ -4,11 +4,12 @@ Decides nothing: batching and waiting are the client's.
 """
 
 from collections.abc import Collection, Sequence
+from typing import TypeVar
 
 from holdfast.api.v1 import run_service_pb2 as pb
 from holdfast.api.v1.run_service_pb2_grpc import RunServiceStub
 from holdfast.channel import wire_runs
-from holdfast.channel.calls import RETRY_FOR_SECONDS, call
+from holdfast.channel.calls import RETRY_FOR_SECONDS, UnaryMethod, call
 from holdfast.channel.connection import Connection
 from holdfast.channel.records import (
     ClosedRun,
@@ -22,6 +23,9 @@ from holdfast.channel.records import (
 )
 from holdfast.journal import Payload
 
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
 WAIT_SECONDS = 30
 _WAIT_SLACK_SECONDS = 10.0
 
@@ -31,32 +35,26 @@ class RunCalls:
 
     def __init__(self, connection: Connection, namespace: str, *, retry_for: float | None = RETRY_FOR_SECONDS) -> None:
         self._namespace = namespace
-        self._address = connection.address
+        self._connection = connection
         self._retry_for = retry_for
         self._stub = RunServiceStub(connection.channel)  # type: ignore[no-untyped-call]
 
     async def start_runs(self, starts: Sequence[StartSpec]) -> list[StartOutcome]:
         """Starts runs; a run or a typed error for each, in order."""
         request = wire_runs.start_runs_request(self._namespace, starts)
-        response: pb.StartRunsResponse = await call(
-            self._stub.StartRuns, request, address=self._address, retry_for=self._retry_for
-        )
+        response: pb.StartRunsResponse = await self._call(self._stub.StartRuns, request)
         return wire_runs.start_outcomes(response)
 
     async def get_run(self, run: str) -> RunRecord:
         """What is known of a run. Raises RunNotFound."""
         request = pb.GetRunRequest(namespace=self._namespace, run=run)
-        response: pb.GetRunResponse = await call(
-            self._stub.GetRun, request, address=self._address, retry_for=self._retry_for
-        )
+        response: pb.GetRunResponse = await self._call(self._stub.GetRun, request)
         return wire_runs.run_record(response.run)
 
     async def list_runs(self, which: RunFilter, *, page_size: int, cursor: str = "") -> RunRecordPage:
         """A page of runs, newest first, without arguments and results."""
         request = wire_runs.list_runs_request(self._namespace, which, page_size=page_size, cursor=cursor)
-        response: pb.ListRunsResponse = await call(
-            self._stub.ListRuns, request, address=self._address, retry_for=self._retry_for
-        )
+        response: pb.ListRunsResponse = await self._call(self._stub.ListRuns, request)
         return wire_runs.run_record_page(response)
 
     async def wait_runs(self, run_ids: Collection[str]) -> list[ClosedRun]:
@@ -65,11 +63,12 @@ class RunCalls:
         Repeated without end while the coordinator is away: who waits for days outlives its restarts.
         Raises RunNotFound, naming one of the runs.
         """
+        self._connection.check_loop()
         request = wire_runs.wait_runs_request(self._namespace, run_ids, wait_seconds=WAIT_SECONDS)
         response: pb.WaitRunsResponse = await call(
             self._stub.WaitRuns,
             request,
-            address=self._address,
+            address=self._connection.address,
             attempt_seconds=WAIT_SECONDS + _WAIT_SLACK_SECONDS,
             retry_for=None,
         )
@@ -78,44 +77,38 @@ class RunCalls:
     async def get_history(self, run: str, *, after: int = 0) -> JournalPage:
         """A page of a journal: the entries after number `after`. Raises RunNotFound."""
         request = pb.GetHistoryRequest(namespace=self._namespace, run=run, after=after)
-        response: pb.GetHistoryResponse = await call(
-            self._stub.GetHistory, request, address=self._address, retry_for=self._retry_for
-        )
+        response: pb.GetHistoryResponse = await self._call(self._stub.GetHistory, request)
         return wire_runs.journal_page(response)
 
     async def signal(self, run: str, name: str, payload: Payload | None, *, request_id: str, once: bool) -> bool:
         """True when the signal was recorded, False when `once` was asked and it was not the first."""
         request = wire_runs.signal_run_request(self._namespace, run, name, payload, request_id=request_id, once=once)
-        response: pb.SignalRunResponse = await call(
-            self._stub.SignalRun, request, address=self._address, retry_for=self._retry_for
-        )
+        response: pb.SignalRunResponse = await self._call(self._stub.SignalRun, request)
         return response.accepted
 
     async def cancel(self, run: str, reason: str, *, request_id: str) -> bool:
         """False when the run was already closed."""
         request = pb.CancelRunRequest(namespace=self._namespace, run=run, reason=reason, request_id=request_id)
-        response: pb.CancelRunResponse = await call(
-            self._stub.CancelRun, request, address=self._address, retry_for=self._retry_for
-        )
+        response: pb.CancelRunResponse = await self._call(self._stub.CancelRun, request)
         return response.accepted
 
     async def terminate(self, run: str, reason: str, *, request_id: str) -> bool:
         """False when the run was already closed."""
         request = pb.TerminateRunRequest(namespace=self._namespace, run=run, reason=reason, request_id=request_id)
-        response: pb.TerminateRunResponse = await call(
-            self._stub.TerminateRun, request, address=self._address, retry_for=self._retry_for
-        )
+        response: pb.TerminateRunResponse = await self._call(self._stub.TerminateRun, request)
         return response.accepted
 
     async def retry(self, run: str, *, start_id: str) -> StartedRun:
         """The new run that continues this one. Raises RunNotRetryable."""
         request = pb.RetryRunRequest(namespace=self._namespace, run=run, start_id=start_id)
-        response: pb.RetryRunResponse = await call(
-            self._stub.RetryRun, request, address=self._address, retry_for=self._retry_for
-        )
+        response: pb.RetryRunResponse = await self._call(self._stub.RetryRun, request)
         return wire_runs.started_run(response.run)
 
     async def resume(self, run: str, *, request_id: str) -> None:
         """Offers a stalled run to workers again. Raises RunNotStalled."""
         request = pb.ResumeRunRequest(namespace=self._namespace, run=run, request_id=request_id)
-        await call(self._stub.ResumeRun, request, address=self._address, retry_for=self._retry_for)
+        await self._call(self._stub.ResumeRun, request)
+
+    async def _call(self, method: UnaryMethod[Request, Response], request: Request) -> Response:
+        self._connection.check_loop()
+        return await call(method, request, address=self._connection.address, retry_for=self._retry_for)

@@ -4,7 +4,8 @@ Exit codes: 0 success, 1 an error or a run that did not complete, 2 wrong usage.
 """
 
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from importlib.metadata import version as installed_version
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -14,6 +15,12 @@ from holdfast.errors import HoldfastError
 
 COMMANDS_GROUP = "holdfast.commands"
 SERVER_COMMANDS = ("dev", "serve", "migrate", "demo", "bench")
+
+
+def _say_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"holdfast {installed_version('holdfast')}")
+        raise typer.Exit
 
 
 class RootGroup(TyperGroup):
@@ -37,6 +44,7 @@ def make_app() -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+    app.callback()(_root)
     app.command("worker")(worker.worker)
     app.command("start")(start.start)
     app.command("run")(start.run)
@@ -45,6 +53,14 @@ def make_app() -> typer.Typer:
     for entry_point in entry_points(group=COMMANDS_GROUP):
         add_commands(app, entry_point)
     return app
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Durable execution for Python."""
 
 
 def add_commands(app: typer.Typer, entry_point: EntryPoint) -> None:

@@ -1,6 +1,7 @@
 """`holdfast worker`: runs the steps and workflows of some modules until it is told to stop."""
 
 import asyncio
+import gc
 import os
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -8,8 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from holdfast.authoring.discovery import Discovered, discover
+from holdfast.authoring.options import checked_name
 from holdfast.cli.options import AddressOption, NamespaceOption, note, with_client
+from holdfast.cli.stdin import end_with_stdin
+from holdfast.cli.worker_processes import run_in_processes
 from holdfast.client import Client
+from holdfast.client.loops import run
 from holdfast.errors import HoldfastError
 
 if TYPE_CHECKING:
@@ -40,6 +45,9 @@ def worker(
             show_default=False,
         ),
     ] = None,
+    processes: Annotated[
+        int, typer.Option("--processes", "-p", min=1, help="How many worker processes, each with its own slots.")
+    ] = 1,
     health_port: Annotated[
         int | None,
         typer.Option("--health-port", min=0, max=65535, help="Answer gRPC health probes here.", show_default=False),
@@ -50,7 +58,26 @@ def worker(
     namespace: NamespaceOption = "default",
 ) -> None:
     """Run the workflows and steps of some modules. SIGTERM drains; a second one hands everything back at once."""
-    found = load_modules(modules or modules_of_environment())
+    targets = modules or modules_of_environment()
+    found = load_modules(targets)
+    try:
+        checked_name("a worker", "queue", queue)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--queue") from None
+    if processes > 1:
+        if health_port is not None:
+            raise typer.BadParameter("answers for one process; leave --processes out", param_hint="--health-port")
+        options = _options_of_one(
+            targets,
+            queue=queue,
+            concurrency=concurrency,
+            build=build,
+            quiet=quiet,
+            address=address,
+            namespace=namespace,
+        )
+        run(run_in_processes(options, processes))
+        return
     if not quiet:
         note(
             f"holdfast worker: {len(found.workflows)} workflow(s) and {len(found.steps)} step(s), "
@@ -71,23 +98,49 @@ def worker(
             health_port=health_port,
         )
         if exit_with_stdin:
-            from holdfast.cli.stdin import end_with_stdin
-
             end_with_stdin(made)
-        saying = None if quiet else asyncio.create_task(_say_ready(made))
+        settling = asyncio.create_task(_settle(made, quiet=quiet))
         try:
             await made.run()
         finally:
-            if saying is not None:
-                saying.cancel()
+            settling.cancel()
 
     # The worker itself waits for the coordinator, for as long as it takes.
     with_client(address, namespace, work, checked=False)
 
 
-async def _say_ready(worker: "Worker") -> None:
-    await worker.ready()
-    note(f"holdfast worker: ready, build {worker.build}")
+def _options_of_one(
+    targets: list[str],
+    *,
+    queue: str,
+    concurrency: int,
+    build: str | None,
+    quiet: bool,
+    address: str | None,
+    namespace: str,
+) -> list[str]:
+    """The command line of one of several processes."""
+    options = [*targets, "--queue", queue, "--concurrency", str(concurrency), "--namespace", namespace]
+    options += ["--build", build] if build else []
+    options += ["--address", address] if address else []
+    return [*options, "--quiet"] if quiet else options
+
+
+async def _settle(worker: "Worker", *, quiet: bool) -> None:
+    """Once the worker is ready, makes the process one that does nothing else."""
+    from holdfast.worker.worker import WorkerEnded
+
+    try:
+        await worker.ready()
+    except WorkerEnded:
+        # The worker itself says why.
+        return
+    # What exists now stays: the collector need not look at it again. Only here, where the process is the worker's
+    # own; in a program that runs a Worker it would keep the garbage of that program for ever.
+    gc.collect()
+    gc.freeze()
+    if not quiet:
+        note(f"holdfast worker: ready, build {worker.build}")
 
 
 def modules_of_environment() -> list[str]:

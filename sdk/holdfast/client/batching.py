@@ -38,7 +38,7 @@ class StartBatcher:
         self._batch_max = batch_max
         self._batch_bytes_max = batch_bytes_max
         self._waiting: deque[WaitingStart] = deque()
-        self._calls: set[asyncio.Task[None]] = set()
+        self._calls: dict[asyncio.Task[None], list[WaitingStart]] = {}
         self._flush_is_due = False
 
     def start(self, spec: StartSpec) -> asyncio.Future[StartedRun]:
@@ -54,8 +54,10 @@ class StartBatcher:
 
     def close(self) -> None:
         """Ends what is in flight; starts that wait fail."""
-        for call in self._calls:
+        for call, batch in self._calls.items():
             call.cancel()
+            # Here and not in the call: one that is cancelled before its first step never runs a line of ours.
+            _fail(batch, HoldfastError("the client was closed during this start; the run may exist"))
         _fail(self._waiting, HoldfastError("the client was closed before this start was sent"))
         self._waiting.clear()
 
@@ -65,7 +67,7 @@ class StartBatcher:
             batch = self._take()
             if batch:
                 call = asyncio.get_running_loop().create_task(self._deliver(batch))
-                self._calls.add(call)
+                self._calls[call] = batch
 
     def _take(self) -> list[WaitingStart]:
         batch: list[WaitingStart] = []
@@ -90,15 +92,12 @@ class StartBatcher:
                     future.set_result(outcome)
                 else:
                     future.set_exception(outcome)
-        except asyncio.CancelledError:
-            _fail(batch, HoldfastError("the client was closed during this start; the run may exist"))
-            raise
         except Exception as error:  # noqa: BLE001  whatever went wrong belongs to those who wait
             _fail(batch, error)
         finally:
             call = asyncio.current_task()
             assert call is not None
-            self._calls.discard(call)
+            self._calls.pop(call, None)
             self._flush()
 
 

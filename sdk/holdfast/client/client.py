@@ -135,13 +135,25 @@ class Client:
         handle = await self._start(target_of(workflow), args, kwargs)
         return await handle.result()
 
+    @overload
+    async def start_many(
+        self, workflow: "Workflow[..., R] | WorkflowStart[..., R] | str", calls: Iterable[Any]
+    ) -> list[RunHandle[R]]: ...
+    @overload
+    async def start_many(
+        self,
+        workflow: "Workflow[..., R] | WorkflowStart[..., R] | str",
+        calls: Iterable[Any],
+        *,
+        return_exceptions: bool,
+    ) -> list[RunHandle[R] | BaseException]: ...
     async def start_many(
         self,
         workflow: "Workflow[..., R] | WorkflowStart[..., R] | str",
         calls: Iterable[Any],
         *,
         return_exceptions: bool = False,
-    ) -> list[RunHandle[R]]:
+    ) -> Any:
         """Starts one run per call; returns their handles in order.
 
         calls: a tuple holds positional arguments, a mapping named ones, anything else is the only argument.
@@ -161,21 +173,31 @@ class Client:
                 raise outcome
         return handles
 
+    @overload
+    async def wait_many(self, runs: Iterable[RunHandle[R] | str], *, timeout: Duration | None = None) -> list[R]: ...
+    @overload
+    async def wait_many(
+        self, runs: Iterable[RunHandle[R] | str], *, timeout: Duration | None = None, return_exceptions: bool
+    ) -> list[R | BaseException]: ...
     async def wait_many(
         self,
         runs: Iterable[RunHandle[R] | str],
         *,
         timeout: Duration | None = None,
         return_exceptions: bool = False,
-    ) -> list[R]:
+    ) -> Any:
         """The results of many runs, in order, in few calls; see `RunHandle.result`.
 
         return_exceptions: a run that did not complete leaves its error in the list; else the first one is raised.
         """
         handles = [self.get(run) if isinstance(run, str) else run for run in runs]
-        waits = (handle.result(timeout) for handle in handles)
-        results: list[Any] = await asyncio.gather(*waits, return_exceptions=return_exceptions)
-        return results
+        waits = [asyncio.ensure_future(handle.result(timeout)) for handle in handles]
+        try:
+            return await asyncio.gather(*waits, return_exceptions=return_exceptions)
+        finally:
+            # After the first error nobody wants the other results: without this they were awaited on, unseen.
+            for wait in waits:
+                wait.cancel()
 
     @overload
     def get(self, run: str) -> RunHandle[Any]: ...

@@ -12,6 +12,7 @@ from holdfast.authoring.starting import StartOptions
 from holdfast.authoring.workflows import WorkflowStart
 from holdfast.client.client import Client
 from holdfast.client.handle import RunHandle
+from holdfast.errors import HoldfastError
 
 _connecting: "WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[Client]]" = WeakKeyDictionary()
 
@@ -29,8 +30,14 @@ async def default_client() -> Client:
 async def close_default_client() -> None:
     """Closes the default client of the running loop, if there is one. The next start connects again."""
     task = _connecting.pop(asyncio.get_running_loop(), None)
-    if task is not None:
-        await (await task).close()
+    if task is None:
+        return
+    try:
+        client = await task
+    except HoldfastError:
+        # It never connected, as those who asked for it have heard: there is nothing to close.
+        return
+    await client.close()
 
 
 async def start_with_default_client(

@@ -143,11 +143,12 @@ class AwaitedRuns:
 
     async def _run(self, poll: _Poll) -> None:
         closed: list[ClosedRun] = []
+        asked = frozenset(poll.ids)
         try:
-            closed = await self._ask(list(poll.ids))
+            closed = await self._ask(asked)
         except RunNotFound as error:
-            missing = {error.run} & poll.ids
-            self._fail_all(missing or poll.ids, error)
+            # Also when nobody waits for the missing one any more: the others are not told of it.
+            self._fail_all({error.run} if error.run in asked else poll.ids, error)
         except Exception as error:  # noqa: BLE001  whatever went wrong belongs to those who wait
             self._fail_all(poll.ids, error)
         if poll not in self._polls:

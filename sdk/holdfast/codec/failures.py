@@ -88,9 +88,12 @@ def rebuild(failure: Failure) -> Exception | None:
         return None
 
 
-def as_step_failed(failure: Failure) -> errors.StepFailed:
-    """What workflow code gets when a step failed for good."""
-    origin = failure.step or StepOrigin("unknown", 0, 0)
+def as_step_failed(failure: Failure, *, step: StepOrigin | None = None) -> errors.StepFailed:
+    """What workflow code gets when a step failed for good.
+
+    step: whose failure it is, where the failure does not say so, as one that the coordinator itself states.
+    """
+    origin = failure.step or step or StepOrigin("unknown", 0, 0)
     made = errors.StepFailed(
         origin.name,
         number=origin.number,
@@ -115,11 +118,17 @@ def as_run_failed(run_id: str, status: RunStatus, failure: Failure | None) -> er
         case _:
             kind = errors.RunFailed
     if failure is None:
-        return kind(run_id, kind.__name__, f"the run is {status.value}")
+        return _without_failure(kind, run_id, status)
     made = kind(run_id, failure.error_type, failure.message, failure.traceback)
     made.cut = failure.cut
     made.__cause__ = rebuild(failure)
     return made
+
+
+def _without_failure(kind: type[errors.RunFailed], run_id: str, status: RunStatus) -> errors.RunFailed:
+    if kind is errors.RunFailed:
+        return kind(run_id, kind.__name__, f"the run is {status.value}")
+    return kind(run_id, "RunTerminated" if status is RunStatus.TERMINATED else kind.__name__, "")
 
 
 def _text_of(error: BaseException) -> str:

@@ -77,9 +77,10 @@ class Codec:
             return self._decoded(payload, hint)
         except ValidationError as error:
             problem = _first_problem(error)
-            raise PayloadNotSerializable(what, type_name=_name_of(hint), reason=problem) from error
+            raise PayloadNotSerializable(what, type_name=_name_of(hint), reason=problem, is_read=True) from error
         except Exception as error:
-            raise PayloadNotSerializable(what, type_name=_name_of(hint), reason=_one_line(error)) from error
+            reason = _one_line(error)
+            raise PayloadNotSerializable(what, type_name=_name_of(hint), reason=reason, is_read=True) from error
 
     def round_trip(self, value: Any, hint: Any, what: str) -> Any:
         """What code sees of `value` once it is stored: decoded from its encoded form."""

@@ -10,7 +10,6 @@ import heapq
 import os
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -38,6 +37,7 @@ from holdfast.worker.attempts import NO_DEPS, Attempt, AttemptCall, AttemptRunne
 from holdfast.worker.progress import RunProgress, Worker
 from holdfast.worker.recording import recorded, step_scheduled
 from holdfast.worker.retries import Ended
+from holdfast.worker.threads import DaemonThreads
 from holdfast.workflow import commands
 from holdfast.workflow.current import RunInfo
 from holdfast.workflow.instance import WorkflowInstance
@@ -115,16 +115,22 @@ class EngineRun:
         self.history.append(entry)
         self._progress.feed(entry)
         self._instance.feed(entry)
+        called = []
         for command in self._instance.take_commands():
             self._carry_out(command, entry.at)
+            if isinstance(command, commands.CallStep):
+                called.append(command.number)
+        # Afterwards, as on a worker: what the code leaves behind when it ends in the same breath never starts.
+        for number in called:
+            if self.closed is None:
+                self._start(number)
 
     def _carry_out(self, command: commands.Command, at: datetime) -> None:
         match command:
-            case commands.CallStep(number):
+            case commands.CallStep():
                 scheduled = step_scheduled(command, at, inline=True, started=True)
                 self.history.append(scheduled)
                 self._progress.scheduled(scheduled, command)
-                self._start(number)
                 return
             case commands.CancelStep(number):
                 self._cancel_step(number, at)
@@ -212,7 +218,7 @@ class LocalEngine:
 
     def __init__(self, *, codec: Codec, deps: Any = NO_DEPS) -> None:
         self.codec = codec
-        self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="holdfast-local")
+        self._executor = DaemonThreads(_THREADS)
         self.runner = AttemptRunner(
             asyncio.get_running_loop(),
             codec=codec,
@@ -237,7 +243,7 @@ class LocalEngine:
             run.drop()
         # Cancelled steps get one turn of the loop to unwind; threads that go on are left alone, as by a worker.
         await asyncio.sleep(0)
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._executor.shutdown(wait=False)
 
     def now(self) -> datetime:
         """The virtual time."""

@@ -19,6 +19,7 @@ from holdfast.codec import Codec
 from holdfast.codec.failures import capture
 from holdfast.journal import Arguments, StepOrigin
 from holdfast.limits import DEFAULT_LIMITS, Limits
+from holdfast.worker.process_calls import submit_by_name
 from holdfast.worker.retries import Ended, Expired, Raised, Returned
 
 NO_DEPS: Any = object()
@@ -152,7 +153,7 @@ class AttemptRunner:
             function = attempt.call.definition.function
             if isinstance(self._executor, ProcessPoolExecutor):
                 # Context variables cannot travel to another process.
-                future = self._executor.submit(function, *args, **kwargs)
+                future = submit_by_name(self._executor, function, args, kwargs)
             else:
                 future = self._executor.submit(self._context.copy().run, function, *args, **kwargs)
         except BaseException as error:  # noqa: BLE001 - arguments that do not fit, an executor that is closed

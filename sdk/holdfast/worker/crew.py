@@ -10,52 +10,39 @@ import contextvars
 import logging
 import random
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from holdfast.authoring.definitions import StepDefinition, WorkflowDefinition
 from holdfast.channel.leases import (
-    AttemptReport,
     Held,
     Lease,
     Notice,
     QueuedAttempt,
     ReportAnswer,
     Row,
-    Transition,
     TransitionStatus,
     Work,
 )
 from holdfast.codec import Codec
 from holdfast.journal import Arguments
 from holdfast.limits import DEFAULT_LIMITS, Limits
-from holdfast.worker.attempts import Attempt, AttemptCall, AttemptRunner
+from holdfast.worker.attempts import Attempt, AttemptRunner
 from holdfast.worker.cache import RunCache
 from holdfast.worker.clock import SessionClock
-from holdfast.worker.entry_sizes import entry_bytes
 from holdfast.worker.holder import Phase, RunHolder
 from holdfast.worker.making import CrewOptions, HolderFactory
-from holdfast.worker.progress import StepProgress, Worker
+from holdfast.worker.placement import StepPlacement
+from holdfast.worker.progress import Worker
 from holdfast.worker.queued import QueuedClaims
 from holdfast.worker.rebuilding import Rebuilding
+from holdfast.worker.reports import Report as Report
+from holdfast.worker.reports import take_report
 from holdfast.worker.retries import Ended
-from holdfast.worker.running import RunningAttempts
+from holdfast.worker.running import RunningAttempts, call_of_claim, call_of_step
 from holdfast.worker.slots import Slots
 from holdfast.workflow.commands import CallStep
 
 log = logging.getLogger("holdfast.worker")
-
-REPORT_BYTES = 8 * 1024 * 1024
-REPORTS_OF_ATTEMPTS = 500
-OVERFLOW_FACTOR = 10
-
-
-@dataclass(slots=True, frozen=True)
-class Report:
-    """What is sent together. The same report is repeated until it is answered."""
-
-    transitions: tuple[Transition, ...]
-    attempts: tuple[AttemptReport, ...]
 
 
 class WorkCrew:
@@ -98,7 +85,7 @@ class WorkCrew:
         self._running = RunningAttempts(self._runner, clock, slot_freed=self.slot_freed)
         self._dirty: dict[RunHolder, None] = {}
         self._outgoing: dict[RunHolder, None] = {}
-        self._free_elsewhere = 0
+        self._placement = StepPlacement(options.queue, steps, self.slots)
         self._turn_is_due = False
         self.emptied = asyncio.Event()
 
@@ -144,7 +131,7 @@ class WorkCrew:
 
     def free_slots_elsewhere(self, free: Mapping[str, int]) -> None:
         """Takes a belief about other workers, queue by queue."""
-        self._free_elsewhere = free.get(self.options.queue, 0)
+        self._placement.free_slots_elsewhere(free)
 
     # Leases
 
@@ -295,19 +282,7 @@ class WorkCrew:
 
     def take_report(self) -> Report | None:
         """What is to be reported now; None when there is nothing. One report is in flight at a time."""
-        transitions = []
-        size = 0
-        for holder in list(self._outgoing):
-            if size >= REPORT_BYTES:
-                break
-            del self._outgoing[holder]
-            transition = holder.take_transition()
-            if transition is not None:
-                transitions.append(transition)
-                size += sum(map(entry_bytes, transition.entries))
-        room = REPORTS_OF_ATTEMPTS if size < REPORT_BYTES else 0
-        attempts = self._queued.take_reports(room)
-        return Report(tuple(transitions), tuple(attempts)) if transitions or attempts else None
+        return take_report(self._outgoing, self._queued)
 
     def report_answered(self, answer: ReportAnswer) -> None:
         """Settles what was reported, and starts the attempts whose starts are now committed."""
@@ -320,7 +295,7 @@ class WorkCrew:
             if result.status is TransitionStatus.REFUSED:
                 log.error("run %s: the coordinator refused a transition: %s", result.run_id, result.refusal)
             for step in holder.settle(result):
-                self._start_step(holder, step, is_sure=is_sure)
+                self._running.start(call_of_step(holder, step), is_sure=is_sure)
             if holder.phase is Phase.ACTIVE:
                 # The turn comes after the first steps of the attempts that start here: what they do at once
                 # goes with the next report, for all runs alike.
@@ -337,22 +312,6 @@ class WorkCrew:
         self._ask_for_turn()
 
     # Attempts
-
-    def _start_step(self, holder: RunHolder, step: StepProgress, *, is_sure: bool) -> None:
-        definition = step.definition
-        assert definition is not None, step.name
-        lease, scheduled = holder.lease, step.scheduled
-        call = AttemptCall(
-            holder,
-            lease.run_id,
-            lease.workflow,
-            scheduled.number,
-            step.attempt,
-            definition,
-            scheduled.arguments,
-            scheduled.timeout,
-        )
-        self._running.start(call, is_sure=is_sure)
 
     def sure_again(self) -> None:
         """A sign of life was acknowledged: what waited for it may start."""
@@ -387,17 +346,7 @@ class WorkCrew:
         definition = self._queued.accept(claim)
         if definition is not None:
             self.slots.take_promised()
-            call = AttemptCall(
-                claim,
-                claim.run_id,
-                claim.workflow,
-                claim.step,
-                claim.attempt,
-                definition,
-                claim.arguments,
-                claim.timeout,
-            )
-            self._running.start(call, is_sure=self._clock.is_sure())
+            self._running.start(call_of_claim(claim, definition), is_sure=self._clock.is_sure())
         self._ask_for_turn()
 
     def _claim_gone(self, held: Held) -> None:
@@ -455,18 +404,4 @@ class WorkCrew:
         self._running.stop((run_id, number))
 
     def runs_inline(self, call: CallStep) -> bool:
-        options = call.options
-        if options.placement == "inline":
-            return True
-        if options.placement == "queued" or (options.queue and options.queue != self.options.queue):
-            return False
-        if call.definition.name not in self._steps:
-            return False
-        if self.slots.free > 0:
-            return True
-        # Without a slot here a step is better off in the queue when another session could take it, or when so
-        # many wait here already that the queue is the shorter way.
-        if self._free_elsewhere > 0:
-            self._free_elsewhere -= 1
-            return False
-        return self.slots.waiting < OVERFLOW_FACTOR * self.slots.limit
+        return self._placement.runs_inline(call)

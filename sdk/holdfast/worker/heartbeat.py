@@ -84,21 +84,24 @@ class Heartbeat:
     def _beat_on(self) -> None:
         due = time.monotonic()
         while not self._stop.wait(min(WATCH_SECONDS, max(0.0, due - time.monotonic()))):
+            began = time.monotonic()
             try:
                 self._watch.look()
                 attached = self._attached
-                if attached is not None and time.monotonic() >= due:
+                if attached is None:
+                    due = began + WATCH_SECONDS
+                elif began >= due:
                     interval = attached.interval.total_seconds()
-                    due = time.monotonic() + interval
+                    due = began + interval
                     if not self._beat(attached):
                         # Soon again, and at most once per interval and quarter: nobody is there to be spared.
                         due = min(due, time.monotonic() + interval / 4)
-                elif attached is None:
-                    due = time.monotonic() + WATCH_SECONDS
-            except RuntimeError:
+            except Exception:
                 if self._loop.is_closed():
                     break
-                raise
+                # A bug, or an answer that makes no sense. Without this thread every session would die of silence,
+                # one after the other, in a worker that looks alive.
+                log.exception("an error in the heartbeat thread; it goes on")
         self._calls.close()
 
     def _beat(self, attached: Attached) -> bool:

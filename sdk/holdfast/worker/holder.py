@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from enum import Enum
 
 from holdfast.channel.leases import Lease, Then, Transition, TransitionResult, TransitionStatus
-from holdfast.errors import HoldfastError, NonDeterminism
 from holdfast.journal import (
     AttemptEnded,
     AttemptStarted,
@@ -33,6 +32,8 @@ from holdfast.worker.ports import Crew
 from holdfast.worker.progress import RunProgress, StepProgress, StepState
 from holdfast.worker.recording import recorded, step_scheduled
 from holdfast.worker.retries import Ended
+from holdfast.worker.slot_holds import SlotHolds
+from holdfast.worker.stalling import StepUnknown, stall_reason
 from holdfast.workflow import commands
 from holdfast.workflow.calls import step_words
 from holdfast.workflow.instance import WorkflowInstance
@@ -47,13 +48,6 @@ class Phase(Enum):
     GONE = "gone"
 
 
-class StepUnknown(HoldfastError):
-    """A step has to be started again, and neither the code nor this worker knows it any more."""
-
-    def __init__(self, step: str) -> None:
-        super().__init__(f"step {step} has to run again, but this worker does not know it; deploy code that has it")
-
-
 class RunHolder:
     """A run under this worker's lease, or kept for its next one."""
 
@@ -62,10 +56,9 @@ class RunHolder:
         "_crew",
         "_ended",
         "_fresh",
-        "_launched",
         "_mail",
         "_outbox",
-        "_reserved",
+        "_slots",
         "_slots_freed",
         "_stalled",
         "closed",
@@ -97,9 +90,8 @@ class RunHolder:
         self._build = build
         self._outbox = Outbox(limits)
         self._mail = Mailbox()
-        self._reserved: set[int] = set()
+        self._slots = SlotHolds(crew, lease.run_id)
         self._slots_freed = 0
-        self._launched: set[int] = set()
         self._ended: deque[tuple[int, int, Ended]] = deque()
         self._adopt(lease)
 
@@ -216,7 +208,7 @@ class RunHolder:
     def _note_end(self, number: int, attempt: int, how: Ended, *, at: datetime) -> None:
         if not self.progress.is_running(number, attempt):
             return
-        self._launched.discard(number)
+        self._slots.ended(number)
         self._slots_freed += 1
         entry = self.progress.ended(number, how, at=at, jitter=self._crew.jitter())
         self._observe(entry, at)
@@ -255,7 +247,7 @@ class RunHolder:
                     self._outbox.append(recorded(command, at))
                     if isinstance(command, commands.Close):
                         self.closed = True
-                        self._let_go()
+                        self._slots.let_go()
 
     def _schedule(self, call: commands.CallStep, at: datetime) -> None:
         inline = self._crew.runs_inline(call)
@@ -266,7 +258,7 @@ class RunHolder:
         self._outbox.append(entry)
         self.progress.scheduled(entry, call)
         if started:
-            self._reserved.add(call.number)
+            self._slots.reserve(call.number)
         elif inline:
             self._crew.wait_for_slot(self, call.number)
 
@@ -274,7 +266,7 @@ class RunHolder:
         entry = self.progress.cancelled(number, at=at)
         self._outbox.append(entry)
         self.progress.feed(entry)
-        self._let_go_of(number)
+        self._slots.let_go_of(number)
 
     # Attempts
 
@@ -306,7 +298,7 @@ class RunHolder:
         entry = AttemptStarted(at, step.number, step.attempt + 1)
         self._outbox.append(entry)
         self.progress.feed(entry)
-        self._reserved.add(step.number)
+        self._slots.reserve(step.number)
 
     def hand_back(self) -> None:
         """Gives up all running attempts, because the worker shuts down; their outcomes no longer count."""
@@ -319,19 +311,7 @@ class RunHolder:
             entry = self.progress.handed_back(step.number, at=at)
             self._outbox.append(entry)
             self.progress.feed(entry)
-            self._let_go_of(step.number)
-
-    def _let_go_of(self, number: int) -> None:
-        if number in self._reserved:
-            self._reserved.discard(number)
-            self._crew.free_slot()
-        elif number in self._launched:
-            self._launched.discard(number)
-            self._crew.cancel_attempt(self.run_id, number)
-
-    def _let_go(self) -> None:
-        for number in (*self._reserved, *self._launched):
-            self._let_go_of(number)
+            self._slots.let_go_of(step.number)
 
     # Transitions
 
@@ -407,9 +387,7 @@ class RunHolder:
         for entry in entries:
             if isinstance(entry, AttemptStarted) or (isinstance(entry, StepScheduled) and entry.started):
                 number = entry.number
-                if number in self._reserved:
-                    self._reserved.discard(number)
-                    self._launched.add(number)
+                if self._slots.launch(number):
                     ready.append(self.progress.steps[number])
         return ready
 
@@ -417,7 +395,7 @@ class RunHolder:
         """Forgets the run: the lease has moved on, or the cache needs the room. Nothing is reported."""
         if self.phase is not Phase.GONE:
             self.phase = Phase.GONE
-            self._let_go()
+            self._slots.let_go()
             self.instance.close()
 
     def _stall(self, error: BaseException, *, kept: int) -> None:
@@ -431,14 +409,14 @@ class RunHolder:
                 outcome = self.progress.ended(number, how, at=at, jitter=self._crew.jitter())
                 self._outbox.append(outcome)
                 self.progress.feed(outcome)
-                self._launched.discard(number)
+                self._slots.ended(number)
         for step in self.progress.in_state(StepState.RUNNING):
             if step.number not in taken_back and not self._fresh:
                 entry = self.progress.handed_back(step.number, at=at)
                 self._outbox.append(entry)
                 self.progress.feed(entry)
-        self._let_go()
-        self._outbox.append(RunStalled(at, _stall_reason(error), self._build))
+        self._slots.let_go()
+        self._outbox.append(RunStalled(at, stall_reason(error), self._build))
         self._stalled = True
         self._fresh = False
 
@@ -446,7 +424,7 @@ class RunHolder:
         """Stalls the run with the reason of the refusal; nothing of what was refused is on record."""
         self.phase = Phase.ACTIVE
         self.closed = False
-        self._let_go()
+        self._slots.let_go()
         self._ended.clear()
         self._outbox.clear()
         self._outbox.append(RunStalled(self._at(), f"the coordinator refused a report: {refusal}", self._build))
@@ -457,9 +435,3 @@ class RunHolder:
 
 
 _OF_STEPS = (StepScheduled, AttemptStarted)
-
-
-def _stall_reason(error: BaseException) -> str:
-    if isinstance(error, (NonDeterminism, StepUnknown)):
-        return str(error)
-    return f"the workflow runtime failed with {type(error).__name__}: {error}"

@@ -126,16 +126,8 @@ class QueuedClaims:
         """Reports every running attempt as handed back; returns them, to be cancelled."""
         running = self.running()
         for claim in running:
-            definition = self._definitions.get(claim.name)
-            if definition is not None and definition.options.recoveries == 0:
-                text = (
-                    "max recovery attempts (0) exceeded: "
-                    f"the worker was shut down while running step {claim.name}, which may be started only once"
-                )
-                failure = self._failure(claim, "MaxRecoveryAttempts", text)
-                self._settle(claim, AttemptOutcome.HANDED_BACK, failure=failure)
-            else:
-                self._settle(claim, AttemptOutcome.HANDED_BACK, again_after=timedelta())
+            # Also what may be started only once: the coordinator knows what the call said of that, and fails it.
+            self._settle(claim, AttemptOutcome.HANDED_BACK, again_after=timedelta())
         return running
 
     def forget(self, key: Key, epoch: int) -> QueuedAttempt | None:

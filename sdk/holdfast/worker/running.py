@@ -2,8 +2,12 @@
 
 from collections.abc import Callable
 
+from holdfast.authoring.definitions import StepDefinition
+from holdfast.channel.leases import QueuedAttempt
 from holdfast.worker.attempts import Attempt, AttemptCall, AttemptRunner
 from holdfast.worker.clock import SessionClock
+from holdfast.worker.holder import RunHolder
+from holdfast.worker.progress import StepProgress
 
 Key = tuple[str, int]
 """A run and the number of one of its steps."""
@@ -52,3 +56,34 @@ class RunningAttempts:
         key = (attempt.call.run_id, attempt.call.number)
         if self._attempts.get(key) is attempt:
             del self._attempts[key]
+
+
+def call_of_step(holder: RunHolder, step: StepProgress) -> AttemptCall:
+    """The attempt of a step under a lease that may start now."""
+    definition = step.definition
+    assert definition is not None, step.name
+    lease, scheduled = holder.lease, step.scheduled
+    return AttemptCall(
+        holder,
+        lease.run_id,
+        lease.workflow,
+        scheduled.number,
+        step.attempt,
+        definition,
+        scheduled.arguments,
+        scheduled.timeout,
+    )
+
+
+def call_of_claim(claim: QueuedAttempt, definition: StepDefinition) -> AttemptCall:
+    """The attempt that a claim is."""
+    return AttemptCall(
+        claim,
+        claim.run_id,
+        claim.workflow,
+        claim.step,
+        claim.attempt,
+        definition,
+        claim.arguments,
+        claim.timeout,
+    )

@@ -5,8 +5,8 @@ Drains on SIGTERM and SIGINT when it runs in the main thread: no new work, the r
 """
 
 import asyncio
+import contextlib
 import contextvars
-import gc
 import logging
 import os
 import signal
@@ -18,12 +18,14 @@ from typing import Any, Protocol
 
 from holdfast.authoring.build import build_of
 from holdfast.authoring.definitions import StepDefinition, WorkflowDefinition
+from holdfast.authoring.options import checked_name
 from holdfast.channel.connection import Connection
 from holdfast.channel.health_server import HealthServer
 from holdfast.channel.leases import Introduction
 from holdfast.channel.worker_calls import HeartbeatCalls, WorkerCalls
 from holdfast.codec import Codec
 from holdfast.durations import Duration, parse_duration
+from holdfast.errors import HoldfastError
 from holdfast.worker.attempts import NO_DEPS, AttemptRunner
 from holdfast.worker.clock import SessionClock
 from holdfast.worker.crew import WorkCrew
@@ -47,6 +49,13 @@ class Client(Protocol):
     codec: Codec
 
 
+class WorkerEnded(HoldfastError):
+    """The worker ended before it had a session; what `run` raised says why."""
+
+    def __init__(self) -> None:
+        super().__init__("the worker ended before it was ready; await its run() to see why")
+
+
 class Worker:
     """Takes work of one queue and runs it: `await Worker(client, workflows=[order], steps=[charge]).run()`.
 
@@ -55,6 +64,7 @@ class Worker:
     deps: what steps find as `ctx.deps`. max_steps: attempts at once. max_runs: runs held at once.
     executor: where plain functions run; threads of its own by default. build: see `build_of`; else HOLDFAST_BUILD.
     retry_hold: the longest wait before a retry that stays in this process. health_port: serves gRPC health.
+    handle_signals: False leaves SIGTERM and SIGINT to the program around it, which then calls `drain`.
     """
 
     def __init__(
@@ -72,7 +82,9 @@ class Worker:
         drain_timeout: Duration = 25.0,
         retry_hold: Duration = 1.0,
         health_port: int | None = None,
+        handle_signals: bool = True,
     ) -> None:
+        checked_name("a worker", "queue", queue)
         if max_steps < 1 or max_runs < 1:
             raise ValueError(f"max_steps and max_runs are at least 1, not {max_steps} and {max_runs}")
         self._client = client
@@ -83,6 +95,7 @@ class Worker:
         self._executor = executor
         self._drain_timeout = parse_duration(drain_timeout).total_seconds()
         self._health_port = health_port
+        self._handle_signals = handle_signals
         definitions: list[StepDefinition | WorkflowDefinition] = [
             *self._registered.workflows.values(),
             *self._registered.steps.values(),
@@ -99,6 +112,7 @@ class Worker:
         self._drain_asked = asyncio.Event()
         self._stop_asked = asyncio.Event()
         self._ready = asyncio.Event()
+        self._never_ready = False
 
     @property
     def build(self) -> str:
@@ -106,8 +120,10 @@ class Worker:
         return self._options.build
 
     async def ready(self) -> None:
-        """Waits until the worker has a session, so that work can come."""
+        """Waits until the worker has a session, so that work can come. Raises WorkerEnded when `run` ended before."""
         await self._ready.wait()
+        if self._never_ready:
+            raise WorkerEnded
 
     def drain(self) -> None:
         """Asks the worker to take no new work and to leave; the second time, to leave at once. From any thread."""
@@ -135,13 +151,15 @@ class Worker:
     async def run(self) -> None:
         """Works until it is drained. Waits for the coordinator when it is not there.
 
-        Raises NamespaceNotFound or PermissionDenied when the coordinator does not want this worker.
+        Cancelling it gives up what runs and closes the session, so that others get the work at once.
+        Raises NamespaceNotFound or PermissionDenied when the coordinator does not want this worker, and
+        HealthPortUnavailable.
         """
         self._loop = asyncio.get_running_loop()
         connection = await Connection.open(self._client.connection.address, balancing="pick_first", timeout=None)
         health = HealthServer(self._health_port) if self._health_port is not None else None
         executor = self._executor or DaemonThreads(self._options.slots)
-        with _signals(self._loop, self._ask_to_drain):
+        with _signals(self._loop, self._ask_to_drain) if self._handle_signals else contextlib.nullcontext():
             try:
                 if health is not None:
                     await health.start()
@@ -152,6 +170,10 @@ class Worker:
                 if self._executor is None:
                     executor.shutdown(wait=False)
                 await connection.close()
+                if not self._ready.is_set():
+                    # Whoever waits for it would wait for ever.
+                    self._never_ready = True
+                    self._ready.set()
 
     async def _work(self, connection: Connection, executor: Executor, health: HealthServer | None) -> None:
         loop = asyncio.get_running_loop()
@@ -202,15 +224,14 @@ class Worker:
             await self._until_drained(session, crew, heartbeat)
         finally:
             heartbeat.stop()
+            # First this, then the good-bye: what is still running must not overlap with its repetition elsewhere.
             crew.drop_everything()
+            await session.close()
 
     async def _until_drained(self, session: Session, crew: WorkCrew, heartbeat: Heartbeat) -> None:
         if not await self._opened(session):
             return
         async with asyncio.TaskGroup() as group:
-            # What exists now stays: the collector need not look at it again.
-            gc.collect()
-            gc.freeze()
             self._ready.set()
             log.info("worker ready: queue %s, build %s", self._options.queue, self._options.build)
             loops = [group.create_task(_forever(session.poll_on)), group.create_task(_forever(session.report_on))]
@@ -221,7 +242,6 @@ class Worker:
             await self._leave(crew)
             for task in loops:
                 task.cancel()
-        await session.close()
 
     async def _opened(self, session: Session) -> bool:
         """Waits for a session; False when the worker is asked to leave before it has one."""
@@ -276,24 +296,29 @@ async def _forever(loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 class _signals:
-    """Calls `on_signal` for SIGTERM and SIGINT while it is entered, where that is possible."""
+    """Calls `on_signal` for SIGTERM and SIGINT while it is entered, where it can. Restores what was before."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_signal: Callable[[], None]) -> None:
         self._loop = loop
         self._on_signal = on_signal
-        self._taken: list[signal.Signals] = []
+        self._taken: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> None:
         if threading.current_thread() is not threading.main_thread():
             return
         for number in (signal.SIGTERM, signal.SIGINT):
+            before = signal.getsignal(number)
             try:
                 self._loop.add_signal_handler(number, self._on_signal)
             except (NotImplementedError, RuntimeError):
                 # Event loops on Windows cannot; the worker then ends as any program does, and its leases in time.
                 return
-            self._taken.append(number)
+            self._taken[number] = before
 
     def __exit__(self, *exc: object) -> None:
-        for number in self._taken:
+        for number, before in self._taken.items():
             self._loop.remove_signal_handler(number)
+            # The loop leaves Python's default. The program may have had a handler of its own, as asyncio.run has one
+            # for Ctrl-C; a handler of a loop is no such function, and without its loop's table does nothing.
+            if callable(before) and not getattr(before, "__module__", "").startswith(("asyncio", "uvloop")):
+                signal.signal(number, before)

@@ -22,7 +22,7 @@ from holdfast.authoring.definitions import StepDefinition, StepOverrides, Workfl
 from holdfast.codec import Codec
 from holdfast.codec.failures import as_run_failed, as_step_failed, capture
 from holdfast.errors import DuplicateStepId, HoldfastError
-from holdfast.journal import Arguments, Entry, Failure, Payload
+from holdfast.journal import Arguments, Entry, Failure, Payload, StepOrigin
 from holdfast.limits import DEFAULT_LIMITS, Limits
 from holdfast.statuses import RunStatus
 from holdfast.workflow.calls import ChildCall, Ending, ReceiveCall, StepCall, TimerCall, step_words
@@ -314,16 +314,17 @@ class WorkflowInstance:
     def _on_step_failed(self, entry: journal.StepFailed) -> None:
         self._on_step_outcome(entry.number, entry.failure)
 
-    def _on_step_outcome(self, number: int, outcome: Payload | Failure) -> None:
+    def _on_step_outcome(self, number: int, outcome: Payload | Failure, *, attempts: int = 0) -> None:
         call = self._ledger.steps.pop(number, None)
         if call is None:
             self._ledger.settle_kept(number, outcome)
         else:
-            self._settle(call, outcome)
+            self._settle(call, outcome, attempts=attempts)
 
-    def _settle(self, call: StepCall, outcome: Payload | Failure) -> None:
+    def _settle(self, call: StepCall, outcome: Payload | Failure, *, attempts: int = 0) -> None:
         if isinstance(outcome, Failure):
-            self._raise_in(call, as_step_failed(outcome))
+            origin = StepOrigin(call.definition.name, call.number, attempts)
+            self._raise_in(call, as_step_failed(outcome, step=origin))
         else:
             self._return_in(call, outcome, call.definition.signature.return_hint, f"step {call.definition.name}")
 
@@ -370,10 +371,10 @@ class WorkflowInstance:
                 timer = self._ledger.timers.pop(number, None)
                 if timer is not None:
                     timer.fire()
-            case journal.StepResult(number, _, result, failure):
+            case journal.StepResult(number, attempts, result, failure):
                 outcome = result or failure
                 assert outcome is not None, f"the result of step {number} has neither a value nor a failure"
-                self._on_step_outcome(number, outcome)
+                self._on_step_outcome(number, outcome, attempts=len(attempts))
             case journal.ChildClosed() as closed:
                 self._on_child_closed(closed)
             case journal.CancelRequested(reason):

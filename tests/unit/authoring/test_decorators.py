@@ -313,3 +313,11 @@ def test_importing_a_module_again_is_silent_and_its_newest_function_counts(app: 
     finally:
         del sys.modules["__main__"].app
     assert app.steps["charge"].function.__globals__ is module.__dict__
+
+
+def test_an_option_that_does_not_exist_is_refused_with_those_that_do():
+    app = App("unknown options")
+    with pytest.raises(TypeError, match=r"@step has no option 'retry'; its options are name, retries, recoveries"):
+        app.step(retry=3)
+    with pytest.raises(TypeError, match=r"@workflow has no option 'timeout'; its options are name, id, max_duration"):
+        app.workflow("order", timeout="5s")

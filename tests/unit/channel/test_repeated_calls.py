@@ -1,5 +1,6 @@
 """A call that got no answer is repeated; a refusal is final; giving up is a typed error."""
 
+import asyncio
 import itertools
 
 import grpc
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.channel import calls
-from holdfast.channel.calls import call, repeat_wait
+from holdfast.channel.calls import ConnectionClosed, call, repeat_wait
 from holdfast.errors import CoordinatorUnavailable, Refused
 
 
@@ -68,3 +69,23 @@ async def test_no_time_for_repeats_still_means_one_attempt() -> None:
 def test_waits_grow_and_stay_within_a_second(retry: int, jitter: float) -> None:
     assert 0 < repeat_wait(retry, jitter=jitter) <= 1.0
     assert repeat_wait(retry, jitter=jitter) <= 2 * repeat_wait(retry + 1, jitter=0)
+
+
+async def test_a_call_that_ends_with_its_channel_is_an_error_and_no_cancellation_of_the_task() -> None:
+    async def cancelled_by_grpc(_: str, *, timeout: float | None = None) -> str:
+        raise asyncio.CancelledError
+
+    with pytest.raises(ConnectionClosed, match="here:1 was closed on this side"):
+        await call(cancelled_by_grpc, "start a", address="here:1")
+
+
+async def test_a_task_that_is_cancelled_during_a_call_ends_as_cancelled() -> None:
+    async def endless(_: str, *, timeout: float | None = None) -> str:
+        await asyncio.Event().wait()
+        return ""
+
+    task = asyncio.create_task(call(endless, "start a", address="here:1"))
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()

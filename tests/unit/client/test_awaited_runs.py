@@ -187,3 +187,28 @@ async def test_every_wait_ends_whatever_the_order(seed: int) -> None:
     done, pending = await asyncio.wait(waits.values(), timeout=10)
     assert not pending
     assert all(wait.cancelled() or wait.result().run_id for wait in done)
+
+
+async def test_an_unknown_run_that_was_given_up_is_not_the_error_of_those_who_wait_for_others() -> None:
+    asked = asyncio.Event()
+    answer = asyncio.Event()
+    polls = 0
+
+    async def ask(run_ids: Collection[str]) -> list[ClosedRun]:
+        nonlocal polls
+        polls += 1
+        if "nobody's" in run_ids:
+            asked.set()
+            await answer.wait()
+            raise RunNotFound("nobody's")
+        return [ClosedRun(one, RunStatus.COMPLETED) for one in run_ids]
+
+    awaited = AwaitedRuns(ask)
+    unknown = asyncio.create_task(awaited.closed("nobody's"))
+    known = asyncio.create_task(awaited.closed("known"))
+    await asked.wait()
+    unknown.cancel()
+    await asyncio.wait([unknown])
+    answer.set()
+    assert (await asyncio.wait_for(known, 1)).run_id == "known"
+    assert polls == 2

@@ -149,3 +149,14 @@ async def test_closing_ends_what_waits_and_what_is_in_flight() -> None:
         with pytest.raises(HoldfastError, match="closed"):
             await future
     assert wire.calls == [["a"]]
+
+
+async def test_a_start_whose_call_has_not_begun_when_the_client_closes_fails_and_does_not_hang() -> None:
+    wire = Wire()
+    batcher = StartBatcher(wire.send)
+    future = batcher.start(spec("a"))
+    # Runs right after the flush, before the call that it has made gets its first turn.
+    asyncio.get_running_loop().call_soon(batcher.close)
+    with pytest.raises(HoldfastError, match="closed"):
+        await asyncio.wait_for(future, 1)
+    assert wire.calls == []

@@ -239,3 +239,9 @@ def test_encoding_does_not_depend_on_the_process() -> None:
 
 def test_the_stored_form_is_compact_json() -> None:
     assert codec.encode({"a": [1, 2]}, what="x").data == json.dumps({"a": [1, 2]}, separators=(",", ":")).encode()
+
+
+def test_a_stored_value_that_does_not_fit_its_type_says_as_what_it_cannot_be_read() -> None:
+    payload = Codec().encode("x", what="a text")
+    with pytest.raises(PayloadNotSerializable, match=r"^the result of run r cannot be read as int: "):
+        Codec().decode(payload, int, what="the result of run r")

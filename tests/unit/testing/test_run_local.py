@@ -1,6 +1,8 @@
 """Workflows run in a test without services: virtual time, real steps."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -276,3 +278,44 @@ async def test_children_of_a_run_that_closes_are_cancelled() -> None:
 async def test_arguments_that_do_not_fit_are_refused_at_the_start() -> None:
     with pytest.raises(ArgumentsRejected):
         await run_local(my_workflow)
+
+
+left_behind: list[int] = []
+
+
+@app.step
+def leave_a_trace() -> None:
+    left_behind.append(1)
+
+
+@app.workflow
+async def does_not_wait() -> str:
+    leave_a_trace()
+    return "ended"
+
+
+async def test_a_step_that_the_code_leaves_behind_as_it_ends_never_starts_as_on_a_worker() -> None:
+    run = await run_local(does_not_wait)
+    assert run.value() == "ended"
+    await asyncio.sleep(0.05)
+    assert left_behind == []
+
+
+def test_a_step_that_hangs_does_not_keep_the_test_process_alive() -> None:
+    program = """
+import asyncio, time
+from holdfast import step, workflow
+from holdfast.testing import run_local
+
+@step(timeout="0.1s", retries=0)
+def hang() -> None:
+    time.sleep(60)
+
+@workflow
+async def flow() -> None:
+    await hang()
+
+print(asyncio.run(run_local(flow)).status)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
+    assert ended.stdout.strip() == "failed", ended.stderr

@@ -2,10 +2,14 @@
 
 import asyncio
 import contextvars
+import multiprocessing
+import os
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
 
+import in_a_pool
 import pytest
 from worker_driving import payload
 
@@ -66,7 +70,7 @@ async def describe(ctx: Context[dict[str, str]], word: str) -> str:
 class Desk:
     """Hears what becomes of attempts."""
 
-    def __init__(self, *, deps=NO_DEPS, threads: int = 4) -> None:
+    def __init__(self, *, deps=NO_DEPS, threads: int = 4, executor=None) -> None:
         self.ended = []
         self.slots_freed = 0
         self.has_ended = asyncio.Event()
@@ -74,7 +78,7 @@ class Desk:
         self.runner = AttemptRunner(
             asyncio.get_running_loop(),
             codec=Codec(),
-            executor=self.threads,
+            executor=executor or self.threads,
             listener=self,
             context=contextvars.copy_context(),
             deps=deps,
@@ -253,3 +257,14 @@ async def test_threads_are_reused_and_never_more_than_allowed():
     threads.shutdown()
     with pytest.raises(RuntimeError):
         threads.submit(print)
+
+
+async def test_a_plain_step_runs_in_a_process_of_the_pool_that_the_worker_was_given():
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        desk = Desk(executor=pool)
+        desk.runner.start(AttemptCall(None, "run_1", "flow", 4, 2, in_a_pool.process_id.definition, Arguments()))
+        async with asyncio.timeout(30):
+            await desk.done.wait()
+    (ended,) = desk.ended
+    assert isinstance(ended, Returned), ended
+    assert int(ended.result.data) != os.getpid()

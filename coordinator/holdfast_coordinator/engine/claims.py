@@ -1,0 +1,102 @@
+"""Claims ready work for the sessions of this replica: one claim per queue at a time, over all cells.
+
+A hand-off needs no claim. This is for what was left behind: when there was no room, or by another replica.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import cast
+
+import structlog
+
+from holdfast.errors import HoldfastError
+from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks
+from holdfast_coordinator.store.port import StoreError
+
+from .background import Background
+from .cells import Cell, Cells
+from .matcher import Matcher, QueueKey
+
+log = structlog.get_logger(__name__)
+
+CLAIM_MAX = 1_000
+"""One claim takes at most so many runs and so many steps, however much room there is."""
+TIMER_MAX = timedelta(hours=1)
+TIMER_MARGIN = timedelta(milliseconds=5)
+
+
+class Claims:
+    """See the module."""
+
+    def __init__(self, cells: Cells, matcher: Matcher, background: Background) -> None:
+        self._cells = cells
+        self._matcher = matcher
+        self._background = background
+        self._under_way: set[QueueKey] = set()
+        self._again: set[QueueKey] = set()
+
+    def claim_soon(self, key: QueueKey) -> None:
+        """Claims for a queue; while a claim for it is under way, once more after it."""
+        if key in self._under_way:
+            self._again.add(key)
+            return
+        self._under_way.add(key)
+        self._background.spawn(self._claim(key))
+
+    def claim_after(self, wait: timedelta, key: QueueKey, step: str) -> None:
+        """Claims when a step that waits for its retry is ready; without this, the next look around would find it.
+
+        Best effort, like every belief: a longest wait keeps the timers few, a margin keeps the claim from being early.
+        """
+        if wait <= TIMER_MAX and self._matcher.serves(key):
+            loop = asyncio.get_running_loop()
+            loop.call_later((wait + TIMER_MARGIN).total_seconds(), self._matcher.left_queued, key, step)
+
+    async def _claim(self, key: QueueKey) -> None:
+        try:
+            again = True
+            while again:
+                self._again.discard(key)
+                again = await self._claim_backlog(key) or key in self._again
+        except (HoldfastError, StoreError) as error:
+            log.warning("claim_failed", queue=key[1], error=str(error))
+        finally:
+            self._under_way.discard(key)
+
+    async def _claim_backlog(self, key: QueueKey) -> bool:
+        """Claims once in every cell; True when another claim may find more that sessions take."""
+        workflows, steps = self._matcher.take_backlog(key)
+        if not workflows and not steps:
+            return False
+        more_runs = more_steps = False
+        room = self._matcher.room(key)
+        try:
+            for cell in self._cells:
+                runs_left, steps_left = await self._claim_in(cell, key, workflows, steps)
+                more_runs |= runs_left
+                more_steps |= steps_left
+        except BaseException:
+            self._matcher.put_back(key, workflows, steps)
+            raise
+        self._matcher.put_back(key, workflows if more_runs else (), steps if more_steps else ())
+        # Work that no session takes, say of a build that has stalled it, would be found again and again.
+        return (more_runs or more_steps) and self._matcher.room(key) != room
+
+    async def _claim_in(
+        self, cell: Cell, key: QueueKey, workflows: Sequence[str], steps: Sequence[str]
+    ) -> tuple[bool, bool]:
+        """Claims once in a cell; whether it may have more runs and more queued steps of these names."""
+        runs_free, slots_free = self._matcher.room(key)
+        commands: list[ClaimRuns | ClaimTasks] = []
+        if workflows and runs_free:
+            commands.append(ClaimRuns(*key, tuple(workflows), min(runs_free, CLAIM_MAX)))
+        if steps and slots_free:
+            commands.append(ClaimTasks(*key, tuple(steps), min(slots_free, CLAIM_MAX)))
+        more = [bool(workflows) and not runs_free, bool(steps) and not slots_free]
+        for command, answer in zip(commands, await cell.writer.submit_all(commands), strict=True):
+            if isinstance(answer, HoldfastError):
+                log.error("claim_refused", queue=key[1], error=str(answer))
+            elif cast(int, answer) >= command.limit:
+                more[isinstance(command, ClaimTasks)] = True
+        return more[0], more[1]

@@ -1,0 +1,35 @@
+"""What is reported together: transitions of runs and ends of queued attempts, as much as fits one message. Pure."""
+
+from dataclasses import dataclass
+
+from holdfast.channel.leases import AttemptReport, Transition
+from holdfast.worker.entry_sizes import entry_bytes
+from holdfast.worker.holder import RunHolder
+from holdfast.worker.queued import QueuedClaims
+
+REPORT_BYTES = 8 * 1024 * 1024
+REPORTS_OF_ATTEMPTS = 500
+
+
+@dataclass(slots=True, frozen=True)
+class Report:
+    """What is sent together. The same report is repeated until it is answered."""
+
+    transitions: tuple[Transition, ...]
+    attempts: tuple[AttemptReport, ...]
+
+
+def take_report(outgoing: dict[RunHolder, None], queued: QueuedClaims) -> Report | None:
+    """What is to be reported now; None when there is nothing. Takes from `outgoing` the runs that it has asked."""
+    transitions = []
+    size = 0
+    for holder in list(outgoing):
+        if size >= REPORT_BYTES:
+            break
+        del outgoing[holder]
+        transition = holder.take_transition()
+        if transition is not None:
+            transitions.append(transition)
+            size += sum(map(entry_bytes, transition.entries))
+    attempts = queued.take_reports(REPORTS_OF_ATTEMPTS if size < REPORT_BYTES else 0)
+    return Report(tuple(transitions), tuple(attempts)) if transitions or attempts else None

@@ -1,0 +1,88 @@
+"""The control schema in memory: what the Postgres control store must do, in the fewest words."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from holdfast_coordinator.store.port import SessionRow
+
+from .cell import system_clock
+
+
+class ModelControlStore:
+    """Implements port.ControlStore with dicts. clock: the time of the database."""
+
+    def __init__(self, clock: Callable[[], datetime] = system_clock) -> None:
+        self.clock = clock
+        self.names: set[str] = {"default"}
+        self.rows: dict[str, SessionRow] = {}
+        self.workflows: dict[str, dict[str, dict[str, Any]]] = {}
+
+    async def now(self) -> datetime:
+        """See port.ControlStore."""
+        return self.clock()
+
+    async def create_namespace(self, name: str) -> None:
+        """See port.ControlStore."""
+        self.names.add(name)
+
+    async def namespaces(self) -> set[str]:
+        """See port.ControlStore."""
+        return set(self.names)
+
+    async def save_session(self, session: SessionRow) -> bool:
+        """See port.ControlStore."""
+        before = self.rows.get(session.session_id)
+        if before is not None and (before.died_at is not None or before.namespace != session.namespace):
+            return False
+        self.rows[session.session_id] = replace(session)
+        return True
+
+    async def save_heartbeats(self, session_ids: Sequence[str], replica_id: str) -> set[str]:
+        """See port.ControlStore."""
+        beating = [row for row in self._living() if row.session_id in session_ids and row.replica_id == replica_id]
+        for row in beating:
+            row.heartbeat_at = self.clock()
+        return {row.session_id for row in beating}
+
+    async def bury_sessions(self, silent_for: timedelta) -> list[SessionRow]:
+        """See port.ControlStore."""
+        silent = [row for row in self._living() if row.heartbeat_at < self.clock() - silent_for]
+        for row in silent:
+            row.died_at = self.clock()
+        return [replace(row) for row in silent]
+
+    async def bury_session(self, session_id: str) -> bool:
+        """See port.ControlStore."""
+        row = self.rows.get(session_id)
+        if row is None or row.died_at is not None:
+            return False
+        row.died_at = self.clock()
+        return True
+
+    async def dead_or_unknown(self, session_ids: Sequence[str]) -> set[str]:
+        """See port.ControlStore."""
+        return set(session_ids) - {row.session_id for row in self._living()}
+
+    async def sessions(self, namespace: str | None = None) -> list[SessionRow]:
+        """See port.ControlStore."""
+        return [replace(row) for row in self._living() if namespace in (None, row.namespace)]
+
+    async def prune_sessions(self, dead_for: timedelta) -> int:
+        """See port.ControlStore."""
+        old = [row for row in self.rows.values() if row.died_at is not None and row.died_at < self.clock() - dead_for]
+        for row in old:
+            del self.rows[row.session_id]
+        return len(old)
+
+    async def register_workflows(self, namespace: str, signatures: Mapping[str, Mapping[str, Any]]) -> None:
+        """See port.ControlStore."""
+        self.workflows.setdefault(namespace, {}).update({name: dict(one) for name, one in signatures.items()})
+
+    async def known_workflows(self, namespace: str) -> dict[str, dict[str, Any]]:
+        """See port.ControlStore."""
+        return dict(self.workflows.get(namespace, {}))
+
+    def _living(self) -> list[SessionRow]:
+        return [row for row in self.rows.values() if row.died_at is None]

@@ -1,0 +1,252 @@
+"""Commands that become batches, on the model store: what is committed, what is answered, what is given back."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from replicas import QUEUE, REFUSED, FailingCell, attachment, run_named, start
+
+from holdfast.errors import CoordinatorUnavailable, HoldfastError, RunNotFound
+from holdfast_coordinator.domain.batch import Answer, BatchCommand
+from holdfast_coordinator.domain.commands import SendSignal, TerminateRun
+from holdfast_coordinator.domain.events import Event, LeaseReturned, RunEnded, RunLeased, RunReady
+from holdfast_coordinator.domain.rows import RunState, SignalMail
+from holdfast_coordinator.domain.starts import Started
+from holdfast_coordinator.domain.transitions import TransitionAnswer, TransitionStatus
+from holdfast_coordinator.engine.attachments import Attachment
+from holdfast_coordinator.engine.cell_writer import CONFLICT_REPEATS_MAX, CellWriter
+from holdfast_coordinator.engine.matcher import Matcher
+from holdfast_coordinator.store.port import OutcomeUnknown, SerializationConflict, StoreUnavailable
+from tests.model.batches import appending, closing
+from tests.model.cell import system_clock
+
+LOST = "the connection was lost"
+
+
+class Desk:
+    """A writer on a cell that can fail, with one session that has much room; `told` are its events."""
+
+    def __init__(self) -> None:
+        self.cell = FailingCell()
+        self.matcher = Matcher()
+        self.session: Attachment = attachment(runs=100, slots=100)
+        self.matcher.attach(self.session)
+        self.told: list[Event] = []
+        self.writer = CellWriter(self.cell, self.matcher, self._committed, system_clock)
+        self.writing = asyncio.create_task(self.writer.run())
+
+    def _committed(self, events: Sequence[Event]) -> None:
+        self.told += events
+        for event in events:
+            if isinstance(event, RunLeased):
+                self.matcher.handed_over(event)
+
+    async def ask(self, *commands: BatchCommand) -> list[Answer]:
+        """The answers to commands that are submitted together."""
+        async with asyncio.timeout(5):
+            return await self.writer.submit_all(commands)
+
+    @property
+    def runs_free(self) -> int:
+        return self.matcher.room(QUEUE)[0]
+
+    def told_of(self, kind: type[Any]) -> int:
+        """How many events of a kind were told."""
+        return sum(isinstance(event, kind) for event in self.told)
+
+
+@pytest_asyncio.fixture
+async def desk() -> AsyncIterator[Desk]:
+    """A writer that runs until the test is over."""
+    desk = Desk()
+    yield desk
+    desk.writer.close()
+    await asyncio.gather(desk.writing, return_exceptions=True)
+
+
+def status(answer: Answer) -> TransitionStatus:
+    """How a transition was taken."""
+    assert isinstance(answer, TransitionAnswer), answer
+    return answer.status
+
+
+def signal(number: int = 1) -> SendSignal:
+    """A signal for a run."""
+    return SendSignal(run_named(number), "", SignalMail("go", b""))
+
+
+async def test_what_waits_while_a_commit_is_under_way_is_one_batch(desk: Desk) -> None:
+    answers = await asyncio.gather(*(desk.ask(start(number)) for number in range(1, 11)))
+    assert answers == [[Started(run_named(number), attached=False)] for number in range(1, 11)]
+    assert desk.cell.commits == 1
+    assert desk.told_of(RunLeased) == 10
+    assert desk.runs_free == 90
+
+
+async def test_a_repeated_start_among_new_ones_gets_its_first_answer(desk: Desk) -> None:
+    await desk.ask(start(1))
+    answers = await desk.ask(start(1), start(2))
+    assert answers == [Started(run_named(1), attached=False), Started(run_named(2), attached=False)]
+    assert desk.told_of(RunLeased) == 2
+    assert desk.runs_free == 98
+
+
+async def test_an_append_and_a_close_take_one_commit_each_and_the_close_is_told(desk: Desk) -> None:
+    await desk.ask(start(1))
+    assert status((await desk.ask(appending(run_named(1))))[0]) is TransitionStatus.COMMITTED
+    assert status((await desk.ask(closing(run_named(1), expected_seq=2)))[0]) is TransitionStatus.COMMITTED
+    assert desk.cell.commits == 3
+    assert (desk.told_of(LeaseReturned), desk.told_of(RunEnded)) == (1, 1)
+    assert run_named(1) in desk.cell.run_results
+
+
+async def test_moves_beside_other_commands_share_their_transaction(desk: Desk) -> None:
+    await desk.ask(start(1), start(2))
+    answers = await desk.ask(appending(run_named(1)), start(3), closing(run_named(2)), signal(3))
+    assert [status(answers[0]), status(answers[2])] == [TransitionStatus.COMMITTED] * 2
+    assert (answers[1], answers[3]) == (Started(run_named(3), attached=False), True)
+    assert desk.cell.commits == 2
+
+
+async def test_a_move_that_meets_mail_is_answered_with_it(desk: Desk) -> None:
+    await desk.ask(start(1), start(2), start(3))
+    await desk.ask(signal(1), signal(2))
+    answers = await desk.ask(appending(run_named(1)), closing(run_named(2)), closing(run_named(3)))
+    assert isinstance(answers[0], TransitionAnswer)
+    assert [mail.number for mail in answers[0].mail] == [1]
+    assert [status(answer) for answer in answers] == [TransitionStatus.COMMITTED] * 3
+    assert desk.told_of(RunEnded) == 2
+
+
+async def test_a_move_under_an_old_epoch_is_superseded_and_writes_nothing(desk: Desk) -> None:
+    await desk.ask(start(1))
+    answers = await desk.ask(appending(run_named(1), epoch=7), appending(run_named(9)))
+    assert [status(answer) for answer in answers] == [TransitionStatus.SUPERSEDED] * 2
+    assert desk.cell.open_runs[run_named(1)].length == 1
+
+
+async def test_a_command_that_the_database_refuses_is_refused_alone(desk: Desk) -> None:
+    starts = [start(number, workflow=REFUSED if number == 5 else "order") for number in range(1, 10)]
+    answers = await desk.ask(*starts)
+    refused = answers.pop(4)
+    assert isinstance(refused, HoldfastError)
+    assert "cannot be recorded" in str(refused)
+    assert all(isinstance(answer, Started) for answer in answers)
+    assert (desk.told_of(RunLeased), desk.told_of(RunReady)) == (8, 0)
+    assert desk.runs_free == 92
+
+
+async def test_moves_in_a_refused_batch_are_committed_on_the_locking_path(desk: Desk) -> None:
+    await desk.ask(start(1), start(2))
+    refused, append, close = await desk.ask(start(3, workflow=REFUSED), appending(run_named(1)), closing(run_named(2)))
+    assert isinstance(refused, HoldfastError)
+    assert [status(append), status(close)] == [TransitionStatus.COMMITTED] * 2
+    assert desk.told_of(RunEnded) == 1
+
+
+@pytest.mark.parametrize("beside", [(), (signal(9),)], ids=["plain starts", "other commands"])
+async def test_a_defect_of_the_core_refuses_its_command_alone_and_gives_back_its_room(
+    desk: Desk, beside: tuple[BatchCommand, ...]
+) -> None:
+    broken: Any = ["not a name"]
+    first, defective, last, *_ = await desk.ask(start(1), start(2, workflow=broken), start(3), *beside)
+    assert isinstance(first, Started)
+    assert isinstance(defective, HoldfastError)
+    assert isinstance(last, Started)
+    assert desk.runs_free == 98
+
+
+@pytest.mark.parametrize("command", [start(1), start(1, id="order-1")], ids=["one round trip", "two round trips"])
+async def test_a_failed_commit_gives_back_its_room_and_nothing_is_told(desk: Desk, command: BatchCommand) -> None:
+    desk.cell.before = [StoreUnavailable(LOST)]
+    with pytest.raises(CoordinatorUnavailable, match=LOST):
+        await desk.ask(command)
+    assert (desk.runs_free, desk.told, desk.session.granted) == (100, [], set())
+    assert await desk.ask(command) == [Started(run_named(1), attached=False)]
+
+
+@pytest.mark.parametrize("command", [start(1), start(1, id="order-1")], ids=["one round trip", "two round trips"])
+async def test_a_commit_of_unknown_outcome_is_not_guessed_and_its_leases_are_looked_for(
+    desk: Desk, command: BatchCommand
+) -> None:
+    desk.cell.after = [OutcomeUnknown(LOST)]
+    with pytest.raises(CoordinatorUnavailable, match=LOST):
+        await desk.ask(command)
+    assert desk.cell.open_runs[run_named(1)].state is RunState.LEASED
+    assert (desk.runs_free, desk.told) == (100, [])
+    assert desk.session.granted == {(run_named(1), 0, 1)}
+    assert await desk.ask(command) == [Started(run_named(1), attached=False)]
+
+
+async def test_a_repeat_settles_an_append_of_unknown_outcome(desk: Desk) -> None:
+    await desk.ask(start(1))
+    desk.cell.after = [OutcomeUnknown(LOST)]
+    with pytest.raises(CoordinatorUnavailable):
+        await desk.ask(appending(run_named(1)))
+    assert status((await desk.ask(appending(run_named(1))))[0]) is TransitionStatus.COMMITTED
+    assert desk.cell.open_runs[run_named(1)].length == 2
+
+
+async def test_conflicts_are_repeated_at_once(desk: Desk) -> None:
+    desk.cell.before = [SerializationConflict("deadlock")] * 4
+    assert await desk.ask(start(1)) == [Started(run_named(1), attached=False)]
+    assert desk.runs_free == 99
+
+
+async def test_conflicts_without_end_are_given_up(desk: Desk) -> None:
+    desk.cell.before = [SerializationConflict("deadlock")] * (CONFLICT_REPEATS_MAX + 1)
+    with pytest.raises(CoordinatorUnavailable, match="in the way"):
+        await desk.ask(start(1, id="order-1"))
+    assert desk.runs_free == 100
+    assert isinstance((await desk.ask(start(1, id="order-1")))[0], Started)
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable(LOST), SerializationConflict("a lock was not available")])
+async def test_mail_that_cannot_be_read_concerns_its_own_move_alone(desk: Desk, error: Exception) -> None:
+    await desk.ask(start(1), start(2))
+    await desk.ask(signal(1))
+    desk.cell.at_reads = [error]
+    unread, close = await asyncio.gather(
+        desk.ask(appending(run_named(1))), desk.ask(closing(run_named(2))), return_exceptions=True
+    )
+    assert isinstance(unread, CoordinatorUnavailable)
+    assert isinstance(close, list)
+    assert status(close[0]) is TransitionStatus.COMMITTED
+    assert desk.told_of(RunEnded) == 1
+    (again,) = await desk.ask(appending(run_named(1)))
+    assert isinstance(again, TransitionAnswer)
+    assert [mail.number for mail in again.mail] == [1]
+
+
+async def test_a_writer_that_breaks_leaves_no_command_without_an_answer(desk: Desk) -> None:
+    desk.cell.before = [RuntimeError("a defect")]
+    waiting = [desk.writer.submit_all([start(1, id="a")]), desk.writer.submit_all([start(2, id="a")])]
+    answers = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 5)
+    assert [type(answer) for answer in answers] == [CoordinatorUnavailable] * 2
+    with pytest.raises(CoordinatorUnavailable):
+        await desk.ask(start(3))
+    with pytest.raises(RuntimeError, match="a defect"):
+        await desk.writing
+
+
+async def test_a_closed_writer_commits_its_line_and_takes_nothing_more(desk: Desk) -> None:
+    answers = desk.writer.submit_all([start(1)])
+    desk.writer.close()
+    assert await answers == [Started(run_named(1), attached=False)]
+    with pytest.raises(CoordinatorUnavailable, match="shutting down"):
+        await desk.ask(start(2))
+    await desk.writing
+
+
+async def test_a_caller_that_gave_up_does_not_disturb_its_neighbours(desk: Desk) -> None:
+    gone, stays = desk.writer.submit_all([start(1)]), desk.writer.submit_all([start(2)])
+    gone.cancel()
+    assert await stays == [Started(run_named(2), attached=False)]
+    assert run_named(1) in desk.cell.runs
+
+
+async def test_a_single_refusal_is_raised(desk: Desk) -> None:
+    with pytest.raises(RunNotFound):
+        await desk.writer.submit(TerminateRun(run_named(1), "", "enough"))

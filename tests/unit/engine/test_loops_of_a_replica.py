@@ -1,0 +1,51 @@
+"""What a replica does by itself: alarms fire when they are due, old rows go."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from replicas import FailingCell, replica, run_named, start
+
+from holdfast_coordinator.domain.rows import RequestRow, RunState
+from holdfast_coordinator.engine.cells import WHILE_READING
+from holdfast_coordinator.loops import upkeep
+from holdfast_coordinator.loops.alarms import AlarmLoop
+from tests.model.batches import T0
+
+
+async def test_only_a_sooner_alarm_wakes_the_alarm_loop_and_it_fires_when_it_is_due() -> None:
+    store = FailingCell()
+    async with replica(store) as engine:
+        (cell,) = engine.cells
+        looping = asyncio.create_task(AlarmLoop(engine, cell).run())
+        async with asyncio.timeout(5):
+            while cell.alarms_read_at == WHILE_READING:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            await engine.start_runs([start(1, delay=timedelta(hours=1))])
+            assert not cell.alarm_set.is_set()
+            await engine.start_runs([start(2, delay=timedelta(milliseconds=20))])
+            assert cell.alarm_set.is_set()
+            while store.open_runs[run_named(2)].state is not RunState.READY:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+        assert store.open_runs[run_named(1)].state is RunState.SUSPENDED
+        looping.cancel()
+
+
+async def test_all_expired_requests_go_in_one_turn_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "PRUNE_PAGE", 2)
+    store = FailingCell()
+    for number in range(7):
+        store.requests[run_named(1), f"req-{number}"] = RequestRow(run_named(1), f"req-{number}", True, T0)
+
+    async def ready(_: bool) -> None:
+        pass
+
+    async with replica(store) as engine:
+        loops = dict(upkeep.all_loops(engine, on_ready=ready))
+        pruning = asyncio.create_task(loops.pop("prune"))
+        for loop in loops.values():
+            loop.close()
+        async with asyncio.timeout(5):
+            while store.requests:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        pruning.cancel()

@@ -1,0 +1,143 @@
+"""Who gets a run or a queued step, and what a replica believes to wait."""
+
+from replicas import QUEUE, attachment, claim, lease, leased, run_named
+
+from holdfast_coordinator.engine.attachments import Attachment
+from holdfast_coordinator.engine.matcher import Matcher, QueueKey
+from tests.model.batches import open_run, task
+
+
+def matcher_of(*attachments: Attachment) -> Matcher:
+    """A matcher with these sessions."""
+    matcher = Matcher(lambda: 0.0)
+    for one in attachments:
+        matcher.attach(one)
+    matcher.take_backlog(QUEUE)
+    return matcher
+
+
+def test_a_run_goes_to_the_session_that_had_it_last_while_that_has_room() -> None:
+    matcher = matcher_of(attachment("s1", runs=9), attachment("s2", runs=1))
+    run = open_run(run_named(1), sticky="s2")
+    assert [matcher.run(run), matcher.run(run)] == ["s2", "s1"]
+
+
+def test_a_run_goes_to_a_free_slot_then_to_its_own_build_then_to_the_emptiest() -> None:
+    busy = attachment("busy", runs=9, slots=0)
+    other = attachment("other", runs=8, build="b2")
+    full = attachment("full", runs=1)
+    free = attachment("free", runs=2)
+    matcher = matcher_of(busy, other, full, free)
+    run = open_run(run_named(1), build="b1")
+    order = [matcher.run(run) for _ in range(5)]
+    assert order == ["free", "full", "free", "other", "other"]
+
+
+def test_a_run_goes_to_nobody_of_another_namespace_queue_or_the_build_that_stalled_it() -> None:
+    sessions = (
+        attachment("s1", namespace="other"), attachment("s2", queue="other"), attachment("s3", workflows=["refund"]),
+        attachment("s4", build="broken"),
+    )  # fmt: skip
+    run = open_run(run_named(1), stall_build="broken", sticky="s1")
+    assert matcher_of(*sessions).run(run) is None
+
+
+def test_a_queued_step_goes_to_the_freest_session_that_knows_it() -> None:
+    matcher = matcher_of(attachment("s1", slots=1), attachment("s2", slots=2), attachment("s3", slots=9, steps=[]))
+    step = task(run_named(1), 1)
+    assert [matcher.task(step) for _ in range(4)] == ["s2", "s1", "s2", None]
+
+
+def test_room_is_given_back_when_a_commit_fails() -> None:
+    matcher = matcher_of(attachment(runs=1, slots=1))
+    run = open_run(run_named(1))
+    matcher.begin()
+    assert (matcher.run(run), matcher.run(run), matcher.task(task(run_named(1), 1))) == ("s1", None, "s1")
+    matcher.release(leased(run))
+    matcher.release(claim())
+    assert matcher.room(QUEUE) == (1, 1)
+
+
+def test_room_is_given_back_when_a_decision_fails_half_way() -> None:
+    matcher = matcher_of(attachment(runs=1, slots=1))
+    matcher.begin()
+    matcher.run(open_run(run_named(1)))
+    matcher.task(task(run_named(1), 1))
+    matcher.undo()
+    assert matcher.room(QUEUE) == (1, 1)
+
+
+def test_a_lease_in_doubt_leaves_its_room_free_and_is_looked_for_in_heartbeats() -> None:
+    session = attachment(runs=1)
+    matcher = matcher_of(session)
+    matcher.run(open_run(run_named(1)))
+    matcher.doubt(lease(1))
+    assert matcher.room(QUEUE)[0] == 1
+    assert session.granted == {(run_named(1), 0, 1)}
+    assert session.take().is_empty
+
+
+def test_a_lease_for_a_session_that_has_left_is_not_handed_over() -> None:
+    matcher = matcher_of(attachment())
+    assert matcher.handed_over(lease())
+    matcher.detach("s1")
+    assert not matcher.handed_over(lease())
+
+
+def test_a_repeated_report_frees_no_second_slot() -> None:
+    session = attachment(slots=0)
+    matcher = matcher_of(session)
+    matcher.handed_over(claim())
+    key = (run_named(1), 1, 1)
+    matcher.attempt_ended("s1", key)
+    matcher.attempt_ended("s1", key)
+    assert session.free_slots == 1
+
+
+def rung(matcher: Matcher) -> list[QueueKey]:
+    """The queues that are claimed for from now on."""
+    keys: list[QueueKey] = []
+    matcher.on_room = keys.append
+    return keys
+
+
+def test_what_is_left_behind_while_a_claim_is_under_way_is_claimed_when_there_is_room() -> None:
+    session = attachment(runs=1)
+    matcher = matcher_of(session)
+    matcher.put_back(QUEUE, ["order"], [])
+    assert matcher.take_backlog(QUEUE) == (("order",), ())
+    matcher.run(open_run(run_named(1)))
+    matcher.left_ready(QUEUE, "order")  # in the batch of the claim, which finds nothing
+    keys = rung(matcher)
+    session.settle(run=True, gets=False)
+    matcher.has_room(session)
+    assert keys == [QUEUE]
+    assert matcher.take_backlog(QUEUE) == (("order",), ())
+
+
+def test_work_that_is_left_behind_while_there_is_room_is_claimed_at_once() -> None:
+    matcher = matcher_of(attachment(runs=1, slots=1))
+    keys = rung(matcher)
+    matcher.left_ready(QUEUE, "refund")
+    matcher.left_queued(QUEUE, "refund")
+    assert keys == []
+    matcher.left_ready(QUEUE, "order")
+    matcher.left_queued(QUEUE, "charge")
+    assert keys == [QUEUE, QUEUE]
+
+
+def test_a_claim_takes_up_only_names_that_sessions_with_room_know() -> None:
+    matcher = matcher_of(attachment("s1", runs=0, slots=1), attachment("s2", runs=1, slots=0, workflows=["refund"]))
+    matcher.put_back(QUEUE, ["order", "refund", "unknown"], ["charge", "unknown"])
+    assert matcher.take_backlog(QUEUE) == (("refund",), ("charge",))
+    assert matcher.take_backlog(QUEUE) == ((), ())
+
+
+def test_nothing_is_remembered_of_queues_without_sessions() -> None:
+    matcher = Matcher(lambda: 0.0)
+    matcher.left_ready(("default", "elsewhere"), "order")
+    matcher.attach(attachment(queue="elsewhere", workflows=["refund"], steps=[]))
+    assert matcher.take_backlog(("default", "elsewhere")) == (("refund",), ())
+    matcher.detach("s1")
+    assert not matcher.serves(("default", "elsewhere"))
+    assert matcher.room(("default", "elsewhere")) == (0, 0)
