@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +12,7 @@ import typer
 from holdfast.authoring.discovery import Discovered, discover
 from holdfast.authoring.options import checked_name
 from holdfast.cli.options import AddressOption, NamespaceOption, note, with_client
+from holdfast.cli.project_file import FILE, TABLE, modules_of_project
 from holdfast.cli.stdin import end_with_stdin
 from holdfast.cli.worker_processes import run_in_processes
 from holdfast.client import Client
@@ -28,7 +30,7 @@ def worker(
         list[str] | None,
         typer.Argument(
             metavar="MODULE...",
-            help='Where the workflows are: "shop.flows" or "shop.flows:app"; else HOLDFAST_MODULES.',
+            help='Where the workflows are: "shop.flows" or "shop.flows:app"; else HOLDFAST_MODULES, pyproject.toml.',
             show_default=False,
         ),
     ] = None,
@@ -58,7 +60,7 @@ def worker(
     namespace: NamespaceOption = "default",
 ) -> None:
     """Run the workflows and steps of some modules. SIGTERM drains; a second one hands everything back at once."""
-    targets = modules or modules_of_environment()
+    targets = modules or modules_of_environment() or modules_of_project(Path.cwd())
     found = load_modules(targets)
     try:
         checked_name("a worker", "queue", queue)
@@ -154,7 +156,10 @@ def load_modules(modules: list[str]) -> Discovered:
     A usage error when there are no modules; HoldfastError when one cannot be imported or they define nothing.
     """
     if not modules:
-        raise typer.BadParameter(f"name the modules of your workflows, or set {MODULES_VARIABLE}", param_hint="MODULE")
+        raise typer.BadParameter(
+            f"name the modules of your workflows, set {MODULES_VARIABLE}, or list them in {FILE} under [{TABLE}]",
+            param_hint="MODULE",
+        )
     here = os.getcwd()
     if here not in sys.path:
         sys.path.insert(0, here)
