@@ -34,7 +34,7 @@ from .floors import Floors, Position
 from .migrate import cell_schema, session_options
 from .parameters import EPOCH
 from .pool import Pool
-from .port import Moved, RunFilter, RunView, StoreUnavailable
+from .port import DataRejected, Moved, RunFilter, RunView, StoreUnavailable
 from .reading import CellReads, Plan, plan_reads, take_answers
 from .statements_views import CellViews
 from .statements_writes import CellWrites
@@ -101,7 +101,7 @@ class PostgresCellStore:
             try:
                 await self._read(connection, plan, snapshot)
                 changes = decide(snapshot)
-                writes = plan_writes(self._writes, changes)
+                writes = self._planned(changes)
                 if not writes and not plan.reserved and not done:
                     await self._round_trip(connection, [ROLLBACK()])
                     self._forget_unclaimed(snapshot)
@@ -120,7 +120,7 @@ class PostgresCellStore:
 
     async def create(self, changes: Changes) -> None:
         """See port.CellStore."""
-        writes = plan_writes(self._writes, changes)
+        writes = self._planned(changes)
         async with self._writing:
             connection = await self._connection()
             # Without BEGIN a round trip is one transaction.
@@ -136,6 +136,15 @@ class PostgresCellStore:
             connection = await self._connection()
             answers = await self._round_trip(connection, calls, commits=True)
         return moved(row for answer in answers for row in answer.rows)
+
+    def _planned(self, changes: Changes) -> list[tuple[Call, int | None]]:
+        """The writes of a batch. Raises DataRejected, so that the command whose rows cannot be written is found."""
+        try:
+            return plan_writes(self._writes, changes)
+        except DataRejected:
+            raise
+        except Exception as error:
+            raise DataRejected(f"a row cannot be written: {error!r}") from error
 
     async def _connection(self) -> Connection:
         """The writer connection; a new one after a loss."""

@@ -10,7 +10,7 @@ import pytest
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.commands import ClaimRuns
 from holdfast_coordinator.domain.reads import Reads, Snapshot
-from holdfast_coordinator.domain.rows import RunState
+from holdfast_coordinator.domain.rows import MailKind, MailRow, RunState, StepResultMail
 from holdfast_coordinator.store.cell import PostgresCellStore
 from holdfast_coordinator.store.errors import ConnectionLost, QueryFailed, translated
 from holdfast_coordinator.store.port import (
@@ -217,3 +217,13 @@ def test_errors_are_known_by_their_sqlstate(
 def test_a_lost_answer_is_unknown_only_when_a_commit_was_sent() -> None:
     assert isinstance(translated(ConnectionLost("x"), commit_sent=True), OutcomeUnknown)
     assert isinstance(translated(ConnectionLost("x"), commit_sent=False), StoreUnavailable)
+
+
+async def test_rows_that_cannot_be_encoded_are_rejected_and_the_store_goes_on(cell: PostgresCellStore) -> None:
+    run = open_run("r1")
+    await write(cell, starting(run))
+    body = StepResultMail(1, (), result=b"\xff no payload")
+    broken = Changes(mail_added=[MailRow("r1", 1, MailKind.STEP_RESULT, T0, body)])
+    with pytest.raises(DataRejected, match="cannot be written"):
+        await decide(cell, Reads(lock_runs={"r1"}), lambda _: broken)
+    assert await cell.move([appending("r1")], at=T0)
