@@ -51,6 +51,8 @@ STORAGE: dict[str, dict[str, str]] = {
     "step_tasks": _QUEUE,
     "alarms": _QUEUE,
     "children": _QUEUE,
+    "step_progress": _QUEUE,
+    "trace_marks": _QUEUE,
     "run_keys": _APPENDED,
     "requests": _QUEUE,
     "sessions": _HOT,
@@ -174,6 +176,18 @@ children = Table(
     "children", cell_metadata,
     _id("run_id"), _int("number"), _id("child_run_id"), _small("close_policy"), _flag("closed"),
     PrimaryKeyConstraint("run_id", "number", name="children_pkey"),
+)  # fmt: skip
+
+step_progress = Table(
+    "step_progress", cell_metadata,
+    _id("run_id"), _int("number"), _int("attempt"), _bytes("details"),
+    PrimaryKeyConstraint("run_id", "number", name="step_progress_pkey"),
+)  # fmt: skip
+
+trace_marks = Table(
+    "trace_marks", cell_metadata,
+    _id("run_id"), _big("exported_seq"), _at("closed_at", nullable=True),
+    PrimaryKeyConstraint("run_id", name="trace_marks_pkey"),
 )  # fmt: skip
 
 run_keys = Table(

@@ -136,6 +136,35 @@ CREATE TABLE requests (
 
 CREATE INDEX requests_by_expiry ON requests (expires_at);
 
+CREATE TABLE step_progress (
+    run_id TEXT COLLATE "C" NOT NULL,
+    number INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    details BYTEA NOT NULL,
+    CONSTRAINT step_progress_pkey PRIMARY KEY (run_id, number)
+) WITH (
+    fillfactor = 80,
+    autovacuum_vacuum_scale_factor = 0.0,
+    autovacuum_vacuum_threshold = 2000,
+    autovacuum_vacuum_cost_delay = 0,
+    autovacuum_analyze_scale_factor = 0.0,
+    autovacuum_analyze_threshold = 5000
+);
+
+CREATE TABLE trace_marks (
+    run_id TEXT COLLATE "C" NOT NULL,
+    exported_seq BIGINT NOT NULL,
+    closed_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT trace_marks_pkey PRIMARY KEY (run_id)
+) WITH (
+    fillfactor = 80,
+    autovacuum_vacuum_scale_factor = 0.0,
+    autovacuum_vacuum_threshold = 2000,
+    autovacuum_vacuum_cost_delay = 0,
+    autovacuum_analyze_scale_factor = 0.0,
+    autovacuum_analyze_threshold = 5000
+);
+
 CREATE TABLE run_keys (
     namespace TEXT COLLATE "C" NOT NULL,
     kind TEXT COLLATE "C" NOT NULL,
