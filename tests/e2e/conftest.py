@@ -103,6 +103,7 @@ def worker(client: Client, queue: str) -> WorkerFactory:
         ready = asyncio.create_task(made.ready())
         await asyncio.wait((task, ready), return_when=asyncio.FIRST_COMPLETED)
         if task.done():
+            await asyncio.gather(ready, return_exceptions=True)
             task.result()
         try:
             yield made

@@ -25,6 +25,8 @@ PROJECT_DIRECTORY = ".holdfast"
 ROOT_DIRECTORY = Path("/var/lib/holdfast")
 # Above the largest pid of any system (Linux: 2**22), so that it is never the pid of a process.
 IMPOSSIBLE_PID = 2**30
+HOLDER_SECONDS = 0.5
+"""So long a data directory must be held by a living process before it counts as in use."""
 ORPHAN_SECONDS = 45.0  # longer than the guardian takes for all its signals
 
 
@@ -83,7 +85,7 @@ class Lock:
         self.handle = -1
 
     def acquire(self, *, seconds: float = ORPHAN_SECONDS) -> None:
-        """Takes the lock. Raises DataDirectoryInUse at once when its holder lives.
+        """Takes the lock. Raises DataDirectoryInUse when its holder lives, after HOLDER_SECONDS.
 
         A holder that was killed leaves a guardian that still takes its server down: that is waited for.
         """
@@ -95,10 +97,13 @@ class Lock:
                 raise
             raise DataDirectoryUnusable(self.home, f"cannot be locked ({error})") from error
         deadline = time.monotonic() + seconds
+        # A process that was killed just now may live for another moment.
+        patience = time.monotonic() + HOLDER_SECONDS
         try:
             while not self._try():
                 holder = self._holder()
-                if (holder is not None and is_alive(holder)) or time.monotonic() > deadline:
+                lives = holder is not None and is_alive(holder) and time.monotonic() > patience
+                if lives or time.monotonic() > deadline:
                     raise DataDirectoryInUse(self.home, holder)
                 time.sleep(0.02)
             os.ftruncate(self.handle, 0)
