@@ -5,6 +5,7 @@ itself. Answers and events go out only after the commit. Never decides anything 
 """
 
 import asyncio
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
@@ -90,21 +91,21 @@ def _is_plain_start(command: BatchCommand) -> bool:
 class Reservations(Assign):
     """An `Assign` that is told what became of every place that it has reserved, except what is committed."""
 
+    @abstractmethod
     def begin(self) -> None:
         """A decision begins; it waits for nothing, so no other is under way."""
-        raise NotImplementedError
 
+    @abstractmethod
     def undo(self) -> None:
         """The decision that began last has failed: nobody gets anything of it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def release(self, event: RunLeased | TaskClaimed) -> None:
         """The commit failed: the session does not get this after all."""
-        raise NotImplementedError
 
+    @abstractmethod
     def doubt(self, event: RunLeased | TaskClaimed) -> None:
         """The commit may have happened: the database may say that the session holds this, and nobody will tell it."""
-        raise NotImplementedError
 
 
 class CellWriter:
