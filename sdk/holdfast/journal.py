@@ -64,6 +64,14 @@ class TraceContext:
 
 
 @dataclass(slots=True, frozen=True)
+class RunTrace:
+    """The position of a run's own span, and how much of the run one trace covers."""
+
+    context: TraceContext
+    segment: timedelta
+
+
+@dataclass(slots=True, frozen=True)
 class RetryPolicy:
     """What a call says about retries, where it overrides the definition of its step."""
 

@@ -11,7 +11,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from holdfast.authoring.signatures import ParameterKind
-from holdfast.journal import Arguments, AttemptRecord, Entry, Mail, Payload, RetryPolicy, TraceContext
+from holdfast.journal import Arguments, AttemptRecord, Entry, Mail, Payload, RetryPolicy, RunTrace, TraceContext
 from holdfast.limits import DEFAULT_LIMITS, Limits
 
 
@@ -96,9 +96,11 @@ class Lease:
     parent_run_id: str = ""
     created_at: datetime | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
-    trace: TraceContext | None = None
+    trace: RunTrace | None = None
     after_loss: bool = False
     after_timeout: bool = False
+    lost_session_id: str = ""
+    lost_build: str = ""
 
 
 @dataclass(slots=True, frozen=True)

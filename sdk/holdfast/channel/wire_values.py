@@ -19,6 +19,7 @@ from holdfast.journal import (
     Failure,
     Payload,
     RetryPolicy,
+    RunTrace,
     StepOrigin,
     TraceContext,
 )
@@ -124,6 +125,10 @@ def write_trace(message: value_pb2.TraceContext, trace: TraceContext) -> None:
 
 def trace_from_message(message: value_pb2.TraceContext) -> TraceContext:
     return TraceContext(message.traceparent, message.tracestate, message.baggage)
+
+
+def run_trace_from_message(message: value_pb2.RunTrace) -> RunTrace:
+    return RunTrace(trace_from_message(message.context), span_from(message.segment))
 
 
 # Failures

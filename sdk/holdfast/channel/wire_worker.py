@@ -32,6 +32,7 @@ from holdfast.channel.wire import (
     entry_from_message,
     mails_from_messages,
     retry_from_message,
+    run_trace_from_message,
     set_span,
     span_from,
     time_from,
@@ -168,9 +169,11 @@ def _lease(message: pb.Lease) -> Lease:
         parent_run_id=message.parent_run_id,
         created_at=time_from(message.created_at) if message.HasField("created_at") else None,
         metadata=dict(message.metadata) if message.metadata else {},
-        trace=trace_from_message(message.trace) if message.HasField("trace") else None,
+        trace=run_trace_from_message(message.trace) if message.HasField("trace") else None,
         after_loss=message.after_loss,
         after_timeout=message.after_timeout,
+        lost_session_id=message.lost_session_id,
+        lost_build=message.lost_build,
     )
 
 

@@ -11,7 +11,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Entry(_message.Message):
-    __slots__ = ("at", "run_started", "step_scheduled", "step_queued", "attempt_started", "attempt_ended", "step_completed", "step_failed", "step_cancelled", "timer_set", "timer_cancelled", "mail_consumed", "mail_undelivered", "child_started", "child_cancelled", "run_stalled", "run_resumed", "run_closed")
+    __slots__ = ("at", "run_started", "step_scheduled", "step_queued", "attempt_started", "attempt_ended", "step_completed", "step_failed", "step_cancelled", "timer_set", "timer_cancelled", "mail_consumed", "mail_undelivered", "child_started", "child_cancelled", "run_stalled", "run_resumed", "run_closed", "user_span", "run_paused", "update_completed")
     AT_FIELD_NUMBER: _ClassVar[int]
     RUN_STARTED_FIELD_NUMBER: _ClassVar[int]
     STEP_SCHEDULED_FIELD_NUMBER: _ClassVar[int]
@@ -30,6 +30,9 @@ class Entry(_message.Message):
     RUN_STALLED_FIELD_NUMBER: _ClassVar[int]
     RUN_RESUMED_FIELD_NUMBER: _ClassVar[int]
     RUN_CLOSED_FIELD_NUMBER: _ClassVar[int]
+    USER_SPAN_FIELD_NUMBER: _ClassVar[int]
+    RUN_PAUSED_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_COMPLETED_FIELD_NUMBER: _ClassVar[int]
     at: _timestamp_pb2.Timestamp
     run_started: RunStarted
     step_scheduled: StepScheduled
@@ -48,7 +51,10 @@ class Entry(_message.Message):
     run_stalled: RunStalled
     run_resumed: RunResumed
     run_closed: RunClosed
-    def __init__(self, at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., run_started: _Optional[_Union[RunStarted, _Mapping]] = ..., step_scheduled: _Optional[_Union[StepScheduled, _Mapping]] = ..., step_queued: _Optional[_Union[StepQueued, _Mapping]] = ..., attempt_started: _Optional[_Union[AttemptStarted, _Mapping]] = ..., attempt_ended: _Optional[_Union[AttemptEnded, _Mapping]] = ..., step_completed: _Optional[_Union[StepCompleted, _Mapping]] = ..., step_failed: _Optional[_Union[StepFailed, _Mapping]] = ..., step_cancelled: _Optional[_Union[StepCancelled, _Mapping]] = ..., timer_set: _Optional[_Union[TimerSet, _Mapping]] = ..., timer_cancelled: _Optional[_Union[TimerCancelled, _Mapping]] = ..., mail_consumed: _Optional[_Union[MailConsumed, _Mapping]] = ..., mail_undelivered: _Optional[_Union[MailUndelivered, _Mapping]] = ..., child_started: _Optional[_Union[ChildStarted, _Mapping]] = ..., child_cancelled: _Optional[_Union[ChildCancelled, _Mapping]] = ..., run_stalled: _Optional[_Union[RunStalled, _Mapping]] = ..., run_resumed: _Optional[_Union[RunResumed, _Mapping]] = ..., run_closed: _Optional[_Union[RunClosed, _Mapping]] = ...) -> None: ...
+    user_span: UserSpan
+    run_paused: RunPaused
+    update_completed: UpdateCompleted
+    def __init__(self, at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., run_started: _Optional[_Union[RunStarted, _Mapping]] = ..., step_scheduled: _Optional[_Union[StepScheduled, _Mapping]] = ..., step_queued: _Optional[_Union[StepQueued, _Mapping]] = ..., attempt_started: _Optional[_Union[AttemptStarted, _Mapping]] = ..., attempt_ended: _Optional[_Union[AttemptEnded, _Mapping]] = ..., step_completed: _Optional[_Union[StepCompleted, _Mapping]] = ..., step_failed: _Optional[_Union[StepFailed, _Mapping]] = ..., step_cancelled: _Optional[_Union[StepCancelled, _Mapping]] = ..., timer_set: _Optional[_Union[TimerSet, _Mapping]] = ..., timer_cancelled: _Optional[_Union[TimerCancelled, _Mapping]] = ..., mail_consumed: _Optional[_Union[MailConsumed, _Mapping]] = ..., mail_undelivered: _Optional[_Union[MailUndelivered, _Mapping]] = ..., child_started: _Optional[_Union[ChildStarted, _Mapping]] = ..., child_cancelled: _Optional[_Union[ChildCancelled, _Mapping]] = ..., run_stalled: _Optional[_Union[RunStalled, _Mapping]] = ..., run_resumed: _Optional[_Union[RunResumed, _Mapping]] = ..., run_closed: _Optional[_Union[RunClosed, _Mapping]] = ..., user_span: _Optional[_Union[UserSpan, _Mapping]] = ..., run_paused: _Optional[_Union[RunPaused, _Mapping]] = ..., update_completed: _Optional[_Union[UpdateCompleted, _Mapping]] = ...) -> None: ...
 
 class JournalRow(_message.Message):
     __slots__ = ("seq", "epoch", "entries")
@@ -155,7 +161,7 @@ class AttemptStarted(_message.Message):
     def __init__(self, number: _Optional[int] = ..., attempt: _Optional[int] = ...) -> None: ...
 
 class AttemptRecord(_message.Message):
-    __slots__ = ("attempt", "outcome", "scheduled_at", "eligible_at", "started_at", "ended_at", "session_id", "build", "failure", "retry_delay")
+    __slots__ = ("attempt", "outcome", "scheduled_at", "eligible_at", "started_at", "ended_at", "session_id", "build", "failure", "retry_delay", "epoch")
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
     SCHEDULED_AT_FIELD_NUMBER: _ClassVar[int]
@@ -166,6 +172,7 @@ class AttemptRecord(_message.Message):
     BUILD_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
     RETRY_DELAY_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
     attempt: int
     outcome: _status_pb2.AttemptOutcome
     scheduled_at: _timestamp_pb2.Timestamp
@@ -176,7 +183,8 @@ class AttemptRecord(_message.Message):
     build: str
     failure: _value_pb2.Failure
     retry_delay: _duration_pb2.Duration
-    def __init__(self, attempt: _Optional[int] = ..., outcome: _Optional[_Union[_status_pb2.AttemptOutcome, str]] = ..., scheduled_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., eligible_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., session_id: _Optional[str] = ..., build: _Optional[str] = ..., failure: _Optional[_Union[_value_pb2.Failure, _Mapping]] = ..., retry_delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    epoch: int
+    def __init__(self, attempt: _Optional[int] = ..., outcome: _Optional[_Union[_status_pb2.AttemptOutcome, str]] = ..., scheduled_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., eligible_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., session_id: _Optional[str] = ..., build: _Optional[str] = ..., failure: _Optional[_Union[_value_pb2.Failure, _Mapping]] = ..., retry_delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., epoch: _Optional[int] = ...) -> None: ...
 
 class AttemptEnded(_message.Message):
     __slots__ = ("number", "attempt", "retry_by_alarm")
@@ -209,24 +217,28 @@ class StepFailed(_message.Message):
     def __init__(self, number: _Optional[int] = ..., failure: _Optional[_Union[_value_pb2.Failure, _Mapping]] = ..., attempt: _Optional[_Union[AttemptRecord, _Mapping]] = ...) -> None: ...
 
 class StepCancelled(_message.Message):
-    __slots__ = ("number", "attempt")
+    __slots__ = ("number", "attempt", "attempts")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     number: int
     attempt: AttemptRecord
-    def __init__(self, number: _Optional[int] = ..., attempt: _Optional[_Union[AttemptRecord, _Mapping]] = ...) -> None: ...
+    attempts: _containers.RepeatedCompositeFieldContainer[AttemptRecord]
+    def __init__(self, number: _Optional[int] = ..., attempt: _Optional[_Union[AttemptRecord, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[AttemptRecord, _Mapping]]] = ...) -> None: ...
 
 class TimerSet(_message.Message):
-    __slots__ = ("number", "name", "delay", "until")
+    __slots__ = ("number", "name", "delay", "until", "signal")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     DELAY_FIELD_NUMBER: _ClassVar[int]
     UNTIL_FIELD_NUMBER: _ClassVar[int]
+    SIGNAL_FIELD_NUMBER: _ClassVar[int]
     number: int
     name: str
     delay: _duration_pb2.Duration
     until: _timestamp_pb2.Timestamp
-    def __init__(self, number: _Optional[int] = ..., name: _Optional[str] = ..., delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., until: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    signal: str
+    def __init__(self, number: _Optional[int] = ..., name: _Optional[str] = ..., delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., until: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., signal: _Optional[str] = ...) -> None: ...
 
 class TimerCancelled(_message.Message):
     __slots__ = ("number",)
@@ -235,12 +247,14 @@ class TimerCancelled(_message.Message):
     def __init__(self, number: _Optional[int] = ...) -> None: ...
 
 class MailConsumed(_message.Message):
-    __slots__ = ("number", "mail")
+    __slots__ = ("number", "mail", "awaited_since")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     MAIL_FIELD_NUMBER: _ClassVar[int]
+    AWAITED_SINCE_FIELD_NUMBER: _ClassVar[int]
     number: int
     mail: Mail
-    def __init__(self, number: _Optional[int] = ..., mail: _Optional[_Union[Mail, _Mapping]] = ...) -> None: ...
+    awaited_since: _timestamp_pb2.Timestamp
+    def __init__(self, number: _Optional[int] = ..., mail: _Optional[_Union[Mail, _Mapping]] = ..., awaited_since: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class MailUndelivered(_message.Message):
     __slots__ = ("number", "mail")
@@ -291,17 +305,49 @@ class RunResumed(_message.Message):
     def __init__(self, reason: _Optional[str] = ...) -> None: ...
 
 class RunClosed(_message.Message):
-    __slots__ = ("status", "result", "failure")
+    __slots__ = ("status", "result", "failure", "successor_run_id")
     STATUS_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
+    SUCCESSOR_RUN_ID_FIELD_NUMBER: _ClassVar[int]
     status: _status_pb2.RunStatus
     result: _value_pb2.Payload
     failure: _value_pb2.Failure
-    def __init__(self, status: _Optional[_Union[_status_pb2.RunStatus, str]] = ..., result: _Optional[_Union[_value_pb2.Payload, _Mapping]] = ..., failure: _Optional[_Union[_value_pb2.Failure, _Mapping]] = ...) -> None: ...
+    successor_run_id: str
+    def __init__(self, status: _Optional[_Union[_status_pb2.RunStatus, str]] = ..., result: _Optional[_Union[_value_pb2.Payload, _Mapping]] = ..., failure: _Optional[_Union[_value_pb2.Failure, _Mapping]] = ..., successor_run_id: _Optional[str] = ...) -> None: ...
+
+class UserSpan(_message.Message):
+    __slots__ = ("number", "name", "began_at", "parent", "error_type")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    BEGAN_AT_FIELD_NUMBER: _ClassVar[int]
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    ERROR_TYPE_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    name: str
+    began_at: _timestamp_pb2.Timestamp
+    parent: int
+    error_type: str
+    def __init__(self, number: _Optional[int] = ..., name: _Optional[str] = ..., began_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., parent: _Optional[int] = ..., error_type: _Optional[str] = ...) -> None: ...
+
+class RunPaused(_message.Message):
+    __slots__ = ("reason",)
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    def __init__(self, reason: _Optional[str] = ...) -> None: ...
+
+class UpdateCompleted(_message.Message):
+    __slots__ = ("number", "result", "failure")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    FAILURE_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    result: _value_pb2.Payload
+    failure: _value_pb2.Failure
+    def __init__(self, number: _Optional[int] = ..., result: _Optional[_Union[_value_pb2.Payload, _Mapping]] = ..., failure: _Optional[_Union[_value_pb2.Failure, _Mapping]] = ...) -> None: ...
 
 class Mail(_message.Message):
-    __slots__ = ("number", "arrived_at", "trace", "signal", "timer", "retry_due", "step_result", "child_closed", "cancel")
+    __slots__ = ("number", "arrived_at", "trace", "signal", "timer", "retry_due", "step_result", "child_closed", "cancel", "update")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     ARRIVED_AT_FIELD_NUMBER: _ClassVar[int]
     TRACE_FIELD_NUMBER: _ClassVar[int]
@@ -311,6 +357,7 @@ class Mail(_message.Message):
     STEP_RESULT_FIELD_NUMBER: _ClassVar[int]
     CHILD_CLOSED_FIELD_NUMBER: _ClassVar[int]
     CANCEL_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_FIELD_NUMBER: _ClassVar[int]
     number: int
     arrived_at: _timestamp_pb2.Timestamp
     trace: _value_pb2.TraceContext
@@ -320,7 +367,8 @@ class Mail(_message.Message):
     step_result: StepResult
     child_closed: ChildClosed
     cancel: CancelRequested
-    def __init__(self, number: _Optional[int] = ..., arrived_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., trace: _Optional[_Union[_value_pb2.TraceContext, _Mapping]] = ..., signal: _Optional[_Union[Signal, _Mapping]] = ..., timer: _Optional[_Union[TimerFired, _Mapping]] = ..., retry_due: _Optional[_Union[RetryDue, _Mapping]] = ..., step_result: _Optional[_Union[StepResult, _Mapping]] = ..., child_closed: _Optional[_Union[ChildClosed, _Mapping]] = ..., cancel: _Optional[_Union[CancelRequested, _Mapping]] = ...) -> None: ...
+    update: Update
+    def __init__(self, number: _Optional[int] = ..., arrived_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., trace: _Optional[_Union[_value_pb2.TraceContext, _Mapping]] = ..., signal: _Optional[_Union[Signal, _Mapping]] = ..., timer: _Optional[_Union[TimerFired, _Mapping]] = ..., retry_due: _Optional[_Union[RetryDue, _Mapping]] = ..., step_result: _Optional[_Union[StepResult, _Mapping]] = ..., child_closed: _Optional[_Union[ChildClosed, _Mapping]] = ..., cancel: _Optional[_Union[CancelRequested, _Mapping]] = ..., update: _Optional[_Union[Update, _Mapping]] = ...) -> None: ...
 
 class Signal(_message.Message):
     __slots__ = ("name", "payload")
@@ -373,3 +421,11 @@ class CancelRequested(_message.Message):
     REASON_FIELD_NUMBER: _ClassVar[int]
     reason: str
     def __init__(self, reason: _Optional[str] = ...) -> None: ...
+
+class Update(_message.Message):
+    __slots__ = ("name", "arguments")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ARGUMENTS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    arguments: _value_pb2.Arguments
+    def __init__(self, name: _Optional[str] = ..., arguments: _Optional[_Union[_value_pb2.Arguments, _Mapping]] = ...) -> None: ...

@@ -25,6 +25,21 @@ class ReusePolicy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REUSE_POLICY_ATTACH: _ClassVar[ReusePolicy]
     REUSE_POLICY_NEW: _ClassVar[ReusePolicy]
     REUSE_POLICY_RETRY_FAILED: _ClassVar[ReusePolicy]
+
+class SpanKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SPAN_KIND_UNSPECIFIED: _ClassVar[SpanKind]
+    SPAN_KIND_INTERNAL: _ClassVar[SpanKind]
+    SPAN_KIND_SERVER: _ClassVar[SpanKind]
+    SPAN_KIND_CLIENT: _ClassVar[SpanKind]
+    SPAN_KIND_PRODUCER: _ClassVar[SpanKind]
+    SPAN_KIND_CONSUMER: _ClassVar[SpanKind]
+
+class SpanStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SPAN_STATUS_UNSPECIFIED: _ClassVar[SpanStatus]
+    SPAN_STATUS_OK: _ClassVar[SpanStatus]
+    SPAN_STATUS_ERROR: _ClassVar[SpanStatus]
 CONFLICT_POLICY_UNSPECIFIED: ConflictPolicy
 CONFLICT_POLICY_ATTACH: ConflictPolicy
 CONFLICT_POLICY_REJECT: ConflictPolicy
@@ -33,9 +48,18 @@ REUSE_POLICY_UNSPECIFIED: ReusePolicy
 REUSE_POLICY_ATTACH: ReusePolicy
 REUSE_POLICY_NEW: ReusePolicy
 REUSE_POLICY_RETRY_FAILED: ReusePolicy
+SPAN_KIND_UNSPECIFIED: SpanKind
+SPAN_KIND_INTERNAL: SpanKind
+SPAN_KIND_SERVER: SpanKind
+SPAN_KIND_CLIENT: SpanKind
+SPAN_KIND_PRODUCER: SpanKind
+SPAN_KIND_CONSUMER: SpanKind
+SPAN_STATUS_UNSPECIFIED: SpanStatus
+SPAN_STATUS_OK: SpanStatus
+SPAN_STATUS_ERROR: SpanStatus
 
 class StartSpec(_message.Message):
-    __slots__ = ("start_id", "workflow", "arguments", "id", "idempotency_key", "queue", "priority", "delay", "max_duration", "metadata", "on_conflict", "reuse", "trace")
+    __slots__ = ("start_id", "workflow", "arguments", "id", "idempotency_key", "queue", "priority", "delay", "max_duration", "metadata", "on_conflict", "reuse", "trace", "join_trace", "sampled")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -56,6 +80,8 @@ class StartSpec(_message.Message):
     ON_CONFLICT_FIELD_NUMBER: _ClassVar[int]
     REUSE_FIELD_NUMBER: _ClassVar[int]
     TRACE_FIELD_NUMBER: _ClassVar[int]
+    JOIN_TRACE_FIELD_NUMBER: _ClassVar[int]
+    SAMPLED_FIELD_NUMBER: _ClassVar[int]
     start_id: str
     workflow: str
     arguments: _value_pb2.Arguments
@@ -69,7 +95,9 @@ class StartSpec(_message.Message):
     on_conflict: ConflictPolicy
     reuse: ReusePolicy
     trace: _value_pb2.TraceContext
-    def __init__(self, start_id: _Optional[str] = ..., workflow: _Optional[str] = ..., arguments: _Optional[_Union[_value_pb2.Arguments, _Mapping]] = ..., id: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., queue: _Optional[str] = ..., priority: _Optional[int] = ..., delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., max_duration: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., on_conflict: _Optional[_Union[ConflictPolicy, str]] = ..., reuse: _Optional[_Union[ReusePolicy, str]] = ..., trace: _Optional[_Union[_value_pb2.TraceContext, _Mapping]] = ...) -> None: ...
+    join_trace: bool
+    sampled: bool
+    def __init__(self, start_id: _Optional[str] = ..., workflow: _Optional[str] = ..., arguments: _Optional[_Union[_value_pb2.Arguments, _Mapping]] = ..., id: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., queue: _Optional[str] = ..., priority: _Optional[int] = ..., delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., max_duration: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., on_conflict: _Optional[_Union[ConflictPolicy, str]] = ..., reuse: _Optional[_Union[ReusePolicy, str]] = ..., trace: _Optional[_Union[_value_pb2.TraceContext, _Mapping]] = ..., join_trace: bool = ..., sampled: bool = ...) -> None: ...
 
 class StartRunRequest(_message.Message):
     __slots__ = ("namespace", "start")
@@ -373,3 +401,69 @@ class ResumeRunRequest(_message.Message):
 class ResumeRunResponse(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class GetTraceRequest(_message.Message):
+    __slots__ = ("namespace", "run", "after")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    run: str
+    after: int
+    def __init__(self, namespace: _Optional[str] = ..., run: _Optional[str] = ..., after: _Optional[int] = ...) -> None: ...
+
+class GetTraceResponse(_message.Message):
+    __slots__ = ("spans", "more")
+    SPANS_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    spans: _containers.RepeatedCompositeFieldContainer[TraceSpan]
+    more: bool
+    def __init__(self, spans: _Optional[_Iterable[_Union[TraceSpan, _Mapping]]] = ..., more: bool = ...) -> None: ...
+
+class TraceSpan(_message.Message):
+    __slots__ = ("trace_id", "span_id", "parent_span_id", "name", "kind", "started_at", "ended_at", "status", "attributes", "links")
+    TRACE_ID_FIELD_NUMBER: _ClassVar[int]
+    SPAN_ID_FIELD_NUMBER: _ClassVar[int]
+    PARENT_SPAN_ID_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    STARTED_AT_FIELD_NUMBER: _ClassVar[int]
+    ENDED_AT_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
+    LINKS_FIELD_NUMBER: _ClassVar[int]
+    trace_id: bytes
+    span_id: bytes
+    parent_span_id: bytes
+    name: str
+    kind: SpanKind
+    started_at: _timestamp_pb2.Timestamp
+    ended_at: _timestamp_pb2.Timestamp
+    status: SpanStatus
+    attributes: _containers.RepeatedCompositeFieldContainer[TraceAttribute]
+    links: _containers.RepeatedCompositeFieldContainer[_value_pb2.TraceLink]
+    def __init__(self, trace_id: _Optional[bytes] = ..., span_id: _Optional[bytes] = ..., parent_span_id: _Optional[bytes] = ..., name: _Optional[str] = ..., kind: _Optional[_Union[SpanKind, str]] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., status: _Optional[_Union[SpanStatus, str]] = ..., attributes: _Optional[_Iterable[_Union[TraceAttribute, _Mapping]]] = ..., links: _Optional[_Iterable[_Union[_value_pb2.TraceLink, _Mapping]]] = ...) -> None: ...
+
+class TraceAttribute(_message.Message):
+    __slots__ = ("key", "text", "number")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    text: str
+    number: int
+    def __init__(self, key: _Optional[str] = ..., text: _Optional[str] = ..., number: _Optional[int] = ...) -> None: ...
+
+class ExportTraceRequest(_message.Message):
+    __slots__ = ("namespace", "run")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    run: str
+    def __init__(self, namespace: _Optional[str] = ..., run: _Optional[str] = ...) -> None: ...
+
+class ExportTraceResponse(_message.Message):
+    __slots__ = ("spans",)
+    SPANS_FIELD_NUMBER: _ClassVar[int]
+    spans: int
+    def __init__(self, spans: _Optional[int] = ...) -> None: ...

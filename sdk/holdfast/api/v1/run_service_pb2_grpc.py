@@ -90,6 +90,16 @@ class RunServiceStub(object):
                 request_serializer=holdfast_dot_api_dot_v1_dot_run__service__pb2.ResumeRunRequest.SerializeToString,
                 response_deserializer=holdfast_dot_api_dot_v1_dot_run__service__pb2.ResumeRunResponse.FromString,
                 _registered_method=True)
+        self.GetTrace = channel.unary_unary(
+                '/holdfast.api.v1.RunService/GetTrace',
+                request_serializer=holdfast_dot_api_dot_v1_dot_run__service__pb2.GetTraceRequest.SerializeToString,
+                response_deserializer=holdfast_dot_api_dot_v1_dot_run__service__pb2.GetTraceResponse.FromString,
+                _registered_method=True)
+        self.ExportTrace = channel.unary_unary(
+                '/holdfast.api.v1.RunService/ExportTrace',
+                request_serializer=holdfast_dot_api_dot_v1_dot_run__service__pb2.ExportTraceRequest.SerializeToString,
+                response_deserializer=holdfast_dot_api_dot_v1_dot_run__service__pb2.ExportTraceResponse.FromString,
+                _registered_method=True)
 
 
 class RunServiceServicer(object):
@@ -179,6 +189,22 @@ class RunServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetTrace(self, request, context):
+        """Reads the spans of a run so far, a page at a time, whether it was sampled or not. NOT_FOUND: RUN_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportTrace(self, request, context):
+        """Exports the spans of a run so far to the coordinator's collector, whether it was sampled or not. A backend
+        that has some of them already gets the same bytes again.
+        NOT_FOUND: RUN_NOT_FOUND. FAILED_PRECONDITION: TRACING_OFF. UNAVAILABLE: COLLECTOR_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RunServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -236,6 +262,16 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.ResumeRun,
                     request_deserializer=holdfast_dot_api_dot_v1_dot_run__service__pb2.ResumeRunRequest.FromString,
                     response_serializer=holdfast_dot_api_dot_v1_dot_run__service__pb2.ResumeRunResponse.SerializeToString,
+            ),
+            'GetTrace': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTrace,
+                    request_deserializer=holdfast_dot_api_dot_v1_dot_run__service__pb2.GetTraceRequest.FromString,
+                    response_serializer=holdfast_dot_api_dot_v1_dot_run__service__pb2.GetTraceResponse.SerializeToString,
+            ),
+            'ExportTrace': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportTrace,
+                    request_deserializer=holdfast_dot_api_dot_v1_dot_run__service__pb2.ExportTraceRequest.FromString,
+                    response_serializer=holdfast_dot_api_dot_v1_dot_run__service__pb2.ExportTraceResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -536,6 +572,60 @@ class RunService(object):
             '/holdfast.api.v1.RunService/ResumeRun',
             holdfast_dot_api_dot_v1_dot_run__service__pb2.ResumeRunRequest.SerializeToString,
             holdfast_dot_api_dot_v1_dot_run__service__pb2.ResumeRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTrace(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holdfast.api.v1.RunService/GetTrace',
+            holdfast_dot_api_dot_v1_dot_run__service__pb2.GetTraceRequest.SerializeToString,
+            holdfast_dot_api_dot_v1_dot_run__service__pb2.GetTraceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportTrace(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holdfast.api.v1.RunService/ExportTrace',
+            holdfast_dot_api_dot_v1_dot_run__service__pb2.ExportTraceRequest.SerializeToString,
+            holdfast_dot_api_dot_v1_dot_run__service__pb2.ExportTraceResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,3 +1,4 @@
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -72,3 +73,23 @@ class TraceContext(_message.Message):
     tracestate: str
     baggage: str
     def __init__(self, traceparent: _Optional[str] = ..., tracestate: _Optional[str] = ..., baggage: _Optional[str] = ...) -> None: ...
+
+class RunTrace(_message.Message):
+    __slots__ = ("context", "parent", "links", "segment")
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    LINKS_FIELD_NUMBER: _ClassVar[int]
+    SEGMENT_FIELD_NUMBER: _ClassVar[int]
+    context: TraceContext
+    parent: TraceContext
+    links: _containers.RepeatedCompositeFieldContainer[TraceLink]
+    segment: _duration_pb2.Duration
+    def __init__(self, context: _Optional[_Union[TraceContext, _Mapping]] = ..., parent: _Optional[_Union[TraceContext, _Mapping]] = ..., links: _Optional[_Iterable[_Union[TraceLink, _Mapping]]] = ..., segment: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class TraceLink(_message.Message):
+    __slots__ = ("context", "relation")
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    RELATION_FIELD_NUMBER: _ClassVar[int]
+    context: TraceContext
+    relation: str
+    def __init__(self, context: _Optional[_Union[TraceContext, _Mapping]] = ..., relation: _Optional[str] = ...) -> None: ...

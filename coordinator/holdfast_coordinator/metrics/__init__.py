@@ -1,0 +1,1 @@
+"""What a replica counts and measures. Ids are never labels."""
