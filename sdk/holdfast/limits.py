@@ -22,6 +22,10 @@ DEFAULT_LIMITS = Limits()
 NAME_MAX = 200
 """The longest name of a workflow, step, queue, signal or namespace, in characters."""
 
+BAGGAGE_BYTES_MAX = 8_192
+BAGGAGE_ENTRIES_MAX = 64
+"""The largest `baggage` header that is looked at, as W3C Baggage limits it."""
+
 PRIORITY_MAX = 100
 """Priorities are whole numbers from minus this to this, lower first."""
 

@@ -4,11 +4,12 @@ Ids of skeleton spans are derived and never drawn, so that any replica and the w
 same. Pure. Nothing a caller sends is ever an error here: what is malformed is ignored.
 """
 
-import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from hashlib import sha256
 
 SEGMENT = timedelta(hours=24)
 """How much of a run one trace covers, unless the operator says otherwise."""
@@ -39,6 +40,7 @@ class SpanOf(StrEnum):
     CHILD = "child"
     STALLED = "stalled"
     PAUSED = "paused"
+    USER = "user"
 
 
 @dataclass(slots=True, frozen=True)
@@ -77,15 +79,28 @@ def format_traceparent(context: SpanContext) -> str:
 def span_id(trace_id: bytes, run_id: str, of: SpanOf, number: int = 0, attempt: int = 0) -> bytes:
     """The id of a skeleton span, 8 bytes: always the same for the same thing in the same trace.
 
-    number: of the step, timer, child or mail; of the first entry of a stall or pause; 0 for the run itself.
+    number: of the step, timer, child, mail or user span; of the first entry of a stall or pause; 0 for the run itself.
     """
-    digest = hashlib.sha256(trace_id + f"{run_id}/{of}/{number}/{attempt}".encode()).digest()
-    return _valid(digest[:8])
+    return span_ids(trace_id, run_id)(of.encode(), number, attempt)
+
+
+def span_ids(trace_id: bytes, run_id: str) -> Callable[[bytes, int, int], bytes]:
+    """`span_id` for many spans of one run in one trace: what they have in common is put together once.
+
+    The function takes the word of a SpanOf as bytes, number and attempt.
+    """
+    beginning = trace_id + f"{run_id}/".encode()
+
+    def one(word: bytes, number: int, attempt: int) -> bytes:
+        id = sha256(b"%b%b/%d/%d" % (beginning, word, number, attempt)).digest()[:8]
+        return id if id != _NO_SPAN else _valid(id)
+
+    return one
 
 
 def derived_trace_id(trace_id: bytes, run_id: str, why: str, number: int = 0) -> bytes:
     """The id of another trace that belongs to a run of this trace, 16 bytes."""
-    return _valid(hashlib.sha256(trace_id + f"{run_id}/{why}/{number}".encode()).digest()[:16])
+    return _valid(sha256(trace_id + f"{run_id}/{why}/{number}".encode()).digest()[:16])
 
 
 def segment_number(created_at: datetime, at: datetime, segment: timedelta = SEGMENT) -> int:
@@ -108,6 +123,15 @@ def detached_root(parent: SpanContext, run_id: str) -> SpanContext:
     """
     trace_id = derived_trace_id(parent.trace_id, run_id, "detached")
     return replace(parent, trace_id=trace_id, span_id=span_id(trace_id, run_id, SpanOf.RUN))
+
+
+def successor_root(run: SpanContext, successor_run_id: str) -> SpanContext:
+    """The position of the run span of the run that goes on where another one continued as new, in a trace of its own.
+
+    run: that of the run which was continued. Derived, so that both sides can link to each other.
+    """
+    trace_id = derived_trace_id(run.trace_id, successor_run_id, "successor")
+    return replace(run, trace_id=trace_id, span_id=span_id(trace_id, successor_run_id, SpanOf.RUN))
 
 
 def attempt_context(root: SpanContext, run_id: str, number: int, attempt: int) -> SpanContext:

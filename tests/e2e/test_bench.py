@@ -16,6 +16,7 @@ CASES = {
     "B4.step_p50",
     "B4.queued_step_p50",
     "B10",
+    "B11.span_us",
 }
 
 

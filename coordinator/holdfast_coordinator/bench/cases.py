@@ -16,6 +16,7 @@ from holdfast.client import Client
 from . import flows
 from .figures import percentile
 from .replay import recorded_pages, replay_us_per_step
+from .spans import recorded_rows, us_per_span
 from .stack import BenchFailed, Stack
 
 NANOSECONDS_PER_MS = 1e6
@@ -36,13 +37,14 @@ class Sizes:
     idle_runs: int
     sequential_steps: int
     replayed_steps: int
+    traced_runs: int
     limit_seconds: float
     in_flight: int = 500
 
 
-FULL = Sizes(3, 5_000, 1_000, 300, 500, 10_000, limit_seconds=1.0)
-QUICK = Sizes(3, 2_000, 300, 150, 200, 10_000, limit_seconds=0.4)
-SMOKE = Sizes(1, 20, 5, 5, 5, 100, limit_seconds=0.02, in_flight=10)
+FULL = Sizes(3, 5_000, 1_000, 300, 500, 10_000, 500, limit_seconds=1.0)
+QUICK = Sizes(3, 2_000, 300, 150, 200, 10_000, 500, limit_seconds=0.4)
+SMOKE = Sizes(1, 20, 5, 5, 5, 100, 5, limit_seconds=0.02, in_flight=10)
 
 
 @dataclass(slots=True, frozen=True)
@@ -102,11 +104,23 @@ async def measure_replay(stack: Stack, sizes: Sizes) -> Values:
     return {"B10": await asyncio.to_thread(best_of_three)}
 
 
+async def measure_spans(stack: Stack, sizes: Sizes) -> Values:
+    """B11.span_us: the journals of ten-step runs become spans, and these become the requests that export them."""
+
+    def best_of_three() -> float:
+        rows = recorded_rows(flows.STEPS_PER_RUN)
+        return min(us_per_span(rows, sizes.traced_runs) for _ in range(3))
+
+    # In a thread, for the same reason.
+    return {"B11.span_us": await asyncio.to_thread(best_of_three)}
+
+
 CASES = (
     Case("B1", ("B1",), measure_one_step_runs),
     Case("B2", ("B2", "B2.cpu_ms_per_step"), measure_ten_step_runs),
     Case("B4", ("B4.run_p50", "B4.run_p99", "B4.step_p50", "B4.queued_step_p50"), measure_idle),
     Case("B10", ("B10",), measure_replay),
+    Case("B11.span_us", ("B11.span_us",), measure_spans),
 )
 
 

@@ -65,6 +65,7 @@ DUES: Mapping[str, Due] = {
     "B4.step_p50": Due("idle: sequential step, median", "ms", 1.1, 0.6),
     "B4.queued_step_p50": Due("idle: queued step, median", "ms", 3.0, 1.5),
     "B10": Due("cold replay of a 10,000-step run", "us/step", 50.0, 25.0),
+    "B11.span_us": Due("telemetry: CPU to build and encode a span", "us/span", 15.0, 8.0),
 }
 """In the order in which they are shown."""
 

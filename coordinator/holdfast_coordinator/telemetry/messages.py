@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from holdfast.api.v1 import journal_pb2, value_pb2
-from holdfast.traces import SpanOf
+from holdfast.api.v1 import journal_pb2
 
-from .spans import Attributes, Link, SpanKind, SpanStatus, cut_text, error_attributes, sender, time_ns
+from .catalogue import SIGNAL, UPDATE
+from .spans import Attributes, Link, SpanStatus, cut_text, error_attributes, payload_bytes, sender, time_ns
 from .writer import Segment, SpanWriter
 
 
@@ -19,25 +19,25 @@ class SignalSpans:
 
     def consumed(self, mail: journal_pb2.Mail) -> None:
         writer = self._writer
-        payload, name = mail.signal.payload.data, cut_text(mail.signal.name)
-        own: Attributes = (("holdfast.input.bytes", len(payload)),) if payload else ()
+        payload = mail.signal.payload.data
         writer.write(
-            writer.segment(), SpanOf.SIGNAL, mail.number, name=f"signal {name}", kind=SpanKind.CONSUMER,
-            start_ns=min(time_ns(mail.arrived_at), writer.now_ns), end_ns=writer.now_ns, own=own,
-            links=sender(mail.trace),
+            writer.segment(), SIGNAL, mail.number, text=cut_text(mail.signal.name),
+            start_ns=min(time_ns(mail.arrived_at), writer.now_ns), end_ns=writer.now_ns,
+            own=(("holdfast.input.bytes", len(payload)),) if payload else (), links=sender(mail.trace, "sender"),
         )  # fmt: skip
 
 
 @dataclass(slots=True)
 class _Update:
     name: str
+    input_bytes: int
     segment: Segment
     start_ns: int
     links: tuple[Link, ...]
 
 
 class UpdateSpans:
-    """Updates from their acceptance until their outcome. The protocol has no entries for them yet."""
+    """Updates from when the code accepted them until it answered them, or until the run closed without."""
 
     __slots__ = ("_updates", "_writer")
 
@@ -45,27 +45,36 @@ class UpdateSpans:
         self._writer = writer
         self._updates: dict[int, _Update] = {}
 
-    def accepted(self, number: int, name: str, trace: value_pb2.TraceContext) -> None:
-        """The code has taken update `number`, counted as mail."""
-        self._updates[number] = _Update(name, self._writer.begin(), self._writer.now_ns, sender(trace))
+    def accepted(self, mail: journal_pb2.Mail) -> None:
+        if mail.number in self._updates:
+            return
+        update, writer = mail.update, self._writer
+        self._updates[mail.number] = _Update(
+            cut_text(update.name),
+            payload_bytes(update.arguments),
+            writer.begin(),
+            writer.now_ns,
+            sender(mail.trace, "caller"),
+        )
 
-    def completed(self, number: int, *, failure: value_pb2.Failure | None = None) -> None:
-        update = self._updates.get(number)
+    def completed(self, body: journal_pb2.UpdateCompleted) -> None:
+        update = self._updates.get(body.number)
         if update is None:
             return
-        own: Attributes = ()
-        if failure is not None:
-            own = error_attributes(failure, otherwise="failed", rules=self._writer.rules)
-        self._end(number, update, SpanStatus.OK if failure is None else SpanStatus.ERROR, own)
+        if body.HasField("failure"):
+            error = error_attributes(body.failure, otherwise="failed", rules=self._writer.rules)
+            self._end(body.number, update, SpanStatus.ERROR, error)
+        else:
+            self._end(body.number, update, SpanStatus.OK, (("holdfast.output.bytes", len(body.result.data)),))
 
     def close(self) -> None:
         for number, update in list(self._updates.items()):
             self._end(number, update, SpanStatus.UNSET, ())
 
-    def _end(self, number: int, update: _Update, status: SpanStatus, own: Attributes) -> None:
+    def _end(self, number: int, update: _Update, status: SpanStatus, outcome: Attributes) -> None:
         self._writer.write(
-            update.segment, SpanOf.UPDATE, number, name=f"update {cut_text(update.name)}", kind=SpanKind.SERVER,
-            start_ns=update.start_ns, end_ns=self._writer.now_ns, own=own, status=status, links=update.links,
+            update.segment, UPDATE, number, text=update.name, start_ns=update.start_ns, end_ns=self._writer.now_ns,
+            own=(("holdfast.input.bytes", update.input_bytes), *outcome), status=status, links=update.links,
         )  # fmt: skip
         self._writer.end(update.segment)
         del self._updates[number]

@@ -8,27 +8,36 @@ from collections.abc import Iterable
 
 from holdfast.api.v1 import journal_pb2
 from holdfast.statuses import RunStatus
-from holdfast.traces import SpanOf
+from holdfast.traces import successor_root
 
+from .catalogue import ACCEPTED
 from .messages import SignalSpans, UpdateSpans
-from .spans import Attributes, RunFacts, Span, SpanKind, SpanRules, SpanStatus, error_attributes, instant_ns, time_ns
+from .spans import (
+    TIME_NS_MAX,
+    Attributes,
+    Link,
+    RunFacts,
+    Span,
+    SpanRules,
+    SpanStatus,
+    cut_text,
+    error_attributes,
+    instant_ns,
+    time_ns,
+)
 from .steps import Holder, StepSpans
+from .user_spans import UserSpans
 from .waits import FAILED_RUNS, ChildSpans, HaltSpans, TimerSpans
-from .writer import SpanWriter
+from .writer import RunEnd, SpanWriter
 
 DEFAULT_RULES = SpanRules()
-
-_OF_THE_CODE = frozenset(
-    {"step_scheduled", "step_cancelled", "timer_set", "child_started", "child_cancelled", "run_closed"}
-)
-"""What code that got a signal may ask for next. A cancelled timer is looked at first: it may be the wait's own."""
 
 
 class RunTrace:
     """Builds the spans of one run. seq: how many entries it was fed."""
 
     __slots__ = ("_children", "_created_ns", "_halts", "_holder", "_is_accepted", "_signals", "_steps", "_timers",
-                 "_updates", "_writer", "facts", "is_closed", "seq")  # fmt: skip
+                 "_updates", "_users", "_writer", "facts", "is_closed", "seq")  # fmt: skip
 
     def __init__(self, facts: RunFacts, rules: SpanRules = DEFAULT_RULES) -> None:
         self.facts = facts
@@ -44,72 +53,78 @@ class RunTrace:
         self._halts = HaltSpans(writer)
         self._signals = SignalSpans(writer)
         self._updates = UpdateSpans(writer)
+        self._users = UserSpans(writer)
 
     def feed(self, row: journal_pb2.JournalRow) -> list[Span]:
         """Takes the next row of the journal, with its seq and epoch; returns the spans that end in it.
 
         A row that was fed before makes no span. Raises ValueError when rows are missing in between.
         """
-        first = row.seq - len(row.entries) + 1
-        if row.seq <= self.seq or self.is_closed:
+        entries, epoch, last = row.entries, row.epoch, row.seq
+        first = last - len(entries) + 1
+        if last <= self.seq or self.is_closed:
             return []
         if first != self.seq + 1:
             raise ValueError(f"{self.facts.run_id}: a row begins at entry {first}, {self.seq + 1} is next")
-        if row.epoch and row.epoch != self._holder.epoch:
-            self._holder = Holder(row.epoch)
-        for entry in row.entries:
-            self._take(entry, row.epoch)
+        if epoch and epoch != self._holder.epoch:
+            self._holder = Holder(epoch)
+        for entry in entries:
+            self._take(entry, epoch)
             if self.is_closed:
                 break
-        self._timers.code_rests()
-        self._writer.settle()
+        self._timers.row_ended()
         return self._writer.take()
 
     def _take(self, entry: journal_pb2.Entry, epoch: int) -> None:
         writer = self._writer
         self.seq += 1
-        at_ns, before_ns = time_ns(entry.at), writer.now_ns
-        # Copied rows keep their times, and have no epoch. The first entries of the run's own worker may be a little
-        # early too, by its estimate of the clock.
-        writer.is_inherited = bool(self.facts.origin_run_id) and not epoch and at_ns < self._created_ns
-        writer.now_ns = max(before_ns, at_ns)
-        if not self._is_accepted and epoch:
-            self._accepted()
-        kind = entry.WhichOneof("body")
-        if kind in _OF_THE_CODE:
-            self._timers.code_acted()
-        elif kind != "timer_cancelled":
-            self._timers.code_rests()
-        match kind:
+        at = entry.at
+        at_ns = at.seconds * 1_000_000_000 + at.nanos
+        if at_ns > writer.now_ns:
+            writer.now_ns = min(at_ns, TIME_NS_MAX)
+        if epoch:
+            writer.is_inherited = False
+            if not self._is_accepted:
+                self._accepted()
+        else:
+            # Copied rows keep their times, and have no epoch. The first entries of the run's own worker may be a
+            # little early too, by its estimate of the clock.
+            writer.is_inherited = bool(self.facts.origin_run_id) and at_ns < self._created_ns
+        match entry.WhichOneof("body"):
             case "step_scheduled":
                 self._steps.scheduled(entry.step_scheduled, self._holder)
             case "step_completed":
-                self._steps.completed(entry.step_completed, self._holder)
+                self._steps.completed(entry.step_completed)
             case "attempt_started":
                 self._steps.attempt_started(entry.attempt_started, self._holder)
             case "attempt_ended":
-                self._steps.attempt_ended(entry.attempt_ended, self._holder)
+                self._steps.attempt_ended(entry.attempt_ended)
             case "step_failed":
-                self._steps.failed(entry.step_failed, self._holder)
+                self._steps.failed(entry.step_failed)
             case "step_cancelled":
-                self._steps.cancelled(entry.step_cancelled, self._holder)
+                self._steps.cancelled(entry.step_cancelled)
             case "step_queued":
                 self._steps.queued(entry.step_queued)
             case "mail_consumed":
-                self._mail_consumed(entry.mail_consumed.mail, before_ns)
+                self._mail_consumed(entry.mail_consumed)
             case "mail_undelivered":
                 self._mail_undelivered(entry.mail_undelivered.mail)
             case "timer_set":
                 self._timers.set(entry.timer_set)
             case "timer_cancelled":
                 self._timers.cancelled(entry.timer_cancelled)
-                self._timers.code_acted()
             case "child_started":
                 self._children.started(entry.child_started)
             case "child_cancelled":
                 self._children.cancelled(entry.child_cancelled)
+            case "user_span":
+                self._users.left(entry.user_span)
+            case "update_completed":
+                self._updates.completed(entry.update_completed)
             case "run_stalled":
                 self._halts.stalled(entry.run_stalled, self.seq)
+            case "run_paused":
+                self._halts.paused(entry.run_paused, self.seq)
             case "run_resumed":
                 self._halts.resumed()
             case "run_closed":
@@ -117,12 +132,13 @@ class RunTrace:
             case _:
                 pass  # RunStarted says nothing that the facts do not; what a later version writes passes by
 
-    def _mail_consumed(self, mail: journal_pb2.Mail, before_ns: int) -> None:
+    def _mail_consumed(self, body: journal_pb2.MailConsumed) -> None:
+        mail = body.mail
         arrived_ns = time_ns(mail.arrived_at)
         match mail.WhichOneof("body"):
             case "signal":
                 self._signals.consumed(mail)
-                self._timers.signal_consumed(mail.signal.name, mail.number, since_ns=before_ns)
+                self._timers.signal_consumed(body)
             case "timer":
                 self._timers.fired(mail.timer.number, arrived_ns)
             case "retry_due":
@@ -131,6 +147,8 @@ class RunTrace:
                 self._steps.result(mail.step_result, arrived_ns)
             case "child_closed":
                 self._children.closed(mail.child_closed, arrived_ns)
+            case "update":
+                self._updates.accepted(mail)
             case _:
                 pass  # a cancel request shows in what the code does then
 
@@ -148,28 +166,31 @@ class RunTrace:
         """The first entries of a worker: the run has been leased."""
         self._is_accepted = True
         self._writer.write(
-            self._writer.segment(), SpanOf.ACCEPTED, 0, name="run accepted", kind=SpanKind.INTERNAL,
-            start_ns=self._created_ns, end_ns=self._writer.now_ns, always=True,
-        )  # fmt: skip
+            self._writer.segment(), ACCEPTED, 0, start_ns=self._created_ns, end_ns=self._writer.now_ns, always=True
+        )
 
     def _close(self, closed: journal_pb2.RunClosed) -> None:
         self.is_closed = True
         if not self._is_accepted:
             self._accepted()
-        for part in (self._steps, self._timers, self._children, self._updates, self._halts):
+        for part in (self._steps, self._timers, self._children, self._updates, self._halts, self._users):
             part.close()
+        self._writer.close(self._end(closed))
+
+    def _end(self, closed: journal_pb2.RunClosed) -> RunEnd:
         status = RunStatus.of_number(closed.status) if 1 <= closed.status <= len(RunStatus) else RunStatus.FAILED
-        own: Attributes = ()
-        if closed.HasField("result"):
-            own = (("holdfast.output.bytes", len(closed.result.data)),)
-        outcome = SpanStatus.OK
         if status in FAILED_RUNS:
-            outcome = SpanStatus.ERROR
             failure = closed.failure if closed.HasField("failure") else None
-            own = error_attributes(failure, otherwise=status.value, rules=self._writer.rules)
-        elif status is RunStatus.CANCELLED:
-            outcome = SpanStatus.UNSET
-        self._writer.close(status.value, outcome, own)
+            error = error_attributes(failure, otherwise=status.value, rules=self._writer.rules)
+            return RunEnd(status.value, SpanStatus.ERROR, error)
+        if status is RunStatus.CANCELLED:
+            return RunEnd(status.value)
+        output: Attributes = (("holdfast.output.bytes", len(closed.result.data)),) if closed.HasField("result") else ()
+        successor = cut_text(closed.successor_run_id)
+        if not successor:
+            return RunEnd(status.value, SpanStatus.OK, output)
+        link = Link(successor_root(self.facts.trace, successor), "successor")
+        return RunEnd(status.value, SpanStatus.OK, output, successor, (link,))
 
 
 def spans_of(facts: RunFacts, rows: Iterable[journal_pb2.JournalRow], rules: SpanRules = DEFAULT_RULES) -> list[Span]:

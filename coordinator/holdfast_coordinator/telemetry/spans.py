@@ -1,4 +1,4 @@
-"""What a skeleton span is, what a run's spans are told about their run, and the fixed order of attributes. Pure.
+"""What a skeleton span is, and what a run's spans are told about their run. Pure.
 
 Everything in a span is a stored fact or derived from stored facts: two replicas make equal spans.
 """
@@ -27,38 +27,6 @@ SPANS_MAX = 5_000
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-ATTRIBUTES = (
-    "holdfast.namespace",
-    "holdfast.workflow.name",
-    "holdfast.run.id",
-    "holdfast.workflow.id",
-    "holdfast.run.status",
-    "holdfast.step.name",
-    "holdfast.step.number",
-    "holdfast.step.id",
-    "holdfast.attempt",
-    "holdfast.attempt.outcome",
-    "holdfast.retry.delay_ms",
-    "holdfast.queue",
-    "holdfast.placement",
-    "holdfast.worker.id",
-    "holdfast.worker.build",
-    "holdfast.lease.epoch",
-    "holdfast.input.bytes",
-    "holdfast.output.bytes",
-    "error.type",
-    "holdfast.error.message",
-    "holdfast.origin.run.id",
-    "holdfast.parent.run.id",
-    "holdfast.child.run.id",
-    "holdfast.timer.name",
-    "holdfast.wait.outcome",
-    "holdfast.stall.reason",
-    "holdfast.trace.segment",
-    "holdfast.spans.omitted",
-)
-"""Every attribute of skeleton spans, in the order in which a span has them."""
-
 Attributes = tuple[tuple[str, str | int], ...]
 
 
@@ -83,7 +51,7 @@ class SpanStatus(IntEnum):
 class Link:
     """Another span that has to do with this one.
 
-    relation: caller, origin, parent, child, sender, or the previous or next segment of the run.
+    relation: one of `catalogue.LINKS`.
     """
 
     context: SpanContext
@@ -113,6 +81,8 @@ class RunFacts:
     parent_run_id: str = ""
     attributes: Attributes = field(init=False, compare=False)
     """What every span of the run begins with."""
+    encoded: tuple[bytes, bytes, bytes] | None = field(init=False, compare=False, repr=False, default=None)
+    """The same as bytes, once the encoder has needed them."""
 
     def __post_init__(self) -> None:
         known: Attributes = (
@@ -176,18 +146,23 @@ def error_attributes(failure: value_pb2.Failure | None, *, otherwise: str, rules
     return (error_type, ("holdfast.error.message", cut_text(failure.message)))
 
 
-def sender(trace: value_pb2.TraceContext) -> tuple[Link, ...]:
+def sender(trace: value_pb2.TraceContext, relation: str) -> tuple[Link, ...]:
     """The link to whoever sent a piece of mail; none when it was not traced."""
     if not trace.traceparent:
         return ()
     context = parse_traceparent(trace.traceparent, trace.tracestate)
-    return () if context is None else (Link(context, "sender"),)
+    return () if context is None else (Link(context, relation),)
 
 
 def payload_bytes(arguments: value_pb2.Arguments) -> int:
     """How large the values of a call are."""
+    size = 0
+    for value in arguments.positional:
+        size += len(value.data)
     named = arguments.named
-    return sum(len(one.data) for one in arguments.positional) + sum(len(named[name].data) for name in named)
+    if named:
+        size += sum(len(named[name].data) for name in named)
+    return size
 
 
 def instant_ns(at: datetime) -> int:
@@ -198,4 +173,7 @@ def instant_ns(at: datetime) -> int:
 
 def time_ns(message: Timestamp | Duration) -> int:
     """A Timestamp, or a Duration, in nanoseconds: 0 when it is negative, at most TIME_NS_MAX."""
-    return min(max(message.seconds * 1_000_000_000 + message.nanos, 0), TIME_NS_MAX)
+    at_ns = message.seconds * 1_000_000_000 + message.nanos
+    if 0 <= at_ns <= TIME_NS_MAX:
+        return at_ns
+    return 0 if at_ns < 0 else TIME_NS_MAX

@@ -12,74 +12,79 @@ from collections.abc import Sequence
 from holdfast.api.v1 import journal_pb2, value_pb2
 from holdfast.api.v1.status_pb2 import STEP_PLACEMENT_QUEUED
 from holdfast.statuses import AttemptOutcome
-from holdfast.traces import SpanOf, span_id
 
-from .spans import (
-    SHORTEST_WAIT_NS,
-    Attributes,
-    SpanKind,
-    SpanStatus,
-    cut_text,
-    error_attributes,
-    payload_bytes,
-    time_ns,
-)
+from .catalogue import ATTEMPT, QUEUE_WAIT, RETRY_WAIT, STEP, SpanType
+from .spans import SHORTEST_WAIT_NS, Attributes, SpanStatus, cut_text, error_attributes, payload_bytes, time_ns
 from .writer import Segment, SpanWriter
 
-_OUTCOMES = {outcome.value: outcome.name.lower() for outcome in AttemptOutcome}
-_FAILED = frozenset(
-    {
-        AttemptOutcome.FAILED_RETRYABLE.value,
-        AttemptOutcome.FAILED_FINAL.value,
-        AttemptOutcome.TIMED_OUT.value,
-        AttemptOutcome.LOST.value,
-    }
-)
-_COMPLETED = AttemptOutcome.COMPLETED.value
+_OK, _UNSET, _ERROR = SpanStatus.OK, SpanStatus.UNSET, SpanStatus.ERROR
+
+_STATUS = {
+    AttemptOutcome.COMPLETED: _OK,
+    AttemptOutcome.FAILED_RETRYABLE: _ERROR,
+    AttemptOutcome.FAILED_FINAL: _ERROR,
+    AttemptOutcome.TIMED_OUT: _ERROR,
+    AttemptOutcome.LOST: _ERROR,
+    AttemptOutcome.HANDED_BACK: _UNSET,
+    AttemptOutcome.CANCELLED: _UNSET,
+}
+_OUTCOMES = {
+    outcome.value: (("holdfast.attempt.outcome", outcome.name.lower()), status) for outcome, status in _STATUS.items()
+}
+"""What the span of an attempt says of its end, by the number of its outcome."""
+
 _CANCELLED = AttemptOutcome.CANCELLED.value
+_FINAL = frozenset({AttemptOutcome.COMPLETED.value, AttemptOutcome.FAILED_FINAL.value, _CANCELLED})
+
+_INLINE, _QUEUED = ("holdfast.placement", "inline"), ("holdfast.placement", "queued")
 
 
 class Holder:
-    """Who had the run's lease: the worker is known as soon as it has reported an attempt of its own."""
+    """Who had a lease, of the run or of a queued attempt. attributes: the same, for the spans of attempts.
 
-    __slots__ = ("build", "epoch", "session_id")
+    The worker that leases the run is known as soon as a record has named it.
+    """
+
+    __slots__ = ("attributes", "epoch", "is_named")
 
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch
-        self.session_id = ""
-        self.build = ""
+        self.is_named = False
+        self.attributes: Attributes = (("holdfast.lease.epoch", epoch),) if epoch else ()
 
-
-class _Running:
-    """An attempt under the run's lease that has not ended."""
-
-    __slots__ = ("attempt", "holder", "start_ns")
-
-    def __init__(self, attempt: int, start_ns: int, holder: Holder) -> None:
-        self.attempt = attempt
-        self.start_ns = start_ns
-        self.holder = holder
+    def named(self, record: journal_pb2.AttemptRecord) -> None:
+        """A record says who ran an attempt under this lease; the first one that does is enough."""
+        session_id = record.session_id
+        if not session_id:
+            return
+        self.is_named = True
+        own: Attributes = (("holdfast.worker.id", cut_text(session_id)),)
+        if record.build:
+            own = (*own, ("holdfast.worker.build", cut_text(record.build)))
+        self.attributes = own + self.attributes
 
 
 class _Step:
     """A step without a final result.
 
-    idle_ns: since when no attempt of it runs. eligible_ns: when the next one may start. is_retrying: until then it
-    waits because an attempt failed. is_elsewhere: a queue has it, so what became of it is not known yet.
+    attempts: the newest attempt; holder: who runs it under the run's lease, None while nobody does. idle_ns: since when
+    no attempt of it runs. eligible_ns: when the next one may start. is_retrying: until then it waits because an attempt
+    failed. is_elsewhere: a queue has it, so what became of it is not known yet.
     """
 
-    __slots__ = ("attempts", "body", "delay_ns", "eligible_ns", "identity", "idle_ns", "input_bytes", "is_elsewhere",
-                 "is_queued", "is_retrying", "is_shown", "name", "queue", "running", "segment", "span_id",
-                 "start_ns")  # fmt: skip
+    __slots__ = ("attempts", "begun_ns", "delay_ns", "eligible_ns", "holder", "identity", "idle_ns", "input_bytes",
+                 "is_elsewhere", "is_queued", "is_retrying", "is_shown", "name", "number", "queue", "segment",
+                 "span_id", "start_ns")  # fmt: skip
 
-    def __init__(self, body: journal_pb2.StepScheduled, segment: Segment, span: bytes, start_ns: int) -> None:
+    def __init__(self, body: journal_pb2.StepScheduled, segment: Segment, start_ns: int) -> None:
+        self.number = body.number
         self.name = cut_text(body.name)
-        identity: Attributes = (("holdfast.step.name", self.name), ("holdfast.step.number", body.number))
-        self.identity = (*identity, ("holdfast.step.id", cut_text(body.step_id))) if body.step_id else identity
-        self.body = body
+        identity: Attributes = (("holdfast.step.name", self.name), ("holdfast.step.number", self.number))
+        step_id = body.step_id
+        self.identity = (*identity, ("holdfast.step.id", cut_text(step_id))) if step_id else identity
         self.segment = segment
-        self.span_id = span
-        self.start_ns = self.idle_ns = self.eligible_ns = start_ns
+        self.span_id = segment.id_of(STEP.word, self.number, 0)
+        self.start_ns = self.idle_ns = self.eligible_ns = self.begun_ns = start_ns
         self.input_bytes = payload_bytes(body.arguments)
         self.queue = cut_text(body.queue)
         self.attempts = 0
@@ -87,7 +92,7 @@ class _Step:
         self.is_retrying = False
         self.is_queued = self.is_elsewhere = body.placement == STEP_PLACEMENT_QUEUED
         self.is_shown = False
-        self.running: _Running | None = None
+        self.holder: Holder | None = None
 
 
 class StepSpans:
@@ -108,11 +113,11 @@ class StepSpans:
         if body.number in self._steps:
             return
         writer = self._writer
-        segment = writer.begin()
-        span = span_id(segment.root.trace_id, writer.facts.run_id, SpanOf.STEP, body.number)
-        step = self._steps[body.number] = _Step(body, segment, span, writer.now_ns)
+        step = _Step(body, writer.begin(), writer.now_ns)
+        self._steps[step.number] = step
         if body.started:
-            self._start(step, 1, holder)
+            step.attempts = 1
+            step.holder = holder
 
     def queued(self, body: journal_pb2.StepQueued) -> None:
         step = self._steps.get(body.number)
@@ -124,37 +129,44 @@ class StepSpans:
         step = self._steps.get(body.number)
         if step is not None:
             self._write_wait(step, body.attempt, self._writer.now_ns)
-            self._start(step, body.attempt, holder)
+            step.attempts = body.attempt
+            step.is_retrying = False
+            step.begun_ns = self._writer.now_ns
+            step.holder = holder
 
-    def attempt_ended(self, body: journal_pb2.AttemptEnded, holder: Holder) -> None:
+    def attempt_ended(self, body: journal_pb2.AttemptEnded) -> None:
         step = self._steps.get(body.number)
         if step is not None:
-            self._end_attempt(step, body.attempt, holder)
+            self._end_attempt(step, body.attempt)
 
     def retry_due(self, number: int, arrived_ns: int) -> None:
         """The coordinator has kept the wait before a retry, and it is over."""
         step = self._steps.get(number)
-        if step is not None and step.running is None and step.is_retrying:
+        if step is not None and step.holder is None and step.is_retrying:
             step.eligible_ns = min(max(arrived_ns, step.idle_ns), self._writer.now_ns)
             self._write_retry_wait(step, step.attempts + 1, self._writer.now_ns)
 
-    def completed(self, body: journal_pb2.StepCompleted, holder: Holder) -> None:
+    def completed(self, body: journal_pb2.StepCompleted) -> None:
         step = self._steps.get(body.number)
         if step is not None:
-            self._last_attempt(step, body, holder)
-            self._end(step, SpanStatus.OK, self._writer.now_ns, result=body.result)
+            if body.HasField("attempt"):
+                self._end_attempt(step, body.attempt)
+            self._end(step, _OK, self._writer.now_ns, (("holdfast.output.bytes", len(body.result.data)),))
 
-    def failed(self, body: journal_pb2.StepFailed, holder: Holder) -> None:
+    def failed(self, body: journal_pb2.StepFailed) -> None:
         step = self._steps.get(body.number)
         if step is not None:
-            self._last_attempt(step, body, holder)
-            self._end(step, SpanStatus.ERROR, self._writer.now_ns, failure=body.failure)
+            if body.HasField("attempt"):
+                self._end_attempt(step, body.attempt)
+            self._end(step, _ERROR, self._writer.now_ns, self._error(body.failure))
 
-    def cancelled(self, body: journal_pb2.StepCancelled, holder: Holder) -> None:
+    def cancelled(self, body: journal_pb2.StepCancelled) -> None:
         step = self._steps.get(body.number)
         if step is not None:
-            self._last_attempt(step, body, holder)
-            self._end(step, SpanStatus.UNSET, self._writer.now_ns)
+            if body.HasField("attempt"):
+                self._end_attempt(step, body.attempt)
+            self._all_queued_attempts(step, body.attempts, self._writer.now_ns)
+            self._end(step, _UNSET, self._writer.now_ns)
 
     def result(self, body: journal_pb2.StepResult, arrived_ns: int) -> None:
         """A queued step has ended, and the code has heard of it. arrived_ns: when the result was committed."""
@@ -164,18 +176,15 @@ class StepSpans:
         end_ns = min(max(arrived_ns, step.idle_ns), self._writer.now_ns)
         self._queued_attempts(step, body.attempts, end_ns)
         if body.HasField("failure"):
-            self._end(step, SpanStatus.ERROR, end_ns, failure=body.failure)
+            self._end(step, _ERROR, end_ns, self._error(body.failure))
         else:
-            self._end(step, SpanStatus.OK, end_ns, result=body.result)
+            self._end(step, _OK, end_ns, (("holdfast.output.bytes", len(body.result.data)),))
 
     def result_unseen(self, body: journal_pb2.StepResult, arrived_ns: int) -> None:
         """The run closed before the code heard of the result, or before there was one: only the attempts are known."""
         step = self._steps.get(body.number)
         if step is not None:
-            end_ns = min(max(arrived_ns, step.idle_ns), self._writer.now_ns)
-            self._queued_attempts(step, body.attempts, end_ns)
-            last = body.attempts[-1].outcome if body.attempts else _CANCELLED
-            step.is_elsewhere = last in (_COMPLETED, _CANCELLED, AttemptOutcome.FAILED_FINAL)
+            self._all_queued_attempts(step, body.attempts, min(max(arrived_ns, step.idle_ns), self._writer.now_ns))
 
     def close(self) -> None:
         """The run has ended, and with it all its steps."""
@@ -183,88 +192,66 @@ class StepSpans:
             if step.is_elsewhere and not step.attempts:
                 # The attempts of queued steps come with the close; this one had none.
                 step.is_elsewhere = False
-            self._end(step, SpanStatus.UNSET, self._writer.now_ns)
+            self._end(step, _UNSET, self._writer.now_ns)
 
-    # Attempts under the lease
+    # Attempts
 
-    def _start(self, step: _Step, attempt: int, holder: Holder) -> None:
-        step.attempts = attempt
-        step.is_retrying = False
-        step.running = _Running(attempt, self._writer.now_ns, holder)
-
-    def _last_attempt(
-        self,
-        step: _Step,
-        body: journal_pb2.StepCompleted | journal_pb2.StepFailed | journal_pb2.StepCancelled,
-        holder: Holder,
-    ) -> None:
-        if step.running is not None and body.HasField("attempt"):
-            self._end_attempt(step, body.attempt, holder)
-
-    def _end_attempt(self, step: _Step, record: journal_pb2.AttemptRecord, holder: Holder) -> None:
-        running, step.running = step.running, None
-        if running is None:
+    def _end_attempt(self, step: _Step, record: journal_pb2.AttemptRecord) -> None:
+        """An attempt under the lease of the run has ended."""
+        holder, step.holder = step.holder, None
+        if holder is None:
             return
-        if record.session_id:
-            # Records name who wrote them. That is not who ran the attempt when it was lost with an earlier holder.
-            holder.session_id, holder.build = record.session_id, record.build
-        end_ns = min(max(time_ns(record.ended_at), running.start_ns), self._writer.now_ns)
-        self._write_attempt(step, running.attempt, record, running.start_ns, end_ns, running.holder)
-        self._now_idle(step, end_ns, record)
-
-    def _now_idle(self, step: _Step, idle_ns: int, record: journal_pb2.AttemptRecord) -> None:
-        step.delay_ns = time_ns(record.retry_delay)
-        step.is_retrying = step.delay_ns > 0
-        step.idle_ns = idle_ns
-        step.eligible_ns = idle_ns + step.delay_ns
-
-    # Attempts in a queue
+        if not holder.is_named:
+            holder.named(record)
+        end_ns = time_ns(record.ended_at)
+        if end_ns > self._writer.now_ns:
+            end_ns = self._writer.now_ns
+        if end_ns < step.begun_ns:
+            end_ns = step.begun_ns
+        self._write_attempt(step, record, step.begun_ns, end_ns, holder)
 
     def _queued_attempts(self, step: _Step, records: Sequence[journal_pb2.AttemptRecord], end_ns: int) -> None:
         for record in records:
             start_ns = min(max(time_ns(record.started_at), step.idle_ns), end_ns)
             ended_ns = min(max(time_ns(record.ended_at), start_ns), end_ns)
+            if record.HasField("eligible_at"):
+                step.eligible_ns = max(time_ns(record.eligible_at), step.idle_ns)
             self._write_wait(step, record.attempt, start_ns)
             step.attempts = record.attempt
-            holder = Holder(0)
-            holder.session_id, holder.build = record.session_id, record.build
-            self._write_attempt(step, record.attempt, record, start_ns, ended_ns, holder)
-            self._now_idle(step, ended_ns, record)
+            holder = Holder(record.epoch)
+            holder.named(record)
+            self._write_attempt(step, record, start_ns, ended_ns, holder)
+
+    def _all_queued_attempts(self, step: _Step, records: Sequence[journal_pb2.AttemptRecord], end_ns: int) -> None:
+        """Those of a step whose result nobody will hear of. If the last one was not final, it waited for another."""
+        self._queued_attempts(step, records, end_ns)
+        last = records[-1].outcome if records else None
+        step.is_elsewhere = last in _FINAL
 
     # Spans
 
     def _write_attempt(
-        self,
-        step: _Step,
-        attempt: int,
-        record: journal_pb2.AttemptRecord | None,
-        start_ns: int,
-        end_ns: int,
-        holder: Holder,
+        self, step: _Step, record: journal_pb2.AttemptRecord | None, start_ns: int, end_ns: int, holder: Holder
     ) -> None:
-        outcome = record.outcome if record is not None and record.outcome in _OUTCOMES else _CANCELLED
-        own: list[tuple[str, str | int]] = [
-            *step.identity,
-            ("holdfast.attempt", attempt),
-            ("holdfast.attempt.outcome", _OUTCOMES[outcome]),
-        ]
-        if record is not None and record.HasField("retry_delay"):
-            own.append(("holdfast.retry.delay_ms", time_ns(record.retry_delay) // 1_000_000))
-        if holder.session_id:
-            own.append(("holdfast.worker.id", cut_text(holder.session_id)))
-        if holder.build:
-            own.append(("holdfast.worker.build", cut_text(holder.build)))
-        if holder.epoch:
-            own.append(("holdfast.lease.epoch", holder.epoch))
-        status = SpanStatus.OK if outcome == _COMPLETED else SpanStatus.UNSET
-        if outcome in _FAILED:
-            status = SpanStatus.ERROR
-            failure = record.failure if record is not None and record.HasField("failure") else None
-            own += error_attributes(failure, otherwise=_OUTCOMES[outcome], rules=self._writer.rules)
-        self._write_below(
-            step, SpanOf.ATTEMPT, attempt, f"attempt {step.name}", start_ns, end_ns, tuple(own),
-            kind=SpanKind.SERVER, status=status,
-        )  # fmt: skip
+        """Writes the span of the newest attempt; the step is idle then. record: None when the run closed meanwhile."""
+        outcome, status = _OUTCOMES.get(_CANCELLED if record is None else record.outcome, _OUTCOMES[_CANCELLED])
+        attempt = ("holdfast.attempt", step.attempts)
+        step.idle_ns = step.eligible_ns = end_ns
+        if status is _OK or record is None:
+            own: Attributes = (*step.identity, attempt, outcome, *holder.attributes)
+        else:
+            retry: Attributes = ()
+            step.is_retrying = False
+            if record.HasField("retry_delay"):
+                step.delay_ns = time_ns(record.retry_delay)
+                step.is_retrying = step.delay_ns > 0
+                step.eligible_ns += step.delay_ns
+                retry = (("holdfast.retry.delay_ms", step.delay_ns // 1_000_000),)
+            own = (*step.identity, attempt, outcome, *retry, *holder.attributes)
+            if status is _ERROR:
+                failure = record.failure if record.HasField("failure") else None
+                own = (*own, *self._error(failure, otherwise=outcome[1]))
+        self._write_below(step, ATTEMPT, step.attempts, ATTEMPT.prefix + step.name, start_ns, end_ns, own, status)
 
     def _write_wait(self, step: _Step, attempt: int, until_ns: int) -> None:
         """What the step did since its last attempt: it waited for its retry, then for a worker."""
@@ -272,64 +259,53 @@ class StepSpans:
         since_ns = min(max(step.eligible_ns, step.idle_ns), until_ns)
         if until_ns - since_ns >= SHORTEST_WAIT_NS:
             own = (*step.identity, ("holdfast.attempt", attempt), *self._place(step))
-            self._write_below(step, SpanOf.QUEUE_WAIT, attempt, "queue wait", since_ns, until_ns, own)
+            self._write_below(step, QUEUE_WAIT, attempt, QUEUE_WAIT.name, since_ns, until_ns, own)
 
     def _write_retry_wait(self, step: _Step, attempt: int, until_ns: int) -> None:
         end_ns = min(step.eligible_ns, until_ns)
         if step.is_retrying and end_ns > step.idle_ns:
             delay = ("holdfast.retry.delay_ms", step.delay_ns // 1_000_000)
             own = (*step.identity, ("holdfast.attempt", attempt), delay)
-            self._write_below(step, SpanOf.RETRY_WAIT, attempt, "retry wait", step.idle_ns, end_ns, own)
+            self._write_below(step, RETRY_WAIT, attempt, RETRY_WAIT.name, step.idle_ns, end_ns, own)
             step.idle_ns = end_ns
         step.is_retrying = False
 
     def _write_below(
         self,
         step: _Step,
-        of: SpanOf,
+        what: SpanType,
         attempt: int,
         name: str,
         start_ns: int,
         end_ns: int,
         own: Attributes,
-        *,
-        kind: SpanKind = SpanKind.INTERNAL,
-        status: SpanStatus = SpanStatus.UNSET,
+        status: SpanStatus = _UNSET,
     ) -> None:
-        written = self._writer.write(
-            step.segment, of, step.body.number, attempt, name=name, kind=kind, start_ns=start_ns, end_ns=end_ns,
-            own=own, status=status, parent_id=step.span_id,
-        )  # fmt: skip
-        step.is_shown |= written
+        writer, segment = self._writer, step.segment
+        if writer.admits(segment, status):
+            id = segment.id_of(what.word, step.number, attempt)
+            writer.put(segment, what, id, step.span_id, name, start_ns, end_ns, own, status)
+            step.is_shown = True
 
-    def _end(
-        self,
-        step: _Step,
-        status: SpanStatus,
-        end_ns: int,
-        *,
-        result: value_pb2.Payload | None = None,
-        failure: value_pb2.Failure | None = None,
-    ) -> None:
-        writer = self._writer
-        if step.running is not None:
-            self._write_attempt(step, step.running.attempt, None, step.running.start_ns, end_ns, step.running.holder)
-        elif not step.is_elsewhere and status is SpanStatus.UNSET:
+    def _end(self, step: _Step, status: SpanStatus, end_ns: int, outcome: Attributes = ()) -> None:
+        """Writes the span of the step itself. outcome: what it returned, or why it failed."""
+        writer, segment = self._writer, step.segment
+        if step.holder is not None:
+            self._write_attempt(step, None, step.begun_ns, end_ns, step.holder)
+        elif not step.is_elsewhere and status is _UNSET:
             self._write_wait(step, step.attempts + 1, end_ns)
-        own: list[tuple[str, str | int]] = [*step.identity, *self._place(step)]
-        own.append(("holdfast.input.bytes", step.input_bytes))
-        if result is not None:
-            own.append(("holdfast.output.bytes", len(result.data)))
-        if status is SpanStatus.ERROR:
-            own += error_attributes(failure, otherwise="failed", rules=writer.rules)
-        writer.write(
-            step.segment, SpanOf.STEP, step.body.number, name=f"step {step.name}", kind=SpanKind.CLIENT,
-            start_ns=step.start_ns, end_ns=end_ns, own=tuple(own), status=status, always=step.is_shown,
-        )  # fmt: skip
-        writer.end(step.segment)
-        del self._steps[step.body.number]
+        if writer.admits(segment, status, always=step.is_shown):
+            own = (*step.identity, *self._place(step), ("holdfast.input.bytes", step.input_bytes), *outcome)
+            writer.put(
+                segment, STEP, step.span_id, b"", STEP.prefix + step.name, step.start_ns, end_ns, own, status
+            )  # fmt: skip
+        writer.end(segment)
+        del self._steps[step.number]
 
     def _place(self, step: _Step) -> Attributes:
         queue = step.queue or self._writer.facts.queue
-        placement = ("holdfast.placement", "queued" if step.is_queued else "inline")
+        placement = _QUEUED if step.is_queued else _INLINE
         return (("holdfast.queue", queue), placement) if queue else (placement,)
+
+    def _error(self, failure: value_pb2.Failure | None, *, otherwise: str = "failed") -> Attributes:
+        return error_attributes(failure, otherwise=otherwise, rules=self._writer.rules)

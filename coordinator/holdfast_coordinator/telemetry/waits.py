@@ -5,22 +5,11 @@ from dataclasses import dataclass
 from holdfast.api.v1 import journal_pb2
 from holdfast.api.v1.status_pb2 import CLOSE_POLICY_ABANDON
 from holdfast.statuses import RunStatus
-from holdfast.traces import SpanOf, detached_root
+from holdfast.traces import detached_root
 
-from .spans import (
-    SHORTEST_WAIT_NS,
-    Attributes,
-    Link,
-    SpanKind,
-    SpanStatus,
-    cut_text,
-    error_attributes,
-    payload_bytes,
-)
+from .catalogue import CHILD, PAUSED, SIGNAL_WAIT, SLEEP, STALLED, TIMER, SpanType
+from .spans import Attributes, Link, SpanStatus, cut_text, error_attributes, payload_bytes, time_ns
 from .writer import Segment, SpanWriter
-
-SIGNAL_TIMER = "signal "
-"""What the names of timers begin with that limit how long the code waits for a signal."""
 
 FAILED_RUNS = frozenset({RunStatus.FAILED, RunStatus.TERMINATED, RunStatus.TIMED_OUT})
 
@@ -29,48 +18,35 @@ RECEIVED = "received"
 TIMED_OUT = "timed_out"
 CANCELLED = "cancelled"
 
+_OUTCOME = "holdfast.wait.outcome"
+
 
 @dataclass(slots=True)
 class _Timer:
+    """signal: the name of the signal whose wait it limits; empty for a timer of its own."""
+
     number: int
     name: str
+    signal: str
     segment: Segment
     start_ns: int
 
-    @property
-    def signal(self) -> str:
-        """The name of the signal whose wait it limits, or an empty text."""
-        return self.name[len(SIGNAL_TIMER) :] if self.name.startswith(SIGNAL_TIMER) else ""
-
-
-@dataclass(slots=True)
-class _Arrived:
-    """A signal that the code got last. since_ns: the entry before, when the code had already come to rest."""
-
-    name: str
-    number: int
-    since_ns: int
-    until_ns: int
-
 
 class TimerSpans:
-    """The open timers of one run, and its waits for signals.
+    """The open timers of one run, and its waits for signals: those with a limit are timers too."""
 
-    When a receive without a timeout began to wait is in no entry. But what the code does between two entries is
-    nothing: if it acts on a signal at once, it has waited for it at least since the entry before.
-    """
-
-    __slots__ = ("_signal", "_timers", "_writer")
+    __slots__ = ("_came", "_timers", "_writer")
 
     def __init__(self, writer: SpanWriter) -> None:
         self._writer = writer
         self._timers: dict[int, _Timer] = {}
-        self._signal: _Arrived | None = None
+        self._came: list[str] = []
 
     def set(self, body: journal_pb2.TimerSet) -> None:
         if body.number not in self._timers:
-            timer = _Timer(body.number, cut_text(body.name), self._writer.begin(), self._writer.now_ns)
-            self._timers[body.number] = timer
+            self._timers[body.number] = _Timer(
+                body.number, cut_text(body.name), cut_text(body.signal), self._writer.begin(), self._writer.now_ns
+            )
 
     def fired(self, number: int, arrived_ns: int) -> None:
         timer = self._timers.get(number)
@@ -82,45 +58,44 @@ class TimerSpans:
         timer = self._timers.get(body.number)
         if timer is None:
             return
-        came = self._signal is not None and self._signal.name == timer.signal
-        self._end(timer, RECEIVED if came else CANCELLED, self._writer.now_ns)
-        if came:
-            self._signal = None
+        outcome = CANCELLED
+        if timer.signal and timer.signal in self._came:
+            # A signal that ends such a wait reaches the code in the same transition.
+            self._came.remove(timer.signal)
+            outcome = RECEIVED
+        self._end(timer, outcome, self._writer.now_ns)
 
-    def signal_consumed(self, name: str, number: int, *, since_ns: int) -> None:
-        """A signal reached the code. since_ns: the time of the entry before."""
-        self._signal = _Arrived(cut_text(name), number, since_ns, self._writer.now_ns)
-
-    def code_acted(self) -> None:
-        """The code has asked for something: what reached it last is what it waited for."""
-        signal, self._signal = self._signal, None
-        if signal is None or signal.until_ns - signal.since_ns < SHORTEST_WAIT_NS:
+    def signal_consumed(self, body: journal_pb2.MailConsumed) -> None:
+        """A signal reached the code, which may have waited for it."""
+        name = cut_text(body.mail.signal.name)
+        if not body.HasField("awaited_since"):
+            self._came.append(name)
             return
+        # No entry says that such a wait begins, so it belongs to the segment in which it ends.
         self._writer.write(
-            self._writer.segment(), SpanOf.SIGNAL_WAIT, signal.number, 1, name=f"wait signal {signal.name}",
-            kind=SpanKind.INTERNAL, start_ns=signal.since_ns, end_ns=signal.until_ns,
-            own=(("holdfast.wait.outcome", RECEIVED),),
+            self._writer.segment(), SIGNAL_WAIT, body.mail.number, 1, text=name,
+            start_ns=time_ns(body.awaited_since), end_ns=self._writer.now_ns, own=((_OUTCOME, RECEIVED),),
         )  # fmt: skip
 
-    def code_rests(self) -> None:
-        """Something else happened: the signal was kept for later, or its wait has been told of."""
-        self._signal = None
+    def row_ended(self) -> None:
+        """The code has come to rest."""
+        if self._came:
+            self._came.clear()
 
     def close(self) -> None:
         for timer in list(self._timers.values()):
             self._end(timer, CANCELLED, self._writer.now_ns)
 
     def _end(self, timer: _Timer, outcome: str, end_ns: int) -> None:
-        of, name = SpanOf.TIMER, "timer" if timer.name else "sleep"
-        own: Attributes = (("holdfast.wait.outcome", outcome),)
+        what = SLEEP
+        own: Attributes = ((_OUTCOME, outcome),)
         if timer.signal:
-            of, name = SpanOf.SIGNAL_WAIT, f"wait {timer.name}"
+            what = SIGNAL_WAIT
         elif timer.name:
-            own = (("holdfast.timer.name", timer.name), *own)
+            what, own = TIMER, (("holdfast.timer.name", timer.name), *own)
         self._writer.write(
-            timer.segment, of, timer.number, name=name, kind=SpanKind.INTERNAL, start_ns=timer.start_ns,
-            end_ns=end_ns, own=own,
-        )  # fmt: skip
+            timer.segment, what, timer.number, text=timer.signal, start_ns=timer.start_ns, end_ns=end_ns, own=own
+        )
         self._writer.end(timer.segment)
         del self._timers[timer.number]
 
@@ -177,9 +152,8 @@ class ChildSpans:
         if body.close_policy == CLOSE_POLICY_ABANDON:
             links = (Link(detached_root(writer.facts.trace, body.run_id), "child"),)
         writer.write(
-            child.segment, SpanOf.CHILD, body.number, name=f"child {cut_text(body.workflow)}", kind=SpanKind.CLIENT,
-            start_ns=child.start_ns, end_ns=end_ns, own=(*own, ("holdfast.child.run.id", cut_text(body.run_id))),
-            status=status, links=links, always=True,
+            child.segment, CHILD, body.number, text=cut_text(body.workflow), start_ns=child.start_ns, end_ns=end_ns,
+            own=(*own, ("holdfast.child.run.id", cut_text(body.run_id))), status=status, links=links, always=True,
         )  # fmt: skip
         writer.end(child.segment)
         del self._children[body.number]
@@ -187,7 +161,7 @@ class ChildSpans:
 
 @dataclass(slots=True)
 class _Halt:
-    of: SpanOf
+    what: SpanType
     number: int
     segment: Segment
     start_ns: int
@@ -195,7 +169,7 @@ class _Halt:
 
 
 class HaltSpans:
-    """Times in which the run was offered to nobody: stalled, or paused by an operator."""
+    """Times in which the run was offered to nobody: stalled, or paused by an operator. One after the other."""
 
     __slots__ = ("_halt", "_writer")
 
@@ -204,30 +178,31 @@ class HaltSpans:
         self._halt: _Halt | None = None
 
     def stalled(self, body: journal_pb2.RunStalled, entry_number: int) -> None:
-        own: Attributes = (("holdfast.worker.build", cut_text(body.build)),) if body.build else ()
-        if body.reason and self._writer.rules.shows_messages:
-            own = (*own, ("holdfast.stall.reason", cut_text(body.reason)))
-        self._begin(SpanOf.STALLED, entry_number, own)
+        build: Attributes = (("holdfast.worker.build", cut_text(body.build)),) if body.build else ()
+        self._begin(STALLED, entry_number, (*build, *self._why("holdfast.stall.reason", body.reason)))
 
-    def paused(self, entry_number: int) -> None:
-        """An operator holds the run back. The protocol has no entry for it yet."""
-        self._begin(SpanOf.PAUSED, entry_number, ())
+    def paused(self, body: journal_pb2.RunPaused, entry_number: int) -> None:
+        self._begin(PAUSED, entry_number, self._why("holdfast.pause.reason", body.reason))
 
     def resumed(self) -> None:
         halt, self._halt = self._halt, None
         if halt is not None:
             self._writer.write(
-                halt.segment, halt.of, halt.number, name=halt.of.value, kind=SpanKind.INTERNAL,
-                start_ns=halt.start_ns, end_ns=self._writer.now_ns, own=halt.own,
-            )  # fmt: skip
+                halt.segment, halt.what, halt.number, start_ns=halt.start_ns, end_ns=self._writer.now_ns, own=halt.own
+            )
             self._writer.end(halt.segment)
 
     def close(self) -> None:
         self.resumed()
 
-    def _begin(self, of: SpanOf, entry_number: int, own: Attributes) -> None:
-        if self._halt is None:
-            self._halt = _Halt(of, entry_number, self._writer.begin(), self._writer.now_ns, own)
+    def _begin(self, what: SpanType, entry_number: int, own: Attributes) -> None:
+        if self._halt is not None and self._halt.what is what:
+            return
+        self.resumed()
+        self._halt = _Halt(what, entry_number, self._writer.begin(), self._writer.now_ns, own)
+
+    def _why(self, name: str, reason: str) -> Attributes:
+        return ((name, cut_text(reason)),) if reason and self._writer.rules.shows_messages else ()
 
 
 def _output(body: journal_pb2.ChildClosed) -> Attributes:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from written_journals import (
     T0,
     TRACE,
+    answered,
     attempt,
     begins,
     cancelled,
@@ -17,6 +18,8 @@ from written_journals import (
     failed,
     failure,
     mail,
+    named_part,
+    paused,
     resumed,
     rows,
     scheduled,
@@ -71,7 +74,7 @@ def step_timeout() -> Scenario:
 
 
 def worker_lost() -> Scenario:
-    """The lost worker had reported an attempt before; who finds the loss has not run it."""
+    """The lost worker had reported an attempt before; who finds the loss does not know who it was."""
     journal = rows(
         started(),
         (1, [scheduled(0.1, 1, "reserve", begins=True)]),
@@ -89,13 +92,13 @@ def signal_wait() -> Scenario:
     """One wait with a timeout and one without, a wait that times out, a named timer, a sleep, a signal too late."""
     journal = rows(
         started(),
-        (1, [timer(0.1, 1, 60, "signal approval")]),
+        (1, [timer(0.1, 1, 60, signal="approval")]),
         (2, [mail(30.2, 1, arrived=30, signal={"name": "approval"}, trace=CALLER_HEADER),
              timer_cancelled(30.2, 1), timer(30.2, 2, 10, "cooling off")]),
         (3, [mail(41, 2, arrived=40.3, timer={"number": 2}), timer(41, 3, 5)]),
         (4, [mail(46.1, 3, arrived=46, timer={"number": 3})]),
-        (5, [mail(50, 4, arrived=49.9, signal={"name": "address", "payload": {"data": b'"home"'}}),
-             timer(50, 4, 10, "signal gift")]),
+        (5, [mail(50, 4, arrived=49.9, awaited=46.1, signal={"name": "address", "payload": {"data": b'"home"'}}),
+             timer(50, 4, 10, signal="gift")]),
         (6, [mail(60.2, 5, arrived=60.1, timer={"number": 4}),
              undelivered(61, 6, arrived=60.9, signal={"name": "gift"}), closed(61, RunStatus.COMPLETED)]),
     )  # fmt: skip
@@ -132,9 +135,11 @@ def cancelled_run() -> Scenario:
     journal = rows(
         started(),
         (1, [scheduled(0.1, 1, "charge", begins=True), scheduled(0.1, 2, "mail"),
-             scheduled(0.1, 3, "print", queued=True, queue="paper"), timer(0.1, 1, 600)]),
+             scheduled(0.1, 3, "print", queued=True, queue="paper"), scheduled(0.1, 4, "fold", queued=True),
+             timer(0.1, 1, 600)]),
         (1, [mail(3, 1, arrived=2.9, cancel={"reason": "ordered twice"}), cancelled(3, 1, attempt(1, STOPPED, 0.1, 3)),
-             cancelled(3, 2), cancelled(3, 3), timer_cancelled(3, 1),
+             cancelled(3, 2), cancelled(3, 3), cancelled(3, 4, attempts=[attempt(1, STOPPED, 2, 3, epoch=1)]),
+             timer_cancelled(3, 1),
              closed(3, RunStatus.CANCELLED, failure("CancelledError", "ordered twice"))]),
     )  # fmt: skip
     return facts(), journal
@@ -178,9 +183,9 @@ def failed_run() -> Scenario:
 def queued_step() -> Scenario:
     """The attempts come with the result; of a step that moved to a queue later, after those before."""
     attempts = [
-        attempt(1, LOST, 1, 11, session="ses_7", build=""),
-        attempt(2, RETRY, 11.5, 12, failed=DECLINED, retry=5, session="ses_8"),
-        attempt(3, OK, 20, 21, session="ses_9"),
+        attempt(1, LOST, 1, 11, session="ses_7", build="", epoch=1),
+        attempt(2, RETRY, 11.5, 12, failed=DECLINED, retry=5, session="ses_8", epoch=2),
+        attempt(3, OK, 20, 21, session="ses_9", epoch=3),
     ]
     moved = [attempt(2, FINAL, 25, 26, failed=DECLINED, session="ses_9")]
     journal = rows(
@@ -204,6 +209,52 @@ def stalled_and_resumed() -> Scenario:
         (2, [completed(62, 1, attempt(2, OK, 61.1, 62, build="b2")), stalled(62, "again", "b2")]),
         (0, [closed(70, RunStatus.TIMED_OUT, failure("RunTimedOut", "the run passed its deadline"))]),
     )
+    return facts(), journal
+
+
+def paused_run() -> Scenario:
+    """Paused while it is stalled, and resumed once."""
+    journal = rows(
+        started(),
+        (0, [paused(1, "maintenance")]),
+        (0, [resumed(5, "asked")]),
+        (1, [stalled(6, "no code for it", "b1")]),
+        (0, [paused(8, "")]),
+        (0, [resumed(9, "asked")]),
+        (2, [closed(10, RunStatus.COMPLETED)]),
+    )
+    return facts(), journal
+
+
+def updates() -> Scenario:
+    """One is answered, one fails, one is never answered."""
+    sent = {"name": "set address", "arguments": {"positional": [{"data": b'"home"'}]}}
+    journal = rows(
+        started(),
+        (1, [mail(1.2, 1, arrived=1, update=sent, trace=CALLER_HEADER), mail(1.2, 2, update={"name": "add item"})]),
+        (1, [answered(2.5, 1), answered(2.5, 2, DECLINED)]),
+        (1, [mail(3, 3, update={"name": "remove item"}, trace="malformed")]),
+        (1, [closed(4, RunStatus.COMPLETED)]),
+    )
+    return facts(), journal
+
+
+def named_parts() -> Scenario:
+    """Inner ones end first. One outlives the part around it, one is around another and never ends."""
+    journal = rows(
+        started(),
+        (1, [scheduled(0.1, 1, "charge", begins=True)]),
+        (1, [completed(1, 1, attempt(1, OK, 0.1, 1)), named_part(0.1, 1, 3, "payment", inside=2)]),
+        (1, [named_part(1, 2, 4, "packing", inside=2, error="Broken"), named_part(0.1, 2, 2, "fulfilment", inside=1)]),
+        (1, [named_part(0, 3, 1, "order", error="CancelledError"), named_part(2.5, 4, 5, "letter", inside=1)]),
+        (1, [named_part(5, 6, 7, "within", inside=6)]),
+        (0, [closed(8, RunStatus.TERMINATED)]),
+    )
+    return facts(), journal
+
+
+def continued_run() -> Scenario:
+    journal = rows(started(), (1, [closed(3, RunStatus.CONTINUED_AS_NEW, successor="run_00successor")]))
     return facts(), journal
 
 
@@ -241,6 +292,10 @@ SCENARIOS: tuple[Callable[[], Scenario], ...] = (
     failed_run,
     queued_step,
     stalled_and_resumed,
+    paused_run,
+    updates,
+    named_parts,
+    continued_run,
     run_of_three_days,
     never_leased,
 )

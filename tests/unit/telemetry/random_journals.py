@@ -32,8 +32,10 @@ class _Run:
     letters: int = 0
     steps: dict[int, _Step] = field(default_factory=dict)
     timers: dict[int, str] = field(default_factory=dict)
+    parts: dict[int, tuple[float, int]] = field(default_factory=dict)
+    updates: set[int] = field(default_factory=set)
     children: set[int] = field(default_factory=set)
-    is_stalled: bool = False
+    is_halted: bool = False
     pending: list[write.Entry] = field(default_factory=list)
     done: list[tuple[int, list[write.Entry]]] = field(default_factory=list)
 
@@ -89,7 +91,8 @@ class _Run:
 
     def _cancel(self, number: int, step: _Step) -> None:
         record = self._record(step, AttemptOutcome.CANCELLED) if step.state == "running" else None
-        self.pending.append(write.cancelled(self.now, number, record))
+        queued = self._queued_result(number, step)["attempts"] if step.state == "queued" else ()
+        self.pending.append(write.cancelled(self.now, number, record, queued))
         del self.steps[number]
 
     def _record(self, step: _Step, outcome: AttemptOutcome, **more: Any) -> write.Record:
@@ -130,9 +133,9 @@ class _Run:
     def do_wait(self) -> None:
         if not self.timers or self.pick([True, False]):
             self.numbers += 1
-            name = self.pick(["", "soon", "signal a", "signal b"])
-            self.timers[self.numbers] = name
-            self.pending.append(write.timer(self.now, self.numbers, 5, name))
+            name, signal = self.pick([("", ""), ("soon", ""), ("", "a"), ("", "b")])
+            self.timers[self.numbers] = signal
+            self.pending.append(write.timer(self.now, self.numbers, 5, name, signal=signal))
             return
         number = self.pick(self.timers)
         del self.timers[number]
@@ -143,8 +146,13 @@ class _Run:
 
     def do_signal(self) -> None:
         name = self.pick("ab")
+        if self.pick([True, False, False]):
+            entry = self.letter(signal={"name": name})
+            entry.mail_consumed.awaited_since.CopyFrom(write.moment(self.now - self.pick(PASSING)))
+            self.pending.append(entry)
+            return
         self.pending.append(self.letter(signal={"name": name}))
-        waiting = [number for number, timer in self.timers.items() if timer == f"signal {name}"]
+        waiting = [number for number, signal in self.timers.items() if signal == name]
         if waiting:
             del self.timers[waiting[0]]
             self.pending.append(write.timer_cancelled(self.now, waiting[0]))
@@ -164,13 +172,35 @@ class _Run:
         else:
             self.pending.append(write.child_cancelled(self.now, number))
 
+    def do_part(self) -> None:
+        """Enters a part of the code inside any that is open, or leaves one; not always the innermost."""
+        if not self.parts or self.pick([True, False]):
+            self.numbers += 1
+            inside = self.pick([0, *self.parts])
+            self.parts[self.numbers] = (self.now + self.pick(SKEW), inside)
+            return
+        number = self.pick(self.parts)
+        began, inside = self.parts.pop(number)
+        error = self.pick(["", "", "Broken"])
+        self.pending.append(write.named_part(began, self.now, number, "part", inside=inside, error=error))
+
+    def do_update(self) -> None:
+        if not self.updates or self.pick([True, False]):
+            self.pending.append(self.letter(update={"name": "a"}))
+            self.updates.add(self.letters)
+            return
+        number = self.pick(self.updates)
+        self.updates.remove(number)
+        self.pending.append(write.answered(self.now, number, self.pick([None, BROKEN])))
+
     def do_halt(self) -> None:
-        if self.is_stalled:
-            self.commit_own(write.resumed(self.now, "asked"))
-        else:
+        how = self.pick(["stalled", "paused", "resumed" if self.is_halted else "paused"])
+        self.is_halted = how != "resumed"
+        if how == "stalled":
             self.pending.append(write.stalled(self.now, "lost", "b1"))
             self.commit()
-        self.is_stalled = not self.is_stalled
+        else:
+            self.commit_own(write.paused(self.now, "") if how == "paused" else write.resumed(self.now, "asked"))
 
     def do_new_lease(self) -> None:
         self.commit()
@@ -202,6 +232,9 @@ ACTIONS = [
     _Run.do_wait,
     _Run.do_signal,
     _Run.do_child,
+    _Run.do_part,
+    _Run.do_part,
+    _Run.do_update,
     _Run.do_halt,
     _Run.do_new_lease,
     _Run.do_commit,
@@ -245,8 +278,16 @@ def _any_entry(draw: Any) -> write.Entry:
                 write.ended(second, number, record, alarm=True),
                 write.completed(second, number, record),
                 write.failed(second, number, write.failure(text, text), record),
-                write.cancelled(second, number),
+                write.cancelled(second, number, attempts=[record, record]),
                 write.timer(second, number, 1, text),
+                write.timer(second, number, 1, text, signal=text),
+                write.named_part(draw(SECONDS) % 1e9, second, draw(NUMBERS), text, inside=number, error=text),
+                write.named_part(second, second, 2**31 - 1, text, inside=number),
+                write.paused(second, text),
+                write.answered(second, number, write.failure(text, text)),
+                write.answered(second, number),
+                write.mail(second, number, update={"name": text}, trace=text),
+                write.mail(second, number, awaited=draw(SECONDS) % 1e9, signal={"name": text}),
                 write.timer_cancelled(second, number),
                 write.child(second, number, text, text),
                 write.child_cancelled(second, number),

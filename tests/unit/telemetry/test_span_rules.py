@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from golden_journals import CHILD_RUN, DECLINED, FINAL, LOST, OK, RETRY, stalled_and_resumed
+from golden_journals import CHILD_RUN, DECLINED, FINAL, LATE, LOST, OK, RETRY, stalled_and_resumed
 from written_journals import (
     RUN,
     T0,
@@ -17,6 +17,7 @@ from written_journals import (
     failed,
     failure,
     mail,
+    named_part,
     rows,
     scheduled,
     started,
@@ -25,8 +26,15 @@ from written_journals import (
 )
 
 from holdfast.api.v1 import journal_pb2
-from holdfast.statuses import ClosePolicy, RunStatus
-from holdfast.traces import attempt_context, child_context, detached_root, segment_number, segment_root
+from holdfast.statuses import AttemptOutcome, ClosePolicy, RunStatus
+from holdfast.traces import (
+    attempt_context,
+    child_context,
+    detached_root,
+    segment_number,
+    segment_root,
+    successor_root,
+)
 from holdfast_coordinator.telemetry.run_trace import RunTrace, spans_of
 from holdfast_coordinator.telemetry.spans import TEXT_BYTES_MAX, Span, SpanRules, SpanStatus, cut_text
 
@@ -109,24 +117,102 @@ def test_a_wait_for_a_worker_is_shown_from_five_milliseconds_on(waited: float, s
     assert ("queue wait" in names(spans_of(facts(), journal))) is shown
 
 
-def test_a_signal_that_the_code_does_not_act_on_is_no_wait() -> None:
-    journal = rows(
-        started(),
-        (1, [timer(1, 1, 60, "soon")]),
-        (2, [mail(20, 1, signal={"name": "a"}), mail(30, 2, signal={"name": "b"})]),
-        (2, [timer_cancelled(40, 1), DONE]),
-    )
-    assert [name for name in names(spans_of(facts(), journal)) if name.startswith("wait ")] == []
+def waits(spans: list[Span]) -> dict[str, object]:
+    """Waits for signals, by name, and how they ended."""
+    return {
+        span.name: dict(span.own)["holdfast.wait.outcome"] for span in spans if span.name.startswith("wait signal ")
+    }
 
 
-def test_a_wait_that_another_signal_ends_is_cancelled() -> None:
+def test_a_signal_that_nobody_waits_for_is_no_wait() -> None:
     journal = rows(
         started(),
         (1, [timer(1, 1, 60, "signal a")]),
-        (2, [mail(20, 1, signal={"name": "b"}), timer_cancelled(20, 1), DONE]),
+        (2, [mail(20, 1, signal={"name": "a"}), mail(30, 2, signal={"name": "b"})]),
+        (2, [timer_cancelled(40, 1), DONE]),
     )
+    assert waits(spans_of(facts(), journal)) == {}
+
+
+def test_a_wait_without_a_limit_lasts_from_when_the_code_says_that_it_began() -> None:
+    waited = mail(20, 1, arrived=19, awaited=5, signal={"name": "a"})
+    spans = spans_of(facts(), rows(started(), (1, [scheduled(10, 1, "b")]), (2, [waited, DONE])))
+    wait = named(spans, "wait signal a")
+    assert (wait.end_ns - wait.start_ns) // 10**9 == 15
+    assert waits(spans) == {"wait signal a": "received"}
+
+
+@pytest.mark.parametrize(
+    ("came", "outcome"),
+    [
+        ([mail(20, 1, signal={"name": "a"})], "received"),
+        ([mail(20, 1, signal={"name": "b"})], "cancelled"),
+        ([mail(20, 1, signal={"name": "a"}), mail(20, 2, signal={"name": "b"})], "received"),
+        ([mail(20, 1, awaited=3, signal={"name": "a"})], "cancelled"),
+        ([], "cancelled"),
+    ],
+)
+def test_a_wait_is_over_when_its_own_signal_comes(came: list[journal_pb2.Entry], outcome: str) -> None:
+    """A signal that goes to somebody else who waits for the same name ends no second wait."""
+    journal = rows(started(), (1, [timer(1, 1, 60, signal="a")]), (2, [*came, timer_cancelled(20, 1), DONE]))
+    others = {"wait signal a"} if came and came[0].mail_consumed.HasField("awaited_since") else set()
+    found = [
+        dict(span.own)["holdfast.wait.outcome"] for span in spans_of(facts(), journal) if span.name == "wait signal a"
+    ]
+    assert found[len(others) :] == [outcome]
+
+
+def test_a_signal_of_an_earlier_transition_ends_no_wait() -> None:
+    kept = [mail(1, 1, signal={"name": "a"})]
+    journal = rows(started(), (1, kept), (1, [timer(2, 1, 60, signal="a")]), (1, [timer_cancelled(3, 1), DONE]))
+    assert waits(spans_of(facts(), journal)) == {"wait signal a": "cancelled"}
+
+
+def test_a_continued_run_links_to_the_trace_of_the_run_that_goes_on() -> None:
+    done = closed(2, RunStatus.CONTINUED_AS_NEW, successor=CHILD_RUN)
+    root = named(spans_of(facts(), rows(started(), (1, [done]))), "run order")
+    (link,) = root.links
+    assert (link.context, link.relation) == (successor_root(facts().trace, CHILD_RUN), "successor")
+    assert (root.status, dict(root.own)["holdfast.run.status"]) == (SpanStatus.OK, "continued_as_new")
+
+
+def test_a_part_of_the_code_is_shown_when_the_one_around_it_has_ended() -> None:
+    """It must not hang below a span that may never come."""
+    trace = RunTrace(facts())
+    journal = rows(
+        started(),
+        (1, [named_part(2, 3, 2, "inner", inside=1)]),
+        (1, [named_part(1, 4, 1, "outer")]),
+        (1, [named_part(3.5, 5, 3, "late", inside=1)]),
+    )
+    found = [trace.feed(row) for row in journal]
+    assert [names(spans) for spans in found] == [[], ["run accepted"], ["outer", "inner"], ["late"]]
+    assert found[2][1].parent_id == found[2][0].span_id
+    assert found[3][0].parent_id == facts().trace.span_id
+
+
+def test_parts_of_the_code_beyond_the_budget_hand_what_failed_inside_them_on() -> None:
+    parts = [
+        named_part(3, 4, 3, "broken", inside=2, error="Broken"),
+        named_part(2, 5, 2, "middle", inside=1),
+        named_part(1, 6, 1, "outer"),
+    ]
+    spans = spans_of(facts(), rows(started(), (1, parts), (1, [DONE])), SpanRules(spans_max=0))
+    assert names(spans) == ["run accepted", "broken", "run order"]
+    assert spans[1].parent_id == facts().trace.span_id
+    assert dict(spans[2].own)["holdfast.spans.omitted"] == 2
+
+
+def test_a_part_of_the_code_that_lasts_for_days_belongs_to_the_segment_in_which_it_ended() -> None:
+    day = 86_400.0
+    journal = rows(started(), (1, [named_part(5, 6, 2, "inner", inside=1), named_part(1, 2 * day + 5, 1, "outer")]))
+    journal += rows((1, [DONE]))
+    journal[-1].seq = journal[-2].seq + 1
     spans = spans_of(facts(), journal)
-    assert dict(named(spans, "wait signal a").own)["holdfast.wait.outcome"] == "cancelled"
+    last = segment_root(facts().trace, RUN, 2)
+    assert {named(spans, name).trace_id for name in ("outer", "inner")} == {last.trace_id}
+    (root,) = [span for span in spans if span.span_id == last.span_id]
+    assert root.start_ns <= named(spans, "outer").start_ns
 
 
 def test_a_failure_without_an_error_says_what_kind_of_end_it_was() -> None:
@@ -141,15 +227,25 @@ def test_a_failure_without_an_error_says_what_kind_of_end_it_was() -> None:
     assert types == {"attempt a": "lost", "run order": "timed_out"}
 
 
-def test_the_finder_of_an_overdue_attempt_is_not_taken_for_its_worker() -> None:
-    late = attempt(1, FINAL, 1, 9, failed=DECLINED, session="ses_finder")
+@pytest.mark.parametrize("outcome", [LOST, LATE])
+def test_the_attempt_of_a_lost_worker_names_it_and_not_who_found_the_loss(outcome: AttemptOutcome) -> None:
     journal = rows(
         started(),
         (1, [scheduled(1, 1, "a", begins=True)]),
-        (2, [failed(9, 1, DECLINED, late), closed(9, RunStatus.FAILED, DECLINED)]),
+        (2, [ended(9, 1, attempt(1, outcome, 1, 9, session="ses_lost", build="b1")), begins(9, 1, 2)]),
+        (2, [failed(10, 1, DECLINED, attempt(2, FINAL, 9, 10, failed=DECLINED, session="ses_finder")), DONE]),
     )
-    own = dict(named(spans_of(facts(), journal), "attempt a").own)
-    assert ("holdfast.worker.id" in own, own["holdfast.lease.epoch"]) == (False, 1)
+    attempts = [dict(span.own) for span in spans_of(facts(), journal) if span.name == "attempt a"]
+    assert [(own["holdfast.worker.id"], own["holdfast.lease.epoch"]) for own in attempts] == [
+        ("ses_lost", 1),
+        ("ses_finder", 2),
+    ]
+
+
+def test_a_queued_attempt_says_under_which_epoch_it_was_claimed() -> None:
+    done = {"number": 1, "attempts": [attempt(1, OK, 1, 2, epoch=7)]}
+    journal = rows(started(), (1, [scheduled(0, 1, "a", queued=True)]), (2, [mail(3, 1, step_result=done), DONE]))
+    assert dict(named(spans_of(facts(), journal), "attempt a").own)["holdfast.lease.epoch"] == 7
 
 
 @pytest.mark.parametrize("letter", ["x", "ä", "漢", "🙂"])

@@ -17,6 +17,7 @@ from holdfast.traces import (
     segment_number,
     segment_root,
     span_id,
+    successor_root,
 )
 
 TRACE_HEX, SPAN_HEX = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -85,9 +86,10 @@ def test_span_ids_are_the_ones_that_were_always_derived() -> None:
     assert span_id(TRACE.trace_id, RUN, SpanOf.ATTEMPT, 4, 2).hex() == "616dd334730d9cfb"
     assert segment_root(TRACE, RUN, 2).trace_id.hex() == "d704f87268b5053d90b4ecae78378550"
     assert detached_root(TRACE, RUN).trace_id.hex() == "b4e43ce8734e5d36686b2988487fe53e"
+    assert successor_root(TRACE, RUN).trace_id.hex() == "9a9dc9658a7fbbd9831fa6f70cf62706"
     assert [of.value for of in SpanOf] == [
         "run", "accepted", "step", "queue_wait", "attempt", "retry_wait", "timer", "signal_wait", "signal", "update",
-        "child", "stalled", "paused",
+        "child", "stalled", "paused", "user",
     ]  # fmt: skip
 
 

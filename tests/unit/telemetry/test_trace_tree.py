@@ -1,23 +1,59 @@
-"""The tree of a trace in the terminal."""
+"""What `holdfast trace show` makes of spans: the tree for the terminal, and JSON."""
 
 import io
+import json
 
 import pytest
-from golden_journals import CHILD_RUN, Scenario, child_run, queued_step, run_of_three_days, worker_lost
+from golden_journals import (
+    CHILD_RUN,
+    SCENARIOS,
+    Scenario,
+    child_run,
+    queued_step,
+    retry_with_back_off,
+    run_of_three_days,
+    worker_lost,
+)
 from rich.console import Console
 from test_span_trees import check
-from written_journals import RUN, TRACE, child, closed, facts, failed, failure, mail, rows, scheduled, started
+from written_journals import (
+    RUN,
+    TRACE,
+    attempt,
+    child,
+    closed,
+    completed,
+    facts,
+    failed,
+    failure,
+    mail,
+    rows,
+    scheduled,
+    started,
+)
 
-from holdfast.statuses import RunStatus
+from holdfast.api.v1 import run_service_pb2
+from holdfast.channel.records import TraceSpan
+from holdfast.channel.wire_traces import trace_span
+from holdfast.cli import plain
+from holdfast.cli.trace_tree import trace_tree
+from holdfast.statuses import AttemptOutcome, RunStatus
 from holdfast.traces import child_context
+from holdfast_coordinator.rpc.run_traces import span_message
 from holdfast_coordinator.telemetry.run_trace import spans_of
 from holdfast_coordinator.telemetry.spans import Span
-from holdfast_coordinator.telemetry.tree import trace_tree
+
+
+def received(spans: list[Span]) -> list[TraceSpan]:
+    """What the command line gets of them, through the bytes of an answer."""
+    answer = run_service_pb2.GetTraceResponse(spans=[span_message(span) for span in spans])
+    sent = run_service_pb2.GetTraceResponse.FromString(answer.SerializeToString())
+    return [trace_span(message) for message in sent.spans]
 
 
 def shown(spans: list[Span]) -> str:
     console = Console(file=io.StringIO(), width=160, color_system=None, legacy_windows=False)
-    console.print(trace_tree(spans))
+    console.print(trace_tree(received(spans)))
     written = console.file
     assert isinstance(written, io.StringIO)
     return "".join(f"{line.rstrip()}\n" for line in written.getvalue().splitlines())
@@ -64,3 +100,40 @@ def test_texts_of_users_are_no_markup_and_no_control_characters() -> None:
     assert "step [red]a" in tree
     assert "[bold]E: one  [31mtwo[/]" in tree
     assert "\x1b" not in tree
+
+
+def test_the_id_of_a_worker_is_shortened() -> None:
+    long = attempt(1, AttemptOutcome.COMPLETED, 1, 2, session="ses_0123456789abcdef0123")
+    journal = rows(started(), (1, [scheduled(1, 1, "a", begins=True), completed(2, 1, long)]))
+    assert "completed, ses_012345\n" in shown(spans_of(facts(), journal))
+
+
+@pytest.mark.parametrize("scenario", [one() for one in SCENARIOS], ids=[one.__name__ for one in SCENARIOS])
+def test_the_command_line_gets_the_spans_as_they_were_built(scenario: Scenario) -> None:
+    built = spans_of(*scenario)
+    for was, got in zip(built, received(built), strict=True):
+        assert (got.trace_id, got.span_id, got.parent_id) == (was.trace_id, was.span_id, was.parent_id)
+        assert (got.name, got.kind, got.status) == (was.name, was.kind.name.lower(), was.status.name.lower())
+        assert (got.start_ns, got.end_ns) == (was.start_ns, was.end_ns)
+        assert tuple(got.attributes.items()) == was.attributes
+        linked = [(link.context.trace_id, link.context.span_id, link.relation) for link in was.links]
+        assert [(link.trace_id, link.span_id, link.relation) for link in got.links] == linked
+
+
+def test_as_json_a_span_has_its_ids_in_hex_and_its_times_as_iso_texts() -> None:
+    (*_, run) = received(spans_of(*retry_with_back_off()))
+    found = json.loads(json.dumps(plain.trace_span(run)))
+    assert found | {"attributes": {}} == {
+        "trace_id": TRACE.trace_id.hex(),
+        "span_id": TRACE.span_id.hex(),
+        "parent_span_id": None,
+        "name": "run order",
+        "kind": "server",
+        "started_at": "2026-03-01T12:00:00+00:00",
+        "ended_at": "2026-03-01T12:01:03+00:00",
+        "status": "ok",
+        "attributes": {},
+        "links": [{"trace_id": "ca" * 16, "span_id": "fe" * 8, "relation": "caller"}],
+    }
+    assert found["attributes"]["holdfast.workflow.id"] == "order-17"
+    assert found["attributes"]["holdfast.run.status"] == "completed"

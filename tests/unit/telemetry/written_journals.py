@@ -75,6 +75,7 @@ def attempt(
     retry: float | None = None,
     session: str = "ses_1",
     build: str = "b1",
+    epoch: int = 0,
 ) -> Record:
     """The record of an attempt that ran from one second to another."""
     return Record(
@@ -88,6 +89,7 @@ def attempt(
         build=build,
         failure=failed,
         retry_delay=None if retry is None else span(retry),
+        epoch=epoch,
     )
 
 
@@ -127,12 +129,15 @@ def failed(at: float, number: int, why: value_pb2.Failure, record: Record | None
     return Entry(at=moment(at), step_failed={"number": number, "failure": why, "attempt": record})
 
 
-def cancelled(at: float, number: int, record: Record | None = None) -> Entry:
-    return Entry(at=moment(at), step_cancelled={"number": number, "attempt": record})
+def cancelled(at: float, number: int, record: Record | None = None, attempts: Sequence[Record] = ()) -> Entry:
+    """attempts: those of a queued step."""
+    return Entry(at=moment(at), step_cancelled={"number": number, "attempt": record, "attempts": attempts})
 
 
-def timer(at: float, number: int, seconds: float, name: str = "") -> Entry:
-    return Entry(at=moment(at), timer_set={"number": number, "name": name, "delay": span(seconds)})
+def timer(at: float, number: int, seconds: float, name: str = "", *, signal: str = "") -> Entry:
+    """signal: the one that the code waits for at most so long."""
+    body = {"number": number, "name": name, "delay": span(seconds), "signal": signal}
+    return Entry(at=moment(at), timer_set=body)
 
 
 def timer_cancelled(at: float, number: int) -> Entry:
@@ -164,18 +169,52 @@ def resumed(at: float, reason: str) -> Entry:
     return Entry(at=moment(at), run_resumed={"reason": reason})
 
 
-def closed(at: float, status: RunStatus, why: value_pb2.Failure | None = None) -> Entry:
+def paused(at: float, reason: str) -> Entry:
+    return Entry(at=moment(at), run_paused={"reason": reason})
+
+
+def named_part(began: float, at: float, number: int, name: str, *, inside: int = 0, error: str = "") -> Entry:
+    """A part of the code that it had named, from one second to another. inside: the number of the part around it."""
+    body = {"number": number, "name": name, "began_at": moment(began), "parent": inside, "error_type": error}
+    return Entry(at=moment(at), user_span=body)
+
+
+def closed(at: float, status: RunStatus, why: value_pb2.Failure | None = None, *, successor: str = "") -> Entry:
     result = value('"done"') if status is RunStatus.COMPLETED else None
-    body = journal_pb2.RunClosed(status=status.number, result=result, failure=why)  # type: ignore[arg-type]
+    body = journal_pb2.RunClosed(
+        status=status.number,  # type: ignore[arg-type]
+        result=result,
+        failure=why,
+        successor_run_id=successor,
+    )
     return Entry(at=moment(at), run_closed=body)
 
 
 # Mail
 
 
-def mail(at: float, number: int, *, arrived: float | None = None, trace: str = "", **body: Any) -> Entry:
-    """Mail that reached the code. arrived: the second in which it came, if earlier."""
-    return Entry(at=moment(at), mail_consumed={"number": number, "mail": _letter(at, number, arrived, trace, body)})
+def mail(
+    at: float,
+    number: int,
+    *,
+    arrived: float | None = None,
+    awaited: float | None = None,
+    trace: str = "",
+    **body: Any,
+) -> Entry:
+    """Mail that reached the code. arrived: the second in which it came, if earlier.
+
+    awaited: since when the code waited for this signal without a limit.
+    """
+    since = None if awaited is None else moment(awaited)
+    letter = _letter(at, number, arrived, trace, body)
+    return Entry(at=moment(at), mail_consumed={"number": number, "mail": letter, "awaited_since": since})
+
+
+def answered(at: float, number: int, why: value_pb2.Failure | None = None) -> Entry:
+    """The code answered an update. number: of its mail."""
+    result = value('"new"') if why is None else None
+    return Entry(at=moment(at), update_completed={"number": number, "result": result, "failure": why})
 
 
 def undelivered(at: float, number: int, *, arrived: float | None = None, trace: str = "", **body: Any) -> Entry:
