@@ -4,7 +4,7 @@ Like a database it keeps copies: nobody sees rows change that were read before.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -30,9 +30,19 @@ from holdfast_coordinator.domain.rows import (
     Side,
     TaskRow,
     TaskState,
+    TraceMark,
 )
+from holdfast_coordinator.domain.workspace import trace_mark
 from holdfast_coordinator.store.errors import RowsMissing
-from holdfast_coordinator.store.port import DataRejected, Moved, RunFilter, RunView, SerializationConflict
+from holdfast_coordinator.store.port import (
+    DataRejected,
+    Moved,
+    OpenRunStates,
+    ReadyWork,
+    RunFilter,
+    RunView,
+    SerializationConflict,
+)
 from holdfast_coordinator.wire.entries import encode_failure, join_attempts, join_entries, mail_bytes, split_attempts
 
 Key = TypeVar("Key")
@@ -59,6 +69,7 @@ class ModelCellStore:
         self.children: dict[tuple[str, int], ChildRow] = {}
         self.keys: dict[tuple[str, str, str], KeyRow] = {}
         self.requests: dict[tuple[str, str], RequestRow] = {}
+        self.trace_marks: dict[str, TraceMark] = {}
         self._lock = asyncio.Lock()
 
     # Transactions
@@ -99,7 +110,7 @@ class ModelCellStore:
                 continue
             if transition.then is not Then.CLOSE:
                 done[run.run_id] = self._append(run, transition)
-            elif not run.side and run.mail_next == run.mail_taken + 1:
+            elif not run.side & ~(Side.TRACE | Side.TRACE_FAILURE) and run.mail_next == run.mail_taken + 1:
                 done[run.run_id] = self._close(run, transition, at)
         return done
 
@@ -110,7 +121,7 @@ class ModelCellStore:
         run.timed_out = False
         run.attempt_deadline_at = None
         self._journal(run, transition, transition.journal)
-        return Appended(run.mail_next, run.mail_taken)
+        return Appended(run.mail_next, run.mail_taken, Side.TRACE in run.side)
 
     def _close(self, run: OpenRun, transition: Transition, at: datetime) -> Closed:
         closing = transition.asks[-1]
@@ -125,7 +136,14 @@ class ModelCellStore:
         if run.parent_run_id is not None:
             key = (run.run_id, AlarmKind.OUTBOX_CHILD_CLOSED, 0)
             self.alarms[key] = AlarmRow(*key, closed_at)
-        return Closed(run.namespace, closed_at, run.parent_run_id, run.parent_number)
+        mark = trace_mark(run, closing.status, closed_at)
+        if mark is not None:
+            self._mark_closed(mark)
+        return Closed(run.namespace, closed_at, run.parent_run_id, run.parent_number, Side.TRACE in run.side)
+
+    def _mark_closed(self, mark: TraceMark) -> None:
+        earlier = self.trace_marks.get(mark.run_id)
+        self.trace_marks[mark.run_id] = replace(mark, exported_seq=earlier.exported_seq if earlier else 0)
 
     def _journal(self, run: OpenRun, transition: Transition, parts: Sequence[object]) -> None:
         joined = b"".join(part for part in parts if isinstance(part, bytes))
@@ -237,7 +255,7 @@ class ModelCellStore:
             rows = self.journals.setdefault(row.run_id, [])
             if any(row.seq == other.seq for other in rows):
                 raise DataRejected("journal")
-            rows.append(replace(row, entries=(join_entries(row.entries),)))
+            rows.append(replace(row, entries=(join_entries(row.entries),), is_traced=False))
             rows.sort(key=lambda row: row.seq)
         for mail_key in changes.mail_taken:
             _delete(self.mail, mail_key)
@@ -261,6 +279,8 @@ class ModelCellStore:
             _replace(self.children, child_key, replace(self.children.get(child_key) or _missing(), closed=True))
         for request in changes.requests:
             _insert(self.requests, (request.run_id, request.request_id), request)
+        for mark in changes.traces_closed:
+            self._mark_closed(mark)
 
     def _sweep(self, changes: Changes) -> None:
         """Deletes what closed runs leave behind, and strikes it from the changes; outbox alarms stay."""
@@ -302,6 +322,21 @@ class ModelCellStore:
             and task.deadline_at < self.clock() - grace
         ]
         return [deepcopy(task) for _, task in sorted(late, key=lambda item: item[0])[:limit]]
+
+    async def ready_work(self, at: datetime, limit: int) -> list[ReadyWork]:
+        """See port.CellStore."""
+        rows: list[OpenRun | TaskRow] = [*self.open_runs.values(), *self.tasks.values()]
+        ready: dict[tuple[str, str, bool], list[datetime]] = {}
+        for row in rows:
+            if row.state in (RunState.READY, TaskState.READY) and row.ready_at is not None and row.ready_at <= at:
+                ready.setdefault((row.namespace, row.queue, isinstance(row, TaskRow)), []).append(row.ready_at)
+        return [ReadyWork(*place, min(len(times), limit), min(times)) for place, times in ready.items()]
+
+    async def open_run_states(self, limit: int) -> OpenRunStates:
+        """See port.CellStore."""
+        states = [run.state for run in self.open_runs.values()]
+        places = [states.count(state) for state in (RunState.READY, RunState.LEASED, RunState.STALLED)]
+        return OpenRunStates(*places, len(states) - sum(places))
 
     async def lease_owners(self) -> set[str]:
         """See port.CellStore."""
@@ -404,6 +439,51 @@ class ModelCellStore:
         for key in expired:
             del self.requests[key]
         return len(expired)
+
+    # Trace marks
+
+    async def mark_exported(self, marks: Mapping[str, int]) -> None:
+        """See port.CellStore."""
+        for run_id, seq in marks.items():
+            if run_id not in self.open_runs:
+                continue
+            mark = self.trace_marks.get(run_id, TraceMark(run_id, 0))
+            self.trace_marks[run_id] = replace(mark, exported_seq=max(mark.exported_seq, seq))
+
+    async def delete_marks(self, run_ids: Collection[str]) -> int:
+        """See port.CellStore."""
+        return sum(self.trace_marks.pop(run_id, None) is not None for run_id in run_ids)
+
+    async def claim_marks(self, now: datetime, until: datetime, limit: int) -> list[TraceMark]:
+        """See port.CellStore."""
+        claimed = self._waiting_marks(now)[:limit]
+        for mark in claimed:
+            mark.relay_at = until
+        return deepcopy(claimed)
+
+    async def marks_waiting(self, now: datetime, limit: int) -> int:
+        """See port.CellStore."""
+        return min(len(self._waiting_marks(now)), limit)
+
+    def _waiting_marks(self, now: datetime) -> list[TraceMark]:
+        waiting = [(mark.relay_at, mark) for mark in self.trace_marks.values() if mark.relay_at is not None]
+        return [mark for relay_at, mark in sorted(waiting, key=lambda pair: pair[0]) if relay_at <= now]
+
+    async def exported_seq(self, run_id: str) -> int:
+        """See port.CellStore."""
+        return self.trace_marks.get(run_id, TraceMark(run_id, 0)).exported_seq
+
+    async def open_traces(self, after: str, idle_before: datetime, limit: int) -> tuple[dict[str, int], str | None]:
+        """See port.CellStore."""
+        page = [self.open_runs[run_id] for run_id in sorted(self.open_runs) if run_id > after][:limit]
+        idle = [
+            run
+            for run in page
+            if Side.TRACE in run.side and run.state is not RunState.LEASED and run.last_at < idle_before
+        ]
+        exported = {run.run_id: await self.exported_seq(run.run_id) for run in idle}
+        behind = {run.run_id: exported[run.run_id] for run in idle if exported[run.run_id] < run.length}
+        return behind, page[-1].run_id if len(page) == limit else None
 
     def _mail_of(self, run_id: str, limit: int | None = 1000) -> list[MailRow]:
         return deepcopy([self.mail[key] for key in sorted(self.mail) if key[0] == run_id][:limit])

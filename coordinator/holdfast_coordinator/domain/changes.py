@@ -15,6 +15,7 @@ from .rows import (
     RunResult,
     Side,
     TaskRow,
+    TraceMark,
 )
 
 
@@ -61,6 +62,8 @@ class Changes:
     """Update children: closed."""
     requests: list[RequestRow] = field(default_factory=list)
     """Insert into requests."""
+    traces_closed: list[TraceMark] = field(default_factory=list)
+    """Insert into trace_marks, or say there that the run has closed; how far it was exported stays."""
 
     @property
     def is_empty(self) -> bool:

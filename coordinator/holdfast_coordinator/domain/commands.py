@@ -11,7 +11,7 @@ from enum import IntEnum
 from holdfast.limits import DEFAULT_LIMITS
 from holdfast.statuses import ClosePolicy, RunStatus
 
-from .rows import AlarmKind, AlarmRow, ChildClosedMail, SignalMail
+from .rows import AlarmKind, AlarmRow, ChildClosedMail, Side, SignalMail
 
 
 class OnConflict(IntEnum):
@@ -59,10 +59,21 @@ class StartRun:
     on_conflict: OnConflict = OnConflict.ATTACH
     reuse: Reuse = Reuse.ATTACH
     trace: bytes = b""
+    traced: Side = Side.NONE
+    """How its spans are exported: TRACE, TRACE_FAILURE or not."""
     parent_run_id: str | None = None
     parent_number: int = 0
     outbox: AlarmRow | None = None
     """The outbox alarm that this start delivers; cleared in the same transaction."""
+
+
+@dataclass(slots=True)
+class ChildStart:
+    """The start of a child as its parent's journal says it. asked_at: the time of that entry."""
+
+    start: StartRun
+    asked_at: datetime
+    close_policy: ClosePolicy
 
 
 # What a transition asks for besides its journal bytes.
@@ -70,15 +81,24 @@ class StartRun:
 
 @dataclass(slots=True)
 class ConsumeMail:
-    """A MailConsumed entry at this place of the journal."""
+    """A MailConsumed entry at this place of the journal. awaited_since: when the code began to wait for it."""
 
     number: int
     at: datetime
+    awaited_since: datetime | None = None
+
+
+@dataclass(slots=True)
+class CancelledStep:
+    """A StepCancelled entry at this place, framed; the attempts of a queued step are added to it."""
+
+    number: int
+    entry: bytes
 
 
 @dataclass(slots=True)
 class QueueStep:
-    """A StepScheduled entry with placement QUEUED."""
+    """A StepScheduled entry with placement QUEUED. at: its time."""
 
     number: int
     name: str
@@ -89,6 +109,7 @@ class QueueStep:
     recoveries: int | None
     retry: bytes
     step_id: str
+    at: datetime
 
 
 @dataclass(slots=True)
@@ -124,7 +145,7 @@ class SetRetry:
 
 @dataclass(slots=True)
 class StartChild:
-    """A ChildStarted entry; `spec` is its protobuf bytes, the outbox carries them."""
+    """A ChildStarted entry; `spec` is the bytes of the whole Entry, the outbox carries them."""
 
     number: int
     run_id: str
@@ -164,7 +185,7 @@ Ask = QueueStep | CancelStep | SetTimer | CancelTimer | SetRetry | StartChild | 
 class Transition:
     """What a worker did with a leased run since its last transition.
 
-    journal: the entries in order, as framed bytes; a ConsumeMail stands where its entry belongs.
+    journal: the entries in order, as framed bytes; a ConsumeMail or CancelledStep stands where its entry belongs.
     """
 
     run_id: str
@@ -173,7 +194,7 @@ class Transition:
     expected_seq: int
     transition_id: int
     count: int
-    journal: Sequence[bytes | ConsumeMail]
+    journal: Sequence[bytes | ConsumeMail | CancelledStep]
     asks: Sequence[Ask]
     mail_seen: int
     then: Then

@@ -6,7 +6,7 @@ from datetime import datetime
 from holdfast.errors import HoldfastError, RunAlreadyStarted, RunNotFound, RunNotRetryable
 from holdfast.statuses import RunStatus
 
-from .rows import AlarmKind, KeyRow, MailKind, MailRow, OpenRun, RunRecord, RunResult, RunState
+from .rows import AlarmKind, KeyRow, MailKind, MailRow, OpenRun, RunRecord, RunResult, RunState, Side
 from .starts import ID, KnownRuns, Started, start_id_taken
 from .workspace import Workspace
 
@@ -34,6 +34,8 @@ class RetryRun:
     run_id: str
     origin: RunRecord
     begin: Continuation
+    trace: bytes = b""
+    traced: Side = Side.NONE
 
 
 def id_key(asked: RetryRun) -> list[KeyRow]:
@@ -93,7 +95,7 @@ def _create(space: Workspace, asked: RetryRun) -> None:
         priority=origin.priority,
         deadline_at=deadline_at,
         metadata=origin.metadata,
-        trace=origin.trace,
+        trace=asked.trace,
         origin_run_id=origin.run_id,
     )
     run = OpenRun(
@@ -105,6 +107,7 @@ def _create(space: Workspace, asked: RetryRun) -> None:
         last_at=now,
         priority=origin.priority,
         deadline_at=deadline_at,
+        side=asked.traced,
         mail_next=begin.mail_taken + 1,
         mail_taken=begin.mail_taken,
     )

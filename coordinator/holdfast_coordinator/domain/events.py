@@ -19,6 +19,8 @@ class RunLeased:
     length: int
     mail: list[MailRow]
     record: RunRecord | None
+    lost_session_id: str = ""
+    """Whose attempts were lost, when the run is leased after one loss."""
 
 
 @dataclass(slots=True)
@@ -108,6 +110,7 @@ class Appended:
 
     mail_next: int
     mail_taken: int
+    is_traced: bool = False
 
 
 @dataclass(slots=True, frozen=True)
@@ -118,6 +121,7 @@ class Closed:
     closed_at: datetime
     parent_run_id: str | None
     parent_number: int
+    is_traced: bool = False
 
 
 Event = (

@@ -33,6 +33,10 @@ class Side(IntFlag):
     REQUESTS = 8
     DEADLINE_ALARM = 16
     """An attempt_deadline alarm is set; it is re-armed lazily, never moved."""
+    TRACE = 32
+    """The run is sampled: what it commits is exported, and its end leaves a trace mark."""
+    TRACE_FAILURE = 64
+    """The run is not sampled; it leaves a trace mark when it fails."""
 
 
 class MailKind(IntEnum):
@@ -191,6 +195,7 @@ class EndedAttempt:
     ended_at: datetime
     session_id: str
     failure: Failure | None = None
+    epoch: int = 0
 
 
 @dataclass(slots=True)
@@ -254,12 +259,21 @@ class MailRow:
 class MailConsumedEntry:
     at: datetime
     mail: MailRow
+    awaited_since: datetime | None = None
 
 
 @dataclass(slots=True)
 class MailUndeliveredEntry:
     at: datetime
     mail: MailRow
+
+
+@dataclass(slots=True)
+class StepCancelledEntry:
+    """A worker's StepCancelled entry (framed bytes) with the attempts of the queued step that it cancels."""
+
+    entry: bytes
+    attempts: tuple[bytes | EndedAttempt, ...]
 
 
 @dataclass(slots=True)
@@ -290,7 +304,13 @@ class RunClosedEntry:
 
 
 CoordinatorEntry = (
-    MailConsumedEntry | MailUndeliveredEntry | RunStartedEntry | RunStalledEntry | RunResumedEntry | RunClosedEntry
+    MailConsumedEntry
+    | MailUndeliveredEntry
+    | StepCancelledEntry
+    | RunStartedEntry
+    | RunStalledEntry
+    | RunResumedEntry
+    | RunClosedEntry
 )
 
 
@@ -300,6 +320,7 @@ class JournalRow:
 
     entries: in order, joined when stored. Bytes are protobuf JournalRow messages with entries only, so that
     joining them joins the entries; records are encoded when written. A row that was read has one bytes part.
+    is_traced: the run is sampled; not stored, and False on rows that were read.
     """
 
     run_id: str
@@ -308,6 +329,7 @@ class JournalRow:
     epoch: int
     transition_id: int
     entries: Sequence[bytes | CoordinatorEntry]
+    is_traced: bool = False
 
 
 @dataclass(slots=True)
@@ -379,3 +401,17 @@ class RequestRow:
     request_id: str
     answer: bool
     expires_at: datetime
+
+
+@dataclass(slots=True)
+class TraceMark:
+    """A row of `trace_marks`: how far the spans of a run are exported.
+
+    exported_seq: up to this entry. closed_at: of a closed run. relay_at: when the spans are to be exported from the
+    journal, by whichever replica; None while the run is open.
+    """
+
+    run_id: str
+    exported_seq: int
+    closed_at: datetime | None = None
+    relay_at: datetime | None = None

@@ -223,6 +223,7 @@ def _create(space: Workspace, asked: StartRun) -> OpenRun:
         last_at=now,
         priority=asked.priority,
         deadline_at=deadline_at,
+        side=asked.traced,
         parent_run_id=asked.parent_run_id,
         parent_number=asked.parent_number,
     )

@@ -10,6 +10,7 @@ from holdfast.limits import DEFAULT_LIMITS
 from .commands import (
     Ask,
     CancelChild,
+    CancelledStep,
     CancelStep,
     CancelTimer,
     Close,
@@ -36,6 +37,7 @@ from .rows import (
     RunStalledEntry,
     RunState,
     Side,
+    StepCancelledEntry,
     TaskRow,
     TaskState,
 )
@@ -144,13 +146,17 @@ def _misfit(space: Workspace, run: OpenRun, asked: Transition) -> str:
 
 
 def _consume_mail(space: Workspace, run: OpenRun, asked: Transition) -> list[bytes | CoordinatorEntry]:
-    """The journal parts of the transition, with the mail in the places where the code saw it."""
+    """The journal parts of the transition, with what only the coordinator has: mail, attempts of queued steps."""
     entries: list[bytes | CoordinatorEntry] = []
     for part in asked.journal:
         if isinstance(part, ConsumeMail):
             mail = space.waiting_mail(run.run_id)[0]
             space.take_mail(run, mail)
-            entries.append(MailConsumedEntry(part.at, mail))
+            entries.append(MailConsumedEntry(part.at, mail, part.awaited_since))
+        elif isinstance(part, CancelledStep):
+            task = space.tasks.get((run.run_id, part.number))
+            attempts = space.attempts_of(task) if task is not None else ()
+            entries.append(StepCancelledEntry(part.entry, attempts) if attempts else part.entry)
         else:
             entries.append(part)
     return entries
@@ -197,7 +203,7 @@ def _task(space: Workspace, run: OpenRun, ask: QueueStep) -> TaskRow:
         name=ask.name,
         state=TaskState.READY,
         ready_at=space.now,
-        scheduled_at=space.now,
+        scheduled_at=ask.at,
         arguments=ask.arguments,
         priority=ask.priority,
         timeout=ask.timeout,

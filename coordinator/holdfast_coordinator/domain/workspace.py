@@ -46,11 +46,15 @@ from .rows import (
     StepResultMail,
     TaskRow,
     TaskState,
+    TraceMark,
     body_bytes,
 )
 
 REQUEST_KEPT_FOR = timedelta(hours=24)
 ROW_BYTES_MAX = DEFAULT_LIMITS.transition_bytes
+RELAY_AFTER = timedelta(seconds=30)
+"""How long the replica that closed a run has for exporting its spans, before any may read them from the journal."""
+FAILED_STATUSES = frozenset({RunStatus.FAILED, RunStatus.TIMED_OUT, RunStatus.TERMINATED})
 LOSSES_MAX = 5
 """So many leases lost without a transition in between stall a run: its code itself kills its workers."""
 
@@ -110,7 +114,8 @@ class Workspace:
     ) -> None:
         """Appends one journal row to a changed run."""
         run.length += count
-        self.changes.journal.append(JournalRow(run.run_id, run.length, count, epoch, transition_id, entries))
+        is_traced = Side.TRACE in run.side
+        self.changes.journal.append(JournalRow(run.run_id, run.length, count, epoch, transition_id, entries, is_traced))
 
     def set_alarm(self, run: OpenRun, kind: AlarmKind, ref: int, due_at: datetime) -> None:
         """Sets an alarm of a changed run."""
@@ -163,6 +168,8 @@ class Workspace:
 
     def lease(self, run: OpenRun, session_id: str) -> None:
         """Gives a changed run to a session, under a new epoch."""
+        # One loss since the last transition: it was that of the session that committed it. Of more nobody knows.
+        lost = run.sticky or "" if run.losses == 1 or run.timed_out else ""
         run.state = RunState.LEASED
         run.owner = run.sticky = session_id
         run.epoch += 1
@@ -177,6 +184,7 @@ class Workspace:
                 run.length,
                 list(self.mail.get(run.run_id, ())),
                 self.records.get(run.run_id),
+                lost,
             )
         )
 
@@ -292,7 +300,7 @@ class Workspace:
             entries = [*entries, MailUndeliveredEntry(self.now, missed)]
             count += 1
         self.append(run, [*entries, closing], count + 1, epoch=epoch, transition_id=transition_id)
-        self._end_everything_of(run)
+        self._end_everything_of(run, status)
         outcome = RunResult(run.run_id, run.namespace, status, self.now, result, failure)
         self.changes.closed[run.run_id] = self.results[run.run_id] = outcome
         self.events.append(RunEnded(outcome))
@@ -300,21 +308,25 @@ class Workspace:
             mail = ChildClosedMail(run.parent_number, run.run_id, status, result, failure)
             self.send_outbox(run.run_id, AlarmKind.OUTBOX_CHILD_CLOSED, 0, mail=mail, to_run_id=run.parent_run_id)
 
+    def attempts_of(self, task: TaskRow) -> tuple[bytes | EndedAttempt, ...]:
+        """The attempts of a queued step that nobody wants any longer."""
+        if task.state is TaskState.CLAIMED:
+            return (*task.attempts_ended, ended_attempt(task, AttemptOutcome.CANCELLED, self.now))
+        return task.attempts_ended
+
     def _attempts_cut_short(self, run: OpenRun) -> list[MailRow]:
         """The attempts of queued steps without a result, as the mail that their results would have been."""
         cut_short = []
         for task in self.tasks.values() if run.side & Side.TASKS else ():
             if task.run_id != run.run_id or not task.attempt:
                 continue
-            attempts = task.attempts_ended
-            if task.state is TaskState.CLAIMED:
-                attempts = (*attempts, ended_attempt(task, AttemptOutcome.CANCELLED, self.now))
+            attempts = self.attempts_of(task)
             body = StepResultMail(task.number, attempts, failure=Failure("CancelledError", "the run closed"))
             cut_short.append(MailRow(run.run_id, run.mail_next, MailKind.STEP_RESULT, self.now, body))
             run.mail_next += 1
         return cut_short
 
-    def _end_everything_of(self, run: OpenRun) -> None:
+    def _end_everything_of(self, run: OpenRun, status: RunStatus) -> None:
         run_id, changes = run.run_id, self.changes
         if run.side & Side.TASKS:
             for task in [task for task in self.tasks.values() if task.run_id == run_id]:
@@ -336,6 +348,9 @@ class Workspace:
             changes.mail_added = [mail for mail in changes.mail_added if mail.run_id != run_id]
             changes.mail_taken = [key for key in changes.mail_taken if key[0] != run_id]
         changes.swept[run_id] = run.side
+        mark = trace_mark(run, status, self.now)
+        if mark is not None:
+            changes.traces_closed.append(mark)
         changes.updated.pop(run_id, None)
         changes.opened.pop(run_id, None)
         self.mail.pop(run_id, None)
@@ -346,6 +361,15 @@ class Workspace:
         self.changes.alarms_cleared.discard(key)
         self.changes.alarms_set[key] = self.alarms[key] = alarm
         self.events.append(AlarmSet(alarm))
+
+
+def trace_mark(run: OpenRun, status: RunStatus, closed_at: datetime) -> TraceMark | None:
+    """What the end of a run leaves for its spans: whatever becomes of this replica, they are exported."""
+    if Side.TRACE in run.side:
+        return TraceMark(run.run_id, 0, closed_at, closed_at + RELAY_AFTER)
+    if Side.TRACE_FAILURE in run.side and status in FAILED_STATUSES:
+        return TraceMark(run.run_id, 0, closed_at, closed_at)
+    return None
 
 
 def _entry_bytes(entry: bytes | CoordinatorEntry) -> int:
@@ -367,4 +391,5 @@ def ended_attempt(
         now,
         task.owner or "",
         failure,
+        task.epoch,
     )

@@ -6,7 +6,7 @@ more writers were slower. It takes two round trips for a transaction and one for
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Self
@@ -25,6 +25,7 @@ from holdfast_coordinator.domain.rows import (
     RunState,
     TaskRow,
     TaskState,
+    TraceMark,
 )
 
 from . import loading
@@ -33,9 +34,11 @@ from .errors import ConnectionLost, QueryFailed, translated
 from .floors import Floors, Position
 from .migrate import cell_schema, session_options
 from .parameters import EPOCH
-from .pool import Pool
-from .port import DataRejected, Moved, RunFilter, RunView, StoreUnavailable
+from .pool import OnWait, Pool
+from .port import DataRejected, Moved, OpenRunStates, ReadyWork, RunFilter, RunView, StoreUnavailable
 from .reading import CellReads, Plan, plan_reads, take_answers
+from .statements_gauges import CellGauges
+from .statements_traces import CellTraces
 from .statements_views import CellViews
 from .statements_writes import CellWrites
 from .writing import move_calls, moved, plan_writes
@@ -52,14 +55,18 @@ nothing here. A plan is kept while a table grows from nothing, so it must not be
 class PostgresCellStore:
     """Implements port.CellStore. Made with open()."""
 
-    def __init__(self, dsn: str, cell: str, *, options: str = "", readers: int = 4) -> None:
+    def __init__(
+        self, dsn: str, cell: str, *, options: str = "", readers: int = 4, on_wait: OnWait | None = None
+    ) -> None:
         schema = cell_schema(cell)
         self._dsn = dsn
         self._options = options
         self._reads = CellReads(schema)
         self._writes = CellWrites(schema)
         self._views = CellViews(schema)
-        self._pool = Pool(dsn, size=readers, options=options)
+        self._traces = CellTraces(schema)
+        self._gauges = CellGauges(schema)
+        self._pool = Pool(dsn, size=readers, options=options, on_wait=on_wait)
         self._writer: Connection | None = None
         self._writing = asyncio.Lock()
         self._run_floors = Floors()
@@ -67,12 +74,13 @@ class PostgresCellStore:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, dsn: str, cell: str, *, readers: int = 4) -> AsyncIterator[Self]:
+    async def open(cls, dsn: str, cell: str, *, readers: int = 4, on_wait: OnWait | None = None) -> AsyncIterator[Self]:
         """The store of a migrated cell, for as long as the block runs. It connects when it must.
 
         cell: the two characters that run ids carry. readers: how many connections it reads with, at most.
+        on_wait: see Pool.
         """
-        store = cls(dsn, cell, options=await session_options(dsn), readers=readers)
+        store = cls(dsn, cell, options=await session_options(dsn), readers=readers, on_wait=on_wait)
         try:
             yield store
         finally:
@@ -308,6 +316,52 @@ class PostgresCellStore:
         """See port.CellStore."""
         (answer,) = await self._pool.read(self._views.mail_after(run_id, number))
         return [loading.mail_row(row) for row in answer.rows]
+
+    # Gauges
+
+    async def ready_work(self, at: datetime, limit: int) -> list[ReadyWork]:
+        """See port.CellStore."""
+        runs, tasks = await self._pool.read(self._gauges.ready_runs(at, limit), self._gauges.ready_tasks(at, limit))
+        return loading.ready_work(runs.rows, is_steps=False) + loading.ready_work(tasks.rows, is_steps=True)
+
+    async def open_run_states(self, limit: int) -> OpenRunStates:
+        """See port.CellStore."""
+        counted, believed = await self._pool.read(self._gauges.open_run_states(limit), self._gauges.estimates())
+        pairs = zip(counted.rows[0], believed.rows[0], strict=True)
+        ready, leased, stalled, total = (max(count, belief) if count == limit else count for count, belief in pairs)
+        return OpenRunStates(ready, leased, stalled, max(total - ready - leased - stalled, 0))
+
+    # Trace marks
+
+    async def mark_exported(self, marks: Mapping[str, int]) -> None:
+        """See port.CellStore."""
+        ordered = sorted(marks.items())
+        await self._pool.write(self._traces.mark(*zip(*ordered, strict=True)))
+
+    async def delete_marks(self, run_ids: Collection[str]) -> int:
+        """See port.CellStore."""
+        return (await self._pool.write(self._traces.delete(sorted(run_ids)))).affected
+
+    async def claim_marks(self, now: datetime, until: datetime, limit: int) -> list[TraceMark]:
+        """See port.CellStore."""
+        return [loading.trace_mark(row) for row in (await self._pool.write(self._traces.claim(now, until, limit))).rows]
+
+    async def marks_waiting(self, now: datetime, limit: int) -> int:
+        """See port.CellStore."""
+        (answer,) = await self._pool.read(self._traces.backlog(now, limit))
+        count: int = answer.rows[0][0]
+        return count
+
+    async def exported_seq(self, run_id: str) -> int:
+        """See port.CellStore."""
+        (answer,) = await self._pool.read(self._traces.exported(run_id))
+        return next((row[0] for row in answer.rows), 0)
+
+    async def open_traces(self, after: str, idle_before: datetime, limit: int) -> tuple[dict[str, int], str | None]:
+        """See port.CellStore."""
+        (answer,) = await self._pool.read(self._traces.open_marks(after, idle_before, limit))
+        behind = {row[0]: row[3] for row in answer.rows if row[1] and row[3] < row[2]}
+        return behind, answer.rows[-1][0] if len(answer.rows) == limit else None
 
     async def prune_requests(self, limit: int) -> int:
         """See port.CellStore."""

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from .connection import Row
 from .migrate import CONTROL_SCHEMA, session_options
-from .pool import Pool
+from .pool import OnWait, Pool
 from .port import SessionRow
 from .statements_control import ControlStatements
 from .tables import sessions
@@ -22,15 +22,15 @@ _session_values = attrgetter(*(column.name for column in sessions.c))
 class PostgresControlStore:
     """Implements port.ControlStore. Made with open()."""
 
-    def __init__(self, dsn: str, *, options: str = "", connections: int = 2) -> None:
-        self._pool = Pool(dsn, size=connections, options=options)
+    def __init__(self, dsn: str, *, options: str = "", connections: int = 2, on_wait: OnWait | None = None) -> None:
+        self._pool = Pool(dsn, size=connections, options=options, on_wait=on_wait)
         self._statements = ControlStatements(CONTROL_SCHEMA)
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, dsn: str, *, connections: int = 2) -> AsyncIterator[Self]:
+    async def open(cls, dsn: str, *, connections: int = 2, on_wait: OnWait | None = None) -> AsyncIterator[Self]:
         """The control store of a migrated database, for as long as the block runs. It connects when it must."""
-        store = cls(dsn, options=await session_options(dsn), connections=connections)
+        store = cls(dsn, options=await session_options(dsn), connections=connections, on_wait=on_wait)
         try:
             yield store
         finally:

@@ -18,16 +18,17 @@ from holdfast_coordinator.domain.rows import (
     Side,
     TaskRow,
     TaskState,
+    TraceMark,
 )
 from holdfast_coordinator.wire.entries import split_attempts
 
 from .connection import Row
-from .port import RunView
+from .port import ReadyWork, RunView
 from .tables import open_runs, runs
 
 # Looked up: calling an enum class costs as much as decoding the rest of a row.
 _STATES = {int(state): state for state in RunState}
-_SIDES = {number: Side(number) for number in range(32)}
+_SIDES = {number: Side(number) for number in range(128)}
 _MAIL_KINDS = {int(kind): kind for kind in MailKind}
 _ALARM_KINDS = {int(kind): kind for kind in AlarmKind}
 
@@ -52,6 +53,24 @@ def result(row: Row) -> RunResult:
     """A row of `run_results`."""
     run_id, namespace, status, closed_at, payload, failure = row
     return RunResult(run_id, namespace, RunStatus.of_number(status), closed_at, payload, failure)
+
+
+def ready_work(rows: Iterable[Row], *, is_steps: bool) -> list[ReadyWork]:
+    """The groups of statements_gauges.ready, together by namespace and queue; empty ones are left out."""
+    queues: dict[tuple[str, str], ReadyWork] = {}
+    for namespace, queue, count, oldest_at in rows:
+        if oldest_at is None:
+            continue
+        others = queues.get((namespace, queue))
+        if others is not None:
+            count, oldest_at = count + others.count, min(oldest_at, others.oldest_at)
+        queues[namespace, queue] = ReadyWork(namespace, queue, is_steps, count, oldest_at)
+    return list(queues.values())
+
+
+def trace_mark(row: Row) -> TraceMark:
+    """A row of `trace_marks`."""
+    return TraceMark(*row)
 
 
 def journal_row(row: Row) -> JournalRow:

@@ -1,20 +1,25 @@
 """A few connections for statements that need no transaction of their own: reads, and writes of the control schema."""
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 from .connection import Answer, Call, Connection
 from .errors import ConnectionLost, QueryFailed, translated
 
 READ_SECONDS = 20.0
 
+OnWait = Callable[[float], None]
+"""Hears how many seconds a statement waited for a connection to be free."""
+
 
 class Pool:
-    """Opens connections as they are needed, at most `size`, and keeps them."""
+    """Opens connections as they are needed, at most `size`, and keeps them. on_wait: None when nobody measures."""
 
-    def __init__(self, dsn: str, *, size: int = 4, options: str = "") -> None:
+    def __init__(self, dsn: str, *, size: int = 4, options: str = "", on_wait: OnWait | None = None) -> None:
         self._dsn = dsn
         self._options = options
+        self._on_wait = on_wait
         self._free = asyncio.Semaphore(size)
         self._idle: list[Connection] = []
         self._is_closed = False
@@ -46,7 +51,10 @@ class Pool:
         self._drop_idle()
 
     async def _run(self, calls: Sequence[Call]) -> list[Answer]:
+        asked_at = time.perf_counter() if self._on_wait is not None else 0.0
         async with self._free:
+            if self._on_wait is not None:
+                self._on_wait(time.perf_counter() - asked_at)
             connection = self._take_idle() or await Connection.open(self._dsn, options=self._options)
             try:
                 return await connection.round_trip(calls, seconds=READ_SECONDS)

@@ -3,7 +3,7 @@
 `transact` is the heart: lock and read what `Reads` names, let the core decide, write its changes, commit.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -22,6 +22,7 @@ from holdfast_coordinator.domain.rows import (
     RunRecord,
     RunResult,
     TaskRow,
+    TraceMark,
 )
 
 Moved = Appended | Closed
@@ -54,6 +55,27 @@ class RunView:
     record: RunRecord
     open: OpenRun | None
     result: RunResult | None
+
+
+@dataclass(slots=True, frozen=True)
+class ReadyWork:
+    """What is ready in a queue and nobody has taken. oldest_at: since when the oldest of it is."""
+
+    namespace: str
+    queue: str
+    is_steps: bool
+    count: int
+    oldest_at: datetime
+
+
+@dataclass(slots=True, frozen=True)
+class OpenRunStates:
+    """How many open runs are where. `waiting` are all that are nowhere else: suspended and paused."""
+
+    ready: int
+    leased: int
+    stalled: int
+    waiting: int
 
 
 @dataclass(slots=True, frozen=True)
@@ -146,6 +168,35 @@ class CellStore(Protocol):
 
     async def prune_requests(self, limit: int) -> int:
         """Deletes expired request answers; how many."""
+
+    async def ready_work(self, at: datetime, limit: int) -> list[ReadyWork]:
+        """What is ready at this time, by queue; of each name and priority counted up to `limit`. Zeros are left out."""
+
+    async def open_run_states(self, limit: int) -> OpenRunStates:
+        """How many open runs are in each state; beyond `limit` what the database believes."""
+
+    async def mark_exported(self, marks: Mapping[str, int]) -> None:
+        """Says of runs, at least one, up to which entry their spans are exported; nothing of those that have closed.
+
+        A mark never goes back.
+        """
+
+    async def delete_marks(self, run_ids: Collection[str]) -> int:
+        """Deletes the marks of runs whose spans are all exported, or given up; how many there were."""
+
+    async def claim_marks(self, now: datetime, until: datetime, limit: int) -> list[TraceMark]:
+        """Marks whose relay_at has come by `now`, oldest first; no other relay gets them before `until`."""
+
+    async def marks_waiting(self, now: datetime, limit: int) -> int:
+        """How many marks wait for the relay; counted up to `limit`."""
+
+    async def exported_seq(self, run_id: str) -> int:
+        """Up to which entry the spans of a run are exported, by its mark; 0 without one."""
+
+    async def open_traces(self, after: str, idle_before: datetime, limit: int) -> tuple[dict[str, int], str | None]:
+        """Of the next `limit` open runs after run id `after` the sampled ones that nobody holds, that last changed
+        before `idle_before`, and that have entries which are not exported, by how far they are; and the run id to go
+        on after, None at the end."""
 
 
 @dataclass(slots=True)

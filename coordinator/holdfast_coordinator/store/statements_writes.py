@@ -5,6 +5,9 @@ All rows are locked by the batch, or new. Writes by key use the primary key of t
 
 from collections.abc import Callable, Sequence
 
+from holdfast_coordinator.domain.rows import Side
+from holdfast_coordinator.domain.workspace import FAILED_STATUSES, RELAY_AFTER
+
 from . import parameters
 from .connection import Statement
 from .parameters import (
@@ -23,7 +26,19 @@ from .parameters import (
     Type,
 )  # fmt: skip
 from .statements import RowWrite, delete_rows, insert_rows, sweep_rows, update_rows
-from .tables import alarms, children, journal, mail, open_runs, requests, run_keys, run_results, runs, step_tasks
+from .tables import (
+    alarms,
+    children,
+    journal,
+    mail,
+    open_runs,
+    requests,
+    run_keys,
+    run_results,
+    runs,
+    step_tasks,
+    trace_marks,
+)
 
 OPEN_RUN_CHANGES = tuple(
     column.name
@@ -67,10 +82,19 @@ class CellWrites:
         self.sweep_alarms = sweep_rows(alarms, schema, "x.kind < 6")
         self.sweep_tasks = sweep_rows(step_tasks, schema)
         self.sweep_children = sweep_rows(children, schema)
+        self.close_traces = insert_rows(
+            trace_marks,
+            schema,
+            on_conflict=" ON CONFLICT (run_id) DO UPDATE "
+            "SET closed_at = excluded.closed_at, relay_at = excluded.relay_at",
+        )
         self.append = append(schema)
         self.close = close(schema)
 
 
+TRACED = Side.TRACE.value
+_TRACES = (Side.TRACE | Side.TRACE_FAILURE).value
+_FAILED = ", ".join(str(status.number) for status in sorted(FAILED_STATUSES, key=lambda status: status.number))
 _KEY_CHANGES = ("run_id", "arguments_hash", "workflow")
 
 
@@ -96,8 +120,8 @@ def append(schema: str) -> RowWrite:
         return (
             f"WITH {source}u AS (UPDATE {schema}.open_runs x SET length = {t('length')}, "
             f"transition_id = {t('transition_id')}, losses = 0, timed_out = false, attempt_deadline_at = NULL "
-            f"{given} AND x.state = 2 RETURNING {_named(_FENCED, t)}, x.mail_next, x.mail_taken), "
-            f"{_journal_of('u', schema)} SELECT u.run_id, u.mail_next, u.mail_taken FROM u"
+            f"{given} AND x.state = 2 RETURNING {_named(_FENCED, t)}, x.mail_next, x.mail_taken, x.side), "
+            f"{_journal_of('u', schema)} SELECT u.run_id, u.mail_next, u.mail_taken, (u.side & {TRACED}) <> 0 FROM u"
         )
 
     return _compare_and_set("append", sql, "FROM", _FENCED)
@@ -107,20 +131,26 @@ def close(schema: str) -> RowWrite:
     """Closes leased runs whose epoch, owner and length match, without mail and rows in other tables.
 
     Locks: the rows it deletes, in the order given. Index: open_runs_pkey. A run closes at `at`, or at its last time
-    when that is later.
+    when that is later. It leaves a trace mark as domain.workspace.trace_mark says.
     """
 
     def sql(source: str, t: Callable[[str], str], given: str) -> str:
         return (
             f"WITH {source}d AS (DELETE FROM {schema}.open_runs x {given} "
-            "AND x.state = 2 AND x.side = 0 AND x.mail_next = x.mail_taken + 1 "
+            f"AND x.state = 2 AND (x.side & {~_TRACES}) = 0 AND x.mail_next = x.mail_taken + 1 "
             f"RETURNING {_named(_CLOSED[:-1], t)}, x.namespace, greatest(x.last_at, {t('at')}) AS closed_at, "
-            f"x.parent_run_id, x.parent_number), {_journal_of('d', schema)}, "
+            f"x.parent_run_id, x.parent_number, x.side), {_journal_of('d', schema)}, "
             f"r AS (INSERT INTO {schema}.run_results (run_id, namespace, status, closed_at, result, failure) "
             "SELECT d.run_id, d.namespace, d.status, d.closed_at, d.result, d.failure FROM d), "
             f"o AS (INSERT INTO {schema}.alarms (run_id, kind, ref, due_at, body) "
-            "SELECT d.run_id, 7, 0, d.closed_at, ''::bytea FROM d WHERE d.parent_run_id IS NOT NULL) "
-            "SELECT d.run_id, d.namespace, d.closed_at, d.parent_run_id, d.parent_number FROM d"
+            "SELECT d.run_id, 7, 0, d.closed_at, ''::bytea FROM d WHERE d.parent_run_id IS NOT NULL), "
+            f"m AS (INSERT INTO {schema}.trace_marks (run_id, exported_seq, closed_at, relay_at) "
+            "SELECT d.run_id, 0, d.closed_at, d.closed_at + "
+            f"CASE WHEN (d.side & {TRACED}) <> 0 THEN interval '{RELAY_AFTER.total_seconds()} s' ELSE interval '0' END "
+            f"FROM d WHERE (d.side & {TRACED}) <> 0 OR ((d.side & {_TRACES}) <> 0 AND d.status IN ({_FAILED})) "
+            "ON CONFLICT (run_id) DO UPDATE SET closed_at = excluded.closed_at, relay_at = excluded.relay_at) "
+            f"SELECT d.run_id, d.namespace, d.closed_at, d.parent_run_id, d.parent_number, (d.side & {TRACED}) <> 0 "
+            "FROM d"
         )
 
     return _compare_and_set("close", sql, "USING", _CLOSED)

@@ -186,8 +186,9 @@ step_progress = Table(
 
 trace_marks = Table(
     "trace_marks", cell_metadata,
-    _id("run_id"), _big("exported_seq"), _at("closed_at", nullable=True),
+    _id("run_id"), _big("exported_seq"), _at("closed_at", nullable=True), _at("relay_at", nullable=True),
     PrimaryKeyConstraint("run_id", name="trace_marks_pkey"),
+    Index("trace_marks_to_relay", "relay_at", postgresql_where=text("relay_at IS NOT NULL")),
 )  # fmt: skip
 
 run_keys = Table(

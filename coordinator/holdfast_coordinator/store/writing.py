@@ -26,6 +26,8 @@ _open_run_changes = attrgetter("run_id", *OPEN_RUN_CHANGES)
 _task_values = attrgetter(*(column.name for column in step_tasks.c if column.name != "attempts_ended"))
 _task_changes = attrgetter("run_id", "number", *(name for name in TASK_CHANGES if name != "attempts_ended"))
 _request_values = attrgetter("run_id", "request_id", "answer", "expires_at")
+_mark_values = attrgetter("run_id", "exported_seq", "closed_at", "relay_at")
+_run_id = attrgetter("run_id")
 
 
 def plan_writes(statements: CellWrites, changes: Changes) -> list[tuple[Call, int | None]]:
@@ -80,6 +82,8 @@ def plan_writes(statements: CellWrites, changes: Changes) -> list[tuple[Call, in
     write(statements.insert_children, changes.children_added, _child_values, count=True)
     write(statements.close_children, changes.children_closed, _closed_child_values)
     write(statements.insert_requests, changes.requests, _request_values, count=True)
+    # In key order: other replicas write marks without the locks of their runs.
+    write(statements.close_traces, sorted(changes.traces_closed, key=_run_id), _mark_values, count=True)
     return plan
 
 
@@ -96,7 +100,7 @@ def move_calls(statements: CellWrites, transitions: Sequence[Transition], at: da
 
 def moved(rows: Iterable[Sequence[Any]]) -> dict[str, Moved]:
     """What the compare-and-sets have answered, by run id."""
-    return {row[0]: Appended(row[1], row[2]) if len(row) == 3 else Closed(*row[1:]) for row in rows}
+    return {row[0]: Appended(*row[1:]) if len(row) == 4 else Closed(*row[1:]) for row in rows}
 
 
 def _append_values(item: Transition) -> tuple[Any, ...]:

@@ -3,15 +3,19 @@
 import hashlib
 
 from holdfast.api.v1 import journal_pb2
-from holdfast_coordinator.domain.commands import StartRun
+from holdfast.statuses import ClosePolicy
+from holdfast_coordinator.domain.commands import ChildStart, StartRun
 from holdfast_coordinator.domain.rows import AlarmRow, RunRecord
 
+from .entries import time_from
 
-def child_start(alarm: AlarmRow, parent: RunRecord) -> StartRun:
+
+def child_start(alarm: AlarmRow, parent: RunRecord) -> ChildStart:
     """The start of a child: in its parent's namespace and, unless it names another, queue."""
-    child = journal_pb2.ChildStarted.FromString(alarm.body)
+    entry = journal_pb2.Entry.FromString(alarm.body)
+    child = entry.child_started
     arguments = child.arguments.SerializeToString(deterministic=True)
-    return StartRun(
+    start = StartRun(
         run_id=child.run_id,
         namespace=parent.namespace,
         workflow=child.workflow,
@@ -20,8 +24,8 @@ def child_start(alarm: AlarmRow, parent: RunRecord) -> StartRun:
         arguments_hash=hashlib.sha256(arguments).digest(),
         id=child.id or None,
         max_duration=child.max_duration.ToTimedelta() if child.HasField("max_duration") else None,
-        trace=parent.trace,
         parent_run_id=parent.run_id,
         parent_number=child.number,
         outbox=alarm,
     )
+    return ChildStart(start, time_from(entry.at), ClosePolicy(child.close_policy or ClosePolicy.CANCEL))

@@ -27,6 +27,7 @@ from holdfast_coordinator.domain.rows import (
     RunStalledEntry,
     RunStartedEntry,
     SignalMail,
+    StepCancelledEntry,
     StepResultMail,
     TimerMail,
 )
@@ -46,6 +47,8 @@ def join_entries(parts: Sequence[bytes | CoordinatorEntry]) -> bytes:
 
 def encode_entry(record: CoordinatorEntry) -> bytes:
     """One entry of the coordinator, framed like the parts of join_entries."""
+    if isinstance(record, StepCancelledEntry):
+        return _with_attempts(record)
     row = journal_pb2.JournalRow()
     entry = row.entries.add()
     set_time(entry.at, record.at)
@@ -53,6 +56,8 @@ def encode_entry(record: CoordinatorEntry) -> bytes:
         case MailConsumedEntry(mail=mail):
             entry.mail_consumed.number = mail.number
             _fill_mail(entry.mail_consumed.mail, mail)
+            if record.awaited_since is not None:
+                set_time(entry.mail_consumed.awaited_since, record.awaited_since)
         case MailUndeliveredEntry(mail=mail):
             entry.mail_undelivered.number = mail.number
             _fill_mail(entry.mail_undelivered.mail, mail)
@@ -71,6 +76,13 @@ def encode_entry(record: CoordinatorEntry) -> bytes:
             entry.run_closed.failure.MergeFromString(encode_failure(failure))
         case _:
             assert_never(record)
+    return row.SerializeToString()
+
+
+def _with_attempts(record: StepCancelledEntry) -> bytes:
+    row = journal_pb2.JournalRow.FromString(record.entry)
+    attempts = journal_pb2.StepResult.FromString(join_attempts(record.attempts)).attempts
+    row.entries[0].step_cancelled.attempts.extend(attempts)
     return row.SerializeToString()
 
 
@@ -170,6 +182,7 @@ def _fill_attempt(message: journal_pb2.AttemptRecord, attempt: EndedAttempt) -> 
     set_time(message.started_at, attempt.started_at)
     set_time(message.ended_at, attempt.ended_at)
     message.session_id = attempt.session_id
+    message.epoch = attempt.epoch
     if attempt.failure is not None:
         message.failure.MergeFromString(encode_failure(attempt.failure))
 

@@ -1,4 +1,4 @@
-"""Reads the journal where the coordinator itself must look into it: for descriptions, never on the hot path."""
+"""Reads the journal where the coordinator itself must look into it: for descriptions and for spans."""
 
 from collections.abc import Iterable
 
@@ -8,6 +8,14 @@ from holdfast_coordinator.domain.rows import JournalRow
 from .entries import join_entries
 
 _ENDS = ("step_completed", "step_failed", "step_cancelled")
+
+
+def journal_message(row: JournalRow) -> journal_pb2.JournalRow:
+    """A journal row as its message."""
+    message = journal_pb2.JournalRow.FromString(join_entries(row.entries))
+    message.seq = row.seq
+    message.epoch = row.epoch
+    return message
 
 
 def open_steps(rows: Iterable[JournalRow], before: dict[int, str]) -> dict[int, str]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast
 
-from memory_cell import MemoryCell
+from memory_cell import T0, MemoryCell
 
 from holdfast.api.v1 import journal_pb2, status_pb2
 from holdfast.ids import child_run_id, run_id, start_id
@@ -119,7 +119,7 @@ def signal(number: int = 1, *, run_id: str = RUN, name: str = "go", once: bool =
 
 def queue_step(number: int = 1, **changed: Any) -> QueueStep:
     """A queued step."""
-    step = QueueStep(number, "charge", b"", "default", 0, timedelta(seconds=60), 3, b"", "")
+    step = QueueStep(number, "charge", b"", "default", 0, timedelta(seconds=60), 3, b"", "", T0)
     return replace(step, **changed)
 
 

@@ -155,6 +155,7 @@ CREATE TABLE trace_marks (
     run_id TEXT COLLATE "C" NOT NULL,
     exported_seq BIGINT NOT NULL,
     closed_at TIMESTAMP WITH TIME ZONE,
+    relay_at TIMESTAMP WITH TIME ZONE,
     CONSTRAINT trace_marks_pkey PRIMARY KEY (run_id)
 ) WITH (
     fillfactor = 80,
@@ -164,6 +165,8 @@ CREATE TABLE trace_marks (
     autovacuum_analyze_scale_factor = 0.0,
     autovacuum_analyze_threshold = 5000
 );
+
+CREATE INDEX trace_marks_to_relay ON trace_marks (relay_at) WHERE relay_at IS NOT NULL;
 
 CREATE TABLE run_keys (
     namespace TEXT COLLATE "C" NOT NULL,
