@@ -71,7 +71,11 @@ EVERYTHING: dict[str, Any] = {
         "tolerations": [{"operator": "Exists"}],
         "affinity": {"nodeAffinity": {}},
     },
-    "telemetry": {"otlpEndpoint": "http://collector.observability.svc:4317", "sampling": {"ratio": 0.01}},
+    "telemetry": {
+        "metrics": {"port": 9500, "scrapeAnnotations": True},
+        "otlp": {"endpoint": "http://collector.observability.svc:4317", "pushMetrics": True},
+        "sampling": {"ratio": 0.01},
+    },
     "jaeger": {"enabled": True, "image": {"tag": "2.19.0"}, "resources": {"limits": {"memory": "2Gi"}}},
 }
 """Every value of the chart, most of them other than the default."""

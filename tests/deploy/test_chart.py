@@ -117,7 +117,7 @@ def test_coordinators_listen_beyond_loopback_and_are_probed_where_they_listen() 
         assert ("--host=::" if values else "--host=0.0.0.0") in found["args"]
         port = chart.EVERYTHING["coordinator"]["port"] if values else 7410
         assert f"--port={port}" in found["args"]
-        assert found["ports"] == [{"name": "grpc", "containerPort": port}]
+        assert found["ports"][0] == {"name": "grpc", "containerPort": port}
         assert found["startupProbe"]["grpc"] == found["readinessProbe"]["grpc"] == {"port": port}
         assert f"localhost:{port}" in found["livenessProbe"]["exec"]["command"]
         assert chart.objects(values)["coordinator-service.yaml"]["spec"]["ports"][0]["port"] == port
@@ -157,6 +157,58 @@ def test_telemetry_is_set_by_the_standard_variables(
             assert variables.get("OTEL_EXPORTER_OTLP_ENDPOINT") == endpoint
             assert variables.get("OTEL_TRACES_SAMPLER_ARG") == ratio
             assert ("OTEL_TRACES_SAMPLER" in variables) == (endpoint is not None)
+
+
+@pytest.mark.parametrize(
+    ("values", "exporter"),
+    [
+        ({}, None),
+        ({"jaeger": {"enabled": True}}, "none"),
+        ({"telemetry": {"otlp": {"endpoint": "http://collector.svc:4317"}}}, "none"),
+        ({"telemetry": {"otlp": {"endpoint": "http://collector.svc:4317", "pushMetrics": True}}}, None),
+    ],
+    ids=["no collector", "Jaeger", "a collector of traces", "a collector of both"],
+)
+def test_metrics_are_pushed_only_to_a_collector_that_is_said_to_take_them(
+    values: dict[str, Any], exporter: str | None
+) -> None:
+    pods = chart.pods({**values, "worker": chart.WORKER})
+    variables = {
+        file: {one["name"]: one.get("value") for one in chart.container(pod)["env"]} for file, pod in pods.items()
+    }
+    assert variables["coordinator-deployment.yaml"].get("OTEL_METRICS_EXPORTER") == exporter
+    assert "OTEL_METRICS_EXPORTER" not in variables["worker-deployment.yaml"], "what users measure is theirs"
+
+
+@pytest.mark.parametrize(("values", "port"), [({}, 7412), (chart.EVERYTHING, 9500)], ids=["defaults", "everything"])
+def test_metrics_are_served_where_service_and_annotations_say(values: dict[str, Any], port: int) -> None:
+    rendered = chart.objects(values)
+    found = chart.container(chart.pods(values)["coordinator-deployment.yaml"])
+    assert f"--metrics-port={port}" in found["args"]
+    assert {"name": "metrics", "containerPort": port} in found["ports"]
+    ports = {one["name"]: one for one in rendered["coordinator-service.yaml"]["spec"]["ports"]}
+    assert (ports["metrics"]["port"], ports["metrics"]["targetPort"]) == (port, "metrics")
+    annotations = rendered["coordinator-deployment.yaml"]["spec"]["template"]["metadata"]["annotations"]
+    own = values.get("coordinator", {}).get("podAnnotations", {})
+    assert annotations == {
+        "prometheus.io/scrape": "true", "prometheus.io/port": str(port), "prometheus.io/path": "/metrics", **own,
+    }  # fmt: skip
+
+
+def test_without_a_port_for_metrics_there_is_no_trace_of_them() -> None:
+    values = {"telemetry": {"metrics": {"port": 0}}}
+    for file, text in chart.render(values).items():
+        assert "metrics" not in text, file
+        assert "prometheus" not in text, file
+
+
+def test_annotations_of_the_values_win_over_those_for_prometheus() -> None:
+    values = {"coordinator": {"podAnnotations": {"prometheus.io/scrape": "false", "team": "a"}}}
+    pod = chart.objects(values)["coordinator-deployment.yaml"]["spec"]["template"]["metadata"]
+    assert pod["annotations"]["prometheus.io/scrape"] == "false"
+    assert pod["annotations"]["team"] == "a"
+    off = chart.objects({"telemetry": {"metrics": {"scrapeAnnotations": False}}})["coordinator-deployment.yaml"]
+    assert "annotations" not in off["spec"]["template"]["metadata"]
 
 
 @pytest.mark.parametrize("name", ["a", "holdfast", "my.release", "r" * 53])
@@ -261,7 +313,10 @@ BAD: dict[str, dict[str, Any]] = {
     "an address with a scheme": {"worker": {"coordinatorAddress": "http://holdfast:7410"}},
     "no attempts at once": {"worker": {"concurrency": 0}},
     "root": {"worker": {"runAsUser": 0}},
-    "an endpoint without scheme": {"telemetry": {"otlpEndpoint": "jaeger:4317"}},
+    "an endpoint without scheme": {"telemetry": {"otlp": {"endpoint": "jaeger:4317"}}},
+    "the older name of the endpoint": {"telemetry": {"otlpEndpoint": "http://jaeger:4317"}},
+    "a port for metrics that is none": {"telemetry": {"metrics": {"port": 65_536}}},
+    "a text for the port of metrics": {"telemetry": {"metrics": {"port": "7412"}}},
     "a ratio above 1": {"telemetry": {"sampling": {"ratio": 1.1}}},
     "a ratio as a text": {"telemetry": {"sampling": {"ratio": "0.1"}}},
     "Jaeger without tag": {"jaeger": {"image": {"tag": ""}}},

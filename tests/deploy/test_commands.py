@@ -7,6 +7,7 @@ import asyncio
 import os
 import shutil
 import tempfile
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,8 +56,8 @@ def database_url(tcp_postgres: EmbeddedPostgres, request: pytest.FixtureRequest)
 
 
 async def test_a_release_of_the_chart_completes_a_run(images: dict[str, Image], database_url: str) -> None:
-    ports = {"7410": str(free_port()), "7411": str(free_port())}
-    second_port = str(free_port())
+    ports = {"7410": str(free_port()), "7411": str(free_port()), "7412": str(free_port())}
+    second_port, second_metrics = str(free_port()), str(free_port())
     host = {"shop-holdfast-coordinator.prod.svc": "127.0.0.1", "shop-holdfast-jaeger.prod.svc": "127.0.0.1"}
     pods = chart.pods(
         {
@@ -79,7 +80,7 @@ async def test_a_release_of_the_chart_completes_a_run(images: dict[str, Image], 
     coordinator = containers["coordinator-deployment.yaml"]
     replaced = {**ports, **host}
     first = coordinator.with_replaced(replaced)
-    second = coordinator.with_replaced({**replaced, "7410": second_port})
+    second = coordinator.with_replaced({**replaced, "7410": second_port, "7412": second_metrics})
     worker = containers["worker-deployment.yaml"].with_replaced(replaced)
     worker_lives, coordinator_lives = (
         containers[file]
@@ -121,7 +122,8 @@ async def test_what_compose_starts_completes_a_run(images: dict[str, Image], dat
     code, output = await migrate.with_variables(HOLDFAST_DATABASE_URL=database_url).run()
     assert code == 0, output
     # Without an option the port is the usual one, and the check asks there.
-    coordinator = coordinator.with_variables(
+    metrics_port = str(free_port())
+    coordinator = coordinator.with_replaced({"7412": metrics_port, "jaeger": "127.0.0.1"}).with_variables(
         HOLDFAST_DATABASE_URL=database_url, HOLDFAST_PORT=port, HOLDFAST_ADDRESS=f"localhost:{port}"
     )
     worker = worker.with_replaced({"coordinator:7410": f"127.0.0.1:{port}", "7411": health_port})
@@ -135,6 +137,16 @@ async def test_what_compose_starts_completes_a_run(images: dict[str, Image], dat
         )
         assert [code for code, _ in outcomes] == [0, 0, 0], outcomes
         assert '"refunded"' in outcomes[0][1]
+        assert 'holdfast_runs_closed_total{namespace="default",status="completed"' in await _metrics(metrics_port)
+
+
+async def _metrics(port: str) -> str:
+    def read() -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
+            text: str = response.read().decode()
+            return text
+
+    return await asyncio.to_thread(read)
 
 
 async def test_the_commands_of_the_images_themselves_are_understood(images: dict[str, Image]) -> None:

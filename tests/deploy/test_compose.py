@@ -49,9 +49,11 @@ def test_images_of_others_are_pinned_by_tag() -> None:
 
 
 def test_ports_are_open_on_loopback_only() -> None:
-    ports = [port for service in SERVICES.values() for port in service.get("ports", ())]
-    assert len(ports) == 4
-    assert all(port.startswith("127.0.0.1:") for port in ports)
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    # Nobody but Prometheus needs the metrics of the coordinator, and it reaches them inside.
+    assert set(published) == {"coordinator", "jaeger", "prometheus", "grafana"}
+    for (port,) in published.values():
+        assert port.startswith("127.0.0.1:")
 
 
 def test_the_password_comes_from_the_environment_and_must_be_given() -> None:
@@ -98,7 +100,7 @@ def test_what_is_named_inside_is_a_service_with_its_port() -> None:
 
 
 def test_prometheus_and_grafana_know_services_only() -> None:
-    (prometheus,) = compose.read("prometheus.yml")
+    (prometheus,) = compose.read("prometheus/prometheus.yml")
     targets = {
         target.partition(":")[0]
         for job in prometheus["scrape_configs"]
@@ -108,6 +110,25 @@ def test_prometheus_and_grafana_know_services_only() -> None:
     (sources,) = compose.read("grafana/provisioning/datasources/datasources.yaml")
     targets |= {re.split(r"[:/]+", source["url"])[1] for source in sources["datasources"]}
     assert targets - {"localhost"} <= set(SERVICES)
+
+
+def test_prometheus_scrapes_the_coordinator_where_it_serves_its_metrics() -> None:
+    (prometheus,) = compose.read("prometheus/prometheus.yml")
+    (job,) = [one for one in prometheus["scrape_configs"] if one["job_name"] == "holdfast"]
+    (port,) = re.findall(r"--metrics-port (\d+)", " ".join(SERVICES["coordinator"]["command"]))
+    assert job["static_configs"] == [{"targets": [f"coordinator:{port}"]}]
+    mounted = SERVICES["prometheus"]["volumes"][0].split(":")
+    assert mounted == ["./prometheus", "/etc/prometheus", "ro"]
+    assert f"--config.file={mounted[1]}/prometheus.yml" in SERVICES["prometheus"]["command"]
+    assert all((DEPLOY / mounted[0] / file).is_file() for file in prometheus["rule_files"])
+
+
+def test_a_point_in_grafana_leads_to_its_trace() -> None:
+    (sources,) = compose.read("grafana/provisioning/datasources/datasources.yaml")
+    by_type = {one["type"]: one for one in sources["datasources"]}
+    (destination,) = by_type["prometheus"]["jsonData"]["exemplarTraceIdDestinations"]
+    assert destination == {"name": "trace_id", "datasourceUid": by_type["jaeger"]["uid"]}
+    assert "--enable-feature=exemplar-storage" in SERVICES["prometheus"]["command"]
 
 
 def test_grafana_finds_its_provisioning_and_its_dashboards_where_the_folder_is_mounted() -> None:

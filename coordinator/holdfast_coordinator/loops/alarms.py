@@ -5,13 +5,14 @@ read the same row make it happen once. Sleeps until the next one is due, until a
 """
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 
 import structlog
 
 from holdfast.errors import HoldfastError
 from holdfast_coordinator.domain.commands import AlarmDue, Command, EndAttempt
-from holdfast_coordinator.domain.rows import AlarmKind
+from holdfast_coordinator.domain.rows import AlarmKind, AlarmRow
 from holdfast_coordinator.engine.cells import WHILE_READING, Cell
 from holdfast_coordinator.engine.engine import Engine
 from holdfast_coordinator.store.port import StoreError
@@ -21,6 +22,10 @@ log = structlog.get_logger(__name__)
 PAGE = 1_000
 LONGEST_SLEEP_SECONDS = 1.0
 SHORTEST_SLEEP_SECONDS = 0.002
+
+
+MEASURED = {kind: kind.name.lower() for kind in (AlarmKind.START, AlarmKind.TIMER, AlarmKind.RETRY, AlarmKind.DEADLINE)}
+"""Alarms whose lateness is measured, by their label: what people wait for, at a time that they chose."""
 
 
 class AlarmLoop:
@@ -54,7 +59,8 @@ class AlarmLoop:
         own: list[Command] = [
             AlarmDue(alarm.run_id, alarm.kind, alarm.ref) for alarm in due if alarm.kind < AlarmKind.OUTBOX_CHILD
         ]
-        await self._cell.writer.submit_all(own)
+        fired = await self._cell.writer.submit_all(own)
+        self._measure([alarm for alarm in due if alarm.kind < AlarmKind.OUTBOX_CHILD], fired)
         deliveries = [alarm for alarm in due if alarm.kind >= AlarmKind.OUTBOX_CHILD]
         await asyncio.gather(*(self._engine.outbox.deliver(alarm) for alarm in deliveries))
         if len(due) == PAGE:
@@ -62,6 +68,15 @@ class AlarmLoop:
         if until_next is None:
             return LONGEST_SLEEP_SECONDS
         return min(max(until_next.total_seconds(), SHORTEST_SLEEP_SECONDS), LONGEST_SLEEP_SECONDS)
+
+    def _measure(self, due: Sequence[AlarmRow], fired: Sequence[object]) -> None:
+        metrics = self._engine.metrics
+        if metrics is None or not due:
+            return
+        now = self._engine.database_time()
+        for alarm, answer in zip(due, fired, strict=True):
+            if answer is True and (name := MEASURED.get(alarm.kind)) is not None:
+                metrics.alarm_fired(name, lateness_seconds=(now - alarm.due_at).total_seconds())
 
     async def end_overdue_attempts(self, grace: timedelta) -> None:
         """Takes queued attempts from workers that should have ended them themselves."""

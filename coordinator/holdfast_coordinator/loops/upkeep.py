@@ -8,6 +8,7 @@ from holdfast_coordinator.engine.engine import Engine
 from holdfast_coordinator.store.port import StoreError, StoreUnavailable
 
 from .alarms import AlarmLoop
+from .gauges import GAUGES_SECONDS, Gauges
 from .periodic import periodic
 
 OnReady = Callable[[bool], Awaitable[None]]
@@ -55,6 +56,8 @@ def all_loops(engine: Engine, *, on_ready: OnReady) -> Iterator[tuple[str, Corou
         ("look_around", look_around, LOOK_AROUND_SECONDS),
         ("prune", prune, PRUNE_SECONDS),
     ]
+    if engine.metrics is not None:
+        turns.append(("gauges", Gauges(engine, engine.metrics).run_once, GAUGES_SECONDS))
     for cell in engine.cells:
         alarms = AlarmLoop(engine, cell)
         yield f"alarms {cell.name}", alarms.run()

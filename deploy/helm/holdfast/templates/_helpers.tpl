@@ -91,9 +91,23 @@ affinity:
 {{- printf "%s-coordinator.%s.svc:%d" (include "holdfast.fullname" .) .Release.Namespace (int .Values.coordinator.port) -}}
 {{- end -}}
 
+{{/* Annotations of the pods of coordinators: those of their values win. */}}
+{{- define "holdfast.coordinatorAnnotations" -}}
+{{- $annotations := dict -}}
+{{- with .Values.telemetry.metrics -}}
+{{- if and .port .scrapeAnnotations -}}
+{{- $port := int .port | toString -}}
+{{- $annotations = dict "prometheus.io/scrape" "true" "prometheus.io/port" $port "prometheus.io/path" "/metrics" -}}
+{{- end -}}
+{{- end -}}
+{{- with merge (deepCopy .Values.coordinator.podAnnotations) $annotations -}}
+{{- toYaml . -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "holdfast.otlpEndpoint" -}}
-{{- if .Values.telemetry.otlpEndpoint -}}
-{{- .Values.telemetry.otlpEndpoint -}}
+{{- if .Values.telemetry.otlp.endpoint -}}
+{{- .Values.telemetry.otlp.endpoint -}}
 {{- else if .Values.jaeger.enabled -}}
 {{- printf "http://%s-jaeger.%s.svc:4317" (include "holdfast.fullname" .) .Release.Namespace -}}
 {{- end -}}

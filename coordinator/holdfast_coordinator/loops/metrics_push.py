@@ -1,0 +1,82 @@
+"""Pushes the metrics to an OTLP collector every so often. That a collector is away is said once and hurts nobody."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+
+import structlog
+
+from holdfast.errors import HoldfastError
+from holdfast_coordinator.metrics.metrics import Metrics
+from holdfast_coordinator.metrics.otlp import export_request
+from holdfast_coordinator.telemetry.collecting import MetricSink
+
+log = structlog.get_logger(__name__)
+
+INTERVAL_VARIABLE = "OTEL_METRIC_EXPORT_INTERVAL"
+INTERVAL_MS = 60_000
+INTERVAL_MS_MIN = 100
+LAST_SECONDS = 2.0
+"""How long a replica that stops waits for its last figures to be taken."""
+
+
+def push_interval_seconds(variables: Mapping[str, str]) -> float:
+    """How often metrics are pushed, from the standard variable. Raises ValueError, a sentence that names it."""
+    text = variables.get(INTERVAL_VARIABLE, "").strip() or str(INTERVAL_MS)
+    if not text.isdecimal() or int(text) < INTERVAL_MS_MIN:
+        raise ValueError(
+            f"{INTERVAL_VARIABLE}={text!r} is not a number of milliseconds of at least {INTERVAL_MS_MIN}; "
+            f"a minute is {INTERVAL_MS}"
+        )
+    return int(text) / 1_000
+
+
+class MetricsPush:
+    """See the module. sink: has a deadline of its own."""
+
+    def __init__(
+        self, metrics: Metrics, sink: MetricSink, *, replica_id: str, every_seconds: float = INTERVAL_MS / 1_000
+    ) -> None:
+        self._metrics = metrics
+        self._sink = sink
+        self._replica_id = replica_id
+        self._every_seconds = every_seconds
+        self._failing = False
+
+    async def run(self) -> None:
+        """Pushes until it is cancelled, and then once more: what happened last is often what one wants to know."""
+        try:
+            while True:
+                await asyncio.sleep(self._every_seconds)
+                await self.run_once()
+        finally:
+            try:
+                async with asyncio.timeout(LAST_SECONDS):
+                    await self.run_once()
+            except TimeoutError:
+                log.warning("last_metrics_not_exported")
+
+    async def run_once(self) -> None:
+        """Pushes once; a failure is logged when it is the first after a success."""
+        request = export_request(
+            self._metrics.registry.collect(),
+            replica_id=self._replica_id,
+            began_at=self._metrics.began_at,
+            now=time.time(),
+        )
+        try:
+            accepted = await self._sink.export_metrics(request)
+        except HoldfastError as error:
+            self._failed(str(error))
+            return
+        if accepted.rejected:
+            self._failed(f"the collector threw away {accepted.rejected} data points: {accepted.message}")
+            return
+        if self._failing:
+            log.info("metrics_exported_again")
+        self._failing = False
+
+    def _failed(self, why: str) -> None:
+        if not self._failing:
+            log.warning("metrics_not_exported", why=why)
+        self._failing = True
