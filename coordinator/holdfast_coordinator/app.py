@@ -2,11 +2,14 @@
 
 import asyncio
 import gc
+import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -17,14 +20,21 @@ from holdfast.limits import DEFAULT_LIMITS
 from .config import Config
 from .engine.engine import Engine
 from .engine.sessions import SessionPolicy
+from .exporting import Exporting, exporting, span_rules
 from .loops.upkeep import OnReady, all_loops
+from .metering import metering
 from .postgres import ProvidedPostgres, provide
 from .rpc.server import Server
 from .store.cell import PostgresCellStore
 from .store.control import PostgresControlStore
 from .store.migrate import migrate
+from .store.pool import OnWait
+from .telemetry.otel_variables import ExportSettings
 from .wire.children import child_start
 from .wire.continuation import continuation
+
+if TYPE_CHECKING:  # prometheus_client is imported only where metrics are on
+    from .metrics.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
@@ -34,12 +44,13 @@ STOP_SECONDS = 5.0
 
 @dataclass(slots=True, frozen=True)
 class Coordinator:
-    """A replica that serves. address: host:port for clients on this machine."""
+    """A replica that serves. address: host:port for clients on this machine; metrics_address: for Prometheus."""
 
     address: str
     database: ProvidedPostgres
     failed: asyncio.Future[None]
     """Ends with an error when the replica cannot go on; never otherwise."""
+    metrics_address: str | None = None
 
 
 class _Codec:
@@ -55,39 +66,97 @@ async def coordinator(config: Config) -> AsyncIterator[Coordinator]:
 
     Raises typed errors for what keeps it from serving: no database, a newer schema, an address in use.
     """
+    settings = export_settings(config)
+    replica_id = f"{socket.gethostname()}-{secrets.token_hex(4)}"
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(
+        enter = stack.enter_async_context
+        database = await enter(
             provide(config.database_url, data_directory=config.data_directory, ephemeral=config.ephemeral)
         )
         await migrate(database.url, cells=CELLS)
-        control = await stack.enter_async_context(PostgresControlStore.open(database.url))
+        metered = await enter(
+            metering(host=config.host, port=config.metrics_port, collector=settings.metrics, replica_id=replica_id)
+        )
+        metrics = metered.metrics if metered is not None else None
+        control = await enter(PostgresControlStore.open(database.url, on_wait=_waits(metrics, "control")))
         for namespace in config.namespaces:
             await control.create_namespace(namespace)
-        cells = [(cell, await stack.enter_async_context(PostgresCellStore.open(database.url, cell))) for cell in CELLS]
-        engine = Engine(
-            control,
-            cells,
-            replica_id=f"{socket.gethostname()}-{secrets.token_hex(4)}",
-            policy=SessionPolicy(
-                ttl=parse_duration(config.session_ttl),
-                heartbeat_interval=parse_duration(config.session_ttl) / 4,
-                poll_wait=parse_duration(config.poll_wait),
-            ),
-            codec=_Codec(),
-        )
+        on_wait = _waits(metrics, "cell")
+        cells = [(cell, await enter(PostgresCellStore.open(database.url, cell, on_wait=on_wait))) for cell in CELLS]
+        exported = await enter(
+            exporting(
+                config, settings, dict(cells), replica_id=replica_id, clock=lambda: engine.database_time(),
+                dropped=_drops(metrics),
+                taken=metrics.spans_exported if metrics is not None else None,
+            )
+        )  # fmt: skip
+        engine = _engine(config, control, cells, exported, metrics, replica_id)
         await engine.sessions.read_clock()
-        limits = replace(DEFAULT_LIMITS, payload_bytes=config.payload_bytes_max)
-        server = Server(engine, limits, host=config.host, port=config.port)
+        if exported is not None:
+            await enter(exported.running())
+        server = _server(config, engine, exported)
         failed = asyncio.get_running_loop().create_future()
-        await stack.enter_async_context(_running(engine, database, failed, on_ready=server.set_serving))
+        await enter(_running(engine, database, failed, on_ready=server.set_serving))
         await server.start()
         await server.set_serving(True)
         gc.collect()
         gc.freeze()  # what exists now stays: the collector need not look at it again
         try:
-            yield Coordinator(f"{config.host}:{server.port}", database, failed)
+            metrics_address = metered.address if metered is not None else None
+            yield Coordinator(f"{config.host}:{server.port}", database, failed, metrics_address)
         finally:
             await server.stop(STOP_SECONDS)
+
+
+def _engine(
+    config: Config,
+    control: PostgresControlStore,
+    cells: Sequence[tuple[str, PostgresCellStore]],
+    exported: Exporting | None,
+    metrics: "Metrics | None",
+    replica_id: str,
+) -> Engine:
+    ttl = parse_duration(config.session_ttl)
+    return Engine(
+        control,
+        cells,
+        replica_id=replica_id,
+        policy=SessionPolicy(ttl=ttl, heartbeat_interval=ttl / 4, poll_wait=parse_duration(config.poll_wait)),
+        codec=_Codec(),
+        origins=exported.origins if exported is not None else None,
+        on_journal=exported.tracing.tracer.committed if exported is not None else None,
+        metrics=metrics,
+    )
+
+
+def _server(config: Config, engine: Engine, exported: Exporting | None) -> Server:
+    return Server(
+        engine,
+        replace(DEFAULT_LIMITS, payload_bytes=config.payload_bytes_max),
+        host=config.host,
+        port=config.port,
+        exports=exported.tracing.exports if exported is not None else None,
+        span_rules=span_rules(config),
+        server_spans=exported.server_spans if exported is not None else None,
+    )
+
+
+def export_settings(config: Config) -> ExportSettings:
+    """Where telemetry goes. Raises HoldfastError, a sentence that names the variable."""
+    try:
+        return ExportSettings.from_variables(os.environ, config.otlp)
+    except ValueError as error:
+        raise HoldfastError(str(error)) from error
+
+
+def _drops(metrics: "Metrics | None") -> Callable[[int, str], None]:
+    """What is told how many spans were not exported, and why."""
+    return (lambda count, reason: None) if metrics is None else metrics.spans_dropped
+
+
+def _waits(metrics: "Metrics | None", pool: str) -> OnWait | None:
+    """What a pool of connections tells how long it was waited for; None when nobody wants to know."""
+    return None if metrics is None else partial(metrics.waited_for_connection, pool)
 
 
 @asynccontextmanager

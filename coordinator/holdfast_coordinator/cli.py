@@ -34,6 +34,22 @@ NamespacesOption = Annotated[
 ]
 LogLevelOption = Annotated[str | None, typer.Option("--log-level", help="debug, info, warning or error.")]
 LogJsonOption = Annotated[bool | None, typer.Option("--log-json", help="One JSON object per log line.")]
+MetricsPortOption = Annotated[
+    int | None,
+    typer.Option(
+        "--metrics-port", help="Serve metrics to Prometheus on this port; 0 takes a free one, off by default."
+    ),
+]
+OtlpOption = Annotated[
+    str | None,
+    typer.Option(
+        "--otlp", metavar="URL", help="Export spans and metrics there by OTLP/gRPC, http://localhost:4317 for example."
+    ),
+]
+TraceRatioOption = Annotated[
+    float | None,
+    typer.Option("--trace-ratio", min=0, max=1, help="Share of runs whose spans are exported; 1 by default."),
+]
 TtlOption = Annotated[
     str | None, typer.Option("--session-ttl", help="A worker that is silent for so long is dead; 10s by default.")
 ]
@@ -64,6 +80,9 @@ def serve(
     session_ttl: TtlOption = None,
     log_level: LogLevelOption = None,
     log_json: LogJsonOption = None,
+    metrics_port: MetricsPortOption = None,
+    otlp: OtlpOption = None,
+    trace_ratio: TraceRatioOption = None,
 ) -> None:
     """Run a coordinator until SIGTERM. Without a database URL it brings its own Postgres."""
     from . import serving
@@ -71,6 +90,7 @@ def serve(
     config = serving.configured(
         database_url=database_url, data_directory=data_directory, ephemeral=ephemeral, host=host, port=port,
         namespaces=_with_default(namespace), session_ttl=session_ttl, log_level=log_level, log_json=log_json,
+        metrics_port=metrics_port, otlp=otlp, trace_ratio=trace_ratio,
     )  # fmt: skip
     serving.serve(config)
 
@@ -85,6 +105,9 @@ def dev(
     processes: Annotated[int, typer.Option("--processes", min=1, help="How many worker processes.")] = 1,
     concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Attempts at once per worker.")] = 100,
     log_level: LogLevelOption = None,
+    metrics_port: MetricsPortOption = None,
+    otlp: OtlpOption = None,
+    trace_ratio: TraceRatioOption = None,
 ) -> None:
     """Run everything on this machine: Postgres, coordinator and, for the given modules, workers."""
     from . import serving
@@ -93,6 +116,9 @@ def dev(
         data_directory=data_directory,
         ephemeral=ephemeral,
         port=port,
+        metrics_port=metrics_port,
+        otlp=otlp,
+        trace_ratio=trace_ratio,
         log_level=log_level or os.environ.get("HOLDFAST_LOG_LEVEL", "warning"),
     )
     serving.serve_with_workers(config, modules or (), processes=processes, concurrency=concurrency)

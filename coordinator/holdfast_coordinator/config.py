@@ -1,13 +1,17 @@
 """What a coordinator is told: options, then HOLDFAST_* variables, then defaults."""
 
+from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from holdfast.durations import parse_duration
 from holdfast.limits import DEFAULT_LIMITS, DEFAULT_PORT, NAME_MAX
+from holdfast_coordinator.telemetry.spans import SPANS_MAX
+
+SEGMENT_MIN = timedelta(minutes=1)
 
 
 class Config(BaseSettings):
@@ -26,10 +30,38 @@ class Config(BaseSettings):
     session_ttl: str = Field(default="10s", description="a worker that is silent for so long is dead")
     poll_wait: str = Field(default="30s", description="how long a poll of a worker is held")
     payload_bytes_max: int = Field(default=DEFAULT_LIMITS.payload_bytes, ge=1_024, description="the largest payload")
+    otlp: str | None = Field(
+        default=None, description="collector that gets spans and metrics by OTLP/gRPC; else OTEL_* variables name it"
+    )
+    trace_ratio: float | None = Field(
+        default=None, ge=0, le=1, description="share of runs that are sampled; else OTEL_TRACES_SAMPLER, else all"
+    )
+    trace_ratios: Annotated[dict[str, float], NoDecode] = Field(
+        default={}, description="the same for a namespace or namespace/workflow: shop=0.1,shop/order=1"
+    )
+    trace_export_on: Literal["failure", "never"] = Field(
+        default="failure", description="when runs that were not sampled are exported: failure or never"
+    )
+    trace_segment: str = Field(default="24h", description="how much of a run one trace covers, for new runs")
+    trace_spans_max: int = Field(
+        default=SPANS_MAX, ge=1, description="spans of a run that are exported; beyond it only failures are"
+    )
+    trace_messages: bool = Field(default=True, description="whether spans show the texts of errors")
+    trace_baggage: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="keys of a caller's baggage that a run keeps, separated by commas"
+    )
+    trace_relay_age: str = Field(default="24h", description="spans of runs that closed longer ago are given up")
+    trace_relay_runs: int = Field(
+        default=100_000, ge=1, description="so many closed runs wait to be exported; the oldest of more are given up"
+    )
+    metrics_port: int | None = Field(
+        default=None, ge=0, le=65_535, description="serves metrics to Prometheus there; 0 takes a free port"
+    )
+    rpc_spans: bool = Field(default=False, description="a span of each call of a client that traces its calls")
     log_json: bool = Field(default=False, description="one JSON object per log line")
     log_level: str = Field(default="info", description="debug, info, warning or error")
 
-    @field_validator("namespaces", mode="before")
+    @field_validator("namespaces", "trace_baggage", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(name for name in value.replace(",", " ").split()) if isinstance(value, str) else value
@@ -49,10 +81,35 @@ class Config(BaseSettings):
             raise ValueError("a database URL begins with postgresql://")
         return value
 
-    @field_validator("session_ttl", "poll_wait")
+    @field_validator("trace_ratios", mode="before")
+    @classmethod
+    def _split_ratios(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        pairs = [pair.rpartition("=") for pair in value.replace(",", " ").split()]
+        if any(not name for name, _, _ in pairs):
+            raise ValueError("give pairs such as shop=0.1,shop/order=1")
+        return {name: ratio for name, _, ratio in pairs}
+
+    @field_validator("trace_ratios")
+    @classmethod
+    def _are_ratios(cls, value: dict[str, float]) -> dict[str, float]:
+        for name, ratio in value.items():
+            if not 0 <= ratio <= 1:
+                raise ValueError(f"the ratio of {name} must be from 0 to 1")
+        return value
+
+    @field_validator("session_ttl", "poll_wait", "trace_segment", "trace_relay_age")
     @classmethod
     def _is_duration(cls, value: str) -> str:
         parse_duration(value)
+        return value
+
+    @field_validator("trace_segment")
+    @classmethod
+    def _is_long_enough(cls, value: str) -> str:
+        if parse_duration(value) < SEGMENT_MIN:
+            raise ValueError("a trace covers at least one minute of a run")
         return value
 
     @field_validator("log_level")

@@ -68,6 +68,8 @@ def configured(**options: Any) -> Config:
 
 async def _announce(running: Coordinator) -> None:
     err.print(f"holdfast listens on [bold]{running.address}[/]; {running.database.description}")
+    if running.metrics_address is not None:
+        err.print(f"metrics are served on http://{running.metrics_address}/metrics", highlight=False)
 
 
 async def _serve(config: Config, then: Callable[[Coordinator], Awaitable[None]]) -> None:

@@ -5,20 +5,22 @@ itself. Answers and events go out only after the commit. Never decides anything 
 """
 
 import asyncio
+import time
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import structlog
 
 from holdfast.errors import CoordinatorUnavailable, HoldfastError
 from holdfast_coordinator.domain.batch import Answer, BatchCommand, Decided, batch_length, decide, reads_of
 from holdfast_coordinator.domain.changes import Changes
-from holdfast_coordinator.domain.commands import StartRun, Transition
+from holdfast_coordinator.domain.commands import Close, StartRun, Transition
 from holdfast_coordinator.domain.events import Appended, Closed, Event, RunLeased, TaskClaimed
 from holdfast_coordinator.domain.reads import Snapshot
+from holdfast_coordinator.domain.rows import JournalRow, RunRecord
 from holdfast_coordinator.domain.starts import needs_no_reading
 from holdfast_coordinator.domain.transitions import TransitionAnswer, TransitionStatus, events_of_close
 from holdfast_coordinator.domain.workspace import Assign
@@ -32,7 +34,14 @@ from holdfast_coordinator.store.port import (
     StoreUnavailable,
 )
 
+from .measuring import count_decided
+
+if TYPE_CHECKING:  # prometheus_client is imported only where metrics are on
+    from holdfast_coordinator.metrics.metrics import Metrics
+
 log = structlog.get_logger(__name__)
+
+OnJournal = Callable[[Sequence[JournalRow], Sequence[RunRecord]], None]
 
 _COMMITTED = TransitionAnswer(TransitionStatus.COMMITTED)
 
@@ -111,7 +120,8 @@ class Reservations(Assign):
 class CellWriter:
     """See the module. `submit` from the event loop only; `run` is its one task.
 
-    clock: this replica's estimate of the database's time, for what needs no exact one.
+    clock: this replica's estimate of the database's time, for what needs no exact one. on_journal: hears of the
+    journal rows of sampled runs, of each run in order, with the records of new runs; None when nobody exports spans.
     """
 
     def __init__(
@@ -120,11 +130,15 @@ class CellWriter:
         reservations: Reservations,
         on_commit: Callable[[Sequence[Event]], None],
         clock: Callable[[], datetime],
+        on_journal: OnJournal | None = None,
+        metrics: "Metrics | None" = None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._reservations = reservations
         self._on_commit = on_commit
+        self._on_journal = on_journal
+        self._metrics = metrics
         self._line: deque[_Waiting] = deque()
         self._news = asyncio.Event()
         self._closing = False
@@ -196,6 +210,8 @@ class CellWriter:
                 await self._transact(others, [])
         except StoreError as error:
             log.warning("batch_failed", commands=len(batch), error=str(error))
+            if self._metrics is not None:
+                self._metrics.commit_failed()
             self._fail(batch, str(error))
         except BaseException as error:
             self._fail(batch, repr(error))
@@ -203,10 +219,13 @@ class CellWriter:
 
     async def _move(self, moves: list[_Waiting]) -> list[_Waiting]:
         """Commits transitions that need no decision; returns those that must take the locking path."""
+        began_at = time.perf_counter()
         try:
             done = await self._store.move([cast(Transition, one.command) for one in moves], at=self._clock())
         except (SerializationConflict, DataRejected):
             return moves
+        self._measure("append", began_at, len(moves))
+        self._tell_moves(moves, done)
         return await self._answer_moves(moves, done)
 
     async def _answer_moves(self, moves: list[_Waiting], done: dict[str, Moved]) -> list[_Waiting]:
@@ -220,7 +239,7 @@ class CellWriter:
                 case Closed() as closed:
                     waiting.answer(_COMMITTED)
                     self._on_commit(events_of_close(asked, closed))
-                case Appended(mail_next) if mail_next - 1 <= asked.mail_seen:
+                case Appended(mail_next=mail_next) if mail_next - 1 <= asked.mail_seen:
                     waiting.answer(_COMMITTED)
                 case Appended():
                     behind.append(waiting)
@@ -249,6 +268,7 @@ class CellWriter:
         Their time is this replica's estimate of the database's: no alarm hangs on it.
         """
         decided: Decided | None = None
+        began_at = time.perf_counter()
         try:
             decided = self._decide([waiting.command for waiting in starts], Snapshot(now=self._clock()))
             await self._store.create(decided.changes)
@@ -258,6 +278,8 @@ class CellWriter:
         except BaseException as error:
             self._give_up(decided, error)
             raise
+        self._measure("start", began_at, len(starts))
+        self._tell_changes(decided.changes)
         self._answer(starts, decided)
         return []
 
@@ -273,6 +295,8 @@ class CellWriter:
             except DataRejected as error:
                 await self._halve([*moves, *batch], error)
                 return
+            self._tell_moves(moves, done)
+            self._tell_changes(decided.changes)
             self._answer(batch, decided)
             if missed := await self._answer_moves(moves, done):
                 await self._transact(missed, [])
@@ -284,6 +308,7 @@ class CellWriter:
     ) -> tuple[Decided, dict[str, Moved]]:
         """Decides under the locks and commits. What it reserved is settled when that fails."""
         decided: Decided | None = None
+        began_at = time.perf_counter()
 
         def decide_batch(snapshot: Snapshot) -> Changes:
             nonlocal decided
@@ -296,6 +321,7 @@ class CellWriter:
             self._give_up(decided, error)
             raise
         assert decided is not None, "the store has committed what nobody decided"
+        self._measure("locked", began_at, len(commands) + len(moves))
         return decided, done
 
     def _decide(self, commands: Sequence[BatchCommand], snapshot: Snapshot) -> Decided:
@@ -313,7 +339,38 @@ class CellWriter:
     def _answer(self, batch: list[_Waiting], decided: Decided) -> None:
         for waiting, answer in zip(batch, decided.answers, strict=True):
             waiting.answer(answer)
+        if self._metrics is not None:
+            count_decided(self._metrics, [waiting.command for waiting in batch], decided)
         self._on_commit(decided.events)
+
+    def _measure(self, path: str, began_at: float, commands: int) -> None:
+        if self._metrics is not None:
+            self._metrics.committed(path, seconds=time.perf_counter() - began_at, commands=commands)
+
+    def _tell_moves(self, moves: list[_Waiting], done: dict[str, Moved]) -> None:
+        if self._on_journal is None:
+            return
+        rows = []
+        for waiting in moves:
+            asked = cast(Transition, waiting.command)
+            moved = done.get(asked.run_id)
+            if moved is not None and moved.is_traced:
+                closing = [cast(Close, asked.asks[-1]).entry] if isinstance(moved, Closed) else []
+                rows.append(
+                    JournalRow(
+                        asked.run_id, asked.expected_seq + asked.count, asked.count, asked.epoch, asked.transition_id,
+                        [*cast(Sequence[bytes], asked.journal), *closing], True,
+                    )
+                )  # fmt: skip
+        if rows:
+            self._on_journal(rows, ())
+
+    def _tell_changes(self, changes: Changes) -> None:
+        if self._on_journal is None:
+            return
+        rows = [row for row in changes.journal if row.is_traced]
+        if rows:
+            self._on_journal(rows, changes.runs)
 
     async def _halve(self, batch: list[_Waiting], error: DataRejected) -> None:
         """Finds the command whose data the database refuses; its neighbours succeed."""

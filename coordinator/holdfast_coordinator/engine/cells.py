@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from holdfast.errors import InvalidRequest, RunNotFound
 from holdfast.ids import cell_of, is_run_id, is_start_id, run_id
@@ -12,7 +13,10 @@ from holdfast_coordinator.domain.events import Event
 from holdfast_coordinator.domain.rows import OpenRun, TaskRow
 from holdfast_coordinator.store.port import CellStore
 
-from .cell_writer import CellWriter, Reservations
+from .cell_writer import CellWriter, OnJournal, Reservations
+
+if TYPE_CHECKING:  # prometheus_client is imported only where metrics are on
+    from holdfast_coordinator.metrics.metrics import Metrics
 
 WHILE_READING = datetime.max.replace(tzinfo=UTC)
 """The alarm loop does not sleep: whatever is set now may be too late for what it has read."""
@@ -34,12 +38,16 @@ class Cell:
         reservations: Reservations,
         on_commit: Callable[["Cell", Sequence[Event]], None],
         clock: Callable[[], datetime],
+        on_journal: OnJournal | None = None,
+        metrics: "Metrics | None" = None,
     ) -> None:
         self.name = name
         self.store = store
         self.alarm_set = asyncio.Event()
         self.alarms_read_at = WHILE_READING
-        self.writer = CellWriter(store, reservations, lambda events: on_commit(self, events), clock)
+        self.writer = CellWriter(
+            store, reservations, lambda events: on_commit(self, events), clock, on_journal, metrics
+        )
 
 
 class Cells:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol, assert_never, cast
+from typing import TYPE_CHECKING, Protocol, assert_never, cast
 
 import structlog
 
@@ -30,10 +30,13 @@ from holdfast_coordinator.domain.events import (
 from holdfast_coordinator.domain.rows import JournalRow, RunRecord, RunResult
 from holdfast_coordinator.domain.starts import Started
 from holdfast_coordinator.domain.transitions import TransitionAnswer, TransitionStatus
+from holdfast_coordinator.metrics.table import UNKNOWN
 from holdfast_coordinator.store.port import CellStore, ControlStore, RunFilter, RunView, StoreError
+from holdfast_coordinator.telemetry.identity import Origins
 
 from .attachments import Attachment, Handed, Held
 from .background import Background
+from .cell_writer import OnJournal
 from .cells import Cell, Cells
 from .claims import Claims
 from .matcher import Matcher
@@ -43,6 +46,9 @@ from .registry import Registry
 from .sessions import Introduction, SessionPolicy, Sessions
 from .starting import ContinuationCodec, Starts
 from .waiters import Waiters
+
+if TYPE_CHECKING:  # prometheus_client is imported only where metrics are on
+    from holdfast_coordinator.metrics.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
@@ -56,30 +62,40 @@ class EngineCodec(OutboxCodec, ContinuationCodec, Protocol):
 
 @dataclass(slots=True)
 class Delivery:
-    """What one poll answer brings, with the records of the leased runs."""
+    """What one poll answer brings, with the records of the leased runs, and of traced runs of queued attempts."""
 
     handed: Handed
     records: dict[str, RunRecord] = field(default_factory=dict)
 
 
 class Engine:
-    """See the module. Built by the app, run by its loops."""
+    """See the module. Built by the app, run by its loops.
+
+    origins: gives new runs their traces; None when tracing is off. on_journal: see CellWriter. metrics: None when they
+    are off, and then nothing is measured anywhere.
+    """
 
     def __init__(
         self, control: ControlStore, cells: Sequence[tuple[str, CellStore]], *, replica_id: str,
-        policy: SessionPolicy, codec: EngineCodec,
+        policy: SessionPolicy, codec: EngineCodec, origins: Origins | None = None,
+        on_journal: OnJournal | None = None, metrics: "Metrics | None" = None,
     ) -> None:  # fmt: skip
         self.control = control
+        self.origins = origins
+        self.metrics = metrics
         self.matcher = Matcher()
         self.cells = Cells(
-            [Cell(name, store, self.matcher, self._committed, self.database_time) for name, store in cells]
+            [
+                Cell(name, store, self.matcher, self._committed, self.database_time, on_journal, metrics)
+                for name, store in cells
+            ]
         )
         self._background = Background()
         self._claims = Claims(self.cells, self.matcher, self._background)
         self.matcher.on_room = self._claims.claim_soon
         self.waiters = Waiters()
-        self._starts = Starts(self.cells, self.waiters, codec)
-        self._records = Records(self.cells)
+        self._starts = Starts(self.cells, self.waiters, codec, origins)
+        self.records = Records(self.cells)
         self.registry = Registry(control, self.matcher)
         self.sessions = Sessions(
             control,
@@ -89,7 +105,7 @@ class Engine:
             submit=self.cells.submit,
             find_held=self.cells.held_by,
         )
-        self.outbox = Outbox(self.cells, self._records, codec)
+        self.outbox = Outbox(self.cells, self.records, codec, origins)
         self._namespaces: set[str] = set()
 
     async def close(self) -> None:
@@ -234,7 +250,9 @@ class Engine:
         handed = attachment.take()
         try:
             wanted = [lease.record or lease.run.run_id for lease in handed.leases]
-            return Delivery(handed, await self._records.of(wanted))
+            if self.origins is not None:
+                wanted += [claim.task.run_id for claim in handed.tasks]
+            return Delivery(handed, await self.records.of(wanted))
         except BaseException:  # also a worker that has gone: it polls again
             attachment.put_back(handed)
             raise
@@ -297,6 +315,8 @@ class Engine:
                     self.matcher.returned(event)
                 case RunEnded(result):
                     self.waiters.has_closed(result)
+                    if self.metrics is not None:
+                        self._count_closed(self.metrics, result)
                 case RunReady(namespace, queue, workflow):
                     self.matcher.left_ready((namespace, queue), workflow)
                 case TaskReady(namespace, queue, name, wait):
@@ -315,3 +335,7 @@ class Engine:
                     self._background.spawn(self.outbox.deliver(event.alarm, event.mail, event.to_run_id))
                 case _:
                     assert_never(event)
+
+    def _count_closed(self, metrics: "Metrics", result: RunResult) -> None:
+        record = self.records.known(result.run_id)
+        metrics.run_closed(result.namespace, record.workflow if record is not None else UNKNOWN, result.status)

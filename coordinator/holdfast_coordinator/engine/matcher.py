@@ -62,6 +62,10 @@ class Matcher(Reservations):
         """The attachment of a session, if it is here."""
         return self._attachments.get(session_id)
 
+    def sessions(self) -> list[Attachment]:
+        """The sessions of this replica; may be called in any thread."""
+        return list(self._attachments.values())
+
     def serves(self, key: QueueKey) -> bool:
         """True when a session of this replica takes work of the queue."""
         return key in self._queues

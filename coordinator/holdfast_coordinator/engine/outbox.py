@@ -11,6 +11,7 @@ import structlog
 from holdfast.errors import HoldfastError
 from holdfast.ids import child_run_id
 from holdfast_coordinator.domain.commands import (
+    ChildStart,
     DeliverChildClosed,
     RequestCancel,
     StartRun,
@@ -18,6 +19,7 @@ from holdfast_coordinator.domain.commands import (
 )
 from holdfast_coordinator.domain.rows import AlarmKind, AlarmRow, ChildClosedMail, RunRecord
 from holdfast_coordinator.store.port import StoreError
+from holdfast_coordinator.telemetry.identity import Origins
 
 from .cells import Cells
 from .records import Records
@@ -32,17 +34,18 @@ DeliveryCommand = StartRun | DeliverChildClosed | RequestCancel | TerminateRun
 class OutboxCodec(Protocol):
     """Reads what an outbox alarm carries."""
 
-    def child_start(self, alarm: AlarmRow, parent: RunRecord) -> StartRun:
+    def child_start(self, alarm: AlarmRow, parent: RunRecord) -> ChildStart:
         """The start of a child, from the ChildStarted entry in the alarm and the record of its parent."""
 
 
 class Outbox:
     """See the module."""
 
-    def __init__(self, cells: Cells, records: Records, codec: OutboxCodec) -> None:
+    def __init__(self, cells: Cells, records: Records, codec: OutboxCodec, origins: Origins | None) -> None:
         self._cells = cells
         self._records = records
         self._codec = codec
+        self._origins = origins
 
     async def deliver(self, alarm: AlarmRow, mail: ChildClosedMail | None = None, to_run_id: str = "") -> None:
         """Makes one delivery; a failure is logged and left to the alarm loop."""
@@ -61,7 +64,7 @@ class Outbox:
     async def _command(self, alarm: AlarmRow, mail: ChildClosedMail | None, to_run_id: str) -> DeliveryCommand | None:
         if alarm.kind is AlarmKind.OUTBOX_CHILD:
             record = (await self._records.of([alarm.run_id])).get(alarm.run_id)
-            return self._codec.child_start(alarm, record) if record is not None else None
+            return self._child_start(alarm, record) if record is not None else None
         if alarm.kind is AlarmKind.OUTBOX_CHILD_CLOSED:
             if mail is None:
                 mail, to_run_id = await self._closed_child(alarm)
@@ -72,6 +75,14 @@ class Outbox:
             return RequestCancel(target, request_id, PARENT_CLOSED, alarm)
         assert alarm.kind is AlarmKind.OUTBOX_CHILD_TERMINATE, alarm
         return TerminateRun(target, request_id, PARENT_CLOSED, alarm)
+
+    def _child_start(self, alarm: AlarmRow, parent: RunRecord) -> StartRun:
+        child = self._codec.child_start(alarm, parent)
+        start = child.start
+        if self._origins is not None:
+            identity = self._origins.of_child(start.run_id, parent, alarm.ref, child.asked_at, child.close_policy)
+            start.trace, start.traced = identity.trace, identity.side
+        return start
 
     async def _closed_child(self, alarm: AlarmRow) -> tuple[ChildClosedMail, str]:
         """What the parent of a closed run must hear, read back after a crash."""

@@ -42,6 +42,10 @@ class Records:
             self._keep(record)
         return found
 
+    def known(self, run_id: str) -> RunRecord | None:
+        """The record of a run if it is in memory."""
+        return self._records.get(run_id)
+
     def _keep(self, record: RunRecord) -> None:
         if self._records.pop(record.run_id, None) is None:
             self._bytes += RECORD_BYTES + len(record.arguments)

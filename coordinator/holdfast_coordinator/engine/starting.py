@@ -10,6 +10,7 @@ from holdfast_coordinator.domain.commands import StartRun, TerminateRun
 from holdfast_coordinator.domain.continuing import Continuation, RetryRun
 from holdfast_coordinator.domain.rows import JournalRow
 from holdfast_coordinator.domain.starts import RetryInstead, Started, TerminateFirst
+from holdfast_coordinator.telemetry.identity import Origins
 
 from .cells import Cells
 from .waiters import Waiters
@@ -27,10 +28,11 @@ class ContinuationCodec(Protocol):
 class Starts:
     """See the module."""
 
-    def __init__(self, cells: Cells, waiters: Waiters, codec: ContinuationCodec) -> None:
+    def __init__(self, cells: Cells, waiters: Waiters, codec: ContinuationCodec, origins: Origins | None) -> None:
         self._cells = cells
         self._waiters = waiters
         self._codec = codec
+        self._origins = origins
 
     async def start_runs(self, starts: Sequence[StartRun]) -> list[Started | HoldfastError]:
         """Starts runs; each succeeds or is refused by itself, in order."""
@@ -67,7 +69,11 @@ class Starts:
             page, more = await store.journal(run_id, rows[-1].seq if rows else 0, DEFAULT_LIMITS.journal_page_bytes)
             rows += page
         begin = self._codec.continuation(rows, run_id)
-        (answer,) = await self._cells.submit(run_id, [RetryRun(new_run_id, origin, begin)])
+        asked = RetryRun(new_run_id, origin, begin)
+        if self._origins is not None:
+            identity = self._origins.of_retry(new_run_id, origin)
+            asked.trace, asked.traced = identity.trace, identity.side
+        (answer,) = await self._cells.submit(run_id, [asked])
         assert isinstance(answer, Started | HoldfastError), answer
         if isinstance(answer, Started):
             self._waiters.is_open(origin.namespace, answer.run_id)

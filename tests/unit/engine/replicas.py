@@ -15,6 +15,7 @@ from holdfast_coordinator.domain.rows import MailKind, MailRow, OpenRun, RunReco
 from holdfast_coordinator.engine.attachments import Attachment, Handed, Held
 from holdfast_coordinator.engine.engine import Engine
 from holdfast_coordinator.engine.sessions import Introduction, SessionPolicy
+from holdfast_coordinator.metrics.metrics import Metrics
 from holdfast_coordinator.store.port import DataRejected, Moved
 from holdfast_coordinator.wire.children import child_start
 from holdfast_coordinator.wire.continuation import continuation
@@ -166,8 +167,9 @@ class Codec:
 
 @asynccontextmanager
 async def replica(
-    cell: ModelCellStore | None = None, control: ModelControlStore | None = None, policy: SessionPolicy | None = None
-) -> AsyncIterator[Engine]:
+    cell: ModelCellStore | None = None, control: ModelControlStore | None = None, policy: SessionPolicy | None = None,
+    metrics: Metrics | None = None,
+) -> AsyncIterator[Engine]:  # fmt: skip
     """A replica over one cell, "00", whose writer runs."""
     engine = Engine(
         control or ModelControlStore(),
@@ -175,6 +177,7 @@ async def replica(
         replica_id="r1",
         policy=policy or SessionPolicy(),
         codec=Codec(),
+        metrics=metrics,
     )
     (only,) = engine.cells
     writing = asyncio.create_task(only.writer.run())
