@@ -34,6 +34,7 @@ from holdfast.journal import (
 from holdfast.limits import SPAN_MAX
 from holdfast.statuses import RunStatus
 from holdfast.worker.attempts import NO_DEPS, Attempt, AttemptCall, AttemptRunner
+from holdfast.worker.log_facts import facts_in_logs
 from holdfast.worker.progress import RunProgress, Worker
 from holdfast.worker.recording import recorded, step_scheduled
 from holdfast.worker.retries import Ended
@@ -94,7 +95,8 @@ class EngineRun:
         if self.closed is None:
             self._mail_last += 1
             at = self._engine.now()
-            self._observe(MailConsumed(at, self._mail_last, Mail(self._mail_last, at, body)))
+            since = self._instance.awaited_since(body)
+            self._observe(MailConsumed(at, self._mail_last, Mail(self._mail_last, at, body), since))
 
     def attempt_ended(self, number: int, how: Ended) -> None:
         """Record how an attempt ended, and plan the next one where there is one."""
@@ -164,6 +166,7 @@ class EngineRun:
             definition=step.definition,
             arguments=step.scheduled.arguments,
             timeout=step.scheduled.timeout,
+            step_id=step.scheduled.step_id,
         )
         self._attempts[number] = self._engine.runner.start(call)
 
@@ -234,8 +237,10 @@ class LocalEngine:
         self._due: list[tuple[datetime, int, Callable[..., None], tuple[Any, ...]]] = []
         self._planned = 0
         self._changed = asyncio.Event()
+        self._logs = facts_in_logs()
 
     async def __aenter__(self) -> "LocalEngine":
+        self._logs.__enter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -243,6 +248,7 @@ class LocalEngine:
             run.drop()
         # Cancelled steps get one turn of the loop to unwind; threads that go on are left alone, as by a worker.
         await asyncio.sleep(0)
+        self._logs.__exit__(None, None, None)
         self._executor.shutdown(wait=False)
 
     def now(self) -> datetime:

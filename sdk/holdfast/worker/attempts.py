@@ -13,14 +13,19 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
 
+from opentelemetry.context import Context as OtelContext
+from opentelemetry.context import attach
+
 from holdfast.authoring.context import Context
 from holdfast.authoring.definitions import StepDefinition
 from holdfast.codec import Codec
 from holdfast.codec.failures import capture
 from holdfast.journal import Arguments, StepOrigin
 from holdfast.limits import DEFAULT_LIMITS, Limits
+from holdfast.worker.log_facts import AttemptFacts, current_attempt
 from holdfast.worker.process_calls import submit_by_name
 from holdfast.worker.retries import Ended, Expired, Raised, Returned
+from holdfast.worker.trace_context import headers_of
 
 NO_DEPS: Any = object()
 """Stands for "the worker was given no deps", where None may be one."""
@@ -28,7 +33,7 @@ NO_DEPS: Any = object()
 
 @dataclass(slots=True, frozen=True)
 class AttemptCall:
-    """What to run. `owner` is whatever the listener wants back."""
+    """What to run. `owner` is whatever the listener wants back; `position` what OpenTelemetry has as current."""
 
     owner: Any
     run_id: str
@@ -38,6 +43,8 @@ class AttemptCall:
     definition: StepDefinition
     arguments: Arguments
     timeout: timedelta | None = None
+    step_id: str = ""
+    position: OtelContext | None = None
 
 
 class AttemptListener(Protocol):
@@ -101,7 +108,7 @@ class AttemptRunner:
             attempt.deadline = self._loop.time() + seconds
             attempt.timer = self._loop.call_later(seconds, self._expire, attempt, context=self._context)
         if call.definition.is_async:
-            attempt.task = self._loop.create_task(self._run(attempt), context=self._context.copy())
+            attempt.task = self._loop.create_task(self._run(attempt), context=self._context_of(call))
         else:
             self._submit(attempt)
         return attempt
@@ -152,10 +159,10 @@ class AttemptRunner:
             args, kwargs = self._arguments(attempt)
             function = attempt.call.definition.function
             if isinstance(self._executor, ProcessPoolExecutor):
-                # Context variables cannot travel to another process.
-                future = submit_by_name(self._executor, function, args, kwargs)
+                headers = headers_of(attempt.call.position)
+                future = submit_by_name(self._executor, function, args, kwargs, headers=headers)
             else:
-                future = self._executor.submit(self._context.copy().run, function, *args, **kwargs)
+                future = self._executor.submit(self._context_of(attempt.call).run, function, *args, **kwargs)
         except BaseException as error:  # noqa: BLE001 - arguments that do not fit, an executor that is closed
             # Said from the loop and not from within `start`: the caller does not know the attempt yet.
             how = self._raised(attempt.call, error)
@@ -187,6 +194,11 @@ class AttemptRunner:
         self._finish(attempt, how)
 
     # Both
+
+    def _context_of(self, call: AttemptCall) -> contextvars.Context:
+        context = self._context.copy()
+        context.run(_enter, call)
+        return context
 
     def _arguments(self, attempt: Attempt) -> tuple[tuple[Any, ...], dict[str, Any]]:
         call = attempt.call
@@ -228,6 +240,14 @@ class AttemptRunner:
                 attempt.timer.cancel()
             self._listener.attempt_ended(attempt, how)
         self._listener.slot_freed()
+
+
+def _enter(call: AttemptCall) -> None:
+    # Not the call itself: what a step leaves behind, a task or a pool of connections, keeps its context for ever.
+    facts = AttemptFacts(call.run_id, call.workflow, call.definition.name, call.number, call.step_id, call.attempt)
+    current_attempt.set(facts)
+    if call.position is not None:
+        attach(call.position)
 
 
 def _nothing_to_say(_: Any) -> None:

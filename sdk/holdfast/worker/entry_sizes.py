@@ -19,6 +19,7 @@ from holdfast.journal import (
     StepFailed,
     StepResult,
     StepScheduled,
+    UserSpan,
 )
 
 _FRAME_BYTES = 192
@@ -76,5 +77,6 @@ _SIZES: dict[type, Callable[[Any], int]] = {
     AttemptEnded: lambda entry: _record_bytes(entry.attempt),
     ChildStarted: lambda entry: _arguments_bytes(entry.arguments),
     RunStalled: lambda entry: 4 * len(entry.reason),
+    UserSpan: lambda entry: 4 * (len(entry.name) + len(entry.error_type)),
     RunClosed: lambda entry: failure_bytes(entry.failure) + (len(entry.result.data) if entry.result is not None else 0),
 }

@@ -29,11 +29,12 @@ from holdfast.worker.entry_sizes import body_bytes
 from holdfast.worker.mailbox import Mailbox
 from holdfast.worker.outbox import Outbox
 from holdfast.worker.ports import Crew
-from holdfast.worker.progress import RunProgress, StepProgress, StepState
+from holdfast.worker.progress import RunProgress, StepProgress, StepState, Worker
 from holdfast.worker.recording import recorded, step_scheduled
 from holdfast.worker.retries import Ended
 from holdfast.worker.slot_holds import SlotHolds
 from holdfast.worker.stalling import StepUnknown, stall_reason
+from holdfast.worker.trace_context import RunPosition
 from holdfast.workflow import commands
 from holdfast.workflow.calls import step_words
 from holdfast.workflow.instance import WorkflowInstance
@@ -49,7 +50,7 @@ class Phase(Enum):
 
 
 class RunHolder:
-    """A run under this worker's lease, or kept for its next one."""
+    """A run under this worker's lease, or kept for its next one. position: in its trace; None when it has none."""
 
     __slots__ = (
         "_build",
@@ -67,6 +68,7 @@ class RunHolder:
         "is_replayed",
         "lease",
         "phase",
+        "position",
         "progress",
         "stall_cause",
     )
@@ -80,8 +82,10 @@ class RunHolder:
         crew: Crew,
         build: str = "",
         limits: Limits = DEFAULT_LIMITS,
+        position: RunPosition | None = None,
     ) -> None:
         self.instance = instance
+        self.position = position
         self.progress = progress
         self.draining = False
         self.is_replayed = False
@@ -146,7 +150,8 @@ class RunHolder:
             for call in self.instance.open_steps():
                 self.progress.recall(call)
         left = self.progress.in_state(StepState.WAITING) + self.progress.in_state(StepState.HELD)
-        losses = list(self.progress.losses(at=at, after_timeout=self.lease.after_timeout))
+        lost = Worker(self.lease.lost_session_id, self.lease.lost_build)
+        losses = list(self.progress.losses(at=at, after_timeout=self.lease.after_timeout, lost=lost))
         self._take_commands(at)
         for entry in losses:
             self._observe(entry, at)
@@ -218,7 +223,8 @@ class RunHolder:
     def _consume(self, mail: Mail, at: datetime) -> None:
         # A worker whose estimate runs behind must not let the code see a time before the mail was sent.
         at = max(at, mail.arrived_at, self._outbox.last_at)
-        self._outbox.append(MailConsumed(at, mail.number), mail_bytes=body_bytes(mail.body))
+        since = self.instance.awaited_since(mail.body)
+        self._outbox.append(MailConsumed(at, mail.number, awaited_since=since), mail_bytes=body_bytes(mail.body))
         entry = MailConsumed(at, mail.number, mail)
         self.progress.feed(entry)
         self.instance.feed(entry)

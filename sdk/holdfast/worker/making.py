@@ -12,6 +12,7 @@ from holdfast.limits import Limits
 from holdfast.worker.holder import RunHolder
 from holdfast.worker.ports import Crew
 from holdfast.worker.progress import RunProgress, Worker
+from holdfast.worker.trace_context import RunPosition, enter_untraced_code
 from holdfast.workflow.current import RunInfo
 from holdfast.workflow.instance import WorkflowInstance
 
@@ -61,11 +62,14 @@ class HolderFactory:
             lease.metadata,
         )
         definition = self._workflows[lease.workflow]
+        position = RunPosition.of(lease.trace, lease.run_id, lease.created_at)
+        prepare = enter_untraced_code if position is None else position.enter_code
         return RunHolder(
             lease,
-            instance=WorkflowInstance(definition, info, arguments, codec=self._codec, limits=limits),
+            instance=WorkflowInstance(definition, info, arguments, codec=self._codec, limits=limits, prepare=prepare),
             progress=RunProgress(self._steps, worker=worker, retry_hold=options.retry_hold),
             crew=self._crew,
             build=options.build,
             limits=limits,
+            position=position,
         )

@@ -311,10 +311,10 @@ class RunProgress:
         if isinstance(how, Returned):
             record = step.record(AttemptOutcome.COMPLETED, at, self.worker)
             return StepCompleted(at, number, how.result, record)
-        return self._failed(step, how, at=at, jitter=jitter)
+        return self._failed(step, how, at=at, jitter=jitter, worker=self.worker)
 
     def _failed(
-        self, step: StepProgress, how: Raised | Expired, *, at: datetime, jitter: float
+        self, step: StepProgress, how: Raised | Expired, *, at: datetime, jitter: float, worker: Worker
     ) -> StepFailed | AttemptEnded:
         number = step.number
         wait = wait_before_retry(
@@ -330,7 +330,7 @@ class RunProgress:
         else:
             failure = timeout_failure(how.timeout, step.origin())
             outcome = AttemptOutcome.TIMED_OUT
-        record = step.record(outcome, at, self.worker, failure=failure, retry_delay=wait)
+        record = step.record(outcome, at, worker, failure=failure, retry_delay=wait)
         if wait is None:
             return StepFailed(at, number, failure, record)
         return AttemptEnded(at, number, record, retry_by_alarm=wait > self._retry_hold)
@@ -347,18 +347,18 @@ class RunProgress:
             return StepCancelled(at, number)
         return StepCancelled(at, number, step.record(AttemptOutcome.CANCELLED, at, self.worker))
 
-    def losses(self, *, at: datetime, after_timeout: bool) -> Iterator[AttemptEnded | StepFailed]:
+    def losses(self, *, at: datetime, after_timeout: bool, lost: Worker) -> Iterator[AttemptEnded | StepFailed]:
         """The entries for attempts that a former holder started and never ended.
 
         after_timeout: its lease ended because attempts were overdue; those then count as failures of their steps.
+        lost: that holder, as far as the coordinator knows it.
         """
         for step in self.in_state(StepState.RUNNING):
             timeout = step.scheduled.timeout
             if after_timeout and timeout is not None and step.is_overdue(at):
-                yield self._failed(step, Expired(timeout), at=at, jitter=0.0)
+                yield self._failed(step, Expired(timeout), at=at, jitter=0.0, worker=lost)
             else:
-                lost = step.record(AttemptOutcome.LOST, at, Worker())
-                yield AttemptEnded(at, step.number, lost)
+                yield AttemptEnded(at, step.number, step.record(AttemptOutcome.LOST, at, lost))
 
     def _rules(self, step: StepProgress) -> RetryRules:
         if step.rules is None:

@@ -107,19 +107,7 @@ class QueuedClaims:
         else:
             failure = timeout_failure(how.timeout, StepOrigin(claim.name, claim.step, claim.attempt))
             outcome = AttemptOutcome.TIMED_OUT
-        at = max(now, claim.started_at)
-        record = AttemptRecord(
-            claim.attempt,
-            outcome,
-            claim.started_at,
-            claim.started_at,
-            claim.started_at,
-            at,
-            self.worker.session_id,
-            self.worker.build,
-            failure,
-            wait,
-        )
+        record = self._record(claim, outcome, at=now, failure=failure, retry_delay=wait)
         self._report(claim, record, None)
 
     def hand_back(self) -> list[QueuedAttempt]:
@@ -172,20 +160,31 @@ class QueuedClaims:
         failure: Failure | None = None,
         again_after: timedelta | None = None,
     ) -> None:
-        started, at = claim.started_at, max(self._now(), claim.started_at)
-        record = AttemptRecord(
+        record = self._record(claim, outcome, at=self._now(), failure=failure, retry_delay=again_after)
+        self._report(claim, record, result)
+
+    def _record(
+        self,
+        claim: QueuedAttempt,
+        outcome: AttemptOutcome,
+        *,
+        at: datetime,
+        failure: Failure | None,
+        retry_delay: timedelta | None,
+    ) -> AttemptRecord:
+        return AttemptRecord(
             claim.attempt,
             outcome,
-            started,
-            started,
-            started,
-            at,
+            claim.scheduled_at,
+            claim.eligible_at,
+            claim.started_at,
+            max(at, claim.started_at),
             self.worker.session_id,
             self.worker.build,
             failure,
-            again_after,
+            retry_delay,
+            claim.epoch,
         )
-        self._report(claim, record, result)
 
     def _report(self, claim: QueuedAttempt, record: AttemptRecord, result: Payload | None) -> None:
         self._reports[(claim.run_id, claim.step)] = AttemptReport(

@@ -11,11 +11,19 @@ from holdfast.journal import (
     StepScheduled,
     TimerCancelled,
     TimerSet,
+    UserSpan,
 )
 from holdfast.statuses import Placement
 from holdfast.workflow import commands
 
-NumberedCommand = commands.SetTimer | commands.CancelTimer | commands.StartChild | commands.CancelChild | commands.Close
+NumberedCommand = (
+    commands.SetTimer
+    | commands.CancelTimer
+    | commands.StartChild
+    | commands.CancelChild
+    | commands.LeaveSpan
+    | commands.Close
+)
 
 
 def step_scheduled(call: commands.CallStep, at: datetime, *, inline: bool, started: bool) -> StepScheduled:
@@ -41,7 +49,7 @@ def recorded(command: NumberedCommand, at: datetime) -> Entry:
     """The entry of any other command."""
     match command:
         case commands.SetTimer():
-            return TimerSet(at, command.number, command.name, command.delay, command.until)
+            return TimerSet(at, command.number, command.name, command.delay, command.until, command.signal)
         case commands.CancelTimer():
             return TimerCancelled(at, command.number)
         case commands.StartChild():
@@ -58,6 +66,8 @@ def recorded(command: NumberedCommand, at: datetime) -> Entry:
             )
         case commands.CancelChild():
             return ChildCancelled(at, command.number)
+        case commands.LeaveSpan():
+            return UserSpan(at, command.number, command.name, command.began_at, command.parent, command.error_type)
         case commands.Close():
             return RunClosed(at, command.status, command.result, command.failure)
         case _:

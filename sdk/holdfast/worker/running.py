@@ -8,6 +8,7 @@ from holdfast.worker.attempts import Attempt, AttemptCall, AttemptRunner
 from holdfast.worker.clock import SessionClock
 from holdfast.worker.holder import RunHolder
 from holdfast.worker.progress import StepProgress
+from holdfast.worker.trace_context import attempt_at
 
 Key = tuple[str, int]
 """A run and the number of one of its steps."""
@@ -62,7 +63,7 @@ def call_of_step(holder: RunHolder, step: StepProgress) -> AttemptCall:
     """The attempt of a step under a lease that may start now."""
     definition = step.definition
     assert definition is not None, step.name
-    lease, scheduled = holder.lease, step.scheduled
+    lease, scheduled, position = holder.lease, step.scheduled, holder.position
     return AttemptCall(
         holder,
         lease.run_id,
@@ -72,6 +73,8 @@ def call_of_step(holder: RunHolder, step: StepProgress) -> AttemptCall:
         definition,
         scheduled.arguments,
         scheduled.timeout,
+        scheduled.step_id,
+        None if position is None else position.attempt(scheduled.number, step.attempt, step.scheduled_at),
     )
 
 
@@ -86,4 +89,6 @@ def call_of_claim(claim: QueuedAttempt, definition: StepDefinition) -> AttemptCa
         definition,
         claim.arguments,
         claim.timeout,
+        claim.step_id,
+        attempt_at(claim.trace),
     )

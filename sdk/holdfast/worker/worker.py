@@ -30,6 +30,7 @@ from holdfast.worker.attempts import NO_DEPS, AttemptRunner
 from holdfast.worker.clock import SessionClock
 from holdfast.worker.crew import WorkCrew
 from holdfast.worker.heartbeat import Heartbeat
+from holdfast.worker.log_facts import facts_in_logs
 from holdfast.worker.making import CrewOptions
 from holdfast.worker.registration import Given, Registrations, workflow_registration
 from holdfast.worker.session import Session
@@ -62,7 +63,8 @@ class Worker:
     client: says where the coordinator is, the namespace and the codec; the worker opens connections of its own.
     workflows, steps: decorated functions or Apps; the steps of a workflow's app come along by themselves.
     deps: what steps find as `ctx.deps`. max_steps: attempts at once. max_runs: runs held at once.
-    executor: where plain functions run; threads of its own by default. build: see `build_of`; else HOLDFAST_BUILD.
+    executor: where plain functions run; threads of its own by default. In a ProcessPoolExecutor they see the trace of
+    their attempt, but what they log does not name it. build: see `build_of`; else HOLDFAST_BUILD.
     retry_hold: the longest wait before a retry that stays in this process. health_port: serves gRPC health.
     handle_signals: False leaves SIGTERM and SIGINT to the program around it, which then calls `drain`.
     """
@@ -156,10 +158,14 @@ class Worker:
         HealthPortUnavailable.
         """
         self._loop = asyncio.get_running_loop()
-        connection = await Connection.open(self._client.connection.address, balancing="pick_first", timeout=None)
+        clients = self._client.connection
+        connection = await Connection.open(
+            clients.address, balancing="pick_first", timeout=None, rpc_spans=clients.rpc_spans
+        )
         health = HealthServer(self._health_port) if self._health_port is not None else None
         executor = self._executor or DaemonThreads(self._options.slots)
-        with _signals(self._loop, self._ask_to_drain) if self._handle_signals else contextlib.nullcontext():
+        signals = _signals(self._loop, self._ask_to_drain) if self._handle_signals else contextlib.nullcontext()
+        with signals, facts_in_logs():
             try:
                 if health is not None:
                     await health.start()
@@ -233,7 +239,7 @@ class Worker:
             return
         async with asyncio.TaskGroup() as group:
             self._ready.set()
-            log.info("worker ready: queue %s, build %s", self._options.queue, self._options.build)
+            log.info("ready: queue %s, build %s", self._options.queue, self._options.build)
             loops = [group.create_task(_forever(session.poll_on)), group.create_task(_forever(session.report_on))]
             await self._drain_asked.wait()
             log.info("draining: %d attempt(s) are running", crew.running_attempts)

@@ -198,13 +198,14 @@ class ChildCall(WorkflowFuture[Any]):
 class ReceiveCall(WorkflowFuture[Any]):
     """A signal to come. It is no command: signals come without being asked for."""
 
-    __slots__ = ("inbox", "name", "timer", "type_hint")
+    __slots__ = ("inbox", "name", "since", "timer", "type_hint")
 
-    def __init__(self, loop: WorkflowLoop, inbox: Inbox, name: str, type_hint: Any) -> None:
+    def __init__(self, loop: WorkflowLoop, inbox: Inbox, name: str, type_hint: Any, *, since: datetime) -> None:
         super().__init__(loop)
         self.inbox = inbox
         self.name = name
         self.type_hint = type_hint
+        self.since = since
         self.timer: asyncio.Handle | None = None
 
     def cancel(self, msg: Any | None = None) -> bool:

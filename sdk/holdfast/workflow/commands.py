@@ -32,12 +32,13 @@ class CancelStep:
 
 @dataclass(slots=True, frozen=True)
 class SetTimer:
-    """Recorded as TimerSet. Exactly one of delay and until is set."""
+    """Recorded as TimerSet. Exactly one of delay and until is set. signal: the one that is waited for so long."""
 
     number: int
     name: str = ""
     delay: timedelta | None = None
     until: datetime | None = None
+    signal: str = ""
 
 
 @dataclass(slots=True, frozen=True)
@@ -69,6 +70,17 @@ class CancelChild:
 
 
 @dataclass(slots=True, frozen=True)
+class LeaveSpan:
+    """The code left a part of itself that it had named for traces. Recorded as UserSpan."""
+
+    number: int
+    name: str
+    began_at: datetime
+    parent: int
+    error_type: str
+
+
+@dataclass(slots=True, frozen=True)
 class Close:
     """The code has ended. Recorded as RunClosed."""
 
@@ -77,4 +89,4 @@ class Close:
     failure: Failure | None = None
 
 
-Command = CallStep | CancelStep | SetTimer | CancelTimer | StartChild | CancelChild | Close
+Command = CallStep | CancelStep | SetTimer | CancelTimer | StartChild | CancelChild | LeaveSpan | Close

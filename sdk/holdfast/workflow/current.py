@@ -32,6 +32,11 @@ class WorkflowRuntime(Protocol):
     def info(self) -> RunInfo: ...
 
     @property
+    def is_replaying(self) -> bool:
+        """True while the code repeats what it did before, and logs what it logged before."""
+        ...
+
+    @property
     def random(self) -> Random: ...
 
     def now(self) -> datetime: ...
@@ -49,6 +54,15 @@ class WorkflowRuntime(Protocol):
     def sleep(self, delay: timedelta | None, until: datetime | None, name: str) -> Awaitable[None]: ...
 
     def receive(self, name: str, type_hint: Any, timeout: timedelta | None) -> Awaitable[Any]: ...
+
+    def enter_span(self, name: str) -> "EnteredSpan | None": ...
+
+
+class EnteredSpan(Protocol):
+    """A part of the code that it is in."""
+
+    def leave(self, error: type[BaseException] | None) -> None:
+        """The code leaves it, with this error."""
 
 
 current_runtime: ContextVar[WorkflowRuntime | None] = ContextVar("holdfast_current_runtime", default=None)

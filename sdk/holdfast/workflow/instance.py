@@ -22,7 +22,7 @@ from holdfast.authoring.definitions import StepDefinition, StepOverrides, Workfl
 from holdfast.codec import Codec
 from holdfast.codec.failures import as_run_failed, as_step_failed, capture
 from holdfast.errors import DuplicateStepId, HoldfastError
-from holdfast.journal import Arguments, Entry, Failure, Payload, StepOrigin
+from holdfast.journal import Arguments, Entry, Failure, MailBody, Payload, StepOrigin
 from holdfast.limits import DEFAULT_LIMITS, Limits
 from holdfast.statuses import RunStatus
 from holdfast.workflow.calls import ChildCall, Ending, ReceiveCall, StepCall, TimerCall, step_words
@@ -32,6 +32,7 @@ from holdfast.workflow.current import RunInfo, WorkflowRuntime, current_runtime
 from holdfast.workflow.loop import RunEnded, WorkflowLoop
 from holdfast.workflow.matching import Ledger
 from holdfast.workflow.signals import SignalInbox
+from holdfast.workflow.spans import OpenSpan, RunSpans
 from holdfast.workflow.tasks import LoopTimer
 
 _P = ParamSpec("_P")
@@ -44,7 +45,8 @@ class WorkflowInstance:
     """The code of one run, as far as its journal has brought it. The worker's cache holds these.
 
     is_closed: the code has ended, or the journal says that the run has. is_replaying: set by the worker while
-    it feeds a journal again; what workflow code logs then was logged before.
+    it feeds a journal again; what workflow code logs then was logged before. prepare: called with this among the
+    context variables that the code begins with, to set those of which the runtime knows nothing.
     """
 
     def __init__(
@@ -55,7 +57,9 @@ class WorkflowInstance:
         *,
         codec: Codec,
         limits: Limits = DEFAULT_LIMITS,
+        prepare: "Callable[[WorkflowInstance], None] | None" = None,
     ) -> None:
+        self._prepare = prepare
         self._definition = definition
         self._info = info
         self._arguments = arguments
@@ -68,6 +72,7 @@ class WorkflowInstance:
         self._loop = WorkflowLoop(self, salt=int.from_bytes(self._seed[:5], "big"))
         self._ledger = Ledger(self.waits)
         self._signals = SignalInbox(codec)
+        self._spans = RunSpans(self._ledger)
         self._step_ids: set[str] = set()
         self._main: asyncio.Task[None] | None = None
         self._cancel_reason: str | None = None
@@ -90,6 +95,7 @@ class WorkflowInstance:
         if observe is not None:
             observe(self, entry)
             if self._loop.ready:
+                self._spans.turn()
                 self._loop.run_until_idle()
                 if self._fault is not None:
                     raise self._fault
@@ -127,9 +133,15 @@ class WorkflowInstance:
         signals = [f"signal {name}" for name in self._signals.waiting]
         return [*steps, *timers, *children, *signals]
 
+    def awaited_since(self, body: MailBody) -> datetime | None:
+        """Since when the code waits without a limit for this signal; None for other mail, and when it does not."""
+        return self._signals.awaited_since(body.name) if isinstance(body, journal.Signal) else None
+
     def close(self) -> None:
         """Drop the code from memory: its `finally` blocks run now, and can record nothing."""
         self._ledger.end()
+        # Whoever gets the run next lets its code do this again, and says it then.
+        self._loop.is_quiet = True
         self._loop.shut_down()
 
     @property
@@ -215,10 +227,14 @@ class WorkflowInstance:
         """The next signal of this name, which may have arrived before; TimeoutError after `timeout`."""
         if self._ledger.is_ended:
             raise RunEnded
-        call = ReceiveCall(self._loop, self._signals, name, type_hint)
+        call = ReceiveCall(self._loop, self._signals, name, type_hint, since=self._now)
         if not self._signals.receive(call) and timeout is not None:
-            call.timer = self._loop.set_timer(timeout, call.time_out, name=f"signal {name}")
+            call.timer = self._loop.set_timer(timeout, call.time_out, name=f"signal {name}", signal=name)
         return call
+
+    def enter_span(self, name: str) -> OpenSpan | None:
+        """The code enters a part of itself that is to be seen in traces; None when it is being unwound."""
+        return self._spans.enter(name, self._now)
 
     # What the loop asks for (TimerHost)
 
@@ -260,6 +276,7 @@ class WorkflowInstance:
     def _end(self, close: Close) -> None:
         if self._fault is not None or self._ledger.is_ended:
             return
+        self._spans.leave_all()
         self._ledger.ask(Ending(close))
         self._ledger.end()
         self.is_closed = True
@@ -298,6 +315,8 @@ class WorkflowInstance:
         self._started_at = entry.at
         context = Context()
         context.run(current_runtime.set, self)
+        if self._prepare is not None:
+            context.run(self._prepare, self)
         self._main = self._loop.create_task(self._run(), name="main", context=context)
 
     def _on_step_scheduled(self, entry: journal.StepScheduled) -> None:
@@ -352,6 +371,9 @@ class WorkflowInstance:
 
     def _on_child_started(self, entry: journal.ChildStarted) -> None:
         self._ledger.child_started(entry)
+
+    def _on_user_span(self, entry: journal.UserSpan) -> None:
+        self._spans.recorded(entry.number)
 
     def _on_child_cancelled(self, entry: journal.ChildCancelled) -> None:
         self._ledger.child_cancelled(entry)
@@ -408,6 +430,7 @@ _OBSERVERS: dict[type, Callable[[WorkflowInstance, Any], None]] = {
     journal.TimerCancelled: WorkflowInstance._on_timer_cancelled,
     journal.ChildStarted: WorkflowInstance._on_child_started,
     journal.ChildCancelled: WorkflowInstance._on_child_cancelled,
+    journal.UserSpan: WorkflowInstance._on_user_span,
     journal.MailConsumed: WorkflowInstance._on_mail,
     journal.RunClosed: WorkflowInstance._on_run_closed,
 }

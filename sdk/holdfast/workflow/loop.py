@@ -99,14 +99,19 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
         callback: Callable[..., object],
         *args: Any,
         name: str = "",
+        signal: str = "",
         context: Context | None = None,
     ) -> asyncio.Handle:
-        """A durable timer, for `name` see the history. A delay of zero or less runs the callback soon."""
+        """A durable timer. A delay of zero or less runs the callback soon.
+
+        name: what the history shows. signal: the name of the one that is waited for so long.
+        """
         if self.is_dead:
             raise RunEnded
         if delay <= timedelta(0):
             return self.call_soon(callback, *args, context=context)
-        timer = LoopTimer(callback, args, self, copy_context() if context is None else context, delay=delay, name=name)
+        context = copy_context() if context is None else context
+        timer = LoopTimer(callback, args, self, context, delay=delay, name=name, signal=signal)
         timer.host = self._host
         self._host.set_timer(timer)
         return timer

@@ -237,7 +237,7 @@ class Ledger:
 
     def diverge(self, expected: str, instead: Asked | None) -> NoReturn:
         """Raise NonDeterminism. instead: what the code did in the place of `expected`; None: look for it."""
-        found = instead or next((asked for asked in self._unrecorded if asked.is_unrecorded), None)
+        found = instead or next((one for one in self._unrecorded if one.is_unrecorded and one.kind != "span"), None)
         if found is not None:
             actual = found.describe()
         else:

@@ -4,6 +4,7 @@ A signal that nobody waits for is kept; it goes to the next who asks for its nam
 """
 
 from collections import deque
+from datetime import datetime
 
 from holdfast.codec import Codec
 from holdfast.errors import HoldfastError
@@ -39,6 +40,11 @@ class SignalInbox:
             return False
         self._hand_over(receiver, arrived.popleft())
         return True
+
+    def awaited_since(self, name: str) -> datetime | None:
+        """Since when somebody waits without a limit for the next signal of this name; None when nobody does."""
+        waiting = self.waiting.get(name)
+        return waiting[0].since if waiting and waiting[0].timer is None else None
 
     def forget(self, call: ReceiveCall) -> None:
         """The receiver no longer waits."""

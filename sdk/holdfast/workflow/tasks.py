@@ -81,7 +81,7 @@ class ReadyHandle(asyncio.Handle):
 class LoopTimer(asyncio.TimerHandle):
     """A timer set through asyncio, for example by `asyncio.sleep` and `asyncio.timeout`."""
 
-    __slots__ = ("delay", "host", "is_unrecorded", "name", "number", "ready")
+    __slots__ = ("delay", "host", "is_unrecorded", "name", "number", "ready", "signal")
 
     kind: ClassVar[str] = "timer"
 
@@ -94,10 +94,12 @@ class LoopTimer(asyncio.TimerHandle):
         *,
         delay: timedelta,
         name: str,
+        signal: str = "",
     ) -> None:
         super().__init__(loop.time() + delay.total_seconds(), callback, args, loop, context)
         self.delay = delay
         self.name = name
+        self.signal = signal
         self.number = 0
         self.is_unrecorded = False
         self.ready = loop.ready
@@ -117,7 +119,7 @@ class LoopTimer(asyncio.TimerHandle):
             self.ready.append(self)
 
     def command(self) -> SetTimer:
-        return SetTimer(self.number, self.name, delay=self.delay)
+        return SetTimer(self.number, self.name, delay=self.delay, signal=self.signal)
 
     def describe(self) -> str:
         return f"set {timer_words(self.name, self.delay, None)}"

@@ -279,7 +279,7 @@ async def test_a_step_without_a_slot_goes_to_the_queue_when_others_have_room():
 
 def claim_of(name: str, *arguments, epoch: int = 1) -> QueuedAttempt:
     encoded = Arguments(tuple(map(payload, arguments)))
-    return QueuedAttempt("run_q", 2, 1, epoch, name, encoded, "flow", datetime.now(UTC))
+    return QueuedAttempt("run_q", 2, 1, epoch, name, encoded, "flow", *[datetime.now(UTC)] * 3)
 
 
 async def test_a_queued_attempt_runs_in_a_slot_and_is_reported():

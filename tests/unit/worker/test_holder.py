@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from worker_driving import (
+    START,
     Bench,
     Journal,
     go,
@@ -20,6 +21,7 @@ from worker_driving import (
     started,
 )
 
+import holdfast.authoring.calls as calls
 from holdfast.authoring.apps import App
 from holdfast.backoff import constant
 from holdfast.channel.leases import Then, TransitionResult, TransitionStatus
@@ -37,6 +39,7 @@ from holdfast.journal import (
     StepCompleted,
     StepResult,
     TimerFired,
+    TimerSet,
 )
 from holdfast.journal import StepFailed as StepFailedEntry
 from holdfast.limits import Limits
@@ -193,9 +196,10 @@ def test_a_held_wait_found_by_a_new_holder_starts_at_once():
 def test_a_lost_attempt_is_repeated_by_the_next_holder():
     app = one_step_app(recoveries=1)
     _, journal, _ = started(app)
-    transition, ready = go(hold(app, journal, Bench()), journal)
+    transition, ready = go(hold(app, journal, Bench(), lost=("ses_0", "build-0")), journal)
     assert kinds(transition) == ["AttemptEnded", "AttemptStarted"]
-    assert transition.entries[0].attempt.outcome is AttemptOutcome.LOST
+    lost = transition.entries[0].attempt
+    assert (lost.outcome, lost.session_id, lost.build) == (AttemptOutcome.LOST, "ses_0", "build-0")
     assert ready[0].attempt == 2
 
 
@@ -219,9 +223,10 @@ def test_an_overdue_attempt_counts_as_a_timeout_after_its_lease_ended_for_that()
     _, journal, _ = started(app)
     bench = Bench()
     bench.pass_time(20)
-    transition, _ = go(hold(app, journal, bench, after_timeout=True), journal)
+    transition, _ = go(hold(app, journal, bench, after_timeout=True, lost=("ses_0", "build-0")), journal)
     ended = transition.entries[0]
     assert ended.attempt.outcome is AttemptOutcome.TIMED_OUT
+    assert (ended.attempt.session_id, ended.attempt.build) == ("ses_0", "build-0"), "the session that ran it"
     assert ended.attempt.failure.message == "Timeout after 5s"
     assert bench.held == [(1, timedelta(seconds=0.1))]
 
@@ -313,6 +318,25 @@ def test_mail_is_consumed_in_order_each_piece_followed_by_what_the_code_asks_for
     assert [entry.number for entry in transition.entries[:2]] == [1, 2]
     assert all(entry.mail is None for entry in transition.entries[:2]), "the coordinator has the bodies"
     assert transition.mail_seen == 2
+
+
+def test_mail_that_was_waited_for_says_since_when_and_a_timer_for_which_signal():
+    app = App("waiting")
+
+    @app.workflow
+    async def flow() -> None:
+        await calls.receive("first")
+        await calls.receive("second", timeout="1h")
+
+    journal, bench = Journal(), Bench()
+    go(hold(app, journal, bench), journal)
+    for number, name in enumerate(["other", "first", "second"], 1):
+        journal.post(Signal(name))
+        bench.pass_time(number)
+        go(hold(app, journal, bench), journal)
+    consumed = [entry for entry in journal.entries if isinstance(entry, MailConsumed)]
+    assert [entry.awaited_since for entry in consumed] == [None, START, None]
+    assert [entry.signal for entry in journal.entries if isinstance(entry, TimerSet)] == ["second"]
 
 
 def test_mail_that_comes_early_waits_for_the_mail_before_it():

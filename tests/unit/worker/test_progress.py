@@ -23,6 +23,7 @@ from holdfast.statuses import AttemptOutcome, Placement
 from holdfast.worker.progress import RunProgress, StepState, Worker
 from holdfast.worker.retries import Expired
 
+LOST = Worker("ses_lost", "b0")
 T0 = datetime(2030, 1, 1, tzinfo=UTC)
 app = App("progress")
 
@@ -127,7 +128,7 @@ def test_the_last_timeout_ends_the_step_and_stays_a_timeout():
 
 def test_losses_and_failures_are_counted_apart():
     progress = progress_of(scheduled(recoveries=1))
-    for entry in list(progress.losses(at=at(5), after_timeout=False)):
+    for entry in list(progress.losses(at=at(5), after_timeout=False, lost=LOST)):
         progress.feed(entry)
     step = progress.steps[1]
     assert (step.losses, step.failures, step.state) == (1, 0, StepState.WAITING)
@@ -147,7 +148,7 @@ def test_a_step_survives_as_many_losses_as_it_has_recoveries(recoveries, losses,
     for loss in range(losses):
         if loss:
             progress.feed(AttemptStarted(at(loss), 1, loss + 1))
-        for entry in list(progress.losses(at=at(loss), after_timeout=False)):
+        for entry in list(progress.losses(at=at(loss), after_timeout=False, lost=LOST)):
             progress.feed(entry)
     failure = progress.steps[1].recovery_failure()
     assert (failure is None) is may_go_on
@@ -164,10 +165,11 @@ def test_an_attempt_that_was_handed_back_counts_only_where_none_may_be_repeated(
     assert (step.recovery_failure() is None) is may_go_on
 
 
-def test_a_lost_attempt_is_recorded_without_a_session():
+def test_a_lost_attempt_is_recorded_with_the_session_that_ran_it():
     progress = progress_of(scheduled())
-    (entry,) = progress.losses(at=at(5), after_timeout=False)
-    assert (entry.attempt.outcome, entry.attempt.session_id) == (AttemptOutcome.LOST, "")
+    (entry,) = progress.losses(at=at(5), after_timeout=False, lost=LOST)
+    record = entry.attempt
+    assert (record.outcome, record.session_id, record.build) == (AttemptOutcome.LOST, "ses_lost", "b0")
 
 
 def test_the_mail_of_a_due_retry_makes_the_step_wait_for_a_slot():

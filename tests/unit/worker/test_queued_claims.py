@@ -35,6 +35,8 @@ def claims_with(**changes):
         "name": "far",
         "arguments": Arguments(),
         "workflow": "flow",
+        "scheduled_at": NOW - timedelta(seconds=9),
+        "eligible_at": NOW - timedelta(seconds=5),
         "started_at": NOW - timedelta(seconds=2),
     }
     claim = QueuedAttempt(**{**facts, **changes})
@@ -54,6 +56,15 @@ def test_a_result_is_reported_with_the_epoch_of_the_claim():
     report = only(claims)
     assert (report.run_id, report.step, report.attempt, report.epoch) == ("run_1", 3, 1, 7)
     assert (report.record.outcome, report.result.data) == (AttemptOutcome.COMPLETED, b"5")
+    assert report.record.epoch == 7
+
+
+def test_a_report_says_since_when_the_attempt_waited():
+    claims, claim, _ = claims_with()
+    claims.ended(claim, returned(5))
+    record = only(claims).record
+    waited = (record.scheduled_at, record.eligible_at, record.started_at, record.ended_at)
+    assert waited == (NOW - timedelta(seconds=9), NOW - timedelta(seconds=5), NOW - timedelta(seconds=2), NOW)
 
 
 def test_a_failure_says_after_which_wait_to_repeat():

@@ -16,7 +16,7 @@ from holdfast.channel.leases import (
     Work,
 )
 from holdfast.codec import Codec
-from holdfast.journal import Arguments, Entry, Mail, MailBody, MailConsumed, RunClosed, RunStarted
+from holdfast.journal import Arguments, Entry, Mail, MailBody, MailConsumed, RunClosed, RunStarted, RunTrace
 from holdfast.limits import DEFAULT_LIMITS
 from holdfast.worker.attempts import AttemptRunner
 from holdfast.worker.clock import SessionClock, boot_seconds
@@ -30,8 +30,9 @@ TTL = timedelta(seconds=10)
 class Run:
     """What the coordinator has of one run."""
 
-    def __init__(self, run_id: str, workflow: str, arguments: Arguments) -> None:
+    def __init__(self, run_id: str, workflow: str, arguments: Arguments, *, trace: RunTrace | None = None) -> None:
         self.run_id = run_id
+        self.trace = trace
         self.workflow = workflow
         self.arguments = arguments
         self.entries: list[Entry] = [RunStarted(datetime.now(UTC), workflow)]
@@ -52,6 +53,8 @@ class Run:
             arguments=self.arguments,
             rows=rows,
             mail=tuple(self.mail),
+            created_at=self.entries[0].at,
+            trace=self.trace,
         )
 
     def post(self, body: MailBody) -> Mail:
@@ -100,12 +103,13 @@ class Desk:
         now = boot_seconds() - age
         self.clock.acknowledged(datetime.now(UTC), sent=now, received=now, ttl=TTL)
 
-    def start(self, workflow: str, *arguments) -> Run:
+    def start(self, workflow: str, *arguments, trace: RunTrace | None = None) -> Run:
         codec = Codec()
         run = Run(
             f"run_{next(self._numbers):04}",
             workflow,
             Arguments(tuple(codec.encode(one, what="argument") for one in arguments)),
+            trace=trace,
         )
         self.runs[run.run_id] = run
         self.hand(run)

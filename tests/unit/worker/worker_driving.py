@@ -70,8 +70,9 @@ class Journal:
         self.mail: list[Mail] = []
         self.epoch = 0
 
-    def lease(self, *, after_timeout: bool = False, mail: bool = True) -> Lease:
+    def lease(self, *, after_timeout: bool = False, mail: bool = True, lost: tuple[str, str] = ("", "")) -> Lease:
         self.epoch += 1
+        session_id, build = lost
         return Lease(
             RUN_ID,
             self.epoch,
@@ -79,6 +80,8 @@ class Journal:
             len(self.entries),
             mail=tuple(self.mail) if mail else (),
             after_timeout=after_timeout,
+            lost_session_id=session_id,
+            lost_build=build,
         )
 
     def post(self, body: MailBody, *, at: datetime = START) -> Mail:
@@ -96,7 +99,7 @@ class Journal:
             if isinstance(entry, MailConsumed):
                 mail = self.mail.pop(0)
                 assert mail.number == entry.number
-                entry = MailConsumed(entry.at, entry.number, mail)
+                entry = MailConsumed(entry.at, entry.number, mail, entry.awaited_since)
             self.entries.append(entry)
         return TransitionResult(transition.run_id, TransitionStatus.COMMITTED)
 

@@ -38,7 +38,8 @@ def decisions_after(journal: list[Entry], position: int) -> list[Entry]:
 
 
 DECISIONS = {
-    *("StepScheduled", "StepCancelled", "TimerSet", "TimerCancelled", "ChildStarted", "ChildCancelled", "RunClosed")
+    *("StepScheduled", "StepCancelled", "TimerSet", "TimerCancelled", "ChildStarted", "ChildCancelled", "RunClosed"),
+    "UserSpan",
 }
 
 

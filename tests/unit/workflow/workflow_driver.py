@@ -34,6 +34,7 @@ from holdfast.journal import (
     TimerCancelled,
     TimerFired,
     TimerSet,
+    UserSpan,
 )
 from holdfast.statuses import RunStatus
 from holdfast.workflow import commands
@@ -94,14 +95,16 @@ def entry_of(command: Command, at: datetime) -> Entry:
             return StepScheduled(at, number, definition.name, arguments, step_id)
         case commands.CancelStep(number):
             return StepCancelled(at, number)
-        case commands.SetTimer(number, name, delay, until):
-            return TimerSet(at, number, name, delay, until)
+        case commands.SetTimer(number, name, delay, until, signal):
+            return TimerSet(at, number, name, delay, until, signal)
         case commands.CancelTimer(number):
             return TimerCancelled(at, number)
         case commands.StartChild(number, workflow, run_id, arguments, id):
             return ChildStarted(at, number, workflow, run_id, arguments, id)
         case commands.CancelChild(number):
             return ChildCancelled(at, number)
+        case commands.LeaveSpan(number, name, began_at, parent, error_type):
+            return UserSpan(at, number, name, began_at, parent, error_type)
         case commands.Close(status, result, failure):
             return RunClosed(at, status, result, failure)
 

@@ -1,6 +1,7 @@
 """Workflows that use everything asyncio can combine, for the tests of replay. Each takes no argument."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -9,6 +10,7 @@ from workflow_driver import a_step, runtime
 
 from holdfast.authoring.definitions import WorkflowDefinition
 from holdfast.authoring.signatures import CallSignature
+from holdfast.authoring.spans import span
 from holdfast.errors import StepFailed
 from holdfast.journal import MailBody, Payload, Signal
 
@@ -257,6 +259,29 @@ async def by_chance() -> list[int]:
     return found
 
 
+async def spanned() -> int:
+    async def part(x: int) -> int:
+        with span(f"part {x}"):
+            await sleep(x)
+            return await _twice(x)
+
+    async def left_open() -> None:
+        with span("left open"):
+            await asyncio.Event().wait()
+
+    forgotten = asyncio.create_task(left_open())
+    with span("all"):
+        total = sum(await asyncio.gather(*(part(x) for x in range(4))))
+        with contextlib.suppress(StepFailed), span("fails"):
+            await explode(total)
+        async with span("last"):
+            later = asyncio.create_task(part(5))
+    with contextlib.suppress(TimeoutError), span("late"):
+        await asyncio.wait_for(part(6), 3)
+    assert not forgotten.done()
+    return total + await later
+
+
 def go(number: int) -> Signal:
     return Signal("go", Payload(str(number).encode()))
 
@@ -281,6 +306,7 @@ ALL: list[Callable[..., Any]] = [
     shielded,
     parent,
     by_chance,
+    spanned,
 ]
 
 
