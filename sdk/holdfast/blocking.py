@@ -151,11 +151,14 @@ class Client:
         *,
         timeout: Duration | None = CONNECT_SECONDS,
         retry_for: Duration = RETRY_FOR_SECONDS,
+        rpc_spans: bool | None = None,
     ) -> Self:
         """Connects, in a background thread that `close` ends. Usable as a context manager."""
 
         async def connect() -> AsyncClient:
-            return await AsyncClient.connect(address, namespace, timeout=timeout, retry_for=retry_for)
+            return await AsyncClient.connect(
+                address, namespace, timeout=timeout, retry_for=retry_for, rpc_spans=rpc_spans
+            )
 
         background = _Background()
         try:

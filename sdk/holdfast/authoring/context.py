@@ -5,7 +5,7 @@ Plain: it never talks to anything by itself. What needs the worker is a callable
 
 import logging
 from asyncio import CancelledError
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, MutableMapping
 from datetime import timedelta
 from typing import Any, Generic, NoReturn, TypeVar
 
@@ -18,6 +18,14 @@ _NOT_GIVEN: Any = object()
 
 class ContextUnavailable(HoldfastError):
     """A step asked for something that its context was not given."""
+
+
+class _StepLog(logging.LoggerAdapter[logging.Logger]):
+    """Adds its facts to what a call gives as `extra`; the adapter of the library would replace that."""
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        kwargs["extra"] = {**(self.extra or {}), **(kwargs.get("extra") or {})}
+        return msg, kwargs
 
 
 class Context(Generic[Deps]):
@@ -68,8 +76,8 @@ class Context(Generic[Deps]):
         self.attempt = attempt
         self.idempotency_key = idempotency_key
         self.saved = saved
-        facts = {"run_id": run_id, "workflow": workflow, "step": step, "attempt": attempt}
-        self.log = log or logging.LoggerAdapter(logging.getLogger(f"holdfast.step.{step}"), facts)
+        facts = {"run_id": run_id, "workflow_name": workflow, "step_name": step, "attempt": attempt}
+        self.log = log or _StepLog(logging.getLogger(f"holdfast.step.{step}"), facts)
         self._deps = deps
         self._heartbeat = heartbeat
         self._save = save

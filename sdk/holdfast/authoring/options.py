@@ -182,6 +182,13 @@ def checked_span(what: str, option: str, value: Any) -> timedelta | None:
     return span
 
 
+def checked_switch(what: str, option: str, value: Any) -> bool | None:
+    """True, False, or None for neither."""
+    if value is not None and not isinstance(value, bool):
+        raise TypeError(f"{what}: {option} is True, False or None, not {value!r}")
+    return value
+
+
 def checked_backoff(what: str, value: Any) -> Backoff | Callable[[int], float]:
     """A backoff, as parse_backoff takes it."""
     try:

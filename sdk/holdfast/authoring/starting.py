@@ -13,6 +13,7 @@ from holdfast.authoring.definitions import WorkflowDefinition
 
 OnConflict = Literal["attach", "reject", "terminate"]
 Reuse = Literal["attach", "new", "retry_failed"]
+TraceRelation = Literal["link", "join"]
 
 
 @dataclass(slots=True, frozen=True)
@@ -20,7 +21,8 @@ class StartOptions:
     """What one start says; None and "" mean: as the workflow is defined, else as the coordinator does.
 
     id: the business id, where the start gives one; else the template of the workflow makes it.
-    delay: a span, or an aware UTC instant.
+    delay: a span, or an aware UTC instant. trace: what the run's trace has to do with the caller's. sampled: None
+    leaves it to the coordinator's ratio, or to the caller's decision when the run joins its trace.
     """
 
     id: str = ""
@@ -32,6 +34,8 @@ class StartOptions:
     on_conflict: OnConflict = "attach"
     reuse: Reuse = "attach"
     max_duration: timedelta | None = None
+    trace: TraceRelation = "link"
+    sampled: bool | None = None
 
 
 Starter = Callable[[WorkflowDefinition, tuple[Any, ...], dict[str, Any], StartOptions], Awaitable[Any]]

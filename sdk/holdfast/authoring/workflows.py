@@ -17,9 +17,10 @@ from holdfast.authoring.options import (
     checked_name,
     checked_priority,
     checked_span,
+    checked_switch,
 )
 from holdfast.authoring.signatures import CallSignature
-from holdfast.authoring.starting import OnConflict, Reuse, StartOptions, default_starter
+from holdfast.authoring.starting import OnConflict, Reuse, StartOptions, TraceRelation, default_starter
 from holdfast.durations import Duration, parse_moment
 from holdfast.ids import business_id_problem
 from holdfast.workflow.current import current_runtime
@@ -76,10 +77,14 @@ class Workflow(Generic[P, T_co]):
         on_conflict: OnConflict = "attach",
         reuse: Reuse = "attach",
         max_duration: Duration | None = None,
+        trace: TraceRelation = "link",
+        sampled: bool | None = None,
     ) -> "WorkflowStart[P, T_co]":
         """Options for one start: `await order.with_options(id="o-1").start("o-1", amount)`.
 
-        delay: a duration, or the instant to start at. Raises ValueError or TypeError naming the option.
+        delay: a duration, or the instant to start at. trace: "link" gives the run a trace of its own that links to
+        the caller's span, "join" makes the run a child of that span. sampled: whether the run is traced, whatever the
+        coordinator's ratio says. Raises ValueError or TypeError naming the option.
         """
         what = f"workflow {self.name}"
         if id is not None and (problem := business_id_problem(checked_name(what, "id", id))):
@@ -94,6 +99,8 @@ class Workflow(Generic[P, T_co]):
             on_conflict=_one_of(what, "on_conflict", on_conflict, get_args(OnConflict)),
             reuse=_one_of(what, "reuse", reuse, get_args(Reuse)),
             max_duration=checked_span(what, "max_duration", max_duration),
+            trace=_one_of(what, "trace", trace, get_args(TraceRelation)),
+            sampled=checked_switch(what, "sampled", sampled),
         )
         return WorkflowStart(self._definition, options)
 

@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 
 import grpc
 
+from holdfast.channel.rpc_spans import RpcSpans
 from holdfast.errors import CoordinatorUnavailable, HoldfastError, InvalidRequest
 from holdfast.limits import DEFAULT_LIMITS, DEFAULT_PORT
 
@@ -108,11 +109,12 @@ class OtherLoop(HoldfastError, RuntimeError):
 class Connection:
     """One channel to the coordinator, which reconnects by itself. Made with `open`, in a running loop."""
 
-    __slots__ = ("_loop", "address", "channel")
+    __slots__ = ("_loop", "address", "channel", "rpc_spans")
 
-    def __init__(self, address: Address, channel: grpc.aio.Channel) -> None:
+    def __init__(self, address: Address, channel: grpc.aio.Channel, *, rpc_spans: bool = False) -> None:
         self.address = address
         self.channel = channel
+        self.rpc_spans = rpc_spans
         self._loop = asyncio.get_running_loop()
 
     @classmethod
@@ -122,13 +124,19 @@ class Connection:
         *,
         balancing: Balancing = "round_robin",
         timeout: float | None = CONNECT_SECONDS,
+        rpc_spans: bool = False,
     ) -> Self:
         """Connects. Clients spread calls over all replicas, workers stay with one (pick_first, shuffled).
 
         timeout: in seconds; None returns at once without a check, the first call then connects.
-        Raises CoordinatorUnavailable when nothing answers within `timeout`.
+        rpc_spans: makes a span of each rpc that is not held open on purpose. Raises CoordinatorUnavailable when
+        nothing answers within `timeout`.
         """
-        connection = cls(address, grpc.aio.insecure_channel(address.target, options=_options(balancing)))
+        spans = [RpcSpans(address.socket_path or address.host, 0 if address.socket_path else address.port)]
+        channel = grpc.aio.insecure_channel(
+            address.target, options=_options(balancing), interceptors=spans if rpc_spans else None
+        )
+        connection = cls(address, channel, rpc_spans=rpc_spans)
         if timeout is not None:
             try:
                 await asyncio.wait_for(connection.channel.channel_ready(), timeout)

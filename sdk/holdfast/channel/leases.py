@@ -114,6 +114,8 @@ class QueuedAttempt:
     name: str
     arguments: Arguments
     workflow: str
+    scheduled_at: datetime
+    eligible_at: datetime
     started_at: datetime
     timeout: timedelta | None = None
     retry: RetryPolicy | None = None

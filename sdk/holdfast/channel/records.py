@@ -30,12 +30,15 @@ class StartSpec:
     on_conflict: OnConflict = "attach"
     reuse: Reuse = "attach"
     trace: TraceContext | None = None
+    join_trace: bool = False
+    sampled: bool | None = None
 
     @property
     def size_bytes(self) -> int:
         """About how large it is on the wire."""
         payloads = (*self.arguments.positional, *self.arguments.named.values())
-        return 300 + sum(len(payload.data) + 50 for payload in payloads)
+        baggage_bytes = len(self.trace.baggage) if self.trace is not None else 0
+        return 300 + baggage_bytes + sum(len(payload.data) + 50 for payload in payloads)
 
 
 @dataclass(slots=True, frozen=True)
@@ -104,6 +107,43 @@ class RunRecordPage:
 
     runs: tuple[RunRecord, ...]
     next_cursor: str
+
+
+SpanKind = Literal["internal", "server", "client", "consumer"]
+SpanStatus = Literal["unset", "ok", "error"]
+
+
+@dataclass(slots=True, frozen=True)
+class SpanLink:
+    """Another span that has to do with one. relation: caller, origin, parent, child, sender, previous or next."""
+
+    trace_id: bytes
+    span_id: bytes
+    relation: str
+
+
+@dataclass(slots=True, frozen=True)
+class TraceSpan:
+    """One finished span of a run. Times are nanoseconds since 1970. parent_id: empty for the root of a trace."""
+
+    trace_id: bytes
+    span_id: bytes
+    parent_id: bytes
+    name: str
+    kind: SpanKind
+    start_ns: int
+    end_ns: int
+    status: SpanStatus
+    attributes: Mapping[str, str | int]
+    links: tuple[SpanLink, ...] = ()
+
+
+@dataclass(slots=True, frozen=True)
+class ExportedTrace:
+    """What an export sent, and to which collector."""
+
+    spans: int
+    collector: str
 
 
 @dataclass(slots=True, frozen=True)

@@ -41,6 +41,9 @@ class SessionExpired(errors.Refused):
 #   RESOURCE_EXHAUSTED   PAYLOAD_TOO_LARGE        what, size_bytes, limit_bytes     PayloadTooLarge
 #   INVALID_ARGUMENT     ARGUMENTS_REJECTED       target, parameter, problem        ArgumentsRejected
 #   INVALID_ARGUMENT     INVALID_REQUEST          field, problem                    InvalidRequest
+#   FAILED_PRECONDITION  TRACING_OFF                                                TracingOff
+#   FAILED_PRECONDITION  COLLECTOR_REFUSED        collector, detail                 CollectorRefused
+#   UNAVAILABLE          COLLECTOR_UNAVAILABLE    collector, detail                 CollectorUnavailable
 #   UNAVAILABLE          UNAVAILABLE              detail                            CoordinatorUnavailable
 #
 # A reason that is not in the table becomes `Refused`, so that a newer coordinator is still understood.
@@ -76,6 +79,13 @@ _ERRORS: dict[str, Callable[[str, Facts], errors.HoldfastError]] = {
     "INVALID_REQUEST": lambda message, facts: errors.InvalidRequest(
         facts.get("field", "request"), facts.get("problem", message)
     ),
+    "TRACING_OFF": lambda _, __: errors.TracingOff(),
+    "COLLECTOR_REFUSED": lambda _, facts: errors.CollectorRefused(
+        facts.get("collector", "an unknown address"), facts.get("detail", "")
+    ),
+    "COLLECTOR_UNAVAILABLE": lambda _, facts: errors.CollectorUnavailable(
+        facts.get("collector", "an unknown address"), facts.get("detail", "")
+    ),
 }
 REASONS = frozenset(_ERRORS)
 
@@ -95,7 +105,7 @@ def error_of_call(failed: grpc.aio.AioRpcError, *, address: str) -> errors.Holdf
     code = failed.code()
     text = failed.details() or ""
     info = _error_info(failed)
-    if info is not None and is_repeatable(code):
+    if info is not None and is_repeatable(code) and info.reason not in REASONS:
         # It answers, but not its database: to a caller this is the same, and a repeat settles it.
         return errors.CoordinatorUnavailable(address, info.metadata.get("detail") or text)
     if info is not None:

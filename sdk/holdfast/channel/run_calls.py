@@ -8,11 +8,12 @@ from typing import TypeVar
 
 from holdfast.api.v1 import run_service_pb2 as pb
 from holdfast.api.v1.run_service_pb2_grpc import RunServiceStub
-from holdfast.channel import wire_runs
+from holdfast.channel import wire_runs, wire_traces
 from holdfast.channel.calls import RETRY_FOR_SECONDS, UnaryMethod, call
 from holdfast.channel.connection import Connection
 from holdfast.channel.records import (
     ClosedRun,
+    ExportedTrace,
     JournalPage,
     RunFilter,
     RunRecord,
@@ -20,14 +21,17 @@ from holdfast.channel.records import (
     StartedRun,
     StartOutcome,
     StartSpec,
+    TraceSpan,
 )
-from holdfast.journal import Payload
+from holdfast.journal import Payload, TraceContext
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 
 WAIT_SECONDS = 30
 _WAIT_SLACK_SECONDS = 10.0
+EXPORT_SECONDS = 60.0
+"""A long run is many batches, and its collector may be slow."""
 
 
 class RunCalls:
@@ -80,9 +84,20 @@ class RunCalls:
         response: pb.GetHistoryResponse = await self._call(self._stub.GetHistory, request)
         return wire_runs.journal_page(response)
 
-    async def signal(self, run: str, name: str, payload: Payload | None, *, request_id: str, once: bool) -> bool:
+    async def signal(
+        self,
+        run: str,
+        name: str,
+        payload: Payload | None,
+        *,
+        request_id: str,
+        once: bool,
+        trace: TraceContext | None = None,
+    ) -> bool:
         """True when the signal was recorded, False when `once` was asked and it was not the first."""
-        request = wire_runs.signal_run_request(self._namespace, run, name, payload, request_id=request_id, once=once)
+        request = wire_runs.signal_run_request(
+            self._namespace, run, name, payload, request_id=request_id, once=once, trace=trace
+        )
         response: pb.SignalRunResponse = await self._call(self._stub.SignalRun, request)
         return response.accepted
 
@@ -108,6 +123,30 @@ class RunCalls:
         """Offers a stalled run to workers again. Raises RunNotStalled."""
         request = pb.ResumeRunRequest(namespace=self._namespace, run=run, request_id=request_id)
         await self._call(self._stub.ResumeRun, request)
+
+    async def get_trace(self, run: str) -> list[TraceSpan]:
+        """All spans of a run that have ended, in the order in which they did. Raises RunNotFound."""
+        spans: list[TraceSpan] = []
+        more = True
+        while more:
+            request = pb.GetTraceRequest(namespace=self._namespace, run=run, after=len(spans))
+            response: pb.GetTraceResponse = await self._call(self._stub.GetTrace, request)
+            spans += map(wire_traces.trace_span, response.spans)
+            more = response.more and bool(response.spans)
+        return spans
+
+    async def export_trace(self, run: str) -> ExportedTrace:
+        """Has the coordinator export all spans of a run. Raises RunNotFound, TracingOff, CollectorUnavailable,
+        CollectorRefused."""
+        self._connection.check_loop()
+        response: pb.ExportTraceResponse = await call(
+            self._stub.ExportTrace,
+            pb.ExportTraceRequest(namespace=self._namespace, run=run),
+            address=self._connection.address,
+            attempt_seconds=EXPORT_SECONDS,
+            retry_for=EXPORT_SECONDS,
+        )
+        return ExportedTrace(response.spans, response.collector)
 
     async def _call(self, method: UnaryMethod[Request, Response], request: Request) -> Response:
         self._connection.check_loop()

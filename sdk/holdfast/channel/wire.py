@@ -109,9 +109,10 @@ def entry_to_message(entry: Entry) -> journal_pb2.Entry:
 def entry_from_message(message: journal_pb2.Entry) -> Entry:
     """Raises ValueError for a kind of entry that this SDK does not know."""
     kind = message.WhichOneof("body")
-    if kind is None:
+    read = _READERS.get(kind) if kind is not None else None
+    if kind is None or read is None:
         raise ValueError("an entry of a kind that this version of holdfast does not know; upgrade it")
-    return _READERS[kind](time_from(message.at), getattr(message, kind))
+    return read(time_from(message.at), getattr(message, kind))
 
 
 def entries_from_rows(rows: Iterable[journal_pb2.JournalRow]) -> list[Entry]:
@@ -198,6 +199,8 @@ def _write_timer_set(message: journal_pb2.Entry, entry: journal.TimerSet) -> Non
         set_span(body.delay, entry.delay)
     elif entry.until is not None:
         set_time(body.until, entry.until)
+    if entry.signal:
+        body.signal = entry.signal
 
 
 def _write_timer_cancelled(message: journal_pb2.Entry, entry: journal.TimerCancelled) -> None:
@@ -208,6 +211,8 @@ def _write_mail_consumed(message: journal_pb2.Entry, entry: journal.MailConsumed
     message.mail_consumed.number = entry.number
     if entry.mail is not None:
         write_mail(message.mail_consumed.mail, entry.mail)
+    if entry.awaited_since is not None:
+        set_time(message.mail_consumed.awaited_since, entry.awaited_since)
 
 
 def _write_mail_undelivered(message: journal_pb2.Entry, entry: journal.MailUndelivered) -> None:
@@ -252,6 +257,17 @@ def _write_run_closed(message: journal_pb2.Entry, entry: journal.RunClosed) -> N
         write_failure(body.failure, entry.failure)
 
 
+def _write_user_span(message: journal_pb2.Entry, entry: journal.UserSpan) -> None:
+    body = message.user_span
+    body.number = entry.number
+    body.name = entry.name
+    set_time(body.began_at, entry.began_at)
+    if entry.parent:
+        body.parent = entry.parent
+    if entry.error_type:
+        body.error_type = entry.error_type
+
+
 _WRITERS: dict[type, Callable[[journal_pb2.Entry, Any], None]] = {
     journal.RunStarted: _write_run_started,
     journal.StepScheduled: _write_step_scheduled,
@@ -270,6 +286,7 @@ _WRITERS: dict[type, Callable[[journal_pb2.Entry, Any], None]] = {
     journal.RunStalled: _write_run_stalled,
     journal.RunResumed: _write_run_resumed,
     journal.RunClosed: _write_run_closed,
+    journal.UserSpan: _write_user_span,
 }
 
 
@@ -305,7 +322,13 @@ def _read_timer_set(at: Any, body: journal_pb2.TimerSet) -> Entry:
         body.name,
         span_from(body.delay) if body.HasField("delay") else None,
         time_from(body.until) if body.HasField("until") else None,
+        body.signal,
     )
+
+
+def _read_mail_consumed(at: Any, body: journal_pb2.MailConsumed) -> Entry:
+    since = time_from(body.awaited_since) if body.HasField("awaited_since") else None
+    return journal.MailConsumed(at, body.number, _mail_of(body), since)
 
 
 def _read_child_started(at: Any, body: journal_pb2.ChildStarted) -> Entry:
@@ -339,7 +362,7 @@ _READERS: dict[str, Callable[[Any, Any], Entry]] = {
     "step_cancelled": lambda at, body: journal.StepCancelled(at, body.number, _attempt_of(body)),
     "timer_set": _read_timer_set,
     "timer_cancelled": lambda at, body: journal.TimerCancelled(at, body.number),
-    "mail_consumed": lambda at, body: journal.MailConsumed(at, body.number, _mail_of(body)),
+    "mail_consumed": _read_mail_consumed,
     "mail_undelivered": lambda at, body: journal.MailUndelivered(at, body.number, _mail_of(body)),
     "child_started": _read_child_started,
     "child_cancelled": lambda at, body: journal.ChildCancelled(at, body.number),
@@ -347,5 +370,8 @@ _READERS: dict[str, Callable[[Any, Any], Entry]] = {
     "run_resumed": lambda at, body: journal.RunResumed(at, body.reason),
     "run_closed": lambda at, body: journal.RunClosed(
         at, status_of_number(body.status), result_of(body), failure_of(body)
+    ),
+    "user_span": lambda at, body: journal.UserSpan(
+        at, body.number, body.name, time_from(body.began_at), body.parent, body.error_type
     ),
 }

@@ -28,7 +28,7 @@ from holdfast.channel.wire_values import (
     write_payload,
     write_trace,
 )
-from holdfast.journal import Payload
+from holdfast.journal import Payload, TraceContext
 
 _ON_CONFLICT: dict[OnConflict, pb.ConflictPolicy] = {
     "attach": pb.CONFLICT_POLICY_ATTACH,
@@ -74,6 +74,10 @@ def _write_start(message: pb.StartSpec, start: StartSpec) -> None:
         message.reuse = _REUSE[start.reuse]
     if start.trace is not None:
         write_trace(message.trace, start.trace)
+    if start.join_trace:
+        message.join_trace = True
+    if start.sampled is not None:
+        message.sampled = start.sampled
 
 
 def start_outcomes(response: pb.StartRunsResponse) -> list[StartOutcome]:
@@ -160,10 +164,19 @@ def journal_page(response: pb.GetHistoryResponse) -> JournalPage:
 
 
 def signal_run_request(
-    namespace: str, run: str, name: str, payload: Payload | None, *, request_id: str, once: bool
+    namespace: str,
+    run: str,
+    name: str,
+    payload: Payload | None,
+    *,
+    request_id: str,
+    once: bool,
+    trace: TraceContext | None,
 ) -> pb.SignalRunRequest:
     request = pb.SignalRunRequest(namespace=namespace, run=run, request_id=request_id, once=once)
     request.signal.name = name
     if payload is not None:
         write_payload(request.signal.payload, payload)
+    if trace is not None:
+        write_trace(request.trace, trace)
     return request

@@ -195,6 +195,8 @@ def write_attempt(message: journal_pb2.AttemptRecord, record: AttemptRecord) -> 
         write_failure(message.failure, record.failure)
     if record.retry_delay is not None:
         set_span(message.retry_delay, record.retry_delay)
+    if record.epoch:
+        message.epoch = record.epoch
 
 
 def attempt_to_message(record: AttemptRecord) -> journal_pb2.AttemptRecord:
@@ -215,6 +217,7 @@ def attempt_from_message(message: journal_pb2.AttemptRecord) -> AttemptRecord:
         message.build,
         failure_from_message(message.failure) if message.HasField("failure") else None,
         span_from(message.retry_delay) if message.HasField("retry_delay") else None,
+        message.epoch,
     )
 
 

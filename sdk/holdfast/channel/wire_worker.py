@@ -186,6 +186,8 @@ def _queued_attempt(message: pb.QueuedAttempt) -> QueuedAttempt:
         name=message.name,
         arguments=arguments_from_message(message.arguments),
         workflow=message.workflow,
+        scheduled_at=time_from(message.scheduled_at),
+        eligible_at=time_from(message.eligible_at),
         started_at=time_from(message.started_at),
         timeout=span_from(message.timeout) if message.HasField("timeout") else None,
         retry=retry_from_message(message.retry) if message.HasField("retry") else None,

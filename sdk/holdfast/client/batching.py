@@ -6,6 +6,8 @@ No timers and no waiting for company: a lone start goes out at once. Knows nothi
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextvars import Context, copy_context
+from typing import NamedTuple
 
 from holdfast.channel.records import StartedRun, StartOutcome, StartSpec
 from holdfast.errors import HoldfastError
@@ -16,7 +18,14 @@ IN_FLIGHT_MAX = 2
 BATCH_BYTES_MAX = DEFAULT_LIMITS.message_bytes // 2
 
 Send = Callable[[Sequence[StartSpec]], Awaitable[list[StartOutcome]]]
-WaitingStart = tuple[StartSpec, asyncio.Future[StartedRun]]
+
+
+class WaitingStart(NamedTuple):
+    """A start, who waits for its run, and the context in which it was asked for."""
+
+    spec: StartSpec
+    future: asyncio.Future[StartedRun]
+    context: Context
 
 
 class StartBatcher:
@@ -45,7 +54,7 @@ class StartBatcher:
         """Ends with the run, or with the typed error of the refusal."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[StartedRun] = loop.create_future()
-        self._waiting.append((spec, future))
+        self._waiting.append(WaitingStart(spec, future, copy_context()))
         if not self._flush_is_due and len(self._calls) < self._in_flight_max:
             # At the end of this turn of the loop, so that starts made side by side leave together.
             self._flush_is_due = True
@@ -66,32 +75,34 @@ class StartBatcher:
         while self._waiting and len(self._calls) < self._in_flight_max:
             batch = self._take()
             if batch:
-                call = asyncio.get_running_loop().create_task(self._deliver(batch))
+                # In the context of its oldest start, not of the call that ended just now: spans of the transport
+                # belong below somebody who still waits for them.
+                call = asyncio.get_running_loop().create_task(self._deliver(batch), context=batch[0].context)
                 self._calls[call] = batch
 
     def _take(self) -> list[WaitingStart]:
         batch: list[WaitingStart] = []
         batch_bytes = 0
         while self._waiting and len(batch) < self._batch_max:
-            spec, future = self._waiting[0]
-            if not future.done():
-                batch_bytes += spec.size_bytes
+            start = self._waiting[0]
+            if not start.future.done():
+                batch_bytes += start.spec.size_bytes
                 if batch and batch_bytes > self._batch_bytes_max:
                     break
-                batch.append((spec, future))
+                batch.append(start)
             self._waiting.popleft()
         return batch
 
     async def _deliver(self, batch: list[WaitingStart]) -> None:
         try:
-            outcomes = await self._send([spec for spec, _ in batch])
-            for (_, future), outcome in zip(batch, outcomes, strict=True):
-                if future.done():
+            outcomes = await self._send([start.spec for start in batch])
+            for start, outcome in zip(batch, outcomes, strict=True):
+                if start.future.done():
                     continue
                 if isinstance(outcome, StartedRun):
-                    future.set_result(outcome)
+                    start.future.set_result(outcome)
                 else:
-                    future.set_exception(outcome)
+                    start.future.set_exception(outcome)
         except Exception as error:  # noqa: BLE001  whatever went wrong belongs to those who wait
             _fail(batch, error)
         finally:
@@ -102,6 +113,6 @@ class StartBatcher:
 
 
 def _fail(starts: Iterable[WaitingStart], error: Exception) -> None:
-    for _, future in starts:
-        if not future.done():
-            future.set_exception(error)
+    for start in starts:
+        if not start.future.done():
+            start.future.set_exception(error)

@@ -13,10 +13,12 @@ from holdfast.authoring.workflows import Workflow, WorkflowStart
 from holdfast.channel.calls import RETRY_FOR_SECONDS
 from holdfast.channel.connection import CONNECT_SECONDS, Connection, address_or_default
 from holdfast.channel.records import RunFilter
+from holdfast.channel.rpc_spans import rpc_spans_or_default
 from holdfast.channel.run_calls import RunCalls
 from holdfast.client.batching import StartBatcher
 from holdfast.client.descriptions import RunPage, describe_page
 from holdfast.client.handle import Reach, RunHandle
+from holdfast.client.spans import CallSpan
 from holdfast.client.starting import StartTarget, call_of, start_spec, target_of
 from holdfast.client.texts import checked_text
 from holdfast.client.waiting import AwaitedRuns
@@ -34,11 +36,20 @@ _PAGE_MAX = 1_000
 class Connecting:
     """What `Client.connect` returns: await it, or use it with `async with`."""
 
-    def __init__(self, address: str | None, namespace: str, *, timeout: float | None, retry_for: float) -> None:
+    def __init__(
+        self,
+        address: str | None,
+        namespace: str,
+        *,
+        timeout: float | None,
+        retry_for: float,
+        rpc_spans: bool | None,
+    ) -> None:
         self._address = address
         self._namespace = namespace
         self._timeout = timeout
         self._retry_for = retry_for
+        self._rpc_spans = rpc_spans
         self._client: Client | None = None
 
     def __await__(self) -> Generator[Any, None, "Client"]:
@@ -54,7 +65,8 @@ class Connecting:
 
     async def _connect(self) -> "Client":
         address = address_or_default(self._address)
-        connection = await Connection.open(address, timeout=self._timeout)
+        rpc_spans = rpc_spans_or_default(self._rpc_spans)
+        connection = await Connection.open(address, timeout=self._timeout, rpc_spans=rpc_spans)
         return Client(connection, namespace=self._namespace, retry_for=self._retry_for)
 
 
@@ -89,14 +101,22 @@ class Client:
         *,
         timeout: Duration | None = CONNECT_SECONDS,
         retry_for: Duration = RETRY_FOR_SECONDS,
+        rpc_spans: bool | None = None,
     ) -> Connecting:
         """Connects: `client = await Client.connect()`, or `async with Client.connect() as client`.
 
         address: "host:port"; else HOLDFAST_ADDRESS, else localhost:7410. timeout: how long to try; None does not
-        check, the first call connects. Raises InvalidRequest for a malformed address and CoordinatorUnavailable.
+        check, the first call connects. rpc_spans: makes OpenTelemetry spans of single rpcs too, here and in the
+        workers of this client; else HOLDFAST_RPC_SPANS, else not. Raises InvalidRequest for a malformed address and
+        CoordinatorUnavailable.
         """
-        seconds = None if timeout is None else parse_duration(timeout).total_seconds()
-        return Connecting(address, namespace, timeout=seconds, retry_for=parse_duration(retry_for).total_seconds())
+        return Connecting(
+            address,
+            namespace,
+            timeout=None if timeout is None else parse_duration(timeout).total_seconds(),
+            retry_for=parse_duration(retry_for).total_seconds(),
+            rpc_spans=rpc_spans,
+        )
 
     async def close(self) -> None:
         """Closes the connection. Who still waits for something of this client gets an error."""
@@ -161,16 +181,18 @@ class Client:
         other runs are started all the same.
         """
         target = target_of(workflow)
-        specs = [start_spec(target, *call_of(given), self.codec) for given in calls]
-        outcomes = await asyncio.gather(*map(self._starts.start, specs), return_exceptions=True)
         handles: list[Any] = []
-        for outcome in outcomes:
-            if not isinstance(outcome, BaseException):
-                handles.append(self._handle(outcome.run_id, outcome.id, target))
-            elif return_exceptions:
-                handles.append(outcome)
-            else:
-                raise outcome
+        with CallSpan("start runs", self.namespace, workflow=target.definition.name) as span:
+            trace = span.trace
+            specs = [start_spec(target, *call_of(given), self.codec, trace=trace) for given in calls]
+            outcomes = await asyncio.gather(*map(self._starts.start, specs), return_exceptions=True)
+            for outcome in outcomes:
+                if not isinstance(outcome, BaseException):
+                    handles.append(self._handle(outcome.run_id, outcome.id, target))
+                elif return_exceptions:
+                    handles.append(outcome)
+                else:
+                    raise outcome
         return handles
 
     @overload
@@ -251,7 +273,9 @@ class Client:
         return describe_page(page, self.codec)
 
     async def _start(self, target: StartTarget, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> RunHandle[Any]:
-        started = await self._starts.start(start_spec(target, args, kwargs, self.codec))
+        with CallSpan("start run", self.namespace, workflow=target.definition.name) as span:
+            started = await self._starts.start(start_spec(target, args, kwargs, self.codec, trace=span.trace))
+            span.started(started.run_id, started.id)
         return self._handle(started.run_id, started.id, target)
 
     def _handle(self, run_id: str, id: str, target: StartTarget) -> RunHandle[Any]:

@@ -13,6 +13,7 @@ from holdfast.channel.records import ClosedRun
 from holdfast.channel.run_calls import RunCalls
 from holdfast.client.descriptions import RunDescription, describe
 from holdfast.client.history import History, HistoryEntry
+from holdfast.client.spans import CallSpan
 from holdfast.client.texts import checked_text
 from holdfast.client.waiting import AwaitedRuns
 from holdfast.codec import Codec
@@ -124,7 +125,10 @@ class RunHandle(Generic[Result]):
         encoded = None
         if payload is not None:
             encoded = self._reach.codec.encode(payload, what=f"the payload of signal {name}")
-        accepted = await self._reach.calls.signal(self._asked, name, encoded, request_id=_request_id(), once=once)
+        with self._span("signal") as span:
+            accepted = await self._reach.calls.signal(
+                self._asked, name, encoded, request_id=_request_id(), once=once, trace=span.trace
+            )
         return accepted if once else None
 
     async def cancel(self, reason: str | None = None, *, wait: bool = False, timeout: Duration | None = None) -> bool:
@@ -133,7 +137,8 @@ class RunHandle(Generic[Result]):
         wait: return only when the run is closed; raises TimeoutError when `timeout` passes first.
         """
         text = checked_text("reason", reason or "")
-        accepted = await self._reach.calls.cancel(self._asked, text, request_id=_request_id())
+        with self._span("cancel"):
+            accepted = await self._reach.calls.cancel(self._asked, text, request_id=_request_id())
         if wait and accepted:
             await self._closing(timeout)
         return accepted
@@ -141,25 +146,31 @@ class RunHandle(Generic[Result]):
     async def terminate(self, reason: str | None = None) -> bool:
         """Ends the run at once, without asking its code. False when it was already closed."""
         text = checked_text("reason", reason or "")
-        return await self._reach.calls.terminate(self._asked, text, request_id=_request_id())
+        with self._span("terminate"):
+            return await self._reach.calls.terminate(self._asked, text, request_id=_request_id())
 
     async def retry(self) -> "RunHandle[Result]":
         """A new run that continues this one at the failed step and takes over its id.
 
         Raises RunNotRetryable unless it failed, timed out, was cancelled or terminated.
         """
-        started = await self._reach.calls.retry(self._asked, start_id=new_start_id())
+        with self._span("retry"):
+            started = await self._reach.calls.retry(self._asked, start_id=new_start_id())
         return RunHandle(
             self._reach, started.run_id, run_id=started.run_id, id=started.id or None, result_hint=self._hint
         )
 
     async def resume(self) -> None:
         """Offers a stalled run to workers again, whatever their build. Raises RunNotStalled."""
-        await self._reach.calls.resume(self._asked, request_id=_request_id())
+        with self._span("resume"):
+            await self._reach.calls.resume(self._asked, request_id=_request_id())
 
     @property
     def _asked(self) -> str:
         return self._run_id or self._run
+
+    def _span(self, name: str) -> CallSpan:
+        return CallSpan(name, self._reach.namespace, run_id=self._run_id or "", id=self._id or "")
 
     async def _found(self) -> Self:
         await self.describe()

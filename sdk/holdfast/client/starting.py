@@ -15,6 +15,7 @@ from holdfast.channel.records import StartSpec
 from holdfast.client.handle import new_start_id
 from holdfast.codec import Codec
 from holdfast.errors import PayloadTooLarge
+from holdfast.journal import TraceContext
 from holdfast.limits import DEFAULT_LIMITS
 
 _NO_OPTIONS = StartOptions()
@@ -55,8 +56,15 @@ def target_of(workflow: Workflow[..., Any] | WorkflowStart[..., Any] | str) -> S
     raise TypeError(f"{workflow!r} is not a workflow; give a function decorated with @workflow, or its name")
 
 
-def start_spec(target: StartTarget, args: tuple[Any, ...], kwargs: Mapping[str, Any], codec: Codec) -> StartSpec:
-    """The start of one run, with a new start id.
+def start_spec(
+    target: StartTarget,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    codec: Codec,
+    *,
+    trace: TraceContext | None = None,
+) -> StartSpec:
+    """The start of one run, with a new start id. trace: where the caller is.
 
     Raises ArgumentsRejected, PayloadNotSerializable and PayloadTooLarge before anything is sent.
     """
@@ -75,6 +83,9 @@ def start_spec(target: StartTarget, args: tuple[Any, ...], kwargs: Mapping[str, 
         metadata={**definition.metadata, **options.metadata},
         on_conflict=options.on_conflict,
         reuse=options.reuse,
+        trace=trace,
+        join_trace=options.trace == "join",
+        sampled=options.sampled,
     )
     # Each argument is within its limit, but all of them together have to fit into one message.
     if spec.size_bytes > DEFAULT_LIMITS.message_bytes:

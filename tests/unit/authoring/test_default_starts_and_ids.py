@@ -55,6 +55,8 @@ async def test_a_start_reaches_the_default_client_with_its_options(started: list
         on_conflict="reject",
         reuse="new",
         max_duration="7d",
+        trace="join",
+        sampled=True,
     ).start("o-1", amount=5)
     assert handle == "the handle"
     assert started == [
@@ -72,6 +74,8 @@ async def test_a_start_reaches_the_default_client_with_its_options(started: list
                 on_conflict="reject",
                 reuse="new",
                 max_duration=timedelta(days=7),
+                trace="join",
+                sampled=True,
             ),
         )
     ]
@@ -96,6 +100,8 @@ def test_a_delay_may_be_an_instant() -> None:
         ({"on_conflict": "explode"}, "on_conflict is one of 'attach', 'reject', 'terminate'"),
         ({"reuse": "maybe"}, "reuse is one of"),
         ({"max_duration": 0}, "max_duration"),
+        ({"trace": "child"}, "trace is one of 'link', 'join', not 'child'"),
+        ({"sampled": 1}, "sampled is True, False or None, not 1"),
         ({"metadata": {"a": [1]}}, "metadata"),
     ],
 )

@@ -69,6 +69,19 @@ CASES: list[tuple[str, dict[str, str], type[errors.HoldfastError], dict[str, obj
         errors.InvalidRequest,
         {"field": "priority", "problem": "is above 100"},
     ),
+    ("TRACING_OFF", {}, errors.TracingOff, {}),
+    (
+        "COLLECTOR_UNAVAILABLE",
+        {"collector": "http://otel:4317", "detail": "connection refused"},
+        errors.CollectorUnavailable,
+        {"collector": "http://otel:4317", "detail": "connection refused"},
+    ),
+    (
+        "COLLECTOR_REFUSED",
+        {"collector": "http://otel:4317", "detail": "UNIMPLEMENTED: unknown service"},
+        errors.CollectorRefused,
+        {"collector": "http://otel:4317", "detail": "UNIMPLEMENTED: unknown service"},
+    ),
     ("REATTACH", {}, ReattachRequired, {"reason": "REATTACH"}),
     ("SESSION_EXPIRED", {"session_id": "ses_1"}, SessionExpired, {"facts": {"session_id": "ses_1"}}),
 ]
@@ -132,6 +145,14 @@ def test_a_coordinator_without_its_database_is_unavailable_and_says_why() -> Non
     error = error_of_call(failed_call(grpc.StatusCode.UNAVAILABLE, "long text", info), address="here:1")
     assert isinstance(error, errors.CoordinatorUnavailable)
     assert error.detail == "its database: connection refused"
+
+
+def test_a_collector_that_is_away_is_not_taken_for_the_coordinator() -> None:
+    facts = {"collector": "http://otel:4317", "detail": "connection refused"}
+    info = error_details_pb2.ErrorInfo(reason="COLLECTOR_UNAVAILABLE", domain=refusals.DOMAIN, metadata=facts)
+    error = error_of_call(failed_call(grpc.StatusCode.UNAVAILABLE, "text", info), address="here:1")
+    assert isinstance(error, errors.CollectorUnavailable)
+    assert "http://otel:4317" in str(error)
 
 
 def test_details_of_somebody_else_are_not_taken_for_ours() -> None:

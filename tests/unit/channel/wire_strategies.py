@@ -60,6 +60,7 @@ attempts = st.builds(
     text,
     st.none() | failures,
     st.none() | spans,
+    st.integers(0, 2**63 - 1),
 )
 statuses = st.sampled_from(RunStatus)
 traces = st.builds(j.TraceContext, name, text, text)
@@ -103,11 +104,11 @@ _BY_KIND: dict[type, st.SearchStrategy[Any]] = {
     j.StepFailed: st.builds(j.StepFailed, instants, count, failures, st.none() | attempts),
     j.StepCancelled: st.builds(j.StepCancelled, instants, count, st.none() | attempts),
     j.TimerSet: st.one_of(
-        st.builds(j.TimerSet, instants, count, text, delay=spans),
-        st.builds(j.TimerSet, instants, count, text, until=instants),
+        st.builds(j.TimerSet, instants, count, text, delay=spans, signal=text),
+        st.builds(j.TimerSet, instants, count, text, until=instants, signal=text),
     ),
     j.TimerCancelled: st.builds(j.TimerCancelled, instants, count),
-    j.MailConsumed: st.builds(j.MailConsumed, instants, count, st.none() | mails),
+    j.MailConsumed: st.builds(j.MailConsumed, instants, count, st.none() | mails, st.none() | instants),
     j.MailUndelivered: st.builds(j.MailUndelivered, instants, count, st.none() | mails),
     j.ChildStarted: st.builds(
         j.ChildStarted,
@@ -125,6 +126,7 @@ _BY_KIND: dict[type, st.SearchStrategy[Any]] = {
     j.RunStalled: st.builds(j.RunStalled, instants, text, text),
     j.RunResumed: st.builds(j.RunResumed, instants, text),
     j.RunClosed: st.builds(j.RunClosed, instants, statuses, st.none() | payloads, st.none() | failures),
+    j.UserSpan: st.builds(j.UserSpan, instants, count, name, instants, st.integers(0, 2**31 - 1), text),
 }
 assert set(_BY_KIND) == set(get_args(j.Entry)), "a kind of entry has no strategy"
 entries = st.one_of(*_BY_KIND.values())

@@ -11,6 +11,7 @@ from holdfast.client.starting import call_of, start_spec, target_of
 from holdfast.codec import Codec
 from holdfast.errors import ArgumentsRejected, PayloadTooLarge
 from holdfast.ids import is_start_id
+from holdfast.journal import TraceContext
 
 app = App("shop", queue="slow")
 codec = Codec()
@@ -89,3 +90,9 @@ def test_what_is_no_workflow_is_refused_with_a_hint() -> None:
 )
 def test_one_of_many_calls_is_a_tuple_a_mapping_or_the_only_argument(given: Any, call: Any) -> None:
     assert call_of(given) == call
+
+
+def test_a_start_counts_the_baggage_of_its_caller_among_its_bytes() -> None:
+    plain = start_spec(target_of("order"), (), {}, codec)
+    laden = start_spec(target_of("order"), (), {}, codec, trace=TraceContext("00-...", "", "k=" + "v" * 8_000))
+    assert laden.size_bytes - plain.size_bytes == 8_002
