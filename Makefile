@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test check bench bench-quick bench-peers proto mutants clean
+.PHONY: help setup demo test trace-test check bench bench-quick bench-peers proto mutants clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -26,6 +26,10 @@ demo: $(READY) ## audit this machine's Python packages, durably, with a worker k
 
 test: $(READY) ## run all tests
 	@$(BIN)/python -m pytest
+
+trace-test: $(READY) ## build Jaeger with Go and ask it what it shows of our traces
+	@jaeger=$$($(BIN)/python -m tests.jaeger.build) && \
+		if [ -n "$$jaeger" ]; then HOLDFAST_JAEGER="$$jaeger" $(BIN)/python -m pytest tests/jaeger; fi
 
 check: $(READY) ## lint, types, import contracts, protos and generated code
 	@$(BIN)/ruff check .
@@ -52,4 +56,4 @@ mutants: $(READY) ## apply each deliberate defect and see a test fail
 	@$(BIN)/python -m tests.mutants
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -6,6 +6,10 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from holdfast_coordinator.postgres import EmbeddedPostgres
 from holdfast_coordinator.store.migrate import migrate_blocking
@@ -71,3 +75,14 @@ def _create(postgres_url: str, name: str, *, template: str = "template0") -> Non
 def _drop(postgres_url: str, name: str) -> None:
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+@pytest.fixture
+def user_spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
+    """A program that has set up OpenTelemetry: the finished spans of this process, in memory."""
+    provider, finished = TracerProvider(), InMemorySpanExporter()
+    provider.add_span_processor(SimpleSpanProcessor(finished))
+    # The API lets a program set its provider once and for all; the tests of one process are many programs.
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
+    yield finished
+    provider.shutdown()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from holdfast.authoring.apps import App, step, workflow
 from holdfast.authoring.calls import current_run, now, random, receive, shield, sleep, uuid4
 from holdfast.authoring.context import Context
+from holdfast.authoring.spans import span
 from holdfast.authoring.steps import Step
 from holdfast.authoring.workflows import Workflow
 from holdfast.backoff import constant, exponential, linear
@@ -37,6 +38,7 @@ from holdfast.errors import (
     StepFailed,
     WorkflowNotRegistered,
 )
+from holdfast.logs import configure_logging
 from holdfast.statuses import RunStatus, StepStatus
 from holdfast.workflow.current import RunInfo
 
@@ -78,6 +80,7 @@ __all__ = [
     "Worker",
     "Workflow",
     "WorkflowNotRegistered",
+    "configure_logging",
     "constant",
     "current_run",
     "exponential",
@@ -87,6 +90,7 @@ __all__ = [
     "receive",
     "shield",
     "sleep",
+    "span",
     "step",
     "uuid4",
     "workflow",

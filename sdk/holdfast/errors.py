@@ -229,6 +229,40 @@ class CoordinatorUnavailable(HoldfastError):
         self.detail = detail
 
 
+class TracingOff(HoldfastError):
+    """The coordinator exports no traces, since nobody told it where a collector is."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this coordinator exports no traces; start the coordinator with --otlp URL, or look at the run with "
+            "`holdfast trace show`"
+        )
+
+
+class CollectorUnavailable(HoldfastError):
+    """The collector that the coordinator exports traces to does not take them now. The call may be repeated."""
+
+    def __init__(self, collector: str, detail: str = "") -> None:
+        super().__init__(
+            f"the collector at {collector} takes no spans now{f' ({detail})' if detail else ''}; "
+            "see that it runs and export again"
+        )
+        self.collector = collector
+        self.detail = detail
+
+
+class CollectorRefused(HoldfastError):
+    """The collector that the coordinator exports traces to will never take them. To repeat the call is no use."""
+
+    def __init__(self, collector: str, detail: str = "") -> None:
+        super().__init__(
+            f"the collector at {collector} refuses spans{f' ({detail})' if detail else ''}; "
+            "see that the coordinator's --otlp URL and OTEL_EXPORTER_OTLP_HEADERS are what it wants"
+        )
+        self.collector = collector
+        self.detail = detail
+
+
 class PermissionDenied(HoldfastError):
     """The caller may not do this."""
 

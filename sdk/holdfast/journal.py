@@ -112,6 +112,7 @@ class AttemptRecord:
     build: str = ""
     failure: Failure | None = None
     retry_delay: timedelta | None = None
+    epoch: int = 0
 
 
 @dataclass(slots=True, frozen=True)
@@ -232,6 +233,7 @@ class TimerSet:
     name: str = ""
     delay: timedelta | None = None
     until: datetime | None = None
+    signal: str = ""
 
 
 @dataclass(slots=True, frozen=True)
@@ -242,11 +244,12 @@ class TimerCancelled:
 
 @dataclass(slots=True, frozen=True)
 class MailConsumed:
-    """`mail` is set in what the coordinator returns; a worker writes only the number."""
+    """`mail` is set in what the coordinator returns; a worker writes the rest."""
 
     at: datetime
     number: int
     mail: Mail | None = None
+    awaited_since: datetime | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -296,6 +299,18 @@ class RunClosed:
     failure: Failure | None = None
 
 
+@dataclass(slots=True, frozen=True)
+class UserSpan:
+    """`at` is when the code left it."""
+
+    at: datetime
+    number: int
+    name: str
+    began_at: datetime
+    parent: int = 0
+    error_type: str = ""
+
+
 Entry = (
     RunStarted
     | StepScheduled
@@ -314,4 +329,5 @@ Entry = (
     | RunStalled
     | RunResumed
     | RunClosed
+    | UserSpan
 )

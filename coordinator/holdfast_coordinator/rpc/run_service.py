@@ -6,22 +6,26 @@ from itertools import takewhile
 from grpc.aio import ServicerContext as Context
 
 from holdfast.api.v1 import run_service_pb2 as pb
-from holdfast.api.v1 import run_service_pb2_grpc
-from holdfast.errors import HoldfastError, InvalidRequest, PayloadTooLarge, RunNotFound, RunNotRetryable
+from holdfast.api.v1 import run_service_pb2_grpc, value_pb2
+from holdfast.errors import HoldfastError, InvalidRequest, PayloadTooLarge, RunNotFound, RunNotRetryable, TracingOff
 from holdfast.limits import STARTS_PER_CALL_MAX, WAITED_RUNS_MAX, Limits
 from holdfast_coordinator.domain.commands import RequestCancel, ResumeRun, SendSignal, StartRun, TerminateRun
 from holdfast_coordinator.domain.rows import SignalMail
 from holdfast_coordinator.domain.starts import Started
 from holdfast_coordinator.engine.engine import Engine
 from holdfast_coordinator.store.port import RunView
-from holdfast_coordinator.wire.journals import open_steps
+from holdfast_coordinator.telemetry.run_trace import DEFAULT_RULES
+from holdfast_coordinator.telemetry.spans import SpanRules
+from holdfast_coordinator.wire.journals import journal_message, open_steps
 
 from .refusals import refusal_message, translated
+from .run_traces import TraceExports, span_page
 from .run_wire import (
     DEFAULT,
     closed_run,
     cursor_after,
     description,
+    give_trace,
     name,
     run_filter,
     span,
@@ -29,22 +33,27 @@ from .run_wire import (
     status_of,
     storable,
 )
-from .worker_wire import Room, journal_message
+from .trace_metadata import checked_trace, trace_in_metadata
+from .worker_wire import Room
 
 WAIT_SECONDS = 30.0
 WAIT_SECONDS_MAX = 60.0
 
 
 class RunService(run_service_pb2_grpc.RunServiceServicer):
-    """See the module."""
+    """See the module. exports: None while tracing is off. rules: those by which spans are exported."""
 
-    def __init__(self, engine: Engine, limits: Limits) -> None:
+    def __init__(
+        self, engine: Engine, limits: Limits, *, exports: TraceExports | None = None, rules: SpanRules = DEFAULT_RULES
+    ) -> None:
         self._engine = engine
         self._limits = limits
+        self._exports = exports
+        self._rules = rules
 
     @translated
     async def StartRun(self, request: pb.StartRunRequest, context: Context) -> pb.StartRunResponse:
-        (outcome,) = await self._start(request.namespace, [request.start])
+        (outcome,) = await self._start(request.namespace, [request.start], context)
         if isinstance(outcome, HoldfastError):
             raise outcome
         return pb.StartRunResponse(run=_started(outcome, request.start.id))
@@ -53,7 +62,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
     async def StartRuns(self, request: pb.StartRunsRequest, context: Context) -> pb.StartRunsResponse:
         if len(request.starts) > STARTS_PER_CALL_MAX:
             raise InvalidRequest("starts", f"{len(request.starts)} runs; at most {STARTS_PER_CALL_MAX} in one call")
-        outcomes = await self._start(request.namespace, request.starts)
+        outcomes = await self._start(request.namespace, request.starts, context)
         return pb.StartRunsResponse(
             outcomes=[
                 pb.StartOutcome(refusal=refusal_message(outcome))
@@ -113,9 +122,8 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         signal = request.signal
         payload = signal.payload.SerializeToString() if signal.HasField("payload") else b""
         mail = SignalMail(name("signal.name", signal.name), payload)
-        trace = request.trace.SerializeToString() if request.HasField("trace") else b""
         accepted = await self._engine.steer(
-            run_id, SendSignal(run_id, _request_id(request.request_id), mail, request.once, trace)
+            run_id, SendSignal(run_id, _request_id(request.request_id), mail, request.once, _sender(request, context))
         )
         return pb.SignalRunResponse(accepted=accepted)
 
@@ -145,19 +153,42 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         await self._engine.steer(run_id, ResumeRun(run_id, _request_id(request.request_id)))
         return pb.ResumeRunResponse()
 
+    @translated
+    async def GetTrace(self, request: pb.GetTraceRequest, context: Context) -> pb.GetTraceResponse:
+        record = (await self._view(request.namespace, request.run)).record
+        store, page_bytes = self._engine.cells.of_run(record.run_id).store, self._limits.journal_page_bytes
+        spans, more = await span_page(store, record, self._rules, after=request.after, page_bytes=page_bytes)
+        return pb.GetTraceResponse(spans=spans, more=more)
+
+    @translated
+    async def ExportTrace(self, request: pb.ExportTraceRequest, context: Context) -> pb.ExportTraceResponse:
+        record = (await self._view(request.namespace, request.run)).record
+        if self._exports is None:
+            raise TracingOff
+        count = await self._exports.export(record)
+        return pb.ExportTraceResponse(spans=count, collector=self._exports.collector)
+
     # Details
 
-    async def _start(self, namespace: str, specs: Sequence[pb.StartSpec]) -> list[Started | HoldfastError]:
+    async def _start(
+        self, namespace: str, specs: Sequence[pb.StartSpec], context: Context
+    ) -> list[Started | HoldfastError]:
         """Checks and starts; what does not fit is refused by itself."""
         namespace = namespace or DEFAULT
         await self._engine.check_namespace(namespace)
         outcomes: list[Started | HoldfastError | None] = []
         starts: list[StartRun] = []
+        origins = self._engine.origins
+        of_call = None if origins is None else trace_in_metadata(context.invocation_metadata())
         for spec in specs:
             try:
                 workflow = name("workflow", spec.workflow)
                 signature = await self._engine.registry.signature(namespace, spec.queue or DEFAULT, workflow)
-                starts.append(start_command(namespace, spec, signature, self._engine.cells, self._limits))
+                start = start_command(namespace, spec, signature, self._engine.cells, self._limits)
+                if origins is not None:
+                    caller = checked_trace(spec.trace) if spec.HasField("trace") else of_call
+                    give_trace(start, spec, origins, caller)
+                starts.append(start)
                 outcomes.append(None)
             except HoldfastError as error:
                 outcomes.append(error)
@@ -192,6 +223,17 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
 
 def _started(outcome: Started, business_id: str) -> pb.StartedRun:
     return pb.StartedRun(run_id=outcome.run_id, id=business_id, attached=outcome.attached)
+
+
+def _sender(request: pb.SignalRunRequest, context: Context) -> bytes:
+    """Where the sender of a signal is in a trace. Without its baggage: a run keeps that of its start."""
+    if request.HasField("trace"):
+        caller = checked_trace(request.trace)
+    else:
+        caller = trace_in_metadata(context.invocation_metadata())
+    if caller is None:
+        return b""
+    return value_pb2.TraceContext(traceparent=caller.traceparent, tracestate=caller.tracestate).SerializeToString()
 
 
 def _request_id(text: str) -> str:

@@ -18,6 +18,7 @@ from holdfast_coordinator.domain.rows import OpenRun, RunRecord, RunResult, RunS
 from holdfast_coordinator.engine.cells import Cells
 from holdfast_coordinator.engine.registry import Signature, bind
 from holdfast_coordinator.store.port import RunFilter, RunView
+from holdfast_coordinator.telemetry.identity import Origins
 from holdfast_coordinator.wire.entries import failure_message, set_time, status_number, time_from
 
 DEFAULT = "default"
@@ -74,8 +75,20 @@ def start_command(
         metadata=_metadata(spec),
         on_conflict=OnConflict(spec.on_conflict or OnConflict.ATTACH),
         reuse=Reuse(spec.reuse or Reuse.ATTACH),
-        trace=spec.trace.SerializeToString() if spec.HasField("trace") else b"",
     )
+
+
+def give_trace(start: StartRun, spec: pb.StartSpec, origins: Origins, caller: value_pb2.TraceContext | None) -> None:
+    """Decides about the trace of a start. caller: where its caller is in a trace, if it is in one."""
+    identity = origins.of_start(
+        start.run_id,
+        start.namespace,
+        start.workflow,
+        caller=caller,
+        joins=spec.join_trace,
+        sampled=spec.sampled if spec.HasField("sampled") else None,
+    )
+    start.trace, start.traced = identity.trace, identity.side
 
 
 def checked_arguments(workflow: str, arguments: value_pb2.Arguments, limits: Limits) -> bytes:

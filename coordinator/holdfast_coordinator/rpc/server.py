@@ -10,8 +10,12 @@ from holdfast.api.v1 import run_service_pb2, run_service_pb2_grpc, worker_servic
 from holdfast.errors import HoldfastError
 from holdfast.limits import Limits
 from holdfast_coordinator.engine.engine import Engine
+from holdfast_coordinator.telemetry.run_trace import DEFAULT_RULES
+from holdfast_coordinator.telemetry.spans import SpanRules
 
 from .run_service import RunService
+from .run_traces import TraceExports
+from .server_spans import ServerSpans
 from .worker_service import WorkerService
 
 _RUNS = run_service_pb2.DESCRIPTOR.services_by_name["RunService"].full_name
@@ -50,7 +54,18 @@ class _ByName:
 class Server:
     """See the module. `port` is the one that was given, or the free one that 0 asked for."""
 
-    def __init__(self, engine: Engine, limits: Limits, *, host: str, port: int) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        limits: Limits,
+        *,
+        host: str,
+        port: int,
+        exports: TraceExports | None = None,
+        span_rules: SpanRules = DEFAULT_RULES,
+        server_spans: ServerSpans | None = None,
+    ) -> None:
+        """exports: None while tracing is off. server_spans: makes spans of single rpcs too."""
         options = [
             ("grpc.max_receive_message_length", limits.message_bytes),
             ("grpc.max_send_message_length", limits.message_bytes),
@@ -59,12 +74,13 @@ class Server:
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
         ]
-        self._server = grpc.aio.server(options=options)
+        interceptors = None if server_spans is None else [server_spans]
+        self._server = grpc.aio.server(options=options, interceptors=interceptors)
         services = _ByName(self._server)
         self._engine = engine
         self._workers = WorkerService(engine, limits)
         run_service_pb2_grpc.add_RunServiceServicer_to_server(  # type: ignore[no-untyped-call]
-            RunService(engine, limits), services
+            RunService(engine, limits, exports=exports, rules=span_rules), services
         )
         worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(  # type: ignore[no-untyped-call]
             self._workers, services

@@ -12,7 +12,9 @@ from holdfast_coordinator.domain.events import MailArrived
 from holdfast_coordinator.engine.engine import Engine
 from holdfast_coordinator.engine.sessions import Introduction
 from holdfast_coordinator.wire.entries import set_time
+from holdfast_coordinator.wire.journals import journal_message
 
+from .measuring import StepMeasure
 from .refusals import translated
 from .run_wire import DEFAULT, name
 from .work_stream import WorkStream
@@ -23,7 +25,6 @@ from .worker_wire import (
     fill_poll_response,
     held_key,
     held_message,
-    journal_message,
     signature,
     transition,
     transition_result,
@@ -38,6 +39,7 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
     def __init__(self, engine: Engine, limits: Limits) -> None:
         self._engine = engine
         self._limits = limits
+        self._steps = StepMeasure(engine.metrics, engine.records) if engine.metrics is not None else None
         self._streams: set[WorkStream] = set()
         self._stops: CoordinatorUnavailable | None = None
 
@@ -119,6 +121,8 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
             free_runs=request.free_runs,
             received=[held_key(held) for held in request.received],
         )
+        if self._steps is not None:
+            self._steps.claimed(delivery.handed.tasks)
         response.msg_no = request.msg_no
         later = fill_poll_response(response, delivery, Room(self._limits.message_bytes // 2))
         self._engine.hand_later(request.session_id, request.attach_no, later)
@@ -130,6 +134,8 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
         transitions = [transition(session_id, one, self._limits, grace) for one in request.transitions]
         attempts = [attempt_report(session_id, one) for one in request.attempts]
         taken, recorded = await self._engine.report(attachment, transitions, attempts)
+        if self._steps is not None:
+            self._steps.reported(attachment, request, taken, recorded)
         room = Room(self._limits.message_bytes // 2)
         for asked, answer in zip(transitions, taken, strict=True):
             result = transition_result(asked.run_id, answer, room)

@@ -5,7 +5,7 @@ looked into; only the others become records.
 """
 
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Any, cast
 
@@ -16,11 +16,12 @@ from holdfast.api.v1 import journal_pb2, status_pb2
 from holdfast.api.v1 import worker_service_pb2 as pb
 from holdfast.errors import InvalidRequest, PayloadTooLarge
 from holdfast.ids import business_id_problem, child_run_id
-from holdfast.limits import SPAN_MAX, Limits
+from holdfast.limits import NAME_MAX, SPAN_MAX, Limits
 from holdfast.statuses import ClosePolicy, Placement, RunStatus
 from holdfast_coordinator.domain.commands import (
     Ask,
     CancelChild,
+    CancelledStep,
     CancelStep,
     CancelTimer,
     Close,
@@ -35,11 +36,12 @@ from holdfast_coordinator.domain.commands import (
     Transition,
 )
 from holdfast_coordinator.domain.events import LeaseEnded, MailArrived, RunLeased, TaskClaimed
-from holdfast_coordinator.domain.rows import JournalRow, MailRow, RunRecord
+from holdfast_coordinator.domain.rows import MailRow, RunRecord
 from holdfast_coordinator.domain.transitions import TransitionAnswer
 from holdfast_coordinator.engine.attachments import Handed, Held
 from holdfast_coordinator.engine.engine import Delivery
-from holdfast_coordinator.wire.entries import join_entries, mail_message, set_time, time_from
+from holdfast_coordinator.telemetry.identity import attempt_position
+from holdfast_coordinator.wire.entries import mail_message, set_time, time_from
 
 from .run_wire import name, span
 
@@ -85,7 +87,7 @@ def transition(session_id: str, message: pb.Transition, limits: Limits, grace: t
     then = _THENS.get(message.then)
     if then is None:
         raise InvalidRequest("then", f"{message.then} says nothing of what becomes of the lease")
-    journal: list[bytes | ConsumeMail] = []
+    journal: list[bytes | ConsumeMail | CancelledStep] = []
     asks: list[Ask] = []
     plain: list[journal_pb2.Entry] = []
     for entry in message.entries:
@@ -94,7 +96,14 @@ def transition(session_id: str, message: pb.Transition, limits: Limits, grace: t
             plain.append(entry)
         elif kind == "mail_consumed":
             _flush(plain, journal)
-            journal.append(ConsumeMail(entry.mail_consumed.number, time_from(entry.at)))
+            consumed = entry.mail_consumed
+            since = time_from(consumed.awaited_since) if consumed.HasField("awaited_since") else None
+            journal.append(ConsumeMail(consumed.number, time_from(entry.at), since))
+        elif kind == "step_cancelled":
+            _flush(plain, journal)
+            number = entry.step_cancelled.number
+            journal.append(CancelledStep(number, journal_pb2.JournalRow(entries=[entry]).SerializeToString()))
+            asks.append(CancelStep(number))
         elif kind == "run_closed":
             _flush(plain, journal)
             asks.append(_close(entry))
@@ -125,7 +134,7 @@ def transition(session_id: str, message: pb.Transition, limits: Limits, grace: t
     )
 
 
-def _flush(plain: list[journal_pb2.Entry], journal: list[bytes | ConsumeMail]) -> None:
+def _flush(plain: list[journal_pb2.Entry], journal: list[bytes | ConsumeMail | CancelledStep]) -> None:
     if plain:
         journal.append(journal_pb2.JournalRow(entries=plain).SerializeToString())
         plain.clear()
@@ -144,14 +153,12 @@ def _close(entry: journal_pb2.Entry) -> Close:
 def _ask(run_id: str, kind: str | None, entry: journal_pb2.Entry) -> Ask | None:
     match kind:
         case "step_scheduled":
-            return _queue_step(entry.step_scheduled)
+            return _queue_step(entry.step_scheduled, time_from(entry.at))
         case "attempt_ended":
             ended = entry.attempt_ended
             if not ended.retry_by_alarm:
                 return None
             return SetRetry(ended.number, duration(ended.attempt.retry_delay))
-        case "step_cancelled":
-            return CancelStep(entry.step_cancelled.number)
         case "timer_set":
             timer = entry.timer_set
             if timer.HasField("until"):
@@ -160,17 +167,23 @@ def _ask(run_id: str, kind: str | None, entry: journal_pb2.Entry) -> Ask | None:
         case "timer_cancelled":
             return CancelTimer(entry.timer_cancelled.number)
         case "child_started":
-            return _start_child(run_id, entry.child_started)
+            return _start_child(run_id, entry)
         case "child_cancelled":
             return CancelChild(entry.child_cancelled.number)
+        case "user_span":
+            span_name = entry.user_span.name
+            if not 0 < len(span_name) <= NAME_MAX:
+                raise InvalidRequest("name", f"{span_name[:50]!r} must have 1 to {NAME_MAX} characters")
+            return None
         case "run_stalled":
             return Stall(entry.run_stalled.reason, entry.run_stalled.build)
         case _:
             raise InvalidRequest("entries", f"a worker must not write an entry of kind {kind or 'nothing'!r}")
 
 
-def _start_child(run_id: str, child: journal_pb2.ChildStarted) -> StartChild:
+def _start_child(run_id: str, entry: journal_pb2.Entry) -> StartChild:
     """The start of a child, checked now: the outbox could only fail with it again and again."""
+    child = entry.child_started
     if child.run_id != child_run_id(run_id, child.number):
         # Any other id could name a run of another namespace, which would then be cancelled as a child.
         raise InvalidRequest("run_id", f"{child.run_id!r} is not that of child {child.number} of run {run_id}")
@@ -182,10 +195,10 @@ def _start_child(run_id: str, child: journal_pb2.ChildStarted) -> StartChild:
     if child.HasField("max_duration"):
         span("max_duration", child.max_duration)
     policy = ClosePolicy(child.close_policy or ClosePolicy.CANCEL)
-    return StartChild(child.number, child.run_id, policy, child.SerializeToString())
+    return StartChild(child.number, child.run_id, policy, entry.SerializeToString())
 
 
-def _queue_step(step: journal_pb2.StepScheduled) -> QueueStep:
+def _queue_step(step: journal_pb2.StepScheduled, at: datetime) -> QueueStep:
     return QueueStep(
         number=step.number,
         name=step.name,
@@ -196,6 +209,7 @@ def _queue_step(step: journal_pb2.StepScheduled) -> QueueStep:
         recoveries=step.recoveries if step.HasField("recoveries") else None,
         retry=step.retry.SerializeToString() if step.HasField("retry") else b"",
         step_id=step.step_id,
+        at=at,
     )
 
 
@@ -264,7 +278,7 @@ def fill_poll_response(response: pb.PollResponse, delivery: Delivery, room: Room
             later.mail.append(MailArrived(lease.session_id, record.run_id, lease.epoch, lease.mail[0]))
         response.leases.append(message)
     for claim in handed.tasks:
-        attempt = _attempt(claim)
+        attempt = _attempt(claim, delivery.records.get(claim.task.run_id))
         if room.takes(attempt):
             response.attempts.append(attempt)
         else:
@@ -294,6 +308,7 @@ def _lease(lease: RunLeased, record: RunRecord) -> pb.Lease:
         after_timeout=lease.run.timed_out,
         parent_run_id=record.parent_run_id or "",
         metadata=record.metadata,
+        lost_session_id=lease.lost_session_id,
     )
     message.arguments.MergeFromString(record.arguments)
     if record.trace:
@@ -308,7 +323,8 @@ def _lease(lease: RunLeased, record: RunRecord) -> pb.Lease:
     return message
 
 
-def _attempt(claim: TaskClaimed) -> pb.QueuedAttempt:
+def _attempt(claim: TaskClaimed, record: RunRecord | None) -> pb.QueuedAttempt:
+    """record: of a run that may be traced, else None."""
     task = claim.task
     message = pb.QueuedAttempt(
         run_id=task.run_id,
@@ -320,6 +336,8 @@ def _attempt(claim: TaskClaimed) -> pb.QueuedAttempt:
         failures=task.failures,
         step_id=task.step_id,
     )
+    set_time(message.scheduled_at, task.scheduled_at)
+    set_time(message.eligible_at, task.ready_at)
     message.arguments.MergeFromString(task.arguments)
     if task.retry:
         message.retry.MergeFromString(task.retry)
@@ -327,6 +345,8 @@ def _attempt(claim: TaskClaimed) -> pb.QueuedAttempt:
         message.timeout.FromTimedelta(task.timeout)
     if task.started_at is not None:
         set_time(message.started_at, task.started_at)
+    if record is not None and record.trace:
+        message.trace.CopyFrom(attempt_position(record, task.number, task.attempt, task.scheduled_at))
     return message
 
 
@@ -337,14 +357,6 @@ def _mail_notice(event: MailArrived) -> pb.Notice:
 def _end_notice(event: LeaseEnded) -> pb.Notice:
     held = pb.Held(run_id=event.run_id, step=event.number, epoch=event.epoch)
     return pb.Notice(held=held, ended=not event.cancelled, cancelled=event.cancelled)
-
-
-def journal_message(row: JournalRow) -> journal_pb2.JournalRow:
-    """A journal row as its message."""
-    message = journal_pb2.JournalRow.FromString(join_entries(row.entries))
-    message.seq = row.seq
-    message.epoch = row.epoch
-    return message
 
 
 def duration(message: Duration) -> timedelta:

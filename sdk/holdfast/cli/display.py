@@ -9,8 +9,10 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from holdfast.channel.records import TraceSpan
 from holdfast.cli.plain import shown_run
 from holdfast.cli.story import AttemptStory, Event, StepStory, Story
+from holdfast.cli.trace_tree import trace_tree
 from holdfast.client import RunDescription
 from holdfast.statuses import AttemptOutcome
 
@@ -75,6 +77,11 @@ def print_story(run_id: str, story: Story) -> None:
                 for number in sorted(item.attempts):
                     branch.add(_attempt(item.attempts[number]))
     _console().print(tree)
+
+
+def print_trace(spans: Iterable[TraceSpan]) -> None:
+    """The spans of a run as trees, each below the id of its trace."""
+    _console().print(trace_tree(spans))
 
 
 def _step(step: StepStory) -> Text:

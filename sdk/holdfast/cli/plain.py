@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import Enum, StrEnum
 from typing import Any
 
+from holdfast.channel.records import TraceSpan
 from holdfast.client import HistoryEntry, RunDescription
 from holdfast.client.descriptions import shown_value
 from holdfast.codec import Codec
@@ -27,6 +28,7 @@ _LISTED = (
     "origin_run_id",
     "parent_run_id",
 )
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SHOWN = ("args", "kwargs", "result", "error", "failure", "session_id", "journal_length", "losses")
 
 
@@ -45,6 +47,29 @@ def history_entry(entry: HistoryEntry) -> dict[str, Any]:
     body: dict[str, Any] = plain(entry.entry)
     at = body.pop("at")
     return {"seq": entry.number, "type": entry.type, "at": at, "epoch": entry.epoch, **body}
+
+
+def trace_span(span: TraceSpan) -> dict[str, Any]:
+    """A span of a run; ids in hex, times to the microsecond."""
+    return {
+        "trace_id": span.trace_id.hex(),
+        "span_id": span.span_id.hex(),
+        "parent_span_id": span.parent_id.hex() or None,
+        "name": span.name,
+        "kind": span.kind,
+        "started_at": _instant(span.start_ns),
+        "ended_at": _instant(span.end_ns),
+        "status": span.status,
+        "attributes": dict(span.attributes),
+        "links": [
+            {"trace_id": link.trace_id.hex(), "span_id": link.span_id.hex(), "relation": link.relation}
+            for link in span.links
+        ],
+    }
+
+
+def _instant(since_epoch_ns: int) -> str:
+    return (_EPOCH + timedelta(microseconds=since_epoch_ns // 1_000)).isoformat()
 
 
 def plain(value: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from holdfast.cli import health_check, runs, start, worker
+from holdfast.cli import health_check, runs, start, traces, worker
 from holdfast.errors import HoldfastError
 
 COMMANDS_GROUP = "holdfast.commands"
@@ -49,6 +49,7 @@ def make_app() -> typer.Typer:
     app.command("start")(start.start)
     app.command("run")(start.run)
     app.add_typer(runs.app, name="runs")
+    app.add_typer(traces.app, name="trace")
     app.command("health")(health_check.health)
     for entry_point in entry_points(group=COMMANDS_GROUP):
         add_commands(app, entry_point)

@@ -56,6 +56,12 @@ ConflictOption = Annotated[
     str, typer.Option("--on-conflict", help="When an open run has the id: attach, reject or terminate.")
 ]
 ReuseOption = Annotated[str, typer.Option("--reuse", help="When a closed run has the id: attach, new or retry_failed.")]
+SampledOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--sampled/--no-sampled", help="Trace it, or not, whatever the coordinator's ratio says.", show_default=False
+    ),
+]
 
 
 def start(
@@ -70,13 +76,14 @@ def start(
     metadata: MetadataOption = None,
     on_conflict: ConflictOption = "attach",
     reuse: ReuseOption = "attach",
+    sampled: SampledOption = None,
     address: AddressOption = None,
     namespace: NamespaceOption = "default",
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Start a run and print its run id, without waiting for it."""
     args, kwargs = parse_call(input, arg or ())
-    what = _with_options(workflow, id, idempotency_key, queue, priority, delay, metadata, on_conflict, reuse)
+    what = _with_options(workflow, id, idempotency_key, queue, priority, delay, metadata, on_conflict, reuse, sampled)
 
     async def started(client: Client) -> RunHandle[Any]:
         return await client.start(what, *args, **kwargs)
@@ -99,6 +106,7 @@ def run(
     metadata: MetadataOption = None,
     on_conflict: ConflictOption = "attach",
     reuse: ReuseOption = "attach",
+    sampled: SampledOption = None,
     timeout: Annotated[
         str | None,
         typer.Option("--timeout", metavar="DURATION", help="Stop waiting; the run goes on.", show_default=False),
@@ -109,7 +117,7 @@ def run(
     """Start a run, wait for it, and print its result as JSON. Exit code 0 only when it completed."""
     args, kwargs = parse_call(input, arg or ())
     seconds = duration(timeout, option="--timeout")
-    what = _with_options(workflow, id, idempotency_key, queue, priority, None, metadata, on_conflict, reuse)
+    what = _with_options(workflow, id, idempotency_key, queue, priority, None, metadata, on_conflict, reuse, sampled)
 
     async def result_of(client: Client) -> Any:
         handle = await client.start(what, *args, **kwargs)
@@ -134,6 +142,7 @@ def _with_options(
     metadata: list[str] | None,
     on_conflict: str,
     reuse: str,
+    sampled: bool | None,
 ) -> WorkflowStart[..., Any]:
     seconds = duration(delay, option="--delay")
     facts = pairs(metadata or (), option="--metadata")
@@ -147,6 +156,7 @@ def _with_options(
             metadata=facts,
             on_conflict=cast(OnConflict, on_conflict),
             reuse=cast(Reuse, reuse),
+            sampled=sampled,
         )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None

@@ -147,6 +147,9 @@ def _event(entry: journal.Entry) -> str:
             return f"stalled: {entry.reason}"
         case journal.RunResumed():
             return f"resumed{f': {entry.reason}' if entry.reason else ''}"
+        case journal.UserSpan():
+            took = format_duration(entry.at - entry.began_at)
+            return f"span {entry.name}: {took}{f', left by {entry.error_type}' if entry.error_type else ''}"
         case journal.RunClosed(_, status, _, failure):
             why = f": {failure.error_type}: {failure.message}" if failure is not None else ""
             return f"{status}{why}"

@@ -2,8 +2,10 @@
 
 import asyncio
 import gc
+import logging
 import os
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,11 +20,21 @@ from holdfast.cli.worker_processes import run_in_processes
 from holdfast.client import Client
 from holdfast.client.loops import run
 from holdfast.errors import HoldfastError
+from holdfast.logs import configure_logging
 
 if TYPE_CHECKING:
     from holdfast.worker import Worker
 
 MODULES_VARIABLE = "HOLDFAST_MODULES"
+
+
+class LogLevel(StrEnum):
+    """The least important of what is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
 
 
 def worker(
@@ -55,6 +67,12 @@ def worker(
         typer.Option("--health-port", min=0, max=65535, help="Answer gRPC health probes here.", show_default=False),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")] = False,
+    log_json: Annotated[
+        bool, typer.Option("--log-json", envvar="HOLDFAST_LOG_JSON", help="Log one JSON object per line.")
+    ] = False,
+    log_level: Annotated[
+        LogLevel, typer.Option("--log-level", envvar="HOLDFAST_LOG_LEVEL", case_sensitive=False, help="What to log.")
+    ] = LogLevel.INFO,
     exit_with_stdin: Annotated[bool, typer.Option("--exit-with-stdin", hidden=True)] = False,
     address: AddressOption = None,
     namespace: NamespaceOption = "default",
@@ -75,12 +93,15 @@ def worker(
             concurrency=concurrency,
             build=build,
             quiet=quiet,
+            log_json=log_json,
+            log_level=log_level,
             address=address,
             namespace=namespace,
         )
         run(run_in_processes(options, processes))
         return
-    if not quiet:
+    is_logged = _log(LogLevel.ERROR if quiet else log_level, as_json=log_json)
+    if not quiet and not log_json:
         note(
             f"holdfast worker: {len(found.workflows)} workflow(s) and {len(found.steps)} step(s), "
             f"queue {queue}, {concurrency} at once"
@@ -101,7 +122,7 @@ def worker(
         )
         if exit_with_stdin:
             end_with_stdin(made)
-        settling = asyncio.create_task(_settle(made, quiet=quiet))
+        settling = asyncio.create_task(_settle(made, quiet=quiet or is_logged))
         try:
             await made.run()
         finally:
@@ -118,6 +139,8 @@ def _options_of_one(
     concurrency: int,
     build: str | None,
     quiet: bool,
+    log_json: bool,
+    log_level: LogLevel,
     address: str | None,
     namespace: str,
 ) -> list[str]:
@@ -125,7 +148,16 @@ def _options_of_one(
     options = [*targets, "--queue", queue, "--concurrency", str(concurrency), "--namespace", namespace]
     options += ["--build", build] if build else []
     options += ["--address", address] if address else []
+    options += ["--log-level", log_level, *(["--log-json"] if log_json else [])]
     return [*options, "--quiet"] if quiet else options
+
+
+def _log(level: LogLevel, *, as_json: bool) -> bool:
+    """Sets up logging, unless the modules have done so and nobody asks for JSON; True when ready workers say so."""
+    if logging.getLogger().handlers and not as_json:
+        return False
+    configure_logging(level, json_logs=as_json)
+    return level in (LogLevel.DEBUG, LogLevel.INFO)
 
 
 async def _settle(worker: "Worker", *, quiet: bool) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 from copy import deepcopy
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from holdfast.statuses import ClosePolicy, RunStatus
 from holdfast_coordinator.domain.changes import Changes
-from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks, Transition
+from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks, Close, Transition
 from holdfast_coordinator.domain.reads import Reads, Snapshot
 from holdfast_coordinator.domain.rows import (
     AlarmKind,
@@ -26,6 +26,7 @@ from holdfast_coordinator.domain.rows import (
     SignalMail,
     TaskState,
 )
+from holdfast_coordinator.domain.workspace import trace_mark
 from holdfast_coordinator.store.cell import PostgresCellStore
 from holdfast_coordinator.store.port import CellStore, StoreError
 from tests.model.batches import (
@@ -46,6 +47,7 @@ from tests.model.cell import ModelCellStore
 
 RUNS = ("r1", "r2", "r3")
 SIDES = Side.ALARMS | Side.TASKS | Side.CHILDREN
+TRACES = (Side.NONE, Side.TRACE, Side.TRACE_FAILURE)
 CLAIMS = Reads(
     claim_runs=[ClaimRuns("default", "default", ("order",), 2)],
     claim_tasks=[ClaimTasks("default", "default", ("charge",), 2)],
@@ -60,15 +62,23 @@ run_ids = st.sampled_from(RUNS)
 refs = st.sampled_from((1, 2))
 
 
-def start(run_id: str, seconds: int, leased: bool) -> Changes:
-    run = open_run(run_id, side=SIDES) if leased else ready_run(run_id, seconds, side=SIDES)
+def start(run_id: str, seconds: int, leased: bool, side: Side) -> Changes:
+    run = open_run(run_id, side=side) if leased else ready_run(run_id, seconds, side=side)
     return starting(run)
 
 
-def close(run_id: str) -> Changes:
+def close(run_id: str, status: RunStatus, side: Side) -> Changes:
     changes = Changes(swept={run_id: SIDES})
-    changes.closed[run_id] = RunResult(run_id, "default", RunStatus.COMPLETED, at(1), b"result")
+    changes.closed[run_id] = RunResult(run_id, "default", status, at(1), b"result")
+    mark = trace_mark(open_run(run_id, side=side), status, at(1))
+    changes.traces_closed += [mark] if mark is not None else []
     return changes
+
+
+def plain_close(run_id: str, expected: int, status: RunStatus) -> Transition:
+    asked = closing(run_id, expected_seq=expected)
+    asked.asks = [replace(cast(Close, asked.asks[0]), status=status)]
+    return asked
 
 
 def change(run_id: str, state: RunState, seconds: int) -> Changes:
@@ -99,9 +109,11 @@ def claimed(run_id: str, ref: int) -> Changes:
 
 
 seconds = st.integers(0, 10_000)
+traces = st.sampled_from(TRACES)
+sides = st.builds(lambda side, trace: side | trace, st.sampled_from((Side.NONE, SIDES)), traces)
 actions = st.one_of(
-    st.builds(start, run_ids, seconds, st.booleans()),
-    st.builds(close, run_ids),
+    st.builds(start, run_ids, seconds, st.booleans(), sides),
+    st.builds(close, run_ids, st.sampled_from(RunStatus), traces),
     st.builds(change, run_ids, st.sampled_from(RunState), seconds),
     st.builds(mail, run_ids, refs),
     st.builds(lambda run_id, ref: Changes(mail_taken=[(run_id, ref)]), run_ids, refs),
@@ -116,7 +128,8 @@ actions = st.one_of(
     st.builds(lambda run_id, seq: Changes(journal=[JournalRow(run_id, seq, 1, 1, seq, [ENTRY])]), run_ids,
               st.integers(10, 12)),
     st.builds(lambda run_id, expected: appending(run_id, expected_seq=expected), run_ids, st.integers(1, 4)),
-    st.builds(lambda run_id, expected: closing(run_id, expected_seq=expected), run_ids, st.integers(1, 4)),
+    st.builds(plain_close, run_ids, st.integers(1, 4), st.sampled_from(RunStatus)),
+    st.builds(lambda run_id, seq: {run_id: seq}, run_ids, st.integers(1, 4)),
     st.builds(lambda run_id, name: Reads(keys=[key(name, run_id)]), run_ids, st.sampled_from("kl")),
 )  # fmt: skip
 
@@ -127,6 +140,8 @@ async def _do(store: CellStore, action: Any) -> Any:
         match action:
             case Transition():
                 return await store.move([action], at=T0)
+            case dict():
+                return await store.mark_exported(action)
             case Reads():
                 return _seen(await read(store, deepcopy(action)))
             case _:
@@ -155,6 +170,9 @@ async def _state(store: CellStore) -> Any:
         [await store.view("default", run_id) for run_id in RUNS],
         [await store.run_of_key("default", "id", name) for name in "kl"],
         await store.lease_owners(),
+        [await store.exported_seq(run_id) for run_id in RUNS],
+        await store.open_traces("", at(1), 10),
+        sorted(await store.claim_marks(at(1_000), at(2_000), 10), key=lambda mark: mark.run_id),
         sorted((row.due_at, row.run_id) for row in (await store.due_alarms(100))[0]),
     )
 

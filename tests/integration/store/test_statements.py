@@ -14,6 +14,8 @@ from holdfast_coordinator.store.port import RunFilter
 from holdfast_coordinator.store.reading import CellReads
 from holdfast_coordinator.store.statements import RowWrite
 from holdfast_coordinator.store.statements_control import ControlStatements
+from holdfast_coordinator.store.statements_gauges import CellGauges
+from holdfast_coordinator.store.statements_traces import CellTraces
 from holdfast_coordinator.store.statements_views import CellViews
 from holdfast_coordinator.store.statements_writes import CellWrites
 from tests.model.batches import T0
@@ -36,7 +38,8 @@ def _statements(*holders: object) -> Iterator[Statement]:
 
 
 CELL = [
-    *_statements(CellReads(SCHEMA), CellWrites(SCHEMA), views := CellViews(SCHEMA)),
+    *_statements(CellReads(SCHEMA), CellWrites(SCHEMA), views := CellViews(SCHEMA), CellGauges(SCHEMA)),
+    *_statements(CellTraces(SCHEMA)),
     views.list_runs(LISTING).statement,
 ]
 CONTROL = [*_statements(ControlStatements("holdfast"))]
@@ -142,6 +145,16 @@ PLANS = {
     "records": ("runs_pkey",),
     "journal_page": ("journal_pkey",),
     "mail_after": ("mail_pkey",),
+    "ready_in_open_runs": ("open_runs_to_claim",),
+    "ready_in_step_tasks": ("step_tasks_to_claim",),
+    "open_run_states": ("open_runs_to_claim", "open_runs_by_owner", "open_runs_stalled", "open_runs_pkey"),
+    "open_run_estimates": ("pg_class_oid_index",),
+    "mark_traces": ("open_runs_pkey",),
+    "delete_traces": ("trace_marks_pkey",),
+    "claim_traces": ("trace_marks_to_relay", "trace_marks_pkey"),
+    "count_traces": ("trace_marks_to_relay",),
+    "exported_trace": ("trace_marks_pkey",),
+    "open_traces": ("open_runs_pkey", "trace_marks_pkey"),
     "expired_requests": ("requests_by_expiry",),
     "prune_requests": ("requests_pkey",),
 }

@@ -28,7 +28,7 @@ def nobody(monkeypatch: pytest.MonkeyPatch) -> str:
 def test_help_names_the_commands() -> None:
     result = runner.invoke(make_app(), ["--help"])
     assert result.exit_code == 0
-    for command in ("worker", "start", "run", "runs"):
+    for command in ("worker", "start", "run", "runs", "trace"):
         assert command in result.output
 
 
@@ -47,6 +47,8 @@ def test_every_way_to_steer_a_run_is_a_command() -> None:
         ["runs", "show", "o-1", "--output", "json"],
         ["runs", "cancel", "o-1", "--wait", "--timeout", "5s"],
         ["runs", "signal", "o-1", "approval", "true"],
+        ["trace", "show", "o-1"],
+        ["trace", "export", "o-1"],
     ],
 )
 def test_without_a_coordinator_a_command_fails_with_one_sentence(arguments: list[str], nobody: str) -> None:

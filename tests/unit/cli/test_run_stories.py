@@ -71,6 +71,19 @@ def test_a_step_that_runs_shows_a_running_attempt() -> None:
     assert (step.status, step.attempts[1].outcome) == (StepStatus.RUNNING, None)
 
 
+def test_a_part_of_the_code_that_was_named_is_told_with_its_length_and_its_error() -> None:
+    story = story_of(
+        numbered(
+            j.UserSpan(at(90), 2, "payment", at(30), 1, "StepFailed"),
+            j.UserSpan(at(90), 1, "checkout", at(0)),
+        )
+    )
+    assert [event.text for event in story if isinstance(event, Event)] == [
+        "span payment: 1m, left by StepFailed",
+        "span checkout: 90s",
+    ]
+
+
 def test_signals_timers_and_children_are_told_in_words() -> None:
     story = story_of(
         numbered(

@@ -463,7 +463,9 @@ class ExportTraceRequest(_message.Message):
     def __init__(self, namespace: _Optional[str] = ..., run: _Optional[str] = ...) -> None: ...
 
 class ExportTraceResponse(_message.Message):
-    __slots__ = ("spans",)
+    __slots__ = ("spans", "collector")
     SPANS_FIELD_NUMBER: _ClassVar[int]
+    COLLECTOR_FIELD_NUMBER: _ClassVar[int]
     spans: int
-    def __init__(self, spans: _Optional[int] = ...) -> None: ...
+    collector: str
+    def __init__(self, spans: _Optional[int] = ..., collector: _Optional[str] = ...) -> None: ...

@@ -199,7 +199,8 @@ class RunServiceServicer(object):
     def ExportTrace(self, request, context):
         """Exports the spans of a run so far to the coordinator's collector, whether it was sampled or not. A backend
         that has some of them already gets the same bytes again.
-        NOT_FOUND: RUN_NOT_FOUND. FAILED_PRECONDITION: TRACING_OFF. UNAVAILABLE: COLLECTOR_UNAVAILABLE.
+        NOT_FOUND: RUN_NOT_FOUND. FAILED_PRECONDITION: TRACING_OFF, COLLECTOR_REFUSED.
+        UNAVAILABLE: COLLECTOR_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

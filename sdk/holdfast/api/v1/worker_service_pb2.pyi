@@ -206,7 +206,7 @@ class Lease(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., epoch: _Optional[int] = ..., workflow: _Optional[str] = ..., journal_length: _Optional[int] = ..., id: _Optional[str] = ..., queue: _Optional[str] = ..., arguments: _Optional[_Union[_value_pb2.Arguments, _Mapping]] = ..., rows: _Optional[_Iterable[_Union[_journal_pb2.JournalRow, _Mapping]]] = ..., mail: _Optional[_Iterable[_Union[_journal_pb2.Mail, _Mapping]]] = ..., trace: _Optional[_Union[_value_pb2.RunTrace, _Mapping]] = ..., after_loss: bool = ..., after_timeout: bool = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., parent_run_id: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., lost_session_id: _Optional[str] = ..., lost_build: _Optional[str] = ...) -> None: ...
 
 class QueuedAttempt(_message.Message):
-    __slots__ = ("run_id", "step", "attempt", "epoch", "name", "arguments", "timeout", "retry", "workflow", "trace", "started_at", "failures", "step_id")
+    __slots__ = ("run_id", "step", "attempt", "epoch", "name", "arguments", "timeout", "retry", "workflow", "trace", "started_at", "failures", "step_id", "scheduled_at", "eligible_at")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
@@ -220,6 +220,8 @@ class QueuedAttempt(_message.Message):
     STARTED_AT_FIELD_NUMBER: _ClassVar[int]
     FAILURES_FIELD_NUMBER: _ClassVar[int]
     STEP_ID_FIELD_NUMBER: _ClassVar[int]
+    SCHEDULED_AT_FIELD_NUMBER: _ClassVar[int]
+    ELIGIBLE_AT_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     step: int
     attempt: int
@@ -233,7 +235,9 @@ class QueuedAttempt(_message.Message):
     started_at: _timestamp_pb2.Timestamp
     failures: int
     step_id: str
-    def __init__(self, run_id: _Optional[str] = ..., step: _Optional[int] = ..., attempt: _Optional[int] = ..., epoch: _Optional[int] = ..., name: _Optional[str] = ..., arguments: _Optional[_Union[_value_pb2.Arguments, _Mapping]] = ..., timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., retry: _Optional[_Union[_journal_pb2.RetryPolicy, _Mapping]] = ..., workflow: _Optional[str] = ..., trace: _Optional[_Union[_value_pb2.TraceContext, _Mapping]] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., failures: _Optional[int] = ..., step_id: _Optional[str] = ...) -> None: ...
+    scheduled_at: _timestamp_pb2.Timestamp
+    eligible_at: _timestamp_pb2.Timestamp
+    def __init__(self, run_id: _Optional[str] = ..., step: _Optional[int] = ..., attempt: _Optional[int] = ..., epoch: _Optional[int] = ..., name: _Optional[str] = ..., arguments: _Optional[_Union[_value_pb2.Arguments, _Mapping]] = ..., timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., retry: _Optional[_Union[_journal_pb2.RetryPolicy, _Mapping]] = ..., workflow: _Optional[str] = ..., trace: _Optional[_Union[_value_pb2.TraceContext, _Mapping]] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., failures: _Optional[int] = ..., step_id: _Optional[str] = ..., scheduled_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., eligible_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Notice(_message.Message):
     __slots__ = ("held", "mail", "ended", "cancelled")

@@ -1,0 +1,78 @@
+"""The spans of one run for GetTrace and ExportTrace: built anew from its journal each time, never kept.
+
+What is shown does not depend on sampling, on a collector, or on what was exported before.
+"""
+
+import asyncio
+from typing import Protocol
+
+from holdfast.api.v1 import run_service_pb2 as pb
+from holdfast.traces import format_traceparent
+from holdfast_coordinator.domain.rows import RunRecord
+from holdfast_coordinator.store.port import CellStore
+from holdfast_coordinator.telemetry.identity import trace_of
+from holdfast_coordinator.telemetry.spans import Span, SpanRules
+from holdfast_coordinator.wire.journals import journal_message
+
+from .worker_wire import Room
+
+ROWS_PER_TURN = 100
+"""So many rows are made into spans at once, about 5 ms: then others have their turn on the loop."""
+
+
+class TraceExports(Protocol):
+    """Exports the traces of runs when somebody asks. collector: where to, as the operator wrote it."""
+
+    collector: str
+
+    async def export(self, record: RunRecord) -> int:
+        """Exports all finished spans of a run; how many. Raises CollectorUnavailable, CollectorRefused,
+        StoreError."""
+
+
+async def span_page(
+    store: CellStore, record: RunRecord, rules: SpanRules, *, after: int, page_bytes: int
+) -> tuple[list[pb.TraceSpan], bool]:
+    """Finished spans of a run, without the first `after`; True when there are more. Raises StoreError."""
+    trace, room = trace_of(record, rules), Room(page_bytes)
+    spans: list[pb.TraceSpan] = []
+    seq, made, more = 0, 0, True
+    while more:
+        rows, more = await store.journal(record.run_id, seq, page_bytes)
+        for place, row in enumerate(rows, start=1):
+            for span in trace.feed(journal_message(row)):
+                made += 1
+                if made <= after:
+                    continue
+                message = span_message(span)
+                if not room.takes(message):
+                    return spans, True
+                spans.append(message)
+            seq = row.seq
+            if place % ROWS_PER_TURN == 0:
+                await asyncio.sleep(0)
+    return spans, False
+
+
+def span_message(span: Span) -> pb.TraceSpan:
+    """A span as its message."""
+    message = pb.TraceSpan(
+        trace_id=span.trace_id,
+        span_id=span.span_id,
+        parent_span_id=span.parent_id,
+        name=span.name,
+        kind=span.kind.value,  # type: ignore[arg-type]  # the same numbers
+        status=span.status.value,  # type: ignore[arg-type]  # the same numbers
+    )
+    message.started_at.FromNanoseconds(span.start_ns)
+    message.ended_at.FromNanoseconds(span.end_ns)
+    for key, value in span.attributes:
+        if isinstance(value, str):
+            message.attributes.add(key=key, text=value)
+        else:
+            message.attributes.add(key=key, number=value)
+    for link in span.links:
+        added = message.links.add(relation=link.relation)
+        added.context.traceparent = format_traceparent(link.context)
+        added.context.tracestate = link.context.tracestate
+    return message
