@@ -68,6 +68,7 @@ async def coordinator(config: Config) -> AsyncIterator[Coordinator]:
     """
     settings = export_settings(config)
     replica_id = f"{socket.gethostname()}-{secrets.token_hex(4)}"
+    exported: Exporting | None = None
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         database = await enter(
@@ -75,8 +76,11 @@ async def coordinator(config: Config) -> AsyncIterator[Coordinator]:
         )
         await migrate(database.url, cells=CELLS)
         metered = await enter(
-            metering(host=config.host, port=config.metrics_port, collector=settings.metrics, replica_id=replica_id)
-        )
+            metering(
+                host=config.host, port=config.metrics_port, collector=settings.metrics, replica_id=replica_id,
+                is_known_away=lambda: exported is not None and exported.says_away(settings.metrics),
+            )
+        )  # fmt: skip
         metrics = metered.metrics if metered is not None else None
         control = await enter(PostgresControlStore.open(database.url, on_wait=_waits(metrics, "control")))
         for namespace in config.namespaces:
@@ -138,6 +142,7 @@ def _server(config: Config, engine: Engine, exported: Exporting | None) -> Serve
         exports=exported.tracing.exports if exported is not None else None,
         span_rules=span_rules(config),
         server_spans=exported.server_spans if exported is not None else None,
+        emit=exported.tracing.emit if exported is not None else None,
     )
 
 

@@ -16,7 +16,6 @@ from .store.port import CellStore
 from .telemetry.identity import IdentityRules, Origins
 from .telemetry.otel_variables import Endpoint, ExportSettings
 from .telemetry.spans import SpanRules
-from .tracing.counted_sink import CountedSink
 from .tracing.exporter import QUEUE_FULL
 from .tracing.relay import RelayLimits
 from .tracing.tracing import Tracing
@@ -30,6 +29,11 @@ class Exporting:
     tracing: Tracing
     collector: Collector
     server_spans: ServerSpans | None = None
+
+    def says_away(self, endpoint: Endpoint | None) -> bool:
+        """Whether it has warned that the collector there cannot be reached."""
+        is_there = endpoint is not None and endpoint.address == self.collector.address
+        return is_there and not self.tracing.exporter.is_reachable
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -67,14 +71,15 @@ async def exporting(
     collector = Collector(settings.traces)
     tracing = Tracing(
         stores,
-        collector if taken is None else CountedSink(collector, taken),
+        collector,
         span_rules(config),
         clock=clock,
         collector=_shown(settings.traces),
         limits=RelayLimits(parse_duration(config.trace_relay_age), config.trace_relay_runs),
         dropped=dropped,
+        taken=taken,
     )
-    origins = Origins(_identity_rules(config, settings), lambda: secrets.token_bytes(16))
+    origins = Origins(identity_rules(config, settings), lambda: secrets.token_bytes(16))
     calls = ServerSpans(replica_id, on_drop=lambda spans: dropped(spans, QUEUE_FULL)) if config.rpc_spans else None
     try:
         yield Exporting(origins, tracing, collector, calls)
@@ -91,7 +96,8 @@ def span_rules(config: Config) -> SpanRules:
     )
 
 
-def _identity_rules(config: Config, settings: ExportSettings) -> IdentityRules:
+def identity_rules(config: Config, settings: ExportSettings) -> IdentityRules:
+    """How new runs get their traces."""
     ratio = config.trace_ratio if config.trace_ratio is not None else settings.sample_ratio
     return IdentityRules(
         ratio=1.0 if ratio is None else ratio,

@@ -4,10 +4,10 @@ Safe when several start at once: an advisory lock lets one migrate while the oth
 """
 
 import asyncio
-import logging
 from collections.abc import Iterable
 from pathlib import Path
 
+import structlog
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -34,7 +34,7 @@ SESSION_SETTINGS = {
 }
 """What every connection of the coordinator runs with, unless the role or the URL says otherwise."""
 
-_log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 
 def cell_schema(cell: str) -> str:
@@ -102,9 +102,10 @@ def _refuse_unsafe(connection: Connection) -> None:
         if _setting(connection, setting) == "off":
             raise UnsafeDatabase(setting)
     if _setting(connection, "synchronous_commit") == "off":
-        _log.warning(
-            "Postgres runs with synchronous_commit=off: after a crash of its machine the last commits can be missing "
-            "although they were acknowledged; set synchronous_commit=on"
+        log.warning(
+            "commits_not_synchronous",
+            why="Postgres runs with synchronous_commit=off: after a crash of its machine the last commits can be "
+            "missing although they were acknowledged; set synchronous_commit=on",
         )
     connection.commit()
 
@@ -123,7 +124,7 @@ def _set_role(connection: Connection) -> None:
         except DBAPIError as error:
             # 42501: it may not; XX000 and 40001: another starter changes the same row right now.
             connection.rollback()
-            _log.debug("the role cannot be given %s: %s", name, error.orig)
+            log.debug("setting_not_given", setting=name, error=str(error.orig))
 
 
 def _lock(connection: Connection, seconds: float) -> None:
@@ -152,8 +153,11 @@ def _migrate_schema(connection: Connection, kind: str, schema: str) -> None:
         if found not in known:
             raise SchemaTooNew(schema, found=found, known=head)
     connection.commit()
+    before = context.get_current_revision() or ""
     command.upgrade(config, "head")
     connection.commit()
+    if before != head:
+        log.info("schema_migrated", schema=schema, before=before, after=head)
 
 
 def _setting(connection: Connection, name: str) -> str:

@@ -10,6 +10,7 @@ from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.commands import Close, Then, Transition
 from holdfast_coordinator.domain.events import Appended, Closed
 from holdfast_coordinator.domain.rows import AlarmKind, KeyRow, RunResult, Side, TaskRow
+from holdfast_coordinator.domain.workspace import not_before
 from holdfast_coordinator.wire.entries import encode_failure, join_attempts, join_entries, mail_bytes
 
 from .connection import Call, Statement
@@ -117,7 +118,7 @@ def _close_values(item: Transition, at: datetime) -> tuple[Any, ...]:
     entries = join_entries([*cast(Sequence[bytes], item.journal), closing.entry])
     return (
         item.run_id, item.epoch, item.session_id, item.expected_seq, length, item.count, item.transition_id, entries,
-        closing.status.number, closing.result, closing.failure, at,
+        closing.status.number, closing.result, closing.failure, not_before(closing.at, at),
     )  # fmt: skip
 
 

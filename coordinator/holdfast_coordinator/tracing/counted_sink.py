@@ -1,4 +1,4 @@
-"""A sink of spans that says how many were taken, whoever sent them. Only made where somebody counts."""
+"""A sink of spans that says how many were taken, for those who send few. Only made where somebody counts."""
 
 from collections.abc import Callable
 

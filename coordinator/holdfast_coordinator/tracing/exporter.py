@@ -16,8 +16,8 @@ import structlog
 
 from holdfast.backoff import Exponential, retry_delay
 from holdfast_coordinator.telemetry.collecting import Accepted, CollectorUnreachable, ExportRefused, SpanSink
-from holdfast_coordinator.telemetry.otlp import export_request
-from holdfast_coordinator.telemetry.spans import Attributes, Span
+from holdfast_coordinator.telemetry.otlp import encode_span, request_of
+from holdfast_coordinator.telemetry.spans import Span
 
 log = structlog.get_logger(__name__)
 
@@ -25,9 +25,6 @@ SPANS_WAITING_MAX = 20_000
 REQUEST_SPANS_MAX = 512
 REQUEST_BYTES_MAX = 1_000_000
 """About what a request holds at most. Collectors refuse requests above 4 MB unless they are told otherwise."""
-
-SLICE_SPANS = 128
-"""So many spans are encoded before others have their turn on the loop: 1 to 2 ms."""
 
 BACKOFF = Exponential(max=timedelta(seconds=10), jitter=0.5, first_exponent=-1)
 """0.5, 1, 2, ... 10 seconds, up to half of it random: replicas must not come back to a collector all at once."""
@@ -49,7 +46,10 @@ Exported = tuple[str, int, bool]
 
 @dataclass(slots=True, frozen=True)
 class Batchable:
-    """Finished spans of one run, those of its entries up to seq; none is allowed. closed: the run has no more."""
+    """Finished spans of one run, those of its entries up to seq; none is allowed. closed: the run has no more.
+
+    seq: 0 for spans that are of no entry, and so cannot be exported from the journal when they are dropped.
+    """
 
     spans: Sequence[Span]
     run_id: str
@@ -59,10 +59,13 @@ class Batchable:
 
 @dataclass(slots=True)
 class _Parcel:
-    """A Batchable, or a part of one that is too large for a request. Only the last part ends it."""
+    """A Batchable as it is sent, or a part of one that is too large for a request. Only the last part ends it.
 
-    item: Batchable
-    spans: Sequence[Span]
+    spans: encoded, with their namespaces; nothing else of a span is kept.
+    """
+
+    completes: Exported
+    spans: Sequence[tuple[str, bytes]]
     bytes: int
     ends: bool
 
@@ -75,11 +78,12 @@ class _Parcel:
 class SpanExporter:
     """See the module.
 
-    spans_max, bytes_max: the room for spans that wait, those of the request that is under way included. Bytes are about
-    those of requests; in memory it is up to twice as much.
+    spans_max, bytes_max: the room for spans that wait, those of the request that is under way included. Bytes are those
+    of requests.
     on_exported: called with what a request that was taken completes, in the order of submission.
-    on_left_behind: called with the runs of which spans were dropped after they had been taken in. dropped: counts spans
-    with one of REASONS. None of the three may raise or block.
+    on_left_behind: called with the runs of which spans were dropped after they had been taken in.
+    dropped: counts spans with one of REASONS. taken: counts spans that the collector took.
+    None of the four may raise or block.
     """
 
     def __init__(
@@ -93,6 +97,7 @@ class SpanExporter:
         on_exported: Callable[[list[Exported]], None] = lambda exported: None,
         on_left_behind: Callable[[list[str]], None] = lambda run_ids: None,
         dropped: Callable[[int, str], None] = lambda spans, reason: None,
+        taken: Callable[[int], None] = lambda spans: None,
     ) -> None:
         self._sink = sink
         self._spans_max = spans_max
@@ -102,6 +107,7 @@ class SpanExporter:
         self._on_exported = on_exported
         self._on_left_behind = on_left_behind
         self._dropped = dropped
+        self._taken = taken
         self._queue: deque[_Parcel] = deque()
         self._under_way: list[_Parcel] = []
         self._spans = 0
@@ -131,7 +137,14 @@ class SpanExporter:
 
     def submit(self, item: Batchable) -> bool:
         """Takes spans to be exported; False when there is no room: they are counted, and not kept."""
-        parcels = _parcels(item)
+        try:
+            parcels = _parcels(item)
+        except Exception:
+            # Spans that cannot be encoded: a fault of ours. It must not end the export of all others.
+            log.exception("export_failed", run_id=item.run_id, spans=len(item.spans))
+            self._dropped(len(item.spans), REFUSED)
+            self._on_left_behind([item.run_id])
+            return True
         spans, size = sum(parcel.weight for parcel in parcels), sum(parcel.bytes for parcel in parcels)
         # Something always fits into an empty queue, or a run whose spans are larger than it would never be exported.
         is_full = self._spans and (self._spans + spans > self._spans_max or self._bytes + size > self._bytes_max)
@@ -183,23 +196,24 @@ class SpanExporter:
         """Exports the next request, however long that takes, or drops it; what was cut off before goes first."""
         parcels = self._under_way or self._take()
         try:
-            accepted = await self._delivered(await _encoded(parcels))
+            accepted = await self._delivered(request_of(span for parcel in parcels for span in parcel.spans))
         except CollectorUnreachable:
             raise
         except ExportRefused as error:
             self._took_answer()
             self._drop(parcels, str(error))
         except Exception:
-            # Spans that cannot be encoded, or a fault of ours. It must not end the export of all others.
+            # A fault of ours. It must not end the export of all others.
             log.exception("export_failed", spans=_spans_of(parcels))
             self._drop(parcels, "")
         else:
             self._took_answer()
             self._release(parcels)
+            self._taken(max(_spans_of(parcels) - accepted.rejected, 0))
             if accepted.rejected > 0:
                 self._dropped(accepted.rejected, REFUSED)
                 self._complain("spans_refused", spans=accepted.rejected, why=accepted.message)
-            completed = [(parcel.item.run_id, parcel.item.seq, parcel.item.closed) for parcel in parcels if parcel.ends]
+            completed = [parcel.completes for parcel in parcels if parcel.ends]
             if completed:
                 self._on_exported(completed)
 
@@ -230,7 +244,7 @@ class SpanExporter:
 
     def _drop(self, parcels: list[_Parcel], why: str) -> None:
         # The rest of an item would complete it, and with it what was refused would count as exported.
-        while self._queue and self._queue[0].item is parcels[-1].item:
+        while self._queue and self._queue[0].completes is parcels[-1].completes:
             parcels.append(self._queue.popleft())
         spans = _spans_of(parcels)
         self._release(parcels)
@@ -293,44 +307,21 @@ class SpanExporter:
         return True
 
 
-async def _encoded(parcels: list[_Parcel]) -> bytes:
-    """The request for all spans of the parcels; others run in between. Messages of protobuf merge when joined."""
-    spans = [span for parcel in parcels for span in parcel.spans]
-    slices = []
-    for start in range(0, len(spans), SLICE_SPANS):
-        slices.append(export_request(spans[start : start + SLICE_SPANS]))
-        await asyncio.sleep(0)
-    return b"".join(slices)
-
-
 def _parcels(item: Batchable) -> list[_Parcel]:
     """An item in parts that fit into requests; nearly always it is one."""
-    sizes = _sizes(item.spans)
+    encoded = [(span.run.namespace, encode_span(span)) for span in item.spans]
+    completes = (item.run_id, item.seq, item.closed)
+    sizes = [len(span) for _, span in encoded]
     if len(sizes) <= REQUEST_SPANS_MAX and sum(sizes) <= REQUEST_BYTES_MAX:
-        return [_Parcel(item, item.spans, sum(sizes), ends=True)]
+        return [_Parcel(completes, encoded, sum(sizes), ends=True)]
     parcels: list[_Parcel] = []
     start = taken = 0
     for number, size in enumerate(sizes):
         if number > start and (number - start >= REQUEST_SPANS_MAX or taken + size > REQUEST_BYTES_MAX):
-            parcels.append(_Parcel(item, item.spans[start:number], taken, ends=False))
+            parcels.append(_Parcel(completes, encoded[start:number], taken, ends=False))
             start, taken = number, 0
         taken += size
-    return [*parcels, _Parcel(item, item.spans[start:], taken, ends=True)]
-
-
-def _sizes(spans: Sequence[Span]) -> list[int]:
-    """About how many bytes each span is in a request. Spans of one item nearly always are of one run."""
-    sizes = []
-    run, run_bytes = None, 0
-    for span in spans:
-        if span.run is not run:
-            run, run_bytes = span.run, _bytes_of(span.run.attributes)
-        sizes.append(100 + len(span.name) + 100 * len(span.links) + run_bytes + _bytes_of(span.own))
-    return sizes
-
-
-def _bytes_of(attributes: Attributes) -> int:
-    return sum(8 + len(key) + (len(value) if isinstance(value, str) else 4) for key, value in attributes)
+    return [*parcels, _Parcel(completes, encoded[start:], taken, ends=True)]
 
 
 def _spans_of(parcels: list[_Parcel]) -> int:
@@ -338,4 +329,4 @@ def _spans_of(parcels: list[_Parcel]) -> int:
 
 
 def _runs_of(parcels: list[_Parcel]) -> list[str]:
-    return list(dict.fromkeys(parcel.item.run_id for parcel in parcels))
+    return list(dict.fromkeys(parcel.completes[0] for parcel in parcels if parcel.completes[1]))

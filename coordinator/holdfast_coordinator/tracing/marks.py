@@ -31,6 +31,7 @@ class Marks:
         self._open: dict[str, int] = {}
         self._closed: list[str] = []
         self._written_at = time.monotonic()
+        self._is_failing = False
 
     def exported(self, exported: Iterable[tuple[str, int, bool]]) -> None:
         """Spans of runs have reached the collector: (run id, up to which entry, whether the run is closed)."""
@@ -38,7 +39,7 @@ class Marks:
             if closed:
                 self._open.pop(run_id, None)
                 self._closed.append(run_id)
-            else:
+            elif seq:  # 0: what was exported is of no entry
                 self._open[run_id] = seq
         if len(self._open) > WAITING_MAX:
             self._open.clear()
@@ -68,4 +69,8 @@ class Marks:
             self._open = opened | self._open
             if not isinstance(error, StoreError):
                 raise
-            log.warning("trace_marks_not_written", runs=len(opened) + len(closed), error=str(error))
+            if not self._is_failing:
+                log.warning("trace_marks_not_written", runs=len(opened) + len(closed), error=str(error))
+            self._is_failing = True
+        else:
+            self._is_failing = False

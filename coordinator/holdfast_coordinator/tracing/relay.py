@@ -84,14 +84,17 @@ class Relay:
 
     async def run(self) -> None:
         """Relays until it is cancelled."""
+        failing = False
         while True:
             try:
                 is_done = not await self.run_once()
+                failing = False
             except CollectorUnreachable:
-                is_done = True  # the exporter has said so; marks come again when their claim is over
+                is_done = True  # marks come again when their claim is over
             except StoreError as error:
-                log.warning("relay_failed", error=str(error))
-                is_done = True
+                if not failing:
+                    log.warning("relay_failed", error=str(error))
+                failing = is_done = True
             except Exception:
                 log.exception("relay_failed")
                 is_done = True
@@ -129,11 +132,6 @@ class Relay:
         """Spans of open runs were dropped: they are looked for when these runs are idle."""
         if self._sweep_at is not None:
             self._sweep_at = min(self._sweep_at, self._clock() + SWEEP_AFTER)
-
-    async def backlog(self) -> int:
-        """How many runs wait for the relay; counted up to one more than the limit."""
-        now = self._clock()
-        return sum([await store.marks_waiting(now, self._limits.runs + 1) for store in self._stores.values()])
 
     async def sweep(self) -> None:
         """Exports what idle open runs have left unexported. Raises CollectorUnreachable, StoreError."""

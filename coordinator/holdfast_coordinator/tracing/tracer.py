@@ -7,7 +7,7 @@ with the process is left to the relay, by the trace mark of its run.
 
 import asyncio
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -24,7 +24,10 @@ from .exporter import Batchable
 
 log = structlog.get_logger(__name__)
 
-SLICE_SECONDS = 0.002
+GATHER_SECONDS = 0.1
+"""So long rows are gathered: what a run has committed meanwhile is exported as one."""
+
+SLICE_SECONDS = 0.001
 """So long spans are made before others have their turn on the loop."""
 
 ROWS_MAX = 50_000
@@ -84,8 +87,10 @@ class Tracer:
         self._on_gap = on_gap
         self._journals = journals
         self._rules = rules
-        self._rows: deque[JournalRow] = deque()
+        self._rows: dict[str, list[JournalRow]] = {}
+        self._rows_waiting = 0
         self._records: dict[str, RunRecord] = {}
+        self._new: dict[str, RunRecord] = {}
         self._live: OrderedDict[str, _Live] = OrderedDict()
         self._news = asyncio.Event()
         self._idle = asyncio.Event()
@@ -94,14 +99,16 @@ class Tracer:
 
     def committed(self, rows: Sequence[JournalRow], records: Sequence[RunRecord]) -> None:
         """Remembers rows that were committed, of each run in order, and the records of new runs. Never waits."""
-        if len(self._rows) >= ROWS_MAX:
+        if self._rows_waiting >= ROWS_MAX:
             for row in rows:
                 self._forget(row.run_id)
             self._on_gap()
             return
         for record in records:
             self._records[record.run_id] = record
-        self._rows.extend(rows)
+        for row in rows:
+            self._rows.setdefault(row.run_id, []).append(row)
+        self._rows_waiting += len(rows)
         self._idle.clear()
         self._news.set()
 
@@ -110,13 +117,10 @@ class Tracer:
         try:
             while True:
                 await self._news.wait()
+                await asyncio.sleep(GATHER_SECONDS)
                 self._news.clear()
-                while self._rows:
-                    self._take_slice()
-                    await asyncio.sleep(0)
-                self._records.clear()
-                if not self._rebuilding:
-                    self._idle.set()
+                await self._take_all()
+                self._rest()
         finally:
             for task in self._rebuilding:
                 task.cancel()
@@ -134,48 +138,55 @@ class Tracer:
     def _forget(self, run_id: str) -> None:
         self._live.pop(run_id, None)
 
-    def _take_slice(self) -> None:
+    async def _take_all(self) -> None:
+        """Makes spans of what waits, in slices."""
+        by_run, self._rows, self._rows_waiting = self._rows, {}, 0
+        records, self._records = self._records, {}
+        self._new = records
         ends_at = time.monotonic() + SLICE_SECONDS
-        rows = self._rows
-        while rows:
-            self._take_safely(rows.popleft())
+        for rows in by_run.values():
+            self._take_safely(rows)
             if time.monotonic() > ends_at:
-                return
+                await asyncio.sleep(0)
+                ends_at = time.monotonic() + SLICE_SECONDS
 
-    def _take_safely(self, row: JournalRow) -> None:
+    def _take_safely(self, rows: Sequence[JournalRow]) -> None:
         try:
-            self._take(row)
+            self._take(rows)
         except Exception:
             # What a worker wrote may make no spans at all. It must not end the spans of all others.
-            log.exception("spans_not_built", run_id=row.run_id, seq=row.seq)
-            self._forget(row.run_id)
+            log.exception("spans_not_built", run_id=rows[0].run_id, seq=rows[0].seq)
+            self._forget(rows[0].run_id)
 
-    def _take(self, row: JournalRow) -> None:
-        run_id = row.run_id
-        live = self._live.get(run_id)
+    def _take(self, rows: Sequence[JournalRow]) -> None:
+        """Makes spans of rows of one run, in order. Each is fed by itself, as from the journal: it is a unit."""
+        run_id = rows[0].run_id
+        live = self._live.get(run_id) or self._begin(rows[0])
         if live is None:
-            live = self._begin(row)
-            if live is None:
-                return
+            return
         if live.rows is not None:
-            live.rows.append(row)
+            live.rows += rows
             return
         assert live.trace is not None, run_id
-        if row.seq <= live.trace.seq:
-            return  # the journal that was read had it already
-        if row.seq - row.count != live.trace.seq:
-            # Another replica has advanced the run in between.
-            self._forget(run_id)
-            self._take(row)
-            return
-        self._export(run_id, live.trace, live.trace.feed(journal_message(row)))
+        trace, spans, first = live.trace, [], live.trace.seq
+        for place, row in enumerate(rows):
+            if row.seq <= trace.seq:
+                continue  # the journal that was read had it already
+            if row.seq - row.count != trace.seq:
+                # Another replica has advanced the run in between. What was built just now is built once more.
+                self._forget(run_id)
+                self._take(rows[place:])
+                return
+            spans += trace.feed(journal_message(row))
+        if trace.seq > first:
+            self._export(run_id, trace, spans)
 
     def _begin(self, row: JournalRow) -> _Live | None:
         """Begins to follow a run, from its first row or from its journal; None when it is left to the relay."""
         if not self._outlet.has_room:
             self._on_gap()
             return None
-        record = self._records.pop(row.run_id, None)
+        record = self._new.pop(row.run_id, None)
         if record is not None and row.seq == row.count:
             live = _Live(trace_of(record, self._rules))
         elif len(self._rebuilding) < REBUILDS_MAX:
@@ -193,6 +204,9 @@ class Tracer:
 
     def _rebuilt(self, task: asyncio.Task[None]) -> None:
         self._rebuilding.discard(task)
+        self._rest()
+
+    def _rest(self) -> None:
         if not self._rebuilding and not self._rows:
             self._idle.set()
 
@@ -215,8 +229,8 @@ class Tracer:
             self._forget(run_id)
             return
         live.trace = trace
-        for row in rows:
-            self._take_safely(row)
+        if rows:
+            self._take_safely(rows)
 
     async def _from_journal(self, run_id: str) -> RunTrace | None:
         record = await self._journals.record(run_id)
@@ -232,17 +246,22 @@ class Tracer:
                 if row.seq > exported:
                     spans += finished
                 if time.monotonic() > ends_at:
+                    if not self._export(run_id, trace, spans):
+                        return None
+                    spans = []
                     await asyncio.sleep(0)
                     ends_at = time.monotonic() + SLICE_SECONDS
-        self._export(run_id, trace, spans)
-        return trace
+        return trace if self._export(run_id, trace, spans) else None
 
-    def _export(self, run_id: str, trace: RunTrace, spans: list[Span]) -> None:
+    def _export(self, run_id: str, trace: RunTrace, spans: list[Span]) -> bool:
+        """Gives what was built so far to the exporter; False when there is no room, and the run is forgotten."""
         closed = trace.is_closed
         if not self._outlet.submit(Batchable(spans, run_id, trace.seq, closed)):
             self._forget(run_id)
             self._on_gap()
-        elif closed:
+            return False
+        if closed:
             self._live.pop(run_id, None)
         elif run_id in self._live:
             self._live.move_to_end(run_id)
+        return True

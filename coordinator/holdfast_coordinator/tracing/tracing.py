@@ -11,9 +11,10 @@ from holdfast.ids import cell_of
 from holdfast_coordinator.domain.rows import JournalRow, RunRecord
 from holdfast_coordinator.store.port import CellStore
 from holdfast_coordinator.telemetry.collecting import SpanSink
-from holdfast_coordinator.telemetry.spans import SpanRules
+from holdfast_coordinator.telemetry.spans import Span, SpanRules
 
-from .exporter import SPANS_WAITING_MAX, Exported, SpanExporter
+from .counted_sink import CountedSink
+from .exporter import SPANS_WAITING_MAX, Batchable, Exported, SpanExporter
 from .marks import Marks
 from .relay import Exports, Relay, RelayLimits
 from .sending import PAGE_BYTES
@@ -29,7 +30,8 @@ class Tracing:
     """See the module. Made before the engine, which tells it what is committed by `tracer.committed`.
 
     stores: by the name of their cell. clock: the database's time, asked for only while it runs. collector: its address,
-    for people. dropped: counts spans and runs that were given up, each with its reason. spans_max: see SpanExporter.
+    for people. dropped: counts spans and runs that were given up, each with its reason. taken: counts
+    spans that the collector took. spans_max: see SpanExporter.
     """
 
     def __init__(
@@ -42,12 +44,16 @@ class Tracing:
         collector: str,
         limits: RelayLimits,
         dropped: Callable[[int, str], None] = lambda count, reason: None,
+        taken: Callable[[int], None] | None = None,
         spans_max: int = SPANS_WAITING_MAX,
     ) -> None:
         self._stores = stores
         self.exporter = SpanExporter(
-            sink, spans_max=spans_max, on_exported=self._exported, on_left_behind=self._left_behind, dropped=dropped
-        )
+            sink, spans_max=spans_max, on_exported=self._exported, on_left_behind=self._left_behind, dropped=dropped,
+            taken=taken or (lambda spans: None),
+        )  # fmt: skip
+        if taken is not None:
+            sink = CountedSink(sink, taken)
         self.tracer = Tracer(self.exporter, self, rules, on_gap=self._sweep_soon)
         self.marks = Marks(self._write_marks)
         self.relay = Relay(
@@ -79,6 +85,10 @@ class Tracing:
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.exporter.drain(DRAIN_SECONDS)
             await self.marks.write(open_too=True)
+
+    def emit(self, span: Span) -> None:
+        """Exports a span that is no part of a skeleton, once: it is lost when there is no room, or no collector."""
+        self.exporter.submit(Batchable([span], span.run.run_id, seq=0))
 
     # What the tracer reads
 

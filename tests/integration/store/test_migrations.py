@@ -1,11 +1,11 @@
 """Migrations on real Postgres: what they make, two at once, newer schemas, unsafe servers."""
 
 import asyncio
-import logging
 from typing import Any
 
 import psycopg
 import pytest
+import structlog
 from sqlalchemy import create_engine, text
 
 from holdfast_coordinator.store.errors import MigrationBusy, SchemaTooNew, UnsafeDatabase
@@ -110,16 +110,18 @@ async def test_the_role_gets_the_session_settings_and_keeps_its_own(empty_databa
     assert shown == {**SESSION_SETTINGS, "lock_timeout": "7s"}
 
 
-async def test_lost_synchronous_commit_is_warned_about(database: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_lost_synchronous_commit_is_warned_about(database: str) -> None:
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("ALTER ROLE CURRENT_USER SET synchronous_commit = off")
     try:
-        with caplog.at_level(logging.WARNING):
+        with structlog.testing.capture_logs() as logs:
             await migrate(database, cells=["00"])
     finally:
         with psycopg.connect(database, autocommit=True) as connection:
             connection.execute("ALTER ROLE CURRENT_USER RESET synchronous_commit")
-    assert "synchronous_commit=on" in caplog.text
+    warned = [one["why"] for one in logs if one["event"] == "commits_not_synchronous"]
+    assert warned
+    assert all("synchronous_commit=on" in why for why in warned)
 
 
 async def test_a_server_that_may_tear_pages_is_refused(database: str, postgres_url: str) -> None:

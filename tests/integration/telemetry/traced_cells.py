@@ -29,6 +29,11 @@ from tests.otlp_sink import OtlpSink, ReceivedSpan
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
 WORKER = "s1"
+THREE_STEPS = [
+    "run accepted", "attempt step-1", "step step-1", "attempt step-2", "step step-2", "attempt step-3", "step step-3",
+    "run order",
+]  # fmt: skip
+"""The spans of a run of three steps, in order of their ends."""
 UNREADABLE = b"\xff\xff"
 """What no protobuf message is: the entries of a run whose spans cannot be made."""
 
@@ -91,6 +96,18 @@ class Played:
         ]
         waits = "signal go" if then is Then.SUSPEND else ""
         return self._transition([_framed(*entries)], 2, then=then, waits=waits)
+
+    def awaited_signal(self, number: int) -> list[Transition]:
+        """A signal that comes while the code waits for it with a limit, and does not end the wait; then that ends."""
+        mail = {"number": number, "signal": {"name": "go"}}
+        bodies: list[dict[str, Any]] = [
+            {"timer_set": {"number": 1_000 + number, "signal": "go", "delay": {"seconds": 60}}},
+            {"mail_consumed": {"number": number, "mail": mail}},
+            {"timer_cancelled": {"number": 1_000 + number}},
+        ]
+        return [
+            self._transition([_framed(journal_pb2.Entry(at=self._tick(), **body))], 1) for body in bodies
+        ]  # each comes to rest: what is in one row belongs together, and what is in two does not
 
     def unreadable(self) -> Transition:
         """What a broken worker might write."""
@@ -207,6 +224,31 @@ async def until(is_so: Callable[[], Awaitable[object]], seconds: float = 10) -> 
     async with asyncio.timeout(seconds):
         while not await is_so():  # noqa: ASYNC110  # a database tells nobody
             await asyncio.sleep(0.01)
+
+
+async def none_left(store: CellStore) -> bool:
+    """Whether no closed run has a mark."""
+    return await marks_left(store) == 0
+
+
+async def is_true(fact: object) -> bool:
+    """For `until`: something that is known without asking."""
+    return bool(fact)
+
+
+async def is_done(replica: Replica) -> None:
+    """Until all that it has committed is with the collector, and it knows."""
+    await replica.tracing.tracer.drained()
+    await until(lambda: is_true(replica.tracing.exporter.spans_waiting == 0))
+
+
+async def killed_after(store: CellStore, clock: Clock, runs: Sequence[Played]) -> None:
+    """Runs that a replica closed, a second apart, which was killed before it exported anything."""
+    writer = writer_of(store, clock, None)
+    async with writing(writer):
+        for run in runs:
+            await commit(writer, run.start(), run.close())
+            clock.pass_time(seconds=1)
 
 
 def spans_of(sink: OtlpSink, number: int) -> dict[str, ReceivedSpan]:
