@@ -63,13 +63,15 @@ class StartRun:
     """How its spans are exported: TRACE, TRACE_FAILURE or not."""
     parent_run_id: str | None = None
     parent_number: int = 0
+    asked_at: datetime | None = None
+    """When the parent's journal says that it asked for this child."""
     outbox: AlarmRow | None = None
     """The outbox alarm that this start delivers; cleared in the same transaction."""
 
 
 @dataclass(slots=True)
 class ChildStart:
-    """The start of a child as its parent's journal says it. asked_at: the time of that entry."""
+    """The start of a child as its parent's journal says it."""
 
     start: StartRun
     asked_at: datetime
@@ -176,6 +178,8 @@ class Close:
     result: bytes | None
     failure: bytes | None
     entry: bytes
+    at: datetime | None = None
+    """The time of the entry."""
 
 
 Ask = QueueStep | CancelStep | SetTimer | CancelTimer | SetRetry | StartChild | CancelChild | Stall | Close

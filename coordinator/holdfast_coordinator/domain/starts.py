@@ -18,7 +18,7 @@ from .rows import (
     RunStartedEntry,
     RunState,
 )
-from .workspace import Workspace
+from .workspace import Workspace, not_before
 
 ID = "id"
 KEY = "key"
@@ -195,7 +195,7 @@ def _fail_child(space: Workspace, asked: StartRun, answer: StartAnswer) -> None:
 
 def _create(space: Workspace, asked: StartRun) -> OpenRun:
     """A new run with its alarms; without a delay the caller makes it ready."""
-    now = space.now
+    now = not_before(asked.asked_at, space.now)
     deadline_at = now + asked.max_duration if asked.max_duration is not None else None
     record = RunRecord(
         run_id=asked.run_id,
@@ -241,4 +241,4 @@ def open_new_run(space: Workspace, record: RunRecord, run: OpenRun) -> None:
     space.changes.opened[run.run_id] = run
     space.runs[run.run_id] = run
     space.records[run.run_id] = record
-    space.append(run, [RunStartedEntry(space.now, record.workflow, record.origin_run_id or "")], 1)
+    space.append(run, [RunStartedEntry(record.created_at, record.workflow, record.origin_run_id or "")], 1)

@@ -138,7 +138,7 @@ def deliver_child_closed(space: Workspace, asked: DeliverChildClosed) -> bool:
     # Gone from what the batch sees; rows that were read are never changed.
     space.children[run.run_id] = [child for child in children if child not in told]
     space.changes.children_closed.add((run.run_id, asked.mail.number))
-    space.deliver(run, MailKind.CHILD_CLOSED, asked.mail)
+    space.deliver(run, MailKind.CHILD_CLOSED, asked.mail, at=asked.outbox.due_at)
     return True
 
 
@@ -151,6 +151,8 @@ def end_lease(space: Workspace, asked: EndLease) -> bool:
     space.end_lease(run)
     if asked.reason is LeaseEnd.LOST:
         run.losses += 1
+    elif run.losses or run.timed_out:
+        run.sticky = None  # it is not the session whose attempts were lost, and must not be taken for it
     if run.losses >= LOSSES_MAX:
         reason = f"{run.losses} workers were lost while they held it, without any progress in between"
         space.append(run, [RunStalledEntry(space.now, reason, run.build or "")], 1)

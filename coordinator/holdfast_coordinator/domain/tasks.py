@@ -16,10 +16,12 @@ from .workspace import Workspace, ended_attempt
 def report_attempt(space: Workspace, asked: ReportAttempt) -> bool:
     """Records the outcome of a claimed attempt; False when the claim has moved on (a late result)."""
     task = space.tasks.get((asked.run_id, asked.number))
-    if task is None or task.state is not TaskState.CLAIMED:
+    if task is None:
         return False
-    if (task.owner, task.epoch, task.attempt) != (asked.session_id, asked.epoch, asked.attempt):
-        return False
+    held_by = (task.owner, task.epoch, task.attempt)
+    if task.state is not TaskState.CLAIMED or held_by != (asked.session_id, asked.epoch, asked.attempt):
+        # A repeat of what was recorded, because its answer was lost, is answered as it was.
+        return asked.record in task.attempts_ended
     task = space.change_task(task)
     task.attempts_ended = (*task.attempts_ended, asked.record)
     only_once = asked.handed_back and task.recoveries == 0

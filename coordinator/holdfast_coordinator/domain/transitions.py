@@ -92,7 +92,7 @@ def take_transition(space: Workspace, asked: Transition) -> TransitionAnswer:
         space.events.append(LeaseReturned(asked.session_id, run.run_id, run.epoch))
         space.close(
             run, closing.status, entries, closing.entry, count=asked.count - 1, result=closing.result,
-            failure=closing.failure, epoch=asked.epoch, transition_id=asked.transition_id,
+            failure=closing.failure, epoch=asked.epoch, transition_id=asked.transition_id, at=closing.at,
         )  # fmt: skip
         return TransitionAnswer(TransitionStatus.COMMITTED)
     if entries:

@@ -43,6 +43,7 @@ from .rows import (
     RunResult,
     RunState,
     Side,
+    StepCancelledEntry,
     StepResultMail,
     TaskRow,
     TaskState,
@@ -54,6 +55,7 @@ REQUEST_KEPT_FOR = timedelta(hours=24)
 ROW_BYTES_MAX = DEFAULT_LIMITS.transition_bytes
 RELAY_AFTER = timedelta(seconds=30)
 """How long the replica that closed a run has for exporting its spans, before any may read them from the journal."""
+CLOCK_AHEAD_MAX = timedelta(seconds=2)
 FAILED_STATUSES = frozenset({RunStatus.FAILED, RunStatus.TIMED_OUT, RunStatus.TERMINATED})
 LOSSES_MAX = 5
 """So many leases lost without a transition in between stall a run: its code itself kills its workers."""
@@ -132,10 +134,10 @@ class Workspace:
 
     def send_outbox(
         self, run_id: str, kind: AlarmKind, ref: int, *, body: bytes = b"", mail: ChildClosedMail | None = None,
-        to_run_id: str = "",
+        to_run_id: str = "", due_at: datetime | None = None,
     ) -> None:  # fmt: skip
         """Writes down a delivery to another run; it is made after the commit, and found again after a crash."""
-        alarm = AlarmRow(run_id, kind, ref, self.now, body)
+        alarm = AlarmRow(run_id, kind, ref, due_at or self.now, body)
         self.changes.alarms_cleared.discard((run_id, kind, ref))
         self.changes.alarms_set[run_id, kind, ref] = alarm
         self.events.append(OutboxDue(alarm, mail, to_run_id))
@@ -168,8 +170,8 @@ class Workspace:
 
     def lease(self, run: OpenRun, session_id: str) -> None:
         """Gives a changed run to a session, under a new epoch."""
-        # One loss since the last transition: it was that of the session that committed it. Of more nobody knows.
-        lost = run.sticky or "" if run.losses == 1 or run.timed_out else ""
+        # Taken away once since the last transition: from the session that committed it. Of more nobody knows.
+        lost = run.sticky if run.losses + run.timed_out == 1 else None
         run.state = RunState.LEASED
         run.owner = run.sticky = session_id
         run.epoch += 1
@@ -184,7 +186,7 @@ class Workspace:
                 run.length,
                 list(self.mail.get(run.run_id, ())),
                 self.records.get(run.run_id),
-                lost,
+                lost or "",
             )
         )
 
@@ -196,9 +198,11 @@ class Workspace:
         run.epoch += 1
         run.attempt_deadline_at = None
 
-    def deliver(self, run: OpenRun, kind: MailKind, body: MailBody, *, trace: bytes = b"") -> None:
-        """Puts mail into a changed run and wakes it."""
-        mail = MailRow(run.run_id, run.mail_next, kind, self.now, body, trace)
+    def deliver(
+        self, run: OpenRun, kind: MailKind, body: MailBody, *, trace: bytes = b"", at: datetime | None = None
+    ) -> None:
+        """Puts mail into a changed run and wakes it. at: when what it tells of has happened."""
+        mail = MailRow(run.run_id, run.mail_next, kind, not_before(at, self.now), body, trace)
         run.mail_next += 1
         self.changes.mail_added.append(mail)
         self.mail.setdefault(run.run_id, []).append(mail)
@@ -285,6 +289,7 @@ class Workspace:
         failure: bytes | Failure | None = None,
         epoch: int = 0,
         transition_id: int = 0,
+        at: datetime | None = None,
     ) -> None:
         """Ends a changed run: `entries` (`count` of them, without the close), undelivered mail, then `closing`.
 
@@ -300,13 +305,16 @@ class Workspace:
             entries = [*entries, MailUndeliveredEntry(self.now, missed)]
             count += 1
         self.append(run, [*entries, closing], count + 1, epoch=epoch, transition_id=transition_id)
-        self._end_everything_of(run, status)
-        outcome = RunResult(run.run_id, run.namespace, status, self.now, result, failure)
+        closed_at = not_before(at, self.now)
+        self._end_everything_of(run, status, closed_at)
+        outcome = RunResult(run.run_id, run.namespace, status, closed_at, result, failure)
         self.changes.closed[run.run_id] = self.results[run.run_id] = outcome
         self.events.append(RunEnded(outcome))
         if run.parent_run_id is not None:
             mail = ChildClosedMail(run.parent_number, run.run_id, status, result, failure)
-            self.send_outbox(run.run_id, AlarmKind.OUTBOX_CHILD_CLOSED, 0, mail=mail, to_run_id=run.parent_run_id)
+            self.send_outbox(
+                run.run_id, AlarmKind.OUTBOX_CHILD_CLOSED, 0, mail=mail, to_run_id=run.parent_run_id, due_at=closed_at
+            )
 
     def attempts_of(self, task: TaskRow) -> tuple[bytes | EndedAttempt, ...]:
         """The attempts of a queued step that nobody wants any longer."""
@@ -326,7 +334,7 @@ class Workspace:
             run.mail_next += 1
         return cut_short
 
-    def _end_everything_of(self, run: OpenRun, status: RunStatus) -> None:
+    def _end_everything_of(self, run: OpenRun, status: RunStatus, closed_at: datetime) -> None:
         run_id, changes = run.run_id, self.changes
         if run.side & Side.TASKS:
             for task in [task for task in self.tasks.values() if task.run_id == run_id]:
@@ -348,7 +356,7 @@ class Workspace:
             changes.mail_added = [mail for mail in changes.mail_added if mail.run_id != run_id]
             changes.mail_taken = [key for key in changes.mail_taken if key[0] != run_id]
         changes.swept[run_id] = run.side
-        mark = trace_mark(run, status, self.now)
+        mark = trace_mark(run, status, closed_at)
         if mark is not None:
             changes.traces_closed.append(mark)
         changes.updated.pop(run_id, None)
@@ -363,6 +371,14 @@ class Workspace:
         self.events.append(AlarmSet(alarm))
 
 
+def not_before(at: datetime | None, now: datetime) -> datetime:
+    """`now`, or a worker's time where that is a little later: what follows from an entry never precedes it.
+
+    A worker's estimate of the database's time is some milliseconds off. One that is off by far is not believed.
+    """
+    return at if at is not None and now < at <= now + CLOCK_AHEAD_MAX else now
+
+
 def trace_mark(run: OpenRun, status: RunStatus, closed_at: datetime) -> TraceMark | None:
     """What the end of a run leaves for its spans: whatever becomes of this replica, they are exported."""
     if Side.TRACE in run.side:
@@ -375,6 +391,8 @@ def trace_mark(run: OpenRun, status: RunStatus, closed_at: datetime) -> TraceMar
 def _entry_bytes(entry: bytes | CoordinatorEntry) -> int:
     if isinstance(entry, bytes):
         return len(entry)
+    if isinstance(entry, StepCancelledEntry):
+        return len(entry.entry) + sum(len(one) for one in entry.attempts if isinstance(one, bytes))
     return body_bytes(entry.mail.body) if isinstance(entry, MailConsumedEntry) else 0
 
 

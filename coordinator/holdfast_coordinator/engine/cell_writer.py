@@ -34,14 +34,14 @@ from holdfast_coordinator.store.port import (
     StoreUnavailable,
 )
 
-from .measuring import count_decided
-
 if TYPE_CHECKING:  # prometheus_client is imported only where metrics are on
     from holdfast_coordinator.metrics.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
 OnJournal = Callable[[Sequence[JournalRow], Sequence[RunRecord]], None]
+
+OnDecided = Callable[[Sequence[BatchCommand], Decided], None]
 
 _COMMITTED = TransitionAnswer(TransitionStatus.COMMITTED)
 
@@ -122,6 +122,7 @@ class CellWriter:
 
     clock: this replica's estimate of the database's time, for what needs no exact one. on_journal: hears of the
     journal rows of sampled runs, of each run in order, with the records of new runs; None when nobody exports spans.
+    on_decided: hears what was decided of commands, once that is committed.
     """
 
     def __init__(
@@ -132,6 +133,7 @@ class CellWriter:
         clock: Callable[[], datetime],
         on_journal: OnJournal | None = None,
         metrics: "Metrics | None" = None,
+        on_decided: OnDecided | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -139,6 +141,7 @@ class CellWriter:
         self._on_commit = on_commit
         self._on_journal = on_journal
         self._metrics = metrics
+        self._on_decided = on_decided
         self._line: deque[_Waiting] = deque()
         self._news = asyncio.Event()
         self._closing = False
@@ -339,8 +342,8 @@ class CellWriter:
     def _answer(self, batch: list[_Waiting], decided: Decided) -> None:
         for waiting, answer in zip(batch, decided.answers, strict=True):
             waiting.answer(answer)
-        if self._metrics is not None:
-            count_decided(self._metrics, [waiting.command for waiting in batch], decided)
+        if self._on_decided is not None:
+            self._on_decided([waiting.command for waiting in batch], decided)
         self._on_commit(decided.events)
 
     def _measure(self, path: str, began_at: float, commands: int) -> None:

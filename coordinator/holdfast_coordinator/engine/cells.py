@@ -13,7 +13,7 @@ from holdfast_coordinator.domain.events import Event
 from holdfast_coordinator.domain.rows import OpenRun, TaskRow
 from holdfast_coordinator.store.port import CellStore
 
-from .cell_writer import CellWriter, OnJournal, Reservations
+from .cell_writer import CellWriter, OnDecided, OnJournal, Reservations
 
 if TYPE_CHECKING:  # prometheus_client is imported only where metrics are on
     from holdfast_coordinator.metrics.metrics import Metrics
@@ -40,13 +40,14 @@ class Cell:
         clock: Callable[[], datetime],
         on_journal: OnJournal | None = None,
         metrics: "Metrics | None" = None,
+        on_decided: OnDecided | None = None,
     ) -> None:
         self.name = name
         self.store = store
         self.alarm_set = asyncio.Event()
         self.alarms_read_at = WHILE_READING
         self.writer = CellWriter(
-            store, reservations, lambda events: on_commit(self, events), clock, on_journal, metrics
+            store, reservations, lambda events: on_commit(self, events), clock, on_journal, metrics, on_decided
         )
 
 

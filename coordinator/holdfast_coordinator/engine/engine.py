@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, assert_never, cast
 import structlog
 
 from holdfast.errors import HoldfastError, NamespaceNotFound, RunNotFound
+from holdfast_coordinator.domain.batch import BatchCommand, Decided
 from holdfast_coordinator.domain.commands import Command, OfferStalled, ReportAttempt, StartRun, Transition
 from holdfast_coordinator.domain.events import (
     AlarmSet,
@@ -39,7 +40,9 @@ from .background import Background
 from .cell_writer import OnJournal
 from .cells import Cell, Cells
 from .claims import Claims
+from .facts import Facts
 from .matcher import Matcher
+from .measuring import count_decided
 from .outbox import Outbox, OutboxCodec
 from .records import Records
 from .registry import Registry
@@ -86,7 +89,7 @@ class Engine:
         self.matcher = Matcher()
         self.cells = Cells(
             [
-                Cell(name, store, self.matcher, self._committed, self.database_time, on_journal, metrics)
+                Cell(name, store, self.matcher, self._committed, self.database_time, on_journal, metrics, self._decided)
                 for name, store in cells
             ]
         )
@@ -96,6 +99,7 @@ class Engine:
         self.waiters = Waiters()
         self._starts = Starts(self.cells, self.waiters, codec, origins)
         self.records = Records(self.cells)
+        self._facts = Facts(self.records)
         self.registry = Registry(control, self.matcher)
         self.sessions = Sessions(
             control,
@@ -305,6 +309,11 @@ class Engine:
 
     # After a commit
 
+    def _decided(self, commands: Sequence[BatchCommand], decided: Decided) -> None:
+        if self.metrics is not None:
+            count_decided(self.metrics, commands, decided)
+        self._facts.decided(commands, decided)
+
     def _committed(self, cell: Cell, events: Sequence[Event]) -> None:
         for event in events:
             match event:
@@ -315,6 +324,7 @@ class Engine:
                     self.matcher.returned(event)
                 case RunEnded(result):
                     self.waiters.has_closed(result)
+                    self._facts.closed(result)
                     if self.metrics is not None:
                         self._count_closed(self.metrics, result)
                 case RunReady(namespace, queue, workflow):

@@ -121,7 +121,10 @@ class Sessions:
             await self._control.register_workflows(worker.namespace, worker.workflows)
         attachment = self._attach(row, worker)
         ended = await self._reconcile(attachment, worker.held) if worker.held or worker.session_id else []
-        log.info("session_opened", session_id=session_id, queue=worker.queue, host=worker.host, pid=worker.pid)
+        if worker.session_id:
+            log.info("session_attached", ended=len(ended), **_facts_of(row))
+        else:
+            log.info("session_opened", **_facts_of(row))
         return attachment, ended
 
     def _attach(self, row: SessionRow, worker: Introduction) -> Attachment:
@@ -205,12 +208,12 @@ class Sessions:
         since = self._heartbeats_work_since
         if since is None or self._clock() - since < self.policy.ttl.total_seconds():
             return
-        dead = [row.session_id for row in await self._control.bury_sessions(self.policy.ttl)]
+        dead = await self._control.bury_sessions(self.policy.ttl)
+        for row in dead:
+            log.warning("session_died", **_facts_of(row))
+            self._matcher.detach(row.session_id)
         if dead:
-            log.warning("sessions_died", session_ids=dead)
-            for session_id in dead:
-                self._matcher.detach(session_id)
-            await self.end_leases_of(dead, LeaseEnd.LOST)
+            await self.end_leases_of([row.session_id for row in dead], LeaseEnd.LOST)
 
     async def end_undelivered(self, event: RunLeased | TaskClaimed) -> None:
         """Ends what was given to a session that had left when the commit came back; the sweep is the net under this."""
@@ -272,6 +275,14 @@ class Sessions:
 
     async def _end(self, commands: Mapping[Held, Command]) -> None:
         await asyncio.gather(*(self._submit(key[0], [command]) for key, command in commands.items()))
+
+
+def _facts_of(row: SessionRow) -> dict[str, str | int]:
+    """What the log says of a session."""
+    return {
+        "session_id": row.session_id, "namespace": row.namespace, "queue": row.queue, "build": row.build,
+        "host": row.host, "pid": row.pid,
+    }  # fmt: skip
 
 
 def _undelivered(session_id: str, key: Held) -> Command:

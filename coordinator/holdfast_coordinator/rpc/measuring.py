@@ -35,7 +35,6 @@ _INLINE = Placement.INLINE.name.lower()
 _QUEUED = Placement.QUEUED.name.lower()
 _OUTCOMES = {int(outcome): outcome.name.lower() for outcome in AttemptOutcome}
 _REPEATED = frozenset({int(AttemptOutcome.FAILED_RETRYABLE), int(AttemptOutcome.TIMED_OUT)})
-_LOST = int(AttemptOutcome.LOST)
 _COMPLETED = int(AttemptOutcome.COMPLETED)
 _ENDS = frozenset({"step_completed", "step_failed", "step_cancelled", "attempt_ended"})
 
@@ -58,19 +57,13 @@ class StepMeasure:
     def reported(
         self, worker: Attachment, request: pb.ReportRequest, taken: Sequence[TransitionAnswer], recorded: Sequence[bool]
     ) -> None:
-        """A report was answered: each of its transitions and attempts was committed, or not."""
+        """A report was answered: each of its transitions and attempts was committed, or not; see late_results too."""
         for transition, answer in zip(request.transitions, taken, strict=True):
             if answer.status in (TransitionStatus.COMMITTED, TransitionStatus.COMMITTED_WITH_MAIL):
                 self._committed(worker, transition)
-            elif answer.status is TransitionStatus.SUPERSEDED:
-                late = sum(_is_result(entry) for entry in transition.entries)
-                if late:
-                    self._metrics.late_result(worker.namespace, _INLINE, late)
         for report, was_recorded in zip(request.attempts, recorded, strict=True):
             if was_recorded:
                 self._queued_attempt(worker, report)
-            else:
-                self._metrics.late_result(worker.namespace, _QUEUED)
 
     def _committed(self, worker: Attachment, transition: pb.Transition) -> None:
         run_id = transition.run_id
@@ -136,14 +129,6 @@ class StepMeasure:
     def _name(self, run_id: str, number: int, *, is_over: bool) -> str:
         key = (run_id, number)
         return (self._names.pop(key, None) if is_over else self._names.get(key)) or UNKNOWN
-
-
-def _is_result(entry: journal_pb2.Entry) -> bool:
-    """True for what a worker has found out by running something, and not for a loss that it only notes down."""
-    kind = entry.WhichOneof("body")
-    if kind in ("step_completed", "step_failed"):
-        return True
-    return kind == "attempt_ended" and int(entry.attempt_ended.attempt.outcome) != _LOST
 
 
 def _seconds(since: Timestamp, until: Timestamp) -> float:

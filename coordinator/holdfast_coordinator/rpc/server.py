@@ -13,6 +13,7 @@ from holdfast_coordinator.engine.engine import Engine
 from holdfast_coordinator.telemetry.run_trace import DEFAULT_RULES
 from holdfast_coordinator.telemetry.spans import SpanRules
 
+from .late_results import Emit, LateResults
 from .run_service import RunService
 from .run_traces import TraceExports
 from .server_spans import ServerSpans
@@ -64,8 +65,9 @@ class Server:
         exports: TraceExports | None = None,
         span_rules: SpanRules = DEFAULT_RULES,
         server_spans: ServerSpans | None = None,
+        emit: Emit | None = None,
     ) -> None:
-        """exports: None while tracing is off. server_spans: makes spans of single rpcs too."""
+        """exports, emit: None while tracing is off. server_spans: makes spans of single rpcs too."""
         options = [
             ("grpc.max_receive_message_length", limits.message_bytes),
             ("grpc.max_send_message_length", limits.message_bytes),
@@ -78,7 +80,8 @@ class Server:
         self._server = grpc.aio.server(options=options, interceptors=interceptors)
         services = _ByName(self._server)
         self._engine = engine
-        self._workers = WorkerService(engine, limits)
+        self._late = LateResults(engine, emit=emit, rules=span_rules)
+        self._workers = WorkerService(engine, limits, self._late)
         run_service_pb2_grpc.add_RunServiceServicer_to_server(  # type: ignore[no-untyped-call]
             RunService(engine, limits, exports=exports, rules=span_rules), services
         )
@@ -117,3 +120,4 @@ class Server:
         self._workers.end_streams()
         self._engine.end_waits()
         await self._server.stop(grace_seconds)
+        await self._late.close()

@@ -10,10 +10,12 @@ from holdfast.errors import CoordinatorUnavailable, InvalidRequest
 from holdfast.limits import Limits
 from holdfast_coordinator.domain.events import MailArrived
 from holdfast_coordinator.engine.engine import Engine
+from holdfast_coordinator.engine.refusals import Reattach
 from holdfast_coordinator.engine.sessions import Introduction
 from holdfast_coordinator.wire.entries import set_time
 from holdfast_coordinator.wire.journals import journal_message
 
+from .late_results import LateResults
 from .measuring import StepMeasure
 from .refusals import translated
 from .run_wire import DEFAULT, name
@@ -36,9 +38,10 @@ REGISTERED_NAMES_MAX = 10_000
 class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
     """See the module."""
 
-    def __init__(self, engine: Engine, limits: Limits) -> None:
+    def __init__(self, engine: Engine, limits: Limits, late: LateResults) -> None:
         self._engine = engine
         self._limits = limits
+        self._late = late
         self._steps = StepMeasure(engine.metrics, engine.records) if engine.metrics is not None else None
         self._streams: set[WorkStream] = set()
         self._stops: CoordinatorUnavailable | None = None
@@ -129,13 +132,18 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
 
     async def _report(self, request: pb.ReportRequest, response: pb.ReportResponse) -> None:
         session_id = request.session_id
-        attachment = self._engine.sessions.attached(session_id, request.attach_no)
+        try:
+            attachment = self._engine.sessions.attached(session_id, request.attach_no)
+        except Reattach:
+            self._late.unattached(request)
+            raise
         grace = self._engine.sessions.policy.ttl
         transitions = [transition(session_id, one, self._limits, grace) for one in request.transitions]
         attempts = [attempt_report(session_id, one) for one in request.attempts]
         taken, recorded = await self._engine.report(attachment, transitions, attempts)
         if self._steps is not None:
             self._steps.reported(attachment, request, taken, recorded)
+        self._late.answered(attachment, request, taken, recorded)
         room = Room(self._limits.message_bytes // 2)
         for asked, answer in zip(transitions, taken, strict=True):
             result = transition_result(asked.run_id, answer, room)

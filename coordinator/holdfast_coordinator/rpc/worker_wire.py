@@ -147,6 +147,7 @@ def _close(entry: journal_pb2.Entry) -> Close:
         closed.result.SerializeToString() if closed.HasField("result") else None,
         closed.failure.SerializeToString() if closed.HasField("failure") else None,
         journal_pb2.JournalRow(entries=[entry]).SerializeToString(),
+        time_from(entry.at),
     )
 
 

@@ -17,8 +17,8 @@ from .wire_format import bytes_field, field_head, fixed32_field, fixed64_field, 
 SERVICE_NAME = "holdfast"
 LINK_RELATION = "holdfast.link.relation"
 
-_KEPT = 2048
-"""How many attributes and names are kept as bytes, each at most 1 KB and a bit; most are those of many spans."""
+_KEPT, _KEPT_BYTES = 2048, 256
+"""How many attributes and names are kept as bytes, and how long ones; most are those of many spans."""
 
 # The tags and lengths of ids.
 _TRACE_ID, _SPAN_ID, _PARENT_ID = b"\x0a\x10", b"\x12\x08", b"\x22\x08"
@@ -100,9 +100,11 @@ class _Attributes(dict[tuple[str, str | int], bytes]):
     """Attributes as fields. A plain dict, which is twice as fast as a cache that knows what was used last."""
 
     def __missing__(self, pair: tuple[str, str | int]) -> bytes:
-        if len(self) >= _KEPT:
-            self.clear()
-        field = self[pair] = _new_attribute(*pair)
+        field = _new_attribute(*pair)
+        if len(field) <= _KEPT_BYTES:  # the texts of errors are long and seldom the same
+            if len(self) >= _KEPT:
+                self.clear()
+            self[pair] = field
         return field
 
 

@@ -135,6 +135,9 @@ class RunTrace:
     def _mail_consumed(self, body: journal_pb2.MailConsumed) -> None:
         mail = body.mail
         arrived_ns = time_ns(mail.arrived_at)
+        if arrived_ns > self._writer.now_ns:
+            # By the database's clock: the worker's estimate of it, in the entry, may be a little behind.
+            self._writer.now_ns = arrived_ns
         match mail.WhichOneof("body"):
             case "signal":
                 self._signals.consumed(mail)

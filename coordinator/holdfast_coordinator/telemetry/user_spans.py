@@ -92,6 +92,9 @@ class UserSpans:
             part, parent_id, from_ns, until_ns = waiting.pop()
             id = segment.id_of(USER.word, part.number, 0)
             start_ns, end_ns = max(part.start_ns, from_ns), min(part.end_ns, until_ns)
+            if start_ns >= end_ns:
+                # Code that waits for nothing takes no time by the journal; Jaeger warns of spans without length.
+                start_ns, end_ns = (end_ns - 1, end_ns) if end_ns > from_ns else (start_ns, start_ns + 1)
             own: Attributes = (("error.type", part.error_type),) if part.error_type else ()
             writer.put(segment, USER, id, parent_id, part.name, start_ns, end_ns, own, part.status)
             waiting.extend((inner, id, start_ns, end_ns) for inner in reversed(part.inner))

@@ -162,6 +162,10 @@ class SpanWriter:
             end_ns = start_ns
         elif end_ns > self.now_ns:
             end_ns = self.now_ns
+        if start_ns == end_ns and not parent_id:
+            # Jaeger warns of spans without length. What is directly below the run span can begin a little earlier, for
+            # that begins with the earliest; entries have microseconds, so it stays away from all others.
+            start_ns -= 1
         if start_ns < segment.earliest_ns:
             segment.earliest_ns = start_ns
         if end_ns > segment.latest_ns:
@@ -229,7 +233,7 @@ class SpanWriter:
                 parent.span_id if parent is not None else b"",
                 RUN.prefix + cut_text(facts.workflow),
                 RUN.kind,
-                segment.earliest_ns,
+                min(segment.earliest_ns, end_ns - 1),
                 end_ns,
                 end.status,
                 tuple(own),

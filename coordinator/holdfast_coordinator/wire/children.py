@@ -15,6 +15,7 @@ def child_start(alarm: AlarmRow, parent: RunRecord) -> ChildStart:
     entry = journal_pb2.Entry.FromString(alarm.body)
     child = entry.child_started
     arguments = child.arguments.SerializeToString(deterministic=True)
+    asked_at = time_from(entry.at)
     start = StartRun(
         run_id=child.run_id,
         namespace=parent.namespace,
@@ -24,8 +25,9 @@ def child_start(alarm: AlarmRow, parent: RunRecord) -> ChildStart:
         arguments_hash=hashlib.sha256(arguments).digest(),
         id=child.id or None,
         max_duration=child.max_duration.ToTimedelta() if child.HasField("max_duration") else None,
+        asked_at=asked_at,
         parent_run_id=parent.run_id,
         parent_number=child.number,
         outbox=alarm,
     )
-    return ChildStart(start, time_from(entry.at), ClosePolicy(child.close_policy or ClosePolicy.CANCEL))
+    return ChildStart(start, asked_at, ClosePolicy(child.close_policy or ClosePolicy.CANCEL))

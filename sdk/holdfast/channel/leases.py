@@ -100,7 +100,6 @@ class Lease:
     after_loss: bool = False
     after_timeout: bool = False
     lost_session_id: str = ""
-    lost_build: str = ""
 
 
 @dataclass(slots=True, frozen=True)

@@ -173,7 +173,6 @@ def _lease(message: pb.Lease) -> Lease:
         after_loss=message.after_loss,
         after_timeout=message.after_timeout,
         lost_session_id=message.lost_session_id,
-        lost_build=message.lost_build,
     )
 
 

@@ -111,7 +111,8 @@ def _duration(span_ns: int) -> str:
             return f"{span_ns // unit_ns}{unit} {rest}{smaller}" if rest else f"{span_ns // unit_ns}{unit}"
     if span_ns >= 1_000_000_000:
         return f"{span_ns / 1_000_000_000:.3g}s"
-    return f"{span_ns / 1_000_000:.3g}ms" if span_ns else "0"
+    # Less than the microseconds of journals only tells spans apart.
+    return f"{span_ns / 1_000_000:.3g}ms" if span_ns >= 1_000 else "0"
 
 
 def _plain(text: str) -> str:

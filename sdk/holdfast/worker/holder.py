@@ -150,7 +150,7 @@ class RunHolder:
             for call in self.instance.open_steps():
                 self.progress.recall(call)
         left = self.progress.in_state(StepState.WAITING) + self.progress.in_state(StepState.HELD)
-        lost = Worker(self.lease.lost_session_id, self.lease.lost_build)
+        lost = Worker(self.lease.lost_session_id)
         losses = list(self.progress.losses(at=at, after_timeout=self.lease.after_timeout, lost=lost))
         self._take_commands(at)
         for entry in losses:

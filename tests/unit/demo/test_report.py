@@ -1,32 +1,73 @@
-"""The report stays short however long the history is that it shows."""
+"""The report stays short however long the trace is that it draws, and says how to see more of it."""
 
-from datetime import UTC, datetime
+from dataclasses import replace
 
-from holdfast.cli.story import AttemptStory, Event, StepStory, Story
-from holdfast.statuses import StepStatus
-from holdfast_coordinator.demo.report import STEPS_SHOWN, shortened
+import pytest
+from rich.console import Console
 
-AT = datetime(2026, 1, 2, tzinfo=UTC)
+from holdfast.channel.records import TraceSpan
+from holdfast_coordinator.demo.audit import Findings
+from holdfast_coordinator.demo.driver import Outcome
+from holdfast_coordinator.demo.report import SPANS_SHOWN, print_report, shortened
+from holdfast_coordinator.demo.tally import Tally
 
-
-def step(number: int, *, attempts: int = 1) -> StepStory:
-    made = {attempt: AttemptStory(attempt) for attempt in range(1, attempts + 1)}
-    return StepStory(number, "verify_chunk", StepStatus.COMPLETED, AT, attempts=made)
-
-
-def test_a_short_story_is_told_whole() -> None:
-    story: Story = [
-        Event(AT, "started"),
-        *(step(number) for number in range(1, STEPS_SHOWN + 1)),
-        Event(AT, "completed"),
-    ]
-    assert shortened(story) == story
+TRACE_ID = bytes(range(16))
 
 
-def test_of_a_long_story_the_first_step_and_the_repeated_ones_are_told() -> None:
-    story: Story = [step(number, attempts=2 if number in (50, 90) else 1) for number in range(1, 101)]
-    told = shortened(story)
-    numbers = [item.number for item in told if isinstance(item, StepStory)]
-    assert numbers == [1, 2, 3, 4, 5, 6, 50, 90]
-    gaps = [item.text for item in told if isinstance(item, Event)]
-    assert gaps == ["43 more step(s)", "39 more step(s)", "10 more step(s)"]
+def span(number: int, parent: int, name: str, outcome: str = "") -> TraceSpan:
+    facts: dict[str, str | int] = {"holdfast.attempt": 1, "holdfast.attempt.outcome": outcome} if outcome else {}
+    ids = number.to_bytes(8), parent.to_bytes(8) if parent else b""
+    return TraceSpan(TRACE_ID, *ids, name, "internal", number * 1_000, 10**9, "unset", facts)
+
+
+def run_with(steps: int, *, lost: set[int]) -> list[TraceSpan]:
+    """A run of so many steps, whose numbers are those of their spans divided by 10."""
+    spans = [span(1, 900_000, "run audit_distribution"), span(2, 1, "run accepted")]
+    for number in range(1, steps + 1):
+        spans.append(span(number * 10, 1, "step verify_chunk"))
+        outcomes = ("lost", "completed") if number in lost else ("completed",)
+        spans += [span(number * 10 + at, number * 10, "attempt", one) for at, one in enumerate(outcomes, start=1)]
+    return spans
+
+
+def steps_of(spans: list[TraceSpan]) -> list[int]:
+    return sorted(int.from_bytes(one.span_id) // 10 for one in spans if one.name == "step verify_chunk")
+
+
+def test_a_short_trace_is_drawn_whole() -> None:
+    spans = run_with(4, lost={2})
+    assert sorted(shortened(spans), key=spans.index) == spans
+
+
+def test_of_a_long_trace_the_first_step_and_those_with_lost_attempts_are_drawn() -> None:
+    spans = run_with(100, lost={50, 90})
+    shown = shortened(spans)
+    assert len(shown) <= SPANS_SHOWN
+    assert steps_of(shown)[0] == 1
+    assert {50, 90} <= set(steps_of(shown))
+    known = {one.span_id for one in shown}
+    assert [one for one in shown[1:] if one.parent_id not in known] == []
+
+
+def outcome(spans: list[TraceSpan]) -> Outcome:
+    return Outcome(Findings(), 1.0, Tally(2, 10, 5, 1, 1), "made-1.0", spans, collector=None)
+
+
+def printed(given: Outcome, capsys: pytest.CaptureFixture[str]) -> str:
+    print_report(Console(), given, direct_seconds=1.0)
+    return capsys.readouterr().out
+
+
+def test_it_says_how_to_see_the_whole_audit_in_jaeger(capsys: pytest.CaptureFixture[str]) -> None:
+    output = printed(outcome(run_with(100, lost={50})), capsys)
+    assert f"{len(run_with(100, lost={50})) - SPANS_SHOWN + 1} more spans of this run are left out" in output
+    assert "docker run" in output
+    assert "holdfast demo --otlp http://localhost:4317" in output
+
+
+def test_it_says_where_the_exported_trace_is(capsys: pytest.CaptureFixture[str]) -> None:
+    exported = replace(outcome(run_with(3, lost={2})), collector="http://collector:4317")
+    output = printed(exported, capsys)
+    assert "http://collector:4317" in output
+    assert f"http://localhost:16686/trace/{TRACE_ID.hex()}" in output
+    assert "docker run" not in output

@@ -6,9 +6,18 @@ import pytest
 from memory_cell import T0, MemoryCell
 from scenes import OTHER, RUN, WORKER, leased, lose, offer, queue_step, queued, report, suspend, take
 
-from holdfast_coordinator.domain.commands import CancelStep, ClaimTasks, Then
+from holdfast.api.v1 import journal_pb2
+from holdfast.statuses import AttemptOutcome
+from holdfast_coordinator.domain.commands import CancelledStep, CancelStep, ClaimTasks, Then
 from holdfast_coordinator.domain.events import LeaseEnded
-from holdfast_coordinator.domain.rows import MailKind, RunState, StepResultMail, TaskState
+from holdfast_coordinator.domain.rows import (
+    EndedAttempt,
+    MailKind,
+    RunState,
+    StepCancelledEntry,
+    StepResultMail,
+    TaskState,
+)
 
 CLAIM = ClaimTasks("default", "default", ("charge",), 5)
 
@@ -153,6 +162,14 @@ def test_the_session_of_an_attempt_that_was_taken_is_told(cell: MemoryCell) -> N
     assert LeaseEnded(WORKER, RUN, 1, 1) in cell.events
 
 
+def test_a_report_whose_answer_was_lost_is_answered_as_the_first_time(cell: MemoryCell) -> None:
+    task = queued(cell)
+    failed = report(task, again_after=timedelta(seconds=5))
+    assert [cell.ask(failed), cell.ask(failed)] == [True, True]
+    (kept,) = cell.tasks.values()
+    assert len(kept.attempts_ended) == 1
+
+
 def test_a_cancelled_step_is_deleted_its_session_told_and_its_result_late(cell: MemoryCell) -> None:
     leased(cell)
     offer(cell, OTHER, runs=0, tasks=1)
@@ -170,3 +187,63 @@ def test_a_result_that_meets_the_close_in_one_batch_changes_nothing(cell: Memory
     task = cell.tasks[RUN, 1]
     take(cell, then=Then.CLOSE)
     assert cell.ask(report(task, result=b"late")) is False
+
+
+CANCELLED = CancelledStep(
+    1, journal_pb2.JournalRow(entries=[journal_pb2.Entry(step_cancelled={"number": 1})]).SerializeToString()
+)
+
+
+def attempts_of_the_cancel(cell: MemoryCell) -> list[tuple[int, AttemptOutcome, str, int] | bytes]:
+    """What the journal says of the attempts of the step that was cancelled."""
+    (entry,) = [entry for entry in cell.entries(RUN) if isinstance(entry, StepCancelledEntry)]
+    assert entry.entry == CANCELLED.entry
+    return [
+        (one.attempt, one.outcome, one.session_id, one.epoch) if isinstance(one, EndedAttempt) else one
+        for one in entry.attempts
+    ]
+
+
+def test_a_step_that_is_cancelled_while_it_runs_leaves_all_its_attempts_in_the_journal(cell: MemoryCell) -> None:
+    leased(cell)
+    offer(cell, OTHER, runs=0, tasks=1)
+    take(cell, queue_step())
+    cell.ask(report(cell.tasks[RUN, 1], again_after=timedelta(0)))
+    offer(cell, OTHER, runs=0, tasks=1)
+    cell.ask(CLAIM)
+    cell.ask(lose(cell.tasks[RUN, 1]))
+    offer(cell, WORKER, runs=0, tasks=1)
+    cell.ask(CLAIM)
+    epochs = cell.tasks[RUN, 1].epoch
+    take(cell, CancelStep(1), journal=[CANCELLED])
+    first, *others = attempts_of_the_cancel(cell)
+    assert first == b"record 1"
+    assert others == [
+        (2, AttemptOutcome.LOST, OTHER, 2),
+        (3, AttemptOutcome.CANCELLED, WORKER, epochs),
+    ]
+    assert not cell.tasks
+
+
+def test_a_step_that_is_cancelled_before_anybody_took_it_has_no_attempts(cell: MemoryCell) -> None:
+    leased(cell)
+    take(cell, queue_step())
+    take(cell, CancelStep(1), journal=[CANCELLED])
+    assert CANCELLED.entry in cell.entries(RUN)
+
+
+def test_the_cancel_of_a_step_whose_result_has_come_is_as_the_worker_wrote_it(cell: MemoryCell) -> None:
+    leased(cell)
+    offer(cell, OTHER, runs=0, tasks=1)
+    take(cell, queue_step())
+    cell.ask(report(cell.tasks[RUN, 1], result=b"1"))
+    take(cell, CancelStep(1), journal=[CANCELLED])
+    assert CANCELLED.entry in cell.entries(RUN)
+
+
+def test_a_step_is_scheduled_when_its_entry_says(cell: MemoryCell) -> None:
+    leased(cell)
+    cell.pass_time(60)
+    take(cell, queue_step(at=T0 + timedelta(seconds=59)))
+    task = cell.tasks[RUN, 1]
+    assert (task.scheduled_at, task.ready_at) == (T0 + timedelta(seconds=59), T0 + timedelta(seconds=60))

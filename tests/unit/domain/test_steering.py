@@ -323,6 +323,49 @@ def test_a_lease_that_was_not_lost_does_not_count_as_a_loss(cell: MemoryCell, re
     assert cell.open_runs[RUN].losses == 0
 
 
+def test_a_run_that_was_lost_once_is_leased_with_the_session_that_lost_it(cell: MemoryCell) -> None:
+    leased(cell)
+    take(cell)
+    offer(cell, OTHER)
+    lose_lease(cell)
+    assert [event.lost_session_id for event in cell.leases()] == [WORKER]
+    take(cell)
+    offer(cell, WORKER)
+    lose_lease(cell)
+    assert [event.lost_session_id for event in cell.leases()] == [OTHER]
+
+
+def test_a_run_that_was_taken_for_its_deadline_is_leased_with_the_session_that_had_it(cell: MemoryCell) -> None:
+    leased(cell)
+    take(cell, attempt_deadline=MINUTE)
+    cell.pass_time(60)
+    offer(cell, OTHER)
+    fire(cell, AlarmKind.ATTEMPT_DEADLINE)
+    assert [event.lost_session_id for event in cell.leases()] == [WORKER]
+    offer(cell, "ses_third")
+    lose_lease(cell)
+    assert [event.lost_session_id for event in cell.leases()] == [""], "the attempts were not those of the second"
+
+
+@pytest.mark.parametrize("reason", list(LeaseEnd))
+def test_after_two_ends_of_leases_without_a_transition_nobody_is_named(cell: MemoryCell, reason: LeaseEnd) -> None:
+    leased(cell)
+    take(cell)
+    offer(cell, OTHER)
+    lose_lease(cell)
+    offer(cell, "ses_third")
+    lose_lease(cell, reason)
+    assert [event.lost_session_id for event in cell.leases()] == [""]
+
+
+def test_a_lease_without_a_loss_names_nobody(cell: MemoryCell) -> None:
+    leased(cell)
+    assert [event.lost_session_id for event in cell.leases()] == [""]
+    offer(cell, OTHER)
+    lose_lease(cell, LeaseEnd.UNDELIVERED)
+    assert [event.lost_session_id for event in cell.leases()] == [""]
+
+
 # Children
 
 

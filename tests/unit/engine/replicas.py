@@ -17,6 +17,7 @@ from holdfast_coordinator.engine.engine import Engine
 from holdfast_coordinator.engine.sessions import Introduction, SessionPolicy
 from holdfast_coordinator.metrics.metrics import Metrics
 from holdfast_coordinator.store.port import DataRejected, Moved
+from holdfast_coordinator.telemetry.identity import Origins
 from holdfast_coordinator.wire.children import child_start
 from holdfast_coordinator.wire.continuation import continuation
 from tests.model.batches import T0, open_run, task
@@ -168,7 +169,7 @@ class Codec:
 @asynccontextmanager
 async def replica(
     cell: ModelCellStore | None = None, control: ModelControlStore | None = None, policy: SessionPolicy | None = None,
-    metrics: Metrics | None = None,
+    metrics: Metrics | None = None, origins: Origins | None = None,
 ) -> AsyncIterator[Engine]:  # fmt: skip
     """A replica over one cell, "00", whose writer runs."""
     engine = Engine(
@@ -178,6 +179,7 @@ async def replica(
         policy=policy or SessionPolicy(),
         codec=Codec(),
         metrics=metrics,
+        origins=origins,
     )
     (only,) = engine.cells
     writing = asyncio.create_task(only.writer.run())

@@ -45,6 +45,19 @@ async def test_a_push_brings_the_registry(sink: OtlpSink, push: MetricsPush) -> 
     assert "holdfast_spans_exported_total" in names
 
 
+async def test_that_a_collector_is_away_is_no_second_warning_but_that_it_refuses_is(sink: OtlpSink) -> None:
+    collector = Collector(Endpoint(sink.address, timeout_seconds=2.0))
+    said = []
+    for code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.PERMISSION_DENIED):
+        sink.refuse(code)
+        push = MetricsPush(Metrics(), collector, replica_id="replica-7", is_known_away=lambda: True)
+        with structlog.testing.capture_logs() as logs:
+            await push.run_once()
+        said += [(one["event"], one["log_level"]) for one in logs]
+    await collector.close()
+    assert said == [("metrics_not_exported", "info"), ("metrics_not_exported", "warning")]
+
+
 async def test_a_collector_that_is_away_is_said_once_and_then_that_it_is_back(
     sink: OtlpSink, push: MetricsPush
 ) -> None:
@@ -66,6 +79,18 @@ async def test_figures_that_the_collector_threw_away_are_said_once(sink: OtlpSin
         await push.run_once()
     (said,) = logs
     assert "4 data points: too many labels" in said["why"]
+
+
+async def test_a_collector_for_traces_only_is_asked_once_and_then_left_alone(sink: OtlpSink) -> None:
+    sink.refuse(grpc.StatusCode.UNIMPLEMENTED, "unknown service MetricsService")
+    collector = Collector(Endpoint(sink.address))
+    push = MetricsPush(Metrics(), collector, replica_id="replica-7", every_seconds=0.01)
+    with structlog.testing.capture_logs() as logs:
+        async with asyncio.timeout(10):
+            await push.run()
+    await collector.close()
+    assert [(one["event"], one["log_level"]) for one in logs] == [("metrics_push_stopped", "info")]
+    assert sink.counts.requests == 1
 
 
 async def test_a_replica_that_stops_pushes_once_more(sink: OtlpSink) -> None:

@@ -1,4 +1,4 @@
-"""What a report tells the metrics: attempts, retries and late results, by the names that this replica knows."""
+"""What a report tells the metrics: attempts and retries, by the names that this replica knows."""
 
 from datetime import timedelta
 from typing import Any
@@ -140,20 +140,14 @@ def test_a_result_without_an_attempt_is_no_attempt(measured: Measured) -> None:
     assert measured.value(f"{DURATION}_count") == 0
 
 
-def test_results_of_a_superseded_lease_are_late_and_count_for_nothing_else(measured: Measured) -> None:
+def test_results_of_a_superseded_lease_count_for_nothing(measured: Measured) -> None:
     measured.transition(scheduled(), repeated(RETRYABLE), completed(), answer=SUPERSEDED)
-    assert measured.value("holdfast_late_results_total", namespace="default", placement="inline") == 2
     assert measured.value(f"{DURATION}_count") == measured.value("holdfast_retries_total") == 0
-
-
-def test_a_superseded_transition_that_found_nothing_out_is_no_late_result(measured: Measured) -> None:
-    measured.transition(scheduled(), repeated(LOST), answer=SUPERSEDED)
-    assert measured.value("holdfast_late_results_total") == 0
 
 
 def test_a_refused_transition_counts_for_nothing(measured: Measured) -> None:
     measured.transition(scheduled(), completed(), answer=TransitionAnswer(TransitionStatus.REFUSED, refusal="no"))
-    assert measured.value(f"{DURATION}_count") == measured.value("holdfast_late_results_total") == 0
+    assert measured.value(f"{DURATION}_count") == 0
 
 
 def test_a_queued_attempt_has_the_name_that_it_was_claimed_by(measured: Measured) -> None:
@@ -168,9 +162,8 @@ def test_a_queued_attempt_has_the_name_that_it_was_claimed_by(measured: Measured
     assert measured.value(f"{WAIT}_count", placement="queued", queue="gpu") == 2
 
 
-def test_a_queued_attempt_that_was_not_recorded_is_a_late_result(measured: Measured) -> None:
+def test_a_queued_attempt_that_was_not_recorded_counts_for_nothing(measured: Measured) -> None:
     measured.attempt(ended(), recorded=False)
-    assert measured.value("holdfast_late_results_total", placement="queued") == 1
     assert measured.value(f"{DURATION}_count") == 0
 
 

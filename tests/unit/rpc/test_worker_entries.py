@@ -1,14 +1,35 @@
 """What workers may write into a journal, as the coordinator reads it."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
+from holdfast.api.v1 import journal_pb2
 from holdfast.api.v1 import worker_service_pb2 as pb
+from holdfast.api.v1.status_pb2 import STEP_PLACEMENT_QUEUED
 from holdfast.errors import InvalidRequest
+from holdfast.ids import child_run_id, start_id
+from holdfast.ids import run_id as run_named
 from holdfast.limits import DEFAULT_LIMITS
-from holdfast_coordinator.domain.commands import Then, Transition
-from holdfast_coordinator.rpc.worker_wire import transition
+from holdfast_coordinator.domain.commands import (
+    CancelledStep,
+    CancelStep,
+    ConsumeMail,
+    QueueStep,
+    StartChild,
+    Then,
+    Transition,
+)
+from holdfast_coordinator.domain.events import RunLeased, TaskClaimed
+from holdfast_coordinator.domain.rows import AlarmKind, AlarmRow, OpenRun, RunRecord, RunState, TaskRow, TaskState
+from holdfast_coordinator.engine.attachments import Handed
+from holdfast_coordinator.engine.engine import Delivery
+from holdfast_coordinator.rpc.worker_wire import Room, fill_poll_response, transition
+from holdfast_coordinator.telemetry.identity import IdentityRules, attempt_position, of_start
+from holdfast_coordinator.wire.children import child_start
+
+AT = datetime(2026, 5, 4, 3, 2, 1, 123_456, UTC)
 
 
 def transition_with_span(name: str) -> Transition:
@@ -28,3 +49,74 @@ def test_a_span_of_workflow_code_asks_nothing_and_is_kept_as_it_is() -> None:
 def test_a_span_needs_a_name_within_the_limit(name: str) -> None:
     with pytest.raises(InvalidRequest, match="1 to 200 characters"):
         transition_with_span(name)
+
+
+def taken(**body: Any) -> Transition:
+    """A transition with one entry, as the core gets it."""
+    message = pb.Transition(run_id="run_1", epoch=1, expected_seq=1, transition_id=1, then=pb.THEN_CONTINUE)
+    message.entries.add(**body).at.FromDatetime(AT)
+    return transition("ses_1", message, DEFAULT_LIMITS, timedelta(0))
+
+
+def test_consumed_mail_is_taken_with_the_time_since_when_it_was_awaited() -> None:
+    since = AT - timedelta(seconds=5)
+    consumed = journal_pb2.MailConsumed(number=3)
+    assert taken(mail_consumed=consumed).journal == [ConsumeMail(3, AT)]
+    consumed.awaited_since.FromDatetime(since)
+    assert taken(mail_consumed=consumed).journal == [ConsumeMail(3, AT, since)]
+
+
+def test_the_cancel_of_a_step_keeps_its_place_for_the_attempts_that_the_coordinator_knows() -> None:
+    asked = taken(step_cancelled={"number": 4})
+    assert asked.asks == [CancelStep(4)]
+    (part,) = asked.journal
+    assert isinstance(part, CancelledStep)
+    (entry,) = journal_pb2.JournalRow.FromString(part.entry).entries
+    assert (part.number, entry.step_cancelled.number) == (4, 4)
+    assert not asked.is_append_only
+
+
+def test_a_queued_step_is_scheduled_when_its_entry_says() -> None:
+    (ask,) = taken(step_scheduled={"number": 4, "name": "charge", "placement": STEP_PLACEMENT_QUEUED}).asks
+    assert isinstance(ask, QueueStep)
+    assert ask.at == AT
+
+
+def test_a_child_is_asked_for_with_the_whole_entry_so_that_its_time_is_kept() -> None:
+    run_id = run_named("00", start_id(1, bytes(10)))
+    child = {"number": 1, "workflow": "order", "run_id": child_run_id(run_id, 1), "close_policy": 3}
+    message = pb.Transition(run_id=run_id, epoch=1, expected_seq=1, transition_id=1, then=pb.THEN_CONTINUE)
+    message.entries.add(child_started=child).at.FromDatetime(AT)
+    (ask,) = transition("ses_1", message, DEFAULT_LIMITS, timedelta(0)).asks
+    assert isinstance(ask, StartChild)
+    parent = RunRecord(run_id, "shop", "parent", "default", AT, b"", b"")
+    alarm = AlarmRow(run_id, AlarmKind.OUTBOX_CHILD, 1, AT, ask.spec)
+    made = child_start(alarm, parent)
+    assert (made.asked_at, made.close_policy, made.start.run_id) == (AT, ask.close_policy, child["run_id"])
+
+
+@pytest.mark.parametrize("is_traced", [True, False])
+def test_a_queued_attempt_and_a_lease_bring_the_trace_of_their_run_where_it_has_one(is_traced: bool) -> None:
+    identity = of_start(IdentityRules(), "run_1", "shop", "order", drawn=b"\x01" * 16)
+    record = RunRecord("run_1", "shop", "order", "default", AT, b"", b"", trace=identity.trace if is_traced else b"")
+    task = TaskRow("run_1", 2, "shop", "default", "charge", TaskState.CLAIMED, AT, AT, b"", attempt=3)
+    run = OpenRun("run_1", "shop", "default", "order", RunState.LEASED, AT, epoch=1)
+    handed = Handed([RunLeased("ses_2", run, 1, 1, [], None, "ses_1")], [TaskClaimed("ses_1", task, 1)])
+    response = pb.PollResponse()
+    fill_poll_response(response, Delivery(handed, {"run_1": record}), Room(1_000_000))
+    (lease,), (attempt,) = response.leases, response.attempts
+    assert lease.lost_session_id == "ses_1"
+    assert lease.HasField("trace") is attempt.HasField("trace") is is_traced
+    if is_traced:
+        assert lease.trace.SerializeToString(deterministic=True) == identity.trace
+        assert attempt.trace == attempt_position(record, 2, 3, AT)
+
+
+def test_a_queued_attempt_says_since_when_its_step_and_it_have_waited() -> None:
+    ready_at, started_at = AT + timedelta(seconds=5), AT + timedelta(seconds=9)
+    task = TaskRow("run_1", 2, "shop", "default", "charge", TaskState.CLAIMED, ready_at, AT, b"", started_at=started_at)
+    response = pb.PollResponse()
+    fill_poll_response(response, Delivery(Handed([], [TaskClaimed("ses_1", task, 1)])), Room(1_000_000))
+    (attempt,) = response.attempts
+    times = (attempt.scheduled_at, attempt.eligible_at, attempt.started_at)
+    assert [time.ToDatetime(UTC) for time in times] == [AT, ready_at, started_at]

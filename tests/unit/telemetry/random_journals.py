@@ -125,7 +125,8 @@ class _Run:
             step.attempt += 1
             ended = begun + self.pick(PASSING)
             retry = self.pick([None, 0.0, 1.0])
-            records.append(write.attempt(step.attempt, self.pick(RETRYABLE + AGAIN), begun, ended, retry=retry))
+            outcome_of, eligible = self.pick(RETRYABLE + AGAIN), self.pick([None, begun - 1, begun, begun + 1])
+            records.append(write.attempt(step.attempt, outcome_of, begun, ended, retry=retry, eligible=eligible))
             begun = ended + self.pick(SKEW)
         outcome: dict[str, Any] = {"result": {"data": b"1"}} if self.pick([True, False]) else {"failure": BROKEN}
         return {"number": number, "attempts": records, **outcome}

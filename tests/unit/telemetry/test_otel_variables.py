@@ -146,13 +146,19 @@ def test_a_sampler_is_a_ratio(sampler: str | None, argument: str | None, ratio: 
         {},
         {f"{OTLP}ENDPOINT": "https://elsewhere:1", f"{OTLP}TRACES_ENDPOINT": "https://elsewhere:2"},
         {"OTEL_SDK_DISABLED": "true"},
-        {"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none"},
+        {"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "otlp"},
         {f"{OTLP}PROTOCOL": "http/protobuf"},
     ],
 )
 @pytest.mark.parametrize("url", ["http://mine:4317", "mine:4317"])
 def test_the_collector_that_an_operator_names_wins(url: str, variables: dict[str, str]) -> None:
     assert read(otlp=url, **variables) == ExportSettings(Endpoint("mine:4317"), Endpoint("mine:4317"))
+
+
+@pytest.mark.parametrize("exporters", ["none", "prometheus"])
+def test_the_collector_that_an_operator_names_gets_no_metrics_where_they_are_left_out(exporters: str) -> None:
+    found = read(otlp="http://mine:4317", OTEL_METRICS_EXPORTER=exporters)
+    assert (found.traces, found.metrics) == (Endpoint("mine:4317"), None)
 
 
 def test_the_collector_that_an_operator_names_is_sent_the_headers_of_the_variables() -> None:

@@ -67,6 +67,13 @@ def test_attempts_and_waits_of_a_step_do_not_overlap(rows: Rows, rules: SpanRule
 
 
 @MANY
+@given(rows=closed_journals(), rules=RULES)
+def test_no_span_is_without_length_but_what_a_worker_says_of_an_attempt(rows: Rows, rules: SpanRules) -> None:
+    for span in spans_of(facts(), rows, rules):
+        assert span.start_ns < span.end_ns or span.name.startswith(("attempt ", "retry wait", "queue wait")), span
+
+
+@MANY
 @given(rows=closed_journals(), rules=RULES, lost_after=st.integers(0, 40))
 def test_a_rebuilt_trace_goes_on_with_the_spans_that_the_lost_one_would_have_made(
     rows: Rows, rules: SpanRules, lost_after: int

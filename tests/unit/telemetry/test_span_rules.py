@@ -242,6 +242,20 @@ def test_the_attempt_of_a_lost_worker_names_it_and_not_who_found_the_loss(outcom
     ]
 
 
+def test_a_queued_attempt_waits_for_its_retry_until_its_record_says_that_it_could_be_claimed() -> None:
+    # The worker counts the delay from when the attempt failed, the coordinator from when that was recorded.
+    attempts = [
+        attempt(1, RETRY, 1, 2, failed=DECLINED, retry=5, eligible=0.5),
+        attempt(2, OK, 9, 10, eligible=7.5),
+    ]
+    done = {"number": 1, "attempts": attempts, "result": {"data": b"1"}}
+    journal = rows(started(), (1, [scheduled(0, 1, "a", queued=True)]), (2, [mail(11, 1, step_result=done), DONE]))
+    spans = [span for span in spans_of(facts(), journal) if span.name.endswith("wait")]
+    began_ns = facts().created_at.timestamp() * 1e9
+    seconds = [(span.name, (span.start_ns - began_ns) / 1e9, (span.end_ns - began_ns) / 1e9) for span in spans]
+    assert seconds == [("queue wait", 0.5, 1), ("retry wait", 2, 7.5), ("queue wait", 7.5, 9)]
+
+
 def test_a_queued_attempt_says_under_which_epoch_it_was_claimed() -> None:
     done = {"number": 1, "attempts": [attempt(1, OK, 1, 2, epoch=7)]}
     journal = rows(started(), (1, [scheduled(0, 1, "a", queued=True)]), (2, [mail(3, 1, step_result=done), DONE]))

@@ -10,6 +10,7 @@ import holdfast
 from holdfast import App
 from holdfast.channel.wire import entry_to_message
 from holdfast.testing import LocalRun, run_local
+from holdfast.traces import SpanContext
 from holdfast_coordinator.telemetry.run_trace import spans_of
 from holdfast_coordinator.telemetry.spans import RunFacts, Span
 
@@ -44,11 +45,12 @@ async def order() -> int:
 
 
 @app.workflow
-async def ten_days() -> None:
-    for _ in range(10):
-        await holdfast.sleep("23h")
-        await flaky(0)
-        await holdfast.sleep("1h")
+async def ten_days() -> str:
+    await flaky(0)
+    for day in range(10):
+        await holdfast.sleep("1d", name=f"day {day}")
+        await flaky(day)
+    return await holdfast.receive("enough", str)
 
 
 def spans_of_run(run: LocalRun[object]) -> list[Span]:
@@ -82,13 +84,31 @@ async def test_a_run_with_all_kinds_of_waits_is_told_in_full() -> None:
     ]
 
 
-async def test_a_run_of_ten_days_is_a_chain_of_traces() -> None:
+async def test_a_run_of_ten_days_is_a_chain_of_traces_each_whole_in_itself() -> None:
     calls[:] = [0, 0, 0]
-    run = await run_local(ten_days)
+    run = await run_local(ten_days, signals=[("enough", "yes", "246h")])
+    assert run.value() == "yes"
     spans = spans_of_run(run)
     runs = [span for span in spans if span.name == "run ten_days"]
-    assert len(runs) == len({span.trace_id for span in spans}) == 10
+    assert len(runs) == len({span.trace_id for span in spans}) == 11
     for before, after in pairwise(runs):
-        assert (before.links[-1].relation, before.links[-1].context.trace_id) == ("next", after.trace_id)
-        assert (after.links[0].relation, after.links[0].context.trace_id) == ("previous", before.trace_id)
-    assert sum(span.name == "step flaky" for span in spans) == 10
+        assert (before.links[-1].relation, before.links[-1].context) == ("next", _place(after))
+        assert (after.links[0].relation, after.links[0].context) == ("previous", _place(before))
+    # Each day's sleep began in the segment before, and belongs there.
+    names = [[span.name for span in spans if span.trace_id == root.trace_id] for root in runs]
+    day = ["attempt flaky", "step flaky", "timer", "run ten_days"]
+    assert [sorted(one) for one in names] == [
+        sorted(["run accepted", *day]), *[sorted(day)] * 9,
+        sorted(["attempt flaky", "step flaky", "wait signal enough", "signal enough", "run ten_days"]),
+    ]  # fmt: skip
+    assert [dict(root.own)["holdfast.trace.segment"] for root in runs] == list(range(11))
+    known = {(span.trace_id, span.span_id): span for span in spans}
+    assert len(known) == len(spans)
+    for span in spans:
+        if span not in runs:
+            parent = known[span.trace_id, span.parent_id]
+            assert parent.start_ns <= span.start_ns <= span.end_ns <= parent.end_ns, (parent, span)
+
+
+def _place(root: Span) -> SpanContext:
+    return SpanContext(root.trace_id, root.span_id)

@@ -76,13 +76,14 @@ def attempt(
     session: str = "ses_1",
     build: str = "b1",
     epoch: int = 0,
+    eligible: float | None = None,
 ) -> Record:
-    """The record of an attempt that ran from one second to another."""
+    """The record of an attempt that ran from one second to another. eligible: since when it could."""
     return Record(
         attempt=number,
         outcome=outcome.value,  # type: ignore[arg-type]  # the same numbers
         scheduled_at=moment(begun),
-        eligible_at=moment(begun),
+        eligible_at=None if eligible is None else moment(eligible),
         started_at=moment(begun),
         ended_at=moment(ended),
         session_id=session,

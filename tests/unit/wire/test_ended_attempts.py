@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 from holdfast.api.v1 import journal_pb2
 from holdfast.statuses import AttemptOutcome
-from holdfast_coordinator.domain.rows import EndedAttempt, Failure
-from holdfast_coordinator.wire.entries import join_attempts, split_attempts, time_from
+from holdfast_coordinator.domain.rows import EndedAttempt, Failure, StepCancelledEntry
+from holdfast_coordinator.wire.entries import join_attempts, join_entries, split_attempts, time_from
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 6, UTC)
 SECOND = timedelta(seconds=1)
@@ -29,3 +29,24 @@ def test_a_queued_attempt_that_timed_out_says_so() -> None:
     joined = join_attempts((EndedAttempt(1, AttemptOutcome.TIMED_OUT, AT, AT, AT, AT, "ses_1", failure),))
     stored = journal_pb2.StepResult.FromString(joined).attempts[0]
     assert (stored.failure.error_type, stored.failure.message) == ("TimeoutError", "Timeout after 5s")
+
+
+def test_an_attempt_that_the_coordinator_ended_says_under_which_claim_it_ran() -> None:
+    ended = EndedAttempt(1, AttemptOutcome.LOST, AT, AT, AT, AT, "ses_1", epoch=7)
+    assert journal_pb2.StepResult.FromString(join_attempts((ended,))).attempts[0].epoch == 7
+
+
+def test_a_cancelled_queued_step_is_journaled_with_its_attempts_as_the_worker_wrote_it() -> None:
+    written = journal_pb2.Entry(step_cancelled={"number": 4})
+    written.at.FromDatetime(AT)
+    framed = journal_pb2.JournalRow(entries=[written]).SerializeToString()
+    reported = journal_pb2.AttemptRecord(attempt=1, session_id="ses_1").SerializeToString()
+    running = EndedAttempt(2, AttemptOutcome.CANCELLED, AT, AT, AT, AT + SECOND, "ses_2", epoch=3)
+
+    row = journal_pb2.JournalRow.FromString(join_entries([framed, StepCancelledEntry(framed, (reported, running))]))
+
+    as_written, stored = row.entries
+    assert as_written == written
+    assert (time_from(stored.at), stored.step_cancelled.number) == (AT, 4)
+    attempts = [(one.attempt, one.session_id, one.epoch) for one in stored.step_cancelled.attempts]
+    assert attempts == [(1, "ses_1", 0), (2, "ses_2", 3)]

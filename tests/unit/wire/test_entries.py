@@ -66,6 +66,14 @@ def test_every_entry_of_the_coordinator_says_what_it_is_and_when(entry: Coordina
     assert time_from(message.at) == AT
 
 
+def test_consumed_mail_says_since_when_it_was_awaited_where_that_is_known() -> None:
+    since = datetime(2026, 5, 4, tzinfo=UTC)
+    entries = [MailConsumedEntry(AT, MAIL, since), MailConsumedEntry(AT, MAIL)]
+    known, unknown = journal_pb2.JournalRow.FromString(join_entries(entries)).entries
+    assert time_from(known.mail_consumed.awaited_since) == since
+    assert not unknown.mail_consumed.HasField("awaited_since")
+
+
 def test_a_closed_run_carries_the_failure_that_the_coordinator_states() -> None:
     entry = RunClosedEntry(AT, RunStatus.TERMINATED, Failure("RunTerminated", "asked to"))
     closed = journal_pb2.JournalRow.FromString(join_entries([entry])).entries[0].run_closed

@@ -196,10 +196,10 @@ def test_a_held_wait_found_by_a_new_holder_starts_at_once():
 def test_a_lost_attempt_is_repeated_by_the_next_holder():
     app = one_step_app(recoveries=1)
     _, journal, _ = started(app)
-    transition, ready = go(hold(app, journal, Bench(), lost=("ses_0", "build-0")), journal)
+    transition, ready = go(hold(app, journal, Bench(), lost="ses_0"), journal)
     assert kinds(transition) == ["AttemptEnded", "AttemptStarted"]
     lost = transition.entries[0].attempt
-    assert (lost.outcome, lost.session_id, lost.build) == (AttemptOutcome.LOST, "ses_0", "build-0")
+    assert (lost.outcome, lost.session_id) == (AttemptOutcome.LOST, "ses_0")
     assert ready[0].attempt == 2
 
 
@@ -223,10 +223,10 @@ def test_an_overdue_attempt_counts_as_a_timeout_after_its_lease_ended_for_that()
     _, journal, _ = started(app)
     bench = Bench()
     bench.pass_time(20)
-    transition, _ = go(hold(app, journal, bench, after_timeout=True, lost=("ses_0", "build-0")), journal)
+    transition, _ = go(hold(app, journal, bench, after_timeout=True, lost="ses_0"), journal)
     ended = transition.entries[0]
     assert ended.attempt.outcome is AttemptOutcome.TIMED_OUT
-    assert (ended.attempt.session_id, ended.attempt.build) == ("ses_0", "build-0"), "the session that ran it"
+    assert ended.attempt.session_id == "ses_0", "the session that ran it"
     assert ended.attempt.failure.message == "Timeout after 5s"
     assert bench.held == [(1, timedelta(seconds=0.1))]
 

@@ -70,9 +70,8 @@ class Journal:
         self.mail: list[Mail] = []
         self.epoch = 0
 
-    def lease(self, *, after_timeout: bool = False, mail: bool = True, lost: tuple[str, str] = ("", "")) -> Lease:
+    def lease(self, *, after_timeout: bool = False, mail: bool = True, lost: str = "") -> Lease:
         self.epoch += 1
-        session_id, build = lost
         return Lease(
             RUN_ID,
             self.epoch,
@@ -80,8 +79,7 @@ class Journal:
             len(self.entries),
             mail=tuple(self.mail) if mail else (),
             after_timeout=after_timeout,
-            lost_session_id=session_id,
-            lost_build=build,
+            lost_session_id=lost,
         )
 
     def post(self, body: MailBody, *, at: datetime = START) -> Mail:

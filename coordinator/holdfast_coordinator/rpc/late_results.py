@@ -1,0 +1,205 @@
+"""Says of each late result that there was one: a log event, a count, a span below the attempt when its run is sampled.
+
+A late result is the report of an attempt that was taken from its worker meanwhile. It was refused and nothing was
+recorded; all that is said of it is said here, once and best effort, after the worker had its answer.
+"""
+
+import asyncio
+import secrets
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from holdfast.api.v1 import journal_pb2
+from holdfast.api.v1 import worker_service_pb2 as pb
+from holdfast.statuses import AttemptOutcome, Placement
+from holdfast_coordinator.domain.rows import RunRecord
+from holdfast_coordinator.domain.transitions import TransitionAnswer, TransitionStatus
+from holdfast_coordinator.engine.attachments import Attachment
+from holdfast_coordinator.engine.engine import Engine
+from holdfast_coordinator.store.port import CellStore, StoreError
+from holdfast_coordinator.telemetry.late_result import LateResult, attempt_span_of, late_result_span
+from holdfast_coordinator.telemetry.run_trace import DEFAULT_RULES
+from holdfast_coordinator.telemetry.spans import Span, SpanRules
+from holdfast_coordinator.wire.entries import mail_bytes
+from holdfast_coordinator.wire.journals import journal_message
+
+if TYPE_CHECKING:  # prometheus_client is imported only where metrics are on
+    from holdfast_coordinator.metrics.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+WAITING_MAX = 1_000
+"""So many late results wait to be said; with more, the newest are only counted."""
+
+PAGE_BYTES = 1024 * 1024
+CLOSE_SECONDS = 1.0
+_INLINE = Placement.INLINE.name.lower()
+_QUEUED = Placement.QUEUED.name.lower()
+_LOST = int(AttemptOutcome.LOST)
+_RESULTS = frozenset({"step_completed", "step_failed", "attempt_ended"})
+
+Emit = Callable[[Span], None]
+"""Exports a span that is no part of a run's skeleton. Never waits, never fails."""
+
+
+@dataclass(slots=True, frozen=True)
+class _Report:
+    """A late result, and who reported it. transition: whose entry it was; None for a queued attempt.
+
+    worker: None when its session is gone, which has to be found out.
+    """
+
+    late: LateResult
+    session_id: str
+    worker: Attachment | None
+    transition: pb.Transition | None
+
+    @property
+    def placement(self) -> str:
+        return _QUEUED if self.transition is None else _INLINE
+
+
+class LateResults:
+    """See the module. emit: None while tracing is off. rules: those by which spans are exported."""
+
+    def __init__(self, engine: Engine, *, emit: Emit | None = None, rules: SpanRules = DEFAULT_RULES) -> None:
+        self._engine = engine
+        self._metrics: Metrics | None = engine.metrics
+        self._emit = emit
+        self._rules = rules
+        self._waiting: deque[_Report] = deque()
+        self._saying: asyncio.Task[None] | None = None
+
+    def answered(
+        self, worker: Attachment, request: pb.ReportRequest, taken: Sequence[TransitionAnswer], recorded: Sequence[bool]
+    ) -> None:
+        """A report was answered: what of it was refused because it came too late is said soon."""
+        for transition, answer in zip(request.transitions, taken, strict=True):
+            if answer.status is TransitionStatus.SUPERSEDED:
+                self._put(_of_transition(worker.session_id, worker, transition))
+        if not all(recorded):
+            for report, was_recorded in zip(request.attempts, recorded, strict=True):
+                if not was_recorded:
+                    self._put(_of_attempt(worker.session_id, worker, report))
+
+    def unattached(self, request: pb.ReportRequest) -> None:
+        """A report came from a session that is not attached here: what it brings is late if the session is dead."""
+        for transition in request.transitions:
+            self._put(_of_transition(request.session_id, None, transition))
+        for report in request.attempts:
+            self._put(_of_attempt(request.session_id, None, report))
+
+    async def close(self) -> None:
+        """Says what still waits, for a moment, and then no more."""
+        if self._saying is not None:
+            await asyncio.wait([self._saying], timeout=CLOSE_SECONDS)
+            self._saying.cancel()
+
+    def _put(self, reports: Iterator[_Report]) -> None:
+        for report in reports:
+            if len(self._waiting) < WAITING_MAX:
+                self._waiting.append(report)
+            else:
+                self._count(report)
+        if self._waiting and (self._saying is None or self._saying.done()):
+            self._saying = asyncio.get_running_loop().create_task(self._say_all(), name="late results")
+
+    async def _say_all(self) -> None:
+        """One after the other: a thousand at once must not take the database from the work that is not late."""
+        while self._waiting:
+            await self._say(self._waiting.popleft())
+
+    async def _say(self, report: _Report) -> None:
+        late = report.late
+        try:
+            record = (await self._engine.records.of([late.run_id])).get(late.run_id)
+            if record is None or not await self._is_late(report, record):
+                return
+            self._tell(report, record)
+        except StoreError:
+            self._count(report)  # what the database keeps to itself now is not waited for
+        except Exception:
+            # What a worker wrote may be any numbers. It must not end what is said of all others.
+            log.exception("late_result_not_told", run_id=late.run_id, step=late.step)
+
+    async def _is_late(self, report: _Report, record: RunRecord) -> bool:
+        """False for the repeat of a report that was recorded, and for a worker that has no business with the run."""
+        store = self._engine.cells.of_run(record.run_id).store
+        worker, transition = report.worker, report.transition
+        if worker is not None:
+            if worker.namespace != record.namespace:
+                return False
+        elif not await self._engine.control.dead_or_unknown([report.session_id]):
+            return False  # it attaches again, and reports again
+        if transition is None:
+            return not await _is_recorded(store, report.late)
+        if worker is not None:
+            return True  # the engine has looked
+        key = (transition.expected_seq, transition.epoch, transition.transition_id)
+        return not await store.has_transition(record.run_id, *key)
+
+    def _count(self, report: _Report) -> None:
+        if self._metrics is not None and report.worker is not None:
+            self._metrics.late_result(report.worker.namespace, report.placement)
+
+    def _tell(self, report: _Report, record: RunRecord) -> None:
+        late = report.late
+        if self._metrics is not None:
+            self._metrics.late_result(record.namespace, report.placement)
+        parent = attempt_span_of(record, late)
+        position = {} if parent is None else {"trace_id": parent.trace_id.hex(), "span_id": parent.span_id.hex()}
+        log.info(
+            "late_result",
+            run_id=late.run_id,
+            workflow=record.workflow,
+            step=late.step,
+            attempt=late.attempt.attempt,
+            outcome=late.outcome,
+            placement=report.placement,
+            session_id=report.session_id,
+            epoch=late.epoch,
+            **position,
+        )
+        if parent is not None and parent.is_sampled and self._emit is not None:
+            at, span_id = self._engine.database_time(), secrets.token_bytes(8)
+            self._emit(late_result_span(record, late, parent, at=at, span_id=span_id, rules=self._rules))
+
+
+def _of_transition(session_id: str, worker: Attachment | None, transition: pb.Transition) -> Iterator[_Report]:
+    """What a worker has found out by running something, and not the losses that it only notes down."""
+    for entry in transition.entries:
+        kind = entry.WhichOneof("body")
+        if kind not in _RESULTS:
+            continue
+        ended: journal_pb2.AttemptEnded | journal_pb2.StepCompleted | journal_pb2.StepFailed = getattr(entry, kind)
+        if ended.HasField("attempt") and int(ended.attempt.outcome) != _LOST:
+            late = LateResult(transition.run_id, ended.number, transition.epoch, ended.attempt)
+            yield _Report(late, session_id, worker, transition)
+
+
+def _of_attempt(session_id: str, worker: Attachment | None, report: pb.AttemptReport) -> Iterator[_Report]:
+    record = journal_pb2.AttemptRecord()
+    record.CopyFrom(report.record)
+    record.attempt = report.attempt
+    yield _Report(LateResult(report.run_id, report.step, report.epoch, record), session_id, worker, None)
+
+
+async def _is_recorded(store: CellStore, late: LateResult) -> bool:
+    """Whether this very record of a queued attempt is in the mail or the journal of its run. Raises StoreError."""
+    record = late.attempt.SerializeToString()
+    if any(record in mail_bytes(mail) for mail in await store.mail_after(late.run_id, 0)):
+        return True
+    seq, more = 0, True
+    while more:
+        rows, more = await store.journal(late.run_id, seq, PAGE_BYTES)
+        for row in rows:
+            seq = row.seq
+            # Its bytes are copied as they are wherever it goes, so nothing has to be read apart.
+            if record in journal_message(row).SerializeToString():
+                return True
+            await asyncio.sleep(0)
+    return False
