@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -28,10 +28,12 @@ class Metering:
 
 @asynccontextmanager
 async def metering(
-    *, host: str, port: int | None, collector: Endpoint | None, replica_id: str
-) -> AsyncIterator[Metering | None]:
+    *, host: str, port: int | None, collector: Endpoint | None, replica_id: str,
+    is_known_away: Callable[[], bool] = lambda: False,
+) -> AsyncIterator[Metering | None]:  # fmt: skip
     """Metrics for as long as the block runs; None, and no cost, when there is neither a port nor a collector.
 
+    is_known_away: whether somebody has warned already that the collector cannot be reached.
     Raises MetricsAddressInUse; HoldfastError for a certificate or an interval that cannot be understood.
     """
     if port is None and collector is None:
@@ -48,12 +50,14 @@ async def metering(
             stack.push_async_callback(asyncio.to_thread, endpoint.close)  # it waits for its thread
             address = endpoint.address
         if collector is not None:
-            await stack.enter_async_context(_pushing(metrics, collector, replica_id))
+            await stack.enter_async_context(_pushing(metrics, collector, replica_id, is_known_away))
         yield Metering(metrics, address)
 
 
 @asynccontextmanager
-async def _pushing(metrics: "Metrics", endpoint: Endpoint, replica_id: str) -> AsyncIterator[None]:
+async def _pushing(
+    metrics: "Metrics", endpoint: Endpoint, replica_id: str, is_known_away: Callable[[], bool]
+) -> AsyncIterator[None]:
     from .loops.metrics_push import MetricsPush, push_interval_seconds
     from .rpc.collector import Collector
 
@@ -62,7 +66,9 @@ async def _pushing(metrics: "Metrics", endpoint: Endpoint, replica_id: str) -> A
         collector = Collector(endpoint)
     except ValueError as error:
         raise HoldfastError(str(error)) from error
-    push = MetricsPush(metrics, collector, replica_id=replica_id, every_seconds=every_seconds)
+    push = MetricsPush(
+        metrics, collector, replica_id=replica_id, every_seconds=every_seconds, is_known_away=is_known_away
+    )
     task = asyncio.create_task(push.run(), name="metrics push")
     task.add_done_callback(_say_failure)
     try:

@@ -2,16 +2,19 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import structlog
 
 from holdfast.errors import HoldfastError
 from holdfast_coordinator.metrics.metrics import Metrics
 from holdfast_coordinator.metrics.otlp import export_request
-from holdfast_coordinator.telemetry.collecting import MetricSink
+from holdfast_coordinator.telemetry.collecting import CollectorUnreachable, ExportRefused, MetricSink
 
 log = structlog.get_logger(__name__)
+
+NO_SUCH_SERVICE = "UNIMPLEMENTED"
+"""What a collector without a service for metrics answers; it will not get one while it runs."""
 
 INTERVAL_VARIABLE = "OTEL_METRIC_EXPORT_INTERVAL"
 INTERVAL_MS = 60_000
@@ -32,24 +35,34 @@ def push_interval_seconds(variables: Mapping[str, str]) -> float:
 
 
 class MetricsPush:
-    """See the module. sink: has a deadline of its own."""
+    """See the module. sink: has a deadline of its own. is_known_away: whether others have warned of its absence."""
 
     def __init__(
-        self, metrics: Metrics, sink: MetricSink, *, replica_id: str, every_seconds: float = INTERVAL_MS / 1_000
-    ) -> None:
+        self, metrics: Metrics, sink: MetricSink, *, replica_id: str, every_seconds: float = INTERVAL_MS / 1_000,
+        is_known_away: Callable[[], bool] = lambda: False,
+    ) -> None:  # fmt: skip
         self._metrics = metrics
         self._sink = sink
         self._replica_id = replica_id
         self._every_seconds = every_seconds
+        self._is_known_away = is_known_away
         self._failing = False
+        self._has_no_service = False
 
     async def run(self) -> None:
-        """Pushes until it is cancelled, and then once more: what happened last is often what one wants to know."""
+        """Pushes until it is cancelled, and then once more: what happened last is often what one wants to know.
+
+        Ends by itself when the collector takes no metrics at all, as those do that are for traces only.
+        """
         try:
-            while True:
+            while not self._has_no_service:
                 await asyncio.sleep(self._every_seconds)
                 await self.run_once()
         finally:
+            await self._push_the_last()
+
+    async def _push_the_last(self) -> None:
+        if not self._has_no_service:
             try:
                 async with asyncio.timeout(LAST_SECONDS):
                     await self.run_once()
@@ -67,16 +80,23 @@ class MetricsPush:
         try:
             accepted = await self._sink.export_metrics(request)
         except HoldfastError as error:
-            self._failed(str(error))
+            if isinstance(error, ExportRefused) and error.code == NO_SUCH_SERVICE:
+                self._has_no_service = True
+                log.info("metrics_push_stopped", collector=error.address, why="it takes no metrics")
+            else:
+                is_known = isinstance(error, CollectorUnreachable) and self._is_known_away()
+                self._failed(str(error), is_news=not is_known)
             return
         if accepted.rejected:
-            self._failed(f"the collector threw away {accepted.rejected} data points: {accepted.message}")
+            self._failed(f"the collector threw away {accepted.rejected} data points: {accepted.message}", is_news=True)
             return
         if self._failing:
             log.info("metrics_exported_again")
         self._failing = False
 
-    def _failed(self, why: str) -> None:
+    def _failed(self, why: str, *, is_news: bool) -> None:
         if not self._failing:
-            log.warning("metrics_not_exported", why=why)
+            # Of one outage one warning is enough, and with metrics nothing is lost but time.
+            say = log.warning if is_news else log.info
+            say("metrics_not_exported", why=why)
         self._failing = True

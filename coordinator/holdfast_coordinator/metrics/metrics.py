@@ -6,16 +6,14 @@ Called from the event loop only; read from the thread of the endpoint.
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import product
-from typing import TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.core import GaugeMetricFamily
 
 from . import table
+from .histograms import HistogramChild, HistogramFamily
 from .series import Series
 from .table import TABLE, GaugeValues, Instrument, Kind, SpansDropped
-
-_Measure = TypeVar("_Measure", Counter, Histogram)
 
 
 class Metrics:
@@ -55,14 +53,14 @@ class Metrics:
         self, namespace: str, workflow: str, step: str, *, outcome: str, seconds: float, trace_id: str = ""
     ) -> None:
         """An attempt of a step has ended. trace_id: 32 hex digits, of a sampled run; becomes an exemplar."""
-        self._step_duration.of(namespace, workflow, step, outcome).observe(max(seconds, 0.0), _exemplar(trace_id))
+        self._step_duration.of(namespace, workflow, step, outcome).observe(max(seconds, 0.0), trace_id)
 
     def attempt_started(
         self, namespace: str, queue: str, placement: str, *, waited_seconds: float, trace_id: str = ""
     ) -> None:
         """An attempt has started that could have started so long before."""
         waited = max(waited_seconds, 0.0)
-        self._schedule_to_start.of(namespace, queue, placement).observe(waited, _exemplar(trace_id))
+        self._schedule_to_start.of(namespace, queue, placement).observe(waited, trace_id)
 
     def retried(self, namespace: str, workflow: str, step: str) -> None:
         """An attempt has failed and is to be repeated."""
@@ -123,19 +121,14 @@ class Metrics:
         """Reads a gauge when it is scraped, in another thread: `read` must take a snapshot in one step."""
         self._gauges[of.name].read = read
 
-    def _counter(self, of: Instrument) -> "Series[Counter]":
-        return _series(of, Counter(of.name, of.help, of.labels, registry=self.registry))
+    def _counter(self, of: Instrument) -> Series[Counter]:
+        counter = Counter(of.name, of.help, of.labels, registry=self.registry)
+        return Series(of.labels, lambda values: counter.labels(*values) if values else counter)
 
-    def _histogram(self, of: Instrument) -> "Series[Histogram]":
-        return _series(of, Histogram(of.name, of.help, of.labels, registry=self.registry, buckets=of.buckets))
-
-
-def _series(of: Instrument, metric: _Measure) -> "Series[_Measure]":
-    return Series(of.labels, lambda values: metric.labels(*values) if values else metric)
-
-
-def _exemplar(trace_id: str) -> dict[str, str] | None:
-    return {"trace_id": trace_id} if trace_id else None
+    def _histogram(self, of: Instrument) -> Series[HistogramChild]:
+        family = HistogramFamily(of)
+        self.registry.register(family)
+        return Series(of.labels, family.child)
 
 
 class _Gauge:
