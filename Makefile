@@ -6,10 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test trace-test check bench bench-quick bench-peers proto mutants clean
+.PHONY: help setup demo test trace-test check bench bench-quick bench-peers bench-against proto mutants clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  %-14s %s\n", $$1, $$2}'
 
 $(READY): pyproject.toml
 	@test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV) >/dev/null || { \
@@ -48,6 +48,11 @@ bench-quick: $(READY) ## the same in under two minutes
 bench-peers: $(READY) ## the same work on DBOS, side by side
 	@$(BIN)/python -m pip install --quiet 'dbos>=3,<4'
 	@$(BIN)/python -m benchmarks.peers
+
+bench-against: $(READY) ## the same code beside another revision, REV=<commit>: what a change costs
+	@git worktree add --quiet --force --detach .cache/against $(REV)
+	@$(BIN)/python -m benchmarks.against .cache/against; status=$$?; \
+		git worktree remove --force .cache/against; exit $$status
 
 proto: $(READY) ## generate the Python code of the protos
 	@$(BIN)/python proto/generate.py

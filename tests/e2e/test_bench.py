@@ -17,6 +17,9 @@ CASES = {
     "B4.queued_step_p50",
     "B10",
     "B11.span_us",
+    "B11.all",
+    "B11.hundredth",
+    "B11.metrics",
 }
 
 

@@ -29,7 +29,7 @@ Values = Mapping[str, float | None]
 
 @dataclass(slots=True, frozen=True)
 class Sizes:
-    """How much is run in a round of each case, and how many rounds there are."""
+    """How much is run in a round of each case, and how many rounds there are; pairs: of loads that are compared."""
 
     rounds: int
     one_step_runs: int
@@ -39,12 +39,13 @@ class Sizes:
     replayed_steps: int
     traced_runs: int
     limit_seconds: float
+    pairs: int
     in_flight: int = 500
 
 
-FULL = Sizes(3, 5_000, 1_000, 300, 500, 10_000, 500, limit_seconds=1.0)
-QUICK = Sizes(3, 2_000, 300, 150, 200, 10_000, 500, limit_seconds=0.4)
-SMOKE = Sizes(1, 20, 5, 5, 5, 100, 5, limit_seconds=0.02, in_flight=10)
+FULL = Sizes(3, 5_000, 1_000, 300, 500, 10_000, 500, limit_seconds=1.0, pairs=10)
+QUICK = Sizes(3, 2_000, 300, 150, 200, 10_000, 500, limit_seconds=0.4, pairs=4)
+SMOKE = Sizes(1, 20, 5, 5, 5, 100, 5, limit_seconds=0.02, pairs=1, in_flight=10)
 
 
 @dataclass(slots=True, frozen=True)

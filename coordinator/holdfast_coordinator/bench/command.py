@@ -31,18 +31,18 @@ def bench(
     from .profiles import Profiles
     from .report import as_json, show
     from .rounds import measure
+    from .telemetry import CASE as TELEMETRY
 
-    wanted = set(case or [one.name for one in CASES])
-    if unknown := wanted - {one.name for one in CASES}:
-        raise typer.BadParameter(
-            f"{', '.join(sorted(unknown))}: the cases are {', '.join(one.name for one in CASES)}", param_hint="--case"
-        )
+    names = [*(one.name for one in CASES), TELEMETRY]
+    wanted = set(case or names)
+    if unknown := wanted - set(names):
+        raise typer.BadParameter(f"{', '.join(sorted(unknown))}: the cases are {', '.join(names)}", param_hint="--case")
     cases = [one for one in CASES if one.name in wanted]
     sizes = SMOKE if smoke else QUICK if quick else FULL
     err = Console(stderr=True)
     profiles = Profiles(Path(tempfile.mkdtemp(prefix="holdfast-profile-"))) if profile else None
     with err.status("") as status:
-        results = run(measure(cases, sizes, profiles=profiles, say=status.update))
+        results = run(measure(cases, sizes, has_telemetry=TELEMETRY in wanted, profiles=profiles, say=status.update))
     if as_json_:
         typer.echo(json.dumps(as_json(results)))
     else:

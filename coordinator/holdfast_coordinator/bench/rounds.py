@@ -11,6 +11,7 @@ from .limits import echo_server, measure_limits
 from .profiles import Profiles
 from .report import FACTOR, Results
 from .stack import stack
+from .telemetry import FIGURES, measure_telemetry
 
 WORKERS = 2
 WARM_UP_SHARE = 10
@@ -18,10 +19,13 @@ WARM_UP_SHARE = 10
 Say = Callable[[str], None]
 
 
-async def measure(cases: Sequence[Case], sizes: Sizes, *, profiles: Profiles | None = None, say: Say) -> Results:
+async def measure(
+    cases: Sequence[Case], sizes: Sizes, *, has_telemetry: bool = False, profiles: Profiles | None = None, say: Say
+) -> Results:
     """Brings up a stack, runs every case once per round, and takes it down.
 
-    say: told what is done next. Raises BenchFailed when the stack does not work.
+    has_telemetry: then what telemetry costs is measured too, on further stacks. say: told what is done next.
+    Raises BenchFailed when a stack does not work.
     """
     say("starting Postgres, a coordinator and two workers")
     async with echo_server() as echo_address, stack(workers=WORKERS, profiles=profiles) as running:
@@ -48,11 +52,13 @@ async def measure(cases: Sequence[Case], sizes: Sizes, *, profiles: Profiles | N
                 say(f"profiling {case.name}")
                 async with profiles.taken(case.name, running.pids):
                     await case.measure(running, sizes)
-    return _results(cases, limits, values)
+    if has_telemetry:
+        values.update(await measure_telemetry(sizes, pairs=sizes.pairs, say=say))
+    named = [*(name for case in cases for name in case.figures), *(FIGURES if has_telemetry else ())]
+    return _results(named, limits, values)
 
 
-def _results(cases: Sequence[Case], limits: dict[str, list[float]], values: dict[str, list[float]]) -> Results:
-    named = [name for case in cases for name in case.figures]
+def _results(named: Sequence[str], limits: dict[str, list[float]], values: dict[str, list[float]]) -> Results:
     return Results(
         limits={name: Figure.of(found, "" if name == FACTOR else "1/s") for name, found in limits.items()},
         cases={name: Figure.of(values[name], DUES[name].unit) if values[name] else None for name in named},

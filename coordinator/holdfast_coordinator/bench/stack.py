@@ -62,8 +62,13 @@ class Stack:
 
 
 @contextlib.asynccontextmanager
-async def stack(*, workers: int, profiles: Profiles | None = None) -> AsyncIterator[Stack]:
-    """A stack for as long as the block runs; when it is entered, all workers take work."""
+async def stack(
+    *, workers: int, profiles: Profiles | None = None, options: Sequence[str] = (), checkout: Path | None = None
+) -> AsyncIterator[Stack]:
+    """A stack for as long as the block runs; when it is entered, all workers take work.
+
+    options: more of them for `holdfast serve`. checkout: another revision of the project, whose code runs instead.
+    """
     async with contextlib.AsyncExitStack() as exits:
         server = await exits.enter_async_context(EmbeddedPostgres(None))
         log_path = Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="holdfast-bench-"))) / "stack.log"
@@ -72,12 +77,13 @@ async def stack(*, workers: int, profiles: Profiles | None = None) -> AsyncItera
         exits.push_async_callback(_stop, processes)
 
         async def start(name: str, arguments: Sequence[str]) -> None:
-            processes[name] = await _started(arguments, log_path, str(profiles.path_of(name)) if profiles else "-")
+            profile = str(profiles.path_of(name)) if profiles else "-"
+            processes[name] = await _started(arguments, log_path, profile, checkout)
 
         serve = ["serve", "--database-url", server.url(), "--port", address.rpartition(":")[2]]
         work = ["worker", flows.__name__, "--address", address, "--concurrency", str(CONCURRENCY)]
         # All of them before the client: gRPC in this process and a fork do not go well together.
-        await start("coordinator", [*serve, "--log-level", "warning"])
+        await start("coordinator", [*serve, "--log-level", "warning", *options])
         for number in range(1, workers + 1):
             await start(f"worker-{number}", work)
         try:
@@ -117,11 +123,15 @@ async def _seen_at_work(client: Client, workers: int) -> None:
         seen.update(await asyncio.gather(*(client.run(flows.who, 0.1) for _ in range(CONCURRENCY + 20))))
 
 
-async def _started(arguments: Sequence[str], log_path: Path, profile: str) -> Process:
+async def _started(arguments: Sequence[str], log_path: Path, profile: str, checkout: Path | None) -> Process:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    environment["OTEL_METRICS_EXPORTER"] = "none"  # --otlp is for spans alone: what metrics cost is another figure
+    if checkout is not None:
+        environment["PYTHONPATH"] = os.pathsep.join(str(checkout / part) for part in ("sdk", "coordinator"))
     with log_path.open("ab") as log:
         return await asyncio.create_subprocess_exec(
             sys.executable, "-m", "holdfast_coordinator.bench.program", profile, *arguments,
-            stdin=PIPE, stdout=log, stderr=log,
+            stdin=PIPE, stdout=log, stderr=log, env=environment,
         )  # fmt: skip
 
 
