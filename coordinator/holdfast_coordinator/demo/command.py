@@ -25,6 +25,13 @@ def demo(
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="Audit at most so many distributions.", show_default=False)
     ] = None,
+    otlp: Annotated[
+        str | None,
+        typer.Option(
+            "--otlp", metavar="URL", show_default=False,
+            help="Export the trace of the audit there by OTLP/gRPC, http://localhost:4317 for example.",
+        ),
+    ] = None,
 ) -> None:  # fmt: skip
     """Audit this machine's Python packages, durably, with a worker killed half-way."""
     # Imported here: the other commands should not wait for it.
@@ -39,7 +46,7 @@ def demo(
     configure_logs(level="error", json=False)
     try:
         with announcing(console) as announcer:
-            outcome = run(drive(directories, limit, announcer))
+            outcome = run(drive(directories, limit, announcer, otlp=otlp))
         console.print("computing the same directly")
         began = time.monotonic()
         expected = direct.totals(directories, limit)

@@ -11,11 +11,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.markup import escape
+
 from holdfast import Client, HoldfastError
+from holdfast.channel.records import TraceSpan
+from holdfast.channel.run_calls import RunCalls
 from holdfast.client import History, RunDescription, RunHandle
 from holdfast.statuses import RunStatus
 
-from ..app import Coordinator, coordinator
+from ..app import Coordinator, coordinator, export_settings
 from ..config import Config
 from ..store.control import PostgresControlStore
 from ..worker_processes import WorkerEnded, WorkerProcesses
@@ -35,19 +39,30 @@ HISTORIES_AT_ONCE = 8
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of it. seconds: from start to result. example: the run whose history is worth a look."""
+    """What came of it. seconds: from start to result.
+
+    example: what the run was about whose trace is worth a look; trace: its spans. collector: where the trace of the
+    whole audit is.
+    """
 
     findings: Findings
     seconds: float
     tally: Tally
-    example: RunDescription
-    history: History
+    example: str
+    trace: list[TraceSpan]
+    collector: str | None
 
 
-async def drive(directories: list[Path], limit: int | None, announcer: Announcer) -> Outcome:
-    """Audits the distributions in some directories, kills a worker half-way, and reads back what happened."""
+async def drive(
+    directories: list[Path], limit: int | None, announcer: Announcer, *, otlp: str | None = None
+) -> Outcome:
+    """Audits the distributions in some directories, kills a worker half-way, and reads back what happened.
+
+    otlp: the URL of a collector; without it the variables OTEL_* may name one.
+    """
+    config = _config(otlp)
     began = time.monotonic()
-    async with _stack() as stack:
+    async with _stack(config) as stack:
         announcer.say(stack.running.database.description)
         announcer.say(f"a coordinator on {stack.running.address} with {WORKERS} worker processes")
         announcer.say(f"ready after {time.monotonic() - began:.1f} s; the audit begins")
@@ -58,9 +73,21 @@ async def drive(directories: list[Path], limit: int | None, announcer: Announcer
         seconds = time.monotonic() - began
         announcer.say(f"done after {seconds:.1f} s; reading the histories back")
         histories = await _histories(stack.client)
-        history = example_of(histories)
-        example = await stack.client.get(history.run_id).describe()
-        return Outcome(findings, seconds, Tally.of(histories), example, history)
+        example = await stack.client.get(example_of(histories).run_id).describe()
+        calls = RunCalls(stack.client.connection, stack.client.namespace)
+        trace = await calls.get_trace(example.run_id)
+        collector = await _export(calls, example.run_id, announcer) if export_settings(config).traces else None
+        name = example.args[0]["name"] if example.args else example.workflow
+        return Outcome(findings, seconds, Tally.of(histories), name, trace, collector)
+
+
+async def _export(calls: RunCalls, run_id: str, announcer: Announcer) -> str | None:
+    """The collector that has the trace of a run for sure; None when it takes none. What it has already is the same."""
+    try:
+        return (await calls.export_trace(run_id)).collector
+    except HoldfastError as error:
+        announcer.say(f"[yellow]{escape(str(error))}[/]")
+        return None
 
 
 @dataclass(frozen=True)
@@ -79,11 +106,18 @@ class _Stack:
                 raise WorkerEnded(process.pid, process.returncode)
 
 
+def _config(otlp: str | None) -> Config:
+    # A database or namespace of the environment is not for demos; neither is a ratio that leaves its runs out.
+    config = Config(
+        database_url=None, ephemeral=True, port=0, namespaces=("default",), session_ttl=SESSION_TTL, metrics_port=None,
+        trace_ratio=1.0, trace_ratios={},
+    )  # fmt: skip
+    return config if otlp is None else config.model_copy(update={"otlp": otlp})
+
+
 @asynccontextmanager
-async def _stack() -> AsyncIterator[_Stack]:
+async def _stack(config: Config) -> AsyncIterator[_Stack]:
     """All parts, with every worker ready for work."""
-    # A database or namespace of the environment is not for demos.
-    config = Config(database_url=None, ephemeral=True, port=0, namespaces=("default",), session_ttl=SESSION_TTL)
     async with coordinator(config) as running, PostgresControlStore.open(running.database.url) as control:
         workers = WorkerProcesses(
             [MODULE],

@@ -1,13 +1,13 @@
-"""Prints what the audit found, whether a direct computation agrees, and the history of one run."""
+"""Prints what the audit found, whether a direct computation agrees, and the trace of one run."""
 
-from collections import Counter
-from itertools import groupby
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
 
-from holdfast.cli.display import print_story
-from holdfast.cli.story import Event, StepStory, Story, story_of
+from holdfast.channel.records import TraceSpan
+from holdfast.cli.display import print_trace
 
 from .audit import Findings
 from .driver import Outcome
@@ -16,9 +16,18 @@ NEXT = (
     ("coordinator/holdfast_coordinator/demo/audit.py", "the code that just ran"),
     ("examples/order_fulfilment", "retries, a timer, a signal"),
     ("holdfast dev YOUR_MODULE", "the same for your workflows"),
+    ("holdfast trace show RUN", "such a tree of any run of yours"),
     ("docs/ARCHITECTURE.md", "how it works"),
 )
-STEPS_SHOWN = 8
+TO_JAEGER = (
+    "docker run --rm -e JAEGER_LISTEN_HOST=0.0.0.0 -p 4317:4317 -p 16686:16686 jaegertracing/jaeger:2.20.0",
+    "holdfast demo --otlp http://localhost:4317",
+)
+"""How to see the trace of the whole audit; the image is that of deploy/compose.yaml."""
+
+SPANS_SHOWN = 40
+ALWAYS_SHOWN = 2
+"""Branches of the run: what it waited for first, and its first step."""
 
 
 def differences(findings: Findings, direct: Counter[str]) -> list[str]:
@@ -32,34 +41,58 @@ def differences(findings: Findings, direct: Counter[str]) -> list[str]:
 
 
 def print_report(console: Console, outcome: Outcome, *, direct_seconds: float) -> None:
-    """The totals, then the history of one run, then what to do next."""
+    """The totals, then the trace of one run, then what to do next."""
     console.print()
     console.print(_totals(outcome, direct_seconds))
     if outcome.findings.problems:
         console.print("The first problems:")
     for problem in outcome.findings.problems:
         console.print(f"  {problem}", style="dim", markup=False, highlight=False, soft_wrap=True)
-    name = outcome.example.args[0]["name"] if outcome.example.args else outcome.example.workflow
-    what = "a run that lost its worker" if outcome.tally.lost else "one run"
-    console.print(f"\nThe history of {what}: {name}", style="bold", highlight=False)
-    print_story(outcome.example.run_id, shortened(story_of(outcome.history)))
+    _print_trace(console, outcome)
     console.print("\nWhat to look at next", style="bold")
     console.print(_columns(*NEXT))
 
 
-def shortened(story: Story) -> Story:
-    """The story with few of its steps, the first one and those with several attempts above all others."""
-    steps = [item for item in story if isinstance(item, StepStory)]
-    by_interest = sorted(steps, key=lambda step: (step is not steps[0], len(step.attempts) < 2))
-    left_out = {step.number for step in by_interest[STEPS_SHOWN:]}
-    short: Story = []
-    for is_left_out, group in groupby(story, lambda item: isinstance(item, StepStory) and item.number in left_out):
-        items = list(group)
-        if is_left_out:
-            began = min(step.scheduled_at for step in items if isinstance(step, StepStory))
-            items = [Event(began, f"{len(items)} more step(s)")]
-        short += items
-    return short
+def _print_trace(console: Console, outcome: Outcome) -> None:
+    """The example as a tree of spans, and where to see more than that."""
+    what = "a run that lost its worker" if outcome.tally.lost else "one run"
+    console.print(f"\nThe trace of {what}: {outcome.example}", style="bold", highlight=False)
+    shown = shortened(outcome.trace)
+    print_trace(shown)
+    if left_out := len(outcome.trace) - len(shown):
+        console.print(f"{left_out:,} more spans of this run are left out", style="dim", highlight=False)
+    if outcome.collector is None:
+        console.print("\nSee the whole audit in Jaeger", style="bold")
+        lines: Sequence[str] = TO_JAEGER
+    else:
+        trace_id = outcome.trace[0].trace_id.hex()
+        console.print(f"\nThe whole audit is one trace, and is at {outcome.collector}", style="bold", highlight=False)
+        lines = [f"trace {trace_id}", f"http://localhost:16686/trace/{trace_id}  where Jaeger is on this machine"]
+    for line in lines:
+        console.print(f"  {line}", highlight=False, soft_wrap=True)
+
+
+def shortened(spans: Sequence[TraceSpan]) -> list[TraceSpan]:
+    """At most SPANS_SHOWN of the spans, in whole branches below the run: its first ones, then those that lost most."""
+    known = {span.span_id for span in spans}
+    below: dict[bytes, list[TraceSpan]] = defaultdict(list)
+    for span in sorted(spans, key=lambda span: span.start_ns):
+        below[span.parent_id if span.parent_id in known else b""].append(span)
+    branches = [_branch(top, below) for root in below[b""] for top in below[root.span_id]]
+    shown = list(below[b""])
+    by_loss = sorted(branches[ALWAYS_SHOWN:], key=_losses, reverse=True)
+    for branch in (*branches[:ALWAYS_SHOWN], *by_loss):
+        if len(shown) + len(branch) <= SPANS_SHOWN:
+            shown += branch
+    return shown
+
+
+def _branch(top: TraceSpan, below: Mapping[bytes, list[TraceSpan]]) -> list[TraceSpan]:
+    return [top, *(span for child in below.get(top.span_id, ()) for span in _branch(child, below))]
+
+
+def _losses(branch: list[TraceSpan]) -> int:
+    return sum(span.attributes.get("holdfast.attempt.outcome") == "lost" for span in branch)
 
 
 def print_differences(console: Console, found: list[str]) -> None:
