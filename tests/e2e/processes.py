@@ -114,13 +114,19 @@ class Process:
         self._news.set()
 
 
-def coordinator_process(database_url: str, *, port: int = 0, options: Sequence[str] = ()) -> Process:
+def coordinator_process(
+    database_url: str,
+    *,
+    port: int = 0,
+    options: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+) -> Process:
     """A coordinator on a database; `session_ttl` is short, so that killed workers are found soon."""
     command = [
         sys.executable, "-m", "holdfast", "serve", "--database-url", database_url, "--port", str(port),
         "--session-ttl", "2s", *options,
     ]  # fmt: skip
-    return Process("coordinator", command)
+    return Process("coordinator", command, environment)
 
 
 def worker_process(
