@@ -89,6 +89,8 @@ PROBES: dict[str, RunProbe] = {
     "TerminateRun": lambda calls, run: calls.terminate(run, "", request_id="t"),
     "RetryRun": lambda calls, run: calls.retry(run, start_id="0" * 26),
     "ResumeRun": lambda calls, run: calls.resume(run, request_id="r"),
+    "GetTrace": lambda calls, run: calls.get_trace(run),
+    "ExportTrace": lambda calls, run: calls.export_trace(run),
 }
 """What names a run. Each must answer to a stranger as if there were no such run."""
 OTHERS = {"StartRun", "StartRuns", "ListRuns"}
