@@ -18,7 +18,7 @@ from .telemetry.otel_variables import Endpoint, ExportSettings
 from .telemetry.spans import SpanRules
 from .tracing.exporter import QUEUE_FULL
 from .tracing.relay import RelayLimits
-from .tracing.tracing import Tracing
+from .tracing.tracing import Tracing, say_failure
 
 
 @dataclass(slots=True, frozen=True)
@@ -41,6 +41,7 @@ class Exporting:
         calls = None
         if self.server_spans is not None:
             calls = asyncio.create_task(self.server_spans.run(self.collector), name="server spans")
+            calls.add_done_callback(say_failure)
         try:
             async with self.tracing.running():
                 yield

@@ -3,12 +3,13 @@
 import asyncio
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from typing import Any
 
 import typer
 import uvloop
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from rich.console import Console
 from rich.markup import escape
 
@@ -57,13 +58,20 @@ def configured(**options: Any) -> Config:
     try:
         config = Config(**given)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = ".".join(str(part) for part in first["loc"])
-        # A database URL may hold a password.
-        given_value = "" if name == "database_url" else f", not {first['input']!r}"
-        raise typer.BadParameter(f"{name}: {first['msg']}{given_value}") from None
+        raise typer.BadParameter(_sentence(error.errors(include_url=False)[0], given)) from None
     configure_logs(level=config.log_level, json=config.log_json)
     return config
+
+
+def _sentence(error: ErrorDetails, given: Container[str]) -> str:
+    """What is wrong, after the option or the variable that says it."""
+    field, *inside = map(str, error["loc"])
+    name = f"--{field.replace('_', '-')}" if field in given else f"HOLDFAST_{field.upper()}"
+    where = ", ".join(("--namespace" if name == "--namespaces" else name, *inside))
+    what = error["msg"].removeprefix("Value error, ")
+    # A database URL may hold a password.
+    is_said = field == "database_url" or repr(error["input"]) in what
+    return f"{where}: {what}" if is_said else f"{where}: {what}, not {error['input']!r}"
 
 
 async def _announce(running: Coordinator) -> None:

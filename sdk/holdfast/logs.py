@@ -42,7 +42,12 @@ def configure_logging(
     global _ours
     root = logging.getLogger()
     root.setLevel(level.upper() if isinstance(level, str) else level)
-    handler = logging.StreamHandler() if log_file is None else logging.FileHandler(log_file, encoding="utf-8")
+    handler: logging.Handler
+    if log_file is None:
+        handler = logging.StreamHandler()
+    else:
+        # Errors as on standard error, so that no line is lost; in JSON that is the escape for the same character.
+        handler = logging.FileHandler(log_file, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(JsonLines() if json_logs else Lines(show_context=show_context))
     if _ours is not None:
         root.removeHandler(_ours)

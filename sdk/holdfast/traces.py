@@ -89,10 +89,12 @@ def span_ids(trace_id: bytes, run_id: str) -> Callable[[bytes, int, int], bytes]
 
     The function takes the word of a SpanOf as bytes, number and attempt.
     """
-    beginning = trace_id + f"{run_id}/".encode()
+    beginning = sha256(trace_id + f"{run_id}/".encode())
 
     def one(word: bytes, number: int, attempt: int) -> bytes:
-        id = sha256(b"%b%b/%d/%d" % (beginning, word, number, attempt)).digest()[:8]
+        whole = beginning.copy()
+        whole.update(b"%b/%d/%d" % (word, number, attempt))
+        id = whole.digest()[:8]
         return id if id != _NO_SPAN else _valid(id)
 
     return one

@@ -1,9 +1,13 @@
-"""The page on telemetry has the events that the coordinator logs, with their levels and fields, and no others."""
+"""The page on telemetry has the events that the coordinator logs, with their levels and fields, and no others, and what
+records of user code say.
+"""
 
 import ast
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+
+from holdfast.logs import NO_FACTS
 
 from . import pages
 
@@ -38,6 +42,11 @@ def listed() -> dict[str, tuple[set[str], set[str]]]:
     section = pages.sections(PAGE)["Logs"]
     rows = re.findall(r"^\| `(\w+)` \| ([\w, ]+) \| [^|]+ \|([^|]*)\|$", section, re.MULTILINE)
     return {event: (set(levels.split(", ")), set(re.findall(r"\w+", fields))) for event, levels, fields in rows}
+
+
+def test_the_page_lists_what_records_of_user_code_say() -> None:
+    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \| [^|]+ \|$", pages.sections(PAGE)["Logs"], re.MULTILINE)
+    assert [name for row in rows for name in re.findall(r"\w+", row)] == list(NO_FACTS)
 
 
 def test_the_page_lists_every_event_with_its_levels() -> None:

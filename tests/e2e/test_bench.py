@@ -19,6 +19,7 @@ CASES = {
     "B11.span_us",
     "B11.all",
     "B11.hundredth",
+    "B11.black_hole",
     "B11.metrics",
 }
 

@@ -141,7 +141,7 @@ async def test_a_worker_that_paused_beyond_its_lease_leaves_a_late_result_below_
     late, attempt, logged = await traced.late_result_of(run)
     assert (attempt.name, attempt.attributes["holdfast.attempt"]) == (f"attempt {charge.name}", 1)
     assert attempt.attributes["holdfast.attempt.outcome"] == "lost"
-    assert (late.trace_id, late.kind, late.end_ns - late.start_ns) == (attempt.trace_id, "INTERNAL", 0)
+    assert (late.trace_id, late.kind, late.end_ns - late.start_ns) == (attempt.trace_id, "INTERNAL", 1)
     assert late.attributes["holdfast.attempt.outcome"] == "completed"
     assert late.attributes["holdfast.worker.id"] == logged["session_id"] == paused.session.session_id
     assert (logged["step"], logged["attempt"], logged["outcome"]) == (1, 1, "completed")

@@ -72,6 +72,7 @@ DUES: Mapping[str, Due] = {
     "B11.span_us": Due("telemetry: CPU to build and encode a span", "us/span", 15.0, 8.0),
     "B11.all": Due("B2 with all runs exported, over B2 without", "x", 0.75, 0.9, more_is_better=True, is_ratio=True),
     "B11.hundredth": Due("B2 with 1 % of them, over B2 without", "x", 0.95, 1.0, more_is_better=True, is_ratio=True),
+    "B11.black_hole": Due("B2 with a collector that never answers", "x", 0.9, 1.0, more_is_better=True, is_ratio=True),
     "B11.metrics": Due("B2 with metrics alone, over B2 without", "x", 0.9, 0.97, more_is_better=True, is_ratio=True),
 }
 """In the order in which they are shown."""

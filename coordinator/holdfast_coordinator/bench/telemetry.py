@@ -19,7 +19,7 @@ from .stack import Stack, stack
 WORKERS = 2
 WARM_UP_SHARE = 5
 CASE = "B11"
-FIGURES = ("B11.all", "B11.hundredth", "B11.metrics")
+FIGURES = ("B11.all", "B11.hundredth", "B11.black_hole", "B11.metrics")
 
 Say = Callable[[str], None]
 
@@ -37,10 +37,11 @@ async def measure_telemetry(sizes: Sizes, *, pairs: int, say: Say) -> dict[str, 
 
     Raises BenchFailed when a stack does not work.
     """
-    async with sink() as url, stack(workers=WORKERS) as off:
+    async with sink() as url, sink("--silent") as black_hole, stack(workers=WORKERS) as off:
         options = (
             ("--otlp", url, "--trace-ratio", "1"),
             ("--otlp", url, "--trace-ratio", "0.01"),
+            ("--otlp", black_hole, "--trace-ratio", "1"),
             ("--metrics-port", "0"),
         )
         ratios = {}
@@ -86,10 +87,10 @@ async def _load(running: Stack, sizes: Sizes) -> Load:
 
 
 @contextlib.asynccontextmanager
-async def sink() -> AsyncIterator[str]:
+async def sink(*options: str) -> AsyncIterator[str]:
     """The URL of a collector in another process."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "holdfast_coordinator.bench.sink", stdin=PIPE, stdout=PIPE
+        sys.executable, "-m", "holdfast_coordinator.bench.sink", *options, stdin=PIPE, stdout=PIPE
     )
     assert process.stdin is not None
     assert process.stdout is not None

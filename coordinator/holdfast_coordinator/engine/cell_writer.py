@@ -342,9 +342,9 @@ class CellWriter:
     def _answer(self, batch: list[_Waiting], decided: Decided) -> None:
         for waiting, answer in zip(batch, decided.answers, strict=True):
             waiting.answer(answer)
+        self._on_commit(decided.events)
         if self._on_decided is not None:
             self._on_decided([waiting.command for waiting in batch], decided)
-        self._on_commit(decided.events)
 
     def _measure(self, path: str, began_at: float, commands: int) -> None:
         if self._metrics is not None:

@@ -95,8 +95,11 @@ class MetricsPush:
         self._failing = False
 
     def _failed(self, why: str, *, is_news: bool) -> None:
-        if not self._failing:
-            # Of one outage one warning is enough, and with metrics nothing is lost but time.
-            say = log.warning if is_news else log.info
-            say("metrics_not_exported", why=why)
+        if self._failing:
+            return
         self._failing = True
+        # Of one outage one warning is enough, and with metrics nothing is lost but time.
+        if is_news:
+            log.warning("metrics_not_exported", why=why)
+        else:
+            log.info("metrics_not_exported", why=why)

@@ -137,7 +137,7 @@ SPANS_EXPORTED = Instrument(
 SPANS_DROPPED = Instrument(
     "holdfast_spans_dropped_total", Kind.COUNTER,
     "Spans that were not exported at once (queue_full: the relay exports them later) or that the collector refused, "
-    "and runs whose spans the relay gave up (too_old, too_many).",
+    "and runs whose spans the relay gave up (refused_run, too_old, too_many).",
     ("reason",),
 )  # fmt: skip
 RELAY_BACKLOG = Instrument(
@@ -162,9 +162,10 @@ GaugeValues = Mapping[tuple[str, ...], float]
 
 
 class SpansDropped(StrEnum):
-    """Why spans are not exported. TOO_OLD and TOO_MANY count runs: nobody has built their spans."""
+    """Why spans are not exported. The last three count runs: nobody has built all of their spans."""
 
     QUEUE_FULL = "queue_full"
     REFUSED = "refused"
+    REFUSED_RUN = "refused_run"
     TOO_OLD = "too_old"
     TOO_MANY = "too_many"

@@ -42,6 +42,7 @@ _HINTS = (
         "its certificate is not trusted; name who signed it in OTEL_EXPORTER_OTLP_CERTIFICATE",
     ),
     ("http1.x server", f"it speaks HTTP on this port, not gRPC; OTLP/gRPC is usually on port {OTLP_PORT}"),
+    ("Failed parsing HTTP/2", f"it does not speak gRPC on this port; OTLP/gRPC is usually on port {OTLP_PORT}"),
 )
 """What an operator should do about texts that gRPC gives as reasons."""
 

@@ -8,7 +8,7 @@ this replica has seen them; a run that comes from another replica has steps with
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -23,6 +23,7 @@ from holdfast_coordinator.domain.transitions import TransitionAnswer, Transition
 from holdfast_coordinator.engine.attachments import Attachment
 from holdfast_coordinator.engine.records import Records
 from holdfast_coordinator.metrics.table import UNKNOWN
+from holdfast_coordinator.telemetry.spans import time_ns
 
 if TYPE_CHECKING:  # prometheus_client is imported only where metrics are on
     from holdfast_coordinator.metrics.metrics import Metrics
@@ -142,5 +143,7 @@ def _sampled_trace_id(run: RunRecord, at: Timestamp) -> str:
     if context is None or not context.is_sampled:
         return ""
     segment = trace.segment.ToTimedelta()
-    number = segment_number(run.created_at, at.ToDatetime(UTC), segment) if segment else 0
+    # Not at.ToDatetime(), which raises for a time that no calendar has; a worker may write any.
+    ended_at = datetime.fromtimestamp(time_ns(at) / 1e9, UTC)
+    number = segment_number(run.created_at, ended_at, segment) if segment else 0
     return segment_root(context, run.run_id, number).trace_id.hex()

@@ -98,13 +98,13 @@ def of_child(
     rules: IdentityRules, run_id: str, parent: RunRecord, number: int, at: datetime, policy: ClosePolicy
 ) -> Identity:
     """The trace of child `number` of a run, asked for at `at`: its parent's, or one of its own if it may outlive it."""
-    facts, segment = _read(parent)
-    began = segment_root(facts.trace, parent.run_id, segment_number(parent.created_at, at, segment))
-    above = child_context(began, parent.run_id, number)
     stored = value_pb2.RunTrace.FromString(parent.trace)
+    of_parent, segment = _root(parent, stored), _segment(stored)
+    began = segment_root(of_parent, parent.run_id, segment_number(parent.created_at, at, segment))
+    above = child_context(began, parent.run_id, number)
     rules = replace(rules, segment=segment)
     if policy is ClosePolicy.ABANDON:
-        root = detached_root(facts.trace, run_id)
+        root = detached_root(of_parent, run_id)
         return _identity(rules, root, baggage=stored.context.baggage, links=(Link(above, "parent"),))
     root = replace(above, span_id=span_id(above.trace_id, run_id, SpanOf.RUN))
     return _identity(rules, root, baggage=stored.context.baggage, parent=above)
@@ -112,10 +112,10 @@ def of_child(
 
 def of_retry(rules: IdentityRules, run_id: str, origin: RunRecord, *, drawn: bytes) -> Identity:
     """The trace of a run that continues a closed one: its own, sampled as its origin was."""
-    facts, _ = _read(origin)
-    root = SpanContext(drawn, span_id(drawn, run_id, SpanOf.RUN), facts.trace.is_sampled)
     stored = value_pb2.RunTrace.FromString(origin.trace)
-    return _identity(rules, root, baggage=stored.context.baggage, links=(Link(facts.trace, "origin"),))
+    of_origin = _root(origin, stored)
+    root = SpanContext(drawn, span_id(drawn, run_id, SpanOf.RUN), of_origin.is_sampled)
+    return _identity(rules, root, baggage=stored.context.baggage, links=(Link(of_origin, "origin"),))
 
 
 class Origins:
@@ -151,21 +151,23 @@ class Origins:
 
 def facts_of(record: RunRecord) -> RunFacts:
     """What the spans of a run are told about it."""
-    return _read(record)[0]
+    return _facts(record, value_pb2.RunTrace.FromString(record.trace))
 
 
 def trace_of(record: RunRecord, rules: SpanRules) -> RunTrace:
     """Builds the spans of a run, from its first entry on."""
-    facts, segment = _read(record)
-    return RunTrace(facts, rules if segment == rules.segment else replace(rules, segment=segment))
+    stored = value_pb2.RunTrace.FromString(record.trace)
+    segment = _segment(stored)
+    return RunTrace(_facts(record, stored), rules if segment == rules.segment else replace(rules, segment=segment))
 
 
 def attempt_position(record: RunRecord, number: int, attempt: int, scheduled_at: datetime) -> value_pb2.TraceContext:
     """The position of the span of a queued attempt. scheduled_at: of its step."""
-    facts, segment = _read(record)
-    root = segment_root(facts.trace, record.run_id, segment_number(record.created_at, scheduled_at, segment))
+    stored = value_pb2.RunTrace.FromString(record.trace)
+    in_segment = segment_number(record.created_at, scheduled_at, _segment(stored))
+    root = segment_root(_root(record, stored), record.run_id, in_segment)
     context = _message(attempt_context(root, record.run_id, number, attempt))
-    context.baggage = value_pb2.RunTrace.FromString(record.trace).context.baggage
+    context.baggage = stored.context.baggage
     return context
 
 
@@ -188,15 +190,13 @@ def _identity(
     return Identity(stored.SerializeToString(), side)
 
 
-def _read(record: RunRecord) -> tuple[RunFacts, timedelta]:
-    stored = value_pb2.RunTrace.FromString(record.trace)
-    root = _position(stored.context) or _derived_root(record.run_id)
-    facts = RunFacts(
+def _facts(record: RunRecord, stored: value_pb2.RunTrace) -> RunFacts:
+    return RunFacts(
         run_id=record.run_id,
         namespace=record.namespace,
         workflow=record.workflow,
         created_at=record.created_at,
-        trace=root,
+        trace=_root(record, stored),
         id=record.id or "",
         queue=record.queue,
         input_bytes=payload_bytes(value_pb2.Arguments.FromString(record.arguments)),
@@ -207,12 +207,17 @@ def _read(record: RunRecord) -> tuple[RunFacts, timedelta]:
         origin_run_id=record.origin_run_id or "",
         parent_run_id=record.parent_run_id or "",
     )
-    return facts, stored.segment.ToTimedelta() if stored.HasField("segment") else SEGMENT
 
 
-def _derived_root(run_id: str) -> SpanContext:
-    trace_id = derived_trace_id(bytes(16), run_id, "untraced")
-    return SpanContext(trace_id, span_id(trace_id, run_id, SpanOf.RUN), is_sampled=False)
+def _root(record: RunRecord, stored: value_pb2.RunTrace) -> SpanContext:
+    if (position := _position(stored.context)) is not None:
+        return position
+    trace_id = derived_trace_id(bytes(16), record.run_id, "untraced")
+    return SpanContext(trace_id, span_id(trace_id, record.run_id, SpanOf.RUN), is_sampled=False)
+
+
+def _segment(stored: value_pb2.RunTrace) -> timedelta:
+    return stored.segment.ToTimedelta() if stored.HasField("segment") else SEGMENT
 
 
 def _position(message: value_pb2.TraceContext) -> SpanContext | None:

@@ -35,10 +35,13 @@ class LateResult:
 
 
 def attempt_span_of(record: RunRecord, late: LateResult) -> SpanContext | None:
-    """The position of the attempt's own span; None when its run is not traced."""
+    """The position of the attempt's own span; None when its run is not traced, or the report has no sensible time."""
     if not record.trace:
         return None
-    scheduled_at = late.attempt.scheduled_at.ToDatetime(UTC)
+    try:
+        scheduled_at = late.attempt.scheduled_at.ToDatetime(UTC)
+    except (ValueError, OverflowError):
+        return None
     position = attempt_position(record, late.step, late.attempt.attempt, scheduled_at)
     return parse_traceparent(position.traceparent, position.tracestate)
 
@@ -46,7 +49,10 @@ def attempt_span_of(record: RunRecord, late: LateResult) -> SpanContext | None:
 def late_result_span(
     record: RunRecord, late: LateResult, parent: SpanContext, *, at: datetime, span_id: bytes, rules: SpanRules
 ) -> Span:
-    """A span without length. parent: of the attempt, see attempt_span_of. at: the database's time. span_id: random."""
+    """A moment, drawn as 1 ns: backends take a span without any length for a broken one.
+
+    parent: of the attempt, see attempt_span_of. at: the database's time. span_id: random.
+    """
     attempt = late.attempt
     own: Attributes = (
         ("holdfast.step.number", late.step),
@@ -61,6 +67,6 @@ def late_result_span(
         own = (*own, *error_attributes(failure, otherwise=late.outcome, rules=rules))
     at_ns = instant_ns(at)
     return Span(
-        facts_of(record), parent.trace_id, span_id, parent.span_id, LATE_RESULT.name, LATE_RESULT.kind, at_ns, at_ns,
-        SpanStatus.UNSET, own, (),
+        facts_of(record), parent.trace_id, span_id, parent.span_id, LATE_RESULT.name, LATE_RESULT.kind,
+        at_ns, at_ns + 1, SpanStatus.UNSET, own, (),
     )  # fmt: skip

@@ -77,10 +77,10 @@ def _encode_run(run: RunFacts) -> tuple[bytes, bytes, bytes]:
     """What all spans of a run have in common, by its place in a span: tracestate, attributes, flags."""
     made = (
         _tracestate(run.trace),
-        b"".join([_new_attribute(*pair) for pair in run.attributes]),
+        b"".join(map(_attribute, run.attributes)),
         _FLAGS if run.trace.is_sampled else b"",
     )
-    object.__setattr__(run, "encoded", made)
+    run.encoded = made
     return made
 
 

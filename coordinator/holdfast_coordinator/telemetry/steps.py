@@ -86,7 +86,8 @@ class _Step:
         self.span_id = segment.id_of(STEP.word, self.number, 0)
         self.start_ns = self.idle_ns = self.eligible_ns = self.begun_ns = start_ns
         self.input_bytes = payload_bytes(body.arguments)
-        self.queue = cut_text(body.queue)
+        queue = body.queue
+        self.queue = cut_text(queue) if queue else ""
         self.attempts = 0
         self.delay_ns = 0
         self.is_retrying = False
@@ -101,11 +102,12 @@ class StepSpans:
     Entries of unknown steps pass by, and so does what a broken worker says twice.
     """
 
-    __slots__ = ("_steps", "_writer")
+    __slots__ = ("_inline", "_steps", "_writer")
 
     def __init__(self, writer: SpanWriter) -> None:
         self._writer = writer
         self._steps: dict[int, _Step] = {}
+        self._inline = _place(writer.facts.queue, _INLINE)
 
     # Entries
 
@@ -303,9 +305,13 @@ class StepSpans:
         del self._steps[step.number]
 
     def _place(self, step: _Step) -> Attributes:
-        queue = step.queue or self._writer.facts.queue
-        placement = _QUEUED if step.is_queued else _INLINE
-        return (("holdfast.queue", queue), placement) if queue else (placement,)
+        if not step.is_queued and not step.queue:
+            return self._inline
+        return _place(step.queue or self._writer.facts.queue, _QUEUED if step.is_queued else _INLINE)
 
     def _error(self, failure: value_pb2.Failure | None, *, otherwise: str = "failed") -> Attributes:
         return error_attributes(failure, otherwise=otherwise, rules=self._writer.rules)
+
+
+def _place(queue: str, placement: tuple[str, str]) -> Attributes:
+    return (("holdfast.queue", queue), placement) if queue else (placement,)

@@ -102,7 +102,14 @@ class TimerSpans:
 
 @dataclass(slots=True)
 class _Child:
-    body: journal_pb2.ChildStarted
+    """A child that is awaited. Not its message: a part of a message keeps all of it in memory, with all arguments."""
+
+    number: int
+    workflow: str
+    queue: str
+    run_id: str
+    input_bytes: int
+    is_detached: bool
     segment: Segment
     start_ns: int
 
@@ -118,7 +125,17 @@ class ChildSpans:
 
     def started(self, body: journal_pb2.ChildStarted) -> None:
         if body.number not in self._children:
-            self._children[body.number] = _Child(body, self._writer.begin(), self._writer.now_ns)
+            writer = self._writer
+            self._children[body.number] = _Child(
+                body.number,
+                cut_text(body.workflow),
+                cut_text(body.queue or writer.facts.queue),
+                cut_text(body.run_id),
+                payload_bytes(body.arguments),
+                body.close_policy == CLOSE_POLICY_ABANDON,
+                writer.begin(),
+                writer.now_ns,
+            )
 
     def closed(self, body: journal_pb2.ChildClosed, arrived_ns: int) -> None:
         child = self._children.get(body.number)
@@ -144,19 +161,18 @@ class ChildSpans:
             self._end(child, SpanStatus.UNSET, self._writer.now_ns, ())
 
     def _end(self, child: _Child, status: SpanStatus, end_ns: int, tail: Attributes) -> None:
-        body, writer = child.body, self._writer
-        queue = cut_text(body.queue or writer.facts.queue)
-        own: Attributes = (("holdfast.queue", queue),) if queue else ()
-        own = (*own, ("holdfast.input.bytes", payload_bytes(body.arguments)), *tail)
+        writer = self._writer
+        own: Attributes = (("holdfast.queue", child.queue),) if child.queue else ()
+        own = (*own, ("holdfast.input.bytes", child.input_bytes), *tail, ("holdfast.child.run.id", child.run_id))
         links: tuple[Link, ...] = ()
-        if body.close_policy == CLOSE_POLICY_ABANDON:
-            links = (Link(detached_root(writer.facts.trace, body.run_id), "child"),)
+        if child.is_detached:
+            links = (Link(detached_root(writer.facts.trace, child.run_id), "child"),)
         writer.write(
-            child.segment, CHILD, body.number, text=cut_text(body.workflow), start_ns=child.start_ns, end_ns=end_ns,
-            own=(*own, ("holdfast.child.run.id", cut_text(body.run_id))), status=status, links=links, always=True,
+            child.segment, CHILD, child.number, text=child.workflow, start_ns=child.start_ns, end_ns=end_ns, own=own,
+            status=status, links=links, always=True,
         )  # fmt: skip
         writer.end(child.segment)
-        del self._children[body.number]
+        del self._children[child.number]
 
 
 @dataclass(slots=True)

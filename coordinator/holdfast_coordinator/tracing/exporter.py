@@ -246,12 +246,16 @@ class SpanExporter:
         # The rest of an item would complete it, and with it what was refused would count as exported.
         while self._queue and self._queue[0].completes is parcels[-1].completes:
             parcels.append(self._queue.popleft())
-        spans = _spans_of(parcels)
+        spans, runs = _spans_of(parcels), _runs_of(parcels)
+        broken = set(runs)
+        for parcel in self._queue:
+            if parcel.completes[0] in broken:
+                parcel.ends = False  # what follows is sent, but the run is not exported up to there
         self._release(parcels)
         self._dropped(spans, REFUSED)
         if why:
             self._complain("spans_refused", spans=spans, why=why)
-        self._on_left_behind(_runs_of(parcels))
+        self._on_left_behind(runs)
 
     async def _delivered(self, request: bytes) -> Accepted:
         """Sends a request until the collector takes it; one without spans is not sent.

@@ -5,6 +5,7 @@ Open runs are looked through a while after the replica started, spans were dropp
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -39,10 +40,13 @@ PAGE = 50
 OPEN_PAGE = 500
 PAUSE_SECONDS = 1.0
 
+WARNING_EVERY = timedelta(seconds=60)
+"""A collector that refuses one run refuses most likely all: for each reason there is one warning in so long."""
+
 TOO_OLD = "too_old"
 TOO_MANY = "too_many"
-REFUSED = "refused"
-REASONS = (TOO_OLD, TOO_MANY, REFUSED)
+REFUSED_RUN = "refused_run"
+REASONS = (TOO_OLD, TOO_MANY, REFUSED_RUN)
 """Why the relay gives a run up."""
 
 
@@ -81,6 +85,8 @@ class Relay:
         self._given_up = given_up
         self._sweep_at: datetime | None = None
         self._count_at: datetime | None = None
+        self._unsaid: Counter[str] = Counter()
+        self._silent_until: dict[str, datetime] = {}
 
     async def run(self) -> None:
         """Relays until it is cancelled."""
@@ -147,7 +153,7 @@ class Relay:
         try:
             sent = await send_run(self._sink, store, record, self._rules, after=exported)
         except ExportRefused as error:
-            self._give_up(1, REFUSED, error)
+            self._give_up(1, REFUSED_RUN, error)
         except (CollectorUnreachable, StoreError):
             raise
         except Exception:
@@ -193,19 +199,24 @@ class Relay:
         try:
             sent = await send_run(self._sink, store, record, self._rules, after=mark.exported_seq)
         except ExportRefused as error:
-            self._give_up(1, REFUSED, error)
+            self._give_up(1, REFUSED_RUN, error)
         except (CollectorUnreachable, StoreError):
             raise
         except Exception:
             # What a worker wrote may make no spans at all. It must not end the spans of all others.
             log.exception("run_not_relayed", run_id=record.run_id)
-            self._given_up(1, REFUSED)
+            self._given_up(1, REFUSED_RUN)
         else:
             log.debug("run_relayed", run_id=record.run_id, spans=sent.spans)
 
     def _give_up(self, runs: int, reason: str, error: ExportRefused | None = None) -> None:
         self._given_up(runs, reason)
-        log.warning("traces_given_up", runs=runs, reason=reason, error="" if error is None else str(error))
+        self._unsaid[reason] += runs
+        now = self._clock()
+        if reason not in self._silent_until or now >= self._silent_until[reason]:
+            self._silent_until[reason] = now + WARNING_EVERY
+            unsaid = self._unsaid.pop(reason)
+            log.warning("traces_given_up", runs=unsaid, reason=reason, error="" if error is None else str(error))
 
 
 class Exports:

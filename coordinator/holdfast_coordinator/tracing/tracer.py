@@ -140,12 +140,13 @@ class Tracer:
 
     async def _take_all(self) -> None:
         """Makes spans of what waits, in slices."""
-        by_run, self._rows, self._rows_waiting = self._rows, {}, 0
+        by_run, self._rows = self._rows, {}
         records, self._records = self._records, {}
         self._new = records
         ends_at = time.monotonic() + SLICE_SECONDS
         for rows in by_run.values():
             self._take_safely(rows)
+            self._rows_waiting -= len(rows)
             if time.monotonic() > ends_at:
                 await asyncio.sleep(0)
                 ends_at = time.monotonic() + SLICE_SECONDS
@@ -207,13 +208,13 @@ class Tracer:
         self._rest()
 
     def _rest(self) -> None:
-        if not self._rebuilding and not self._rows:
+        if not self._rebuilding and not self._rows_waiting:
             self._idle.set()
 
     async def _rebuild(self, run_id: str, live: _Live) -> None:
         """Feeds a trace what is in the journal, then the rows that came meanwhile."""
         try:
-            trace = await self._from_journal(run_id)
+            trace = await self._from_journal(run_id, live)
         except StoreError as error:
             log.warning("trace_not_rebuilt", run_id=run_id, error=str(error))
             self._on_gap()
@@ -223,6 +224,8 @@ class Tracer:
             log.exception("trace_not_rebuilt", run_id=run_id)
             trace = None
         if self._live.get(run_id) is not live:
+            if trace is None or not trace.is_closed:
+                self._on_gap()
             return
         rows, live.rows = live.rows or [], None
         if trace is None:
@@ -232,7 +235,7 @@ class Tracer:
         if rows:
             self._take_safely(rows)
 
-    async def _from_journal(self, run_id: str) -> RunTrace | None:
+    async def _from_journal(self, run_id: str, live: _Live) -> RunTrace | None:
         record = await self._journals.record(run_id)
         if record is None:
             return None
@@ -246,12 +249,19 @@ class Tracer:
                 if row.seq > exported:
                     spans += finished
                 if time.monotonic() > ends_at:
-                    if not self._export(run_id, trace, spans):
+                    if not self._export_rebuilt(run_id, live, trace, spans):
                         return None
                     spans = []
                     await asyncio.sleep(0)
                     ends_at = time.monotonic() + SLICE_SECONDS
-        return trace if self._export(run_id, trace, spans) else None
+        return trace if self._export_rebuilt(run_id, live, trace, spans) else None
+
+    def _export_rebuilt(self, run_id: str, live: _Live, trace: RunTrace, spans: list[Span]) -> bool:
+        """The same as `_export`; False also when the run was forgotten meanwhile.
+
+        Its first spans may have been dropped: once later ones are exported, they would count as exported too.
+        """
+        return self._live.get(run_id) is live and self._export(run_id, trace, spans)
 
     def _export(self, run_id: str, trace: RunTrace, spans: list[Span]) -> bool:
         """Gives what was built so far to the exporter; False when there is no room, and the run is forgotten."""

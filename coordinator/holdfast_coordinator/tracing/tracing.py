@@ -15,7 +15,7 @@ from holdfast_coordinator.telemetry.spans import Span, SpanRules
 
 from .counted_sink import CountedSink
 from .exporter import SPANS_WAITING_MAX, Batchable, Exported, SpanExporter
-from .marks import Marks
+from .marks import PAGE, Marks
 from .relay import Exports, Relay, RelayLimits
 from .sending import PAGE_BYTES
 from .tracer import Tracer
@@ -73,7 +73,7 @@ class Tracing:
         }
         tasks = [asyncio.create_task(part(), name=name) for name, part in parts.items()]
         for task in tasks:
-            task.add_done_callback(_say_failure)
+            task.add_done_callback(say_failure)
         try:
             yield
         finally:
@@ -119,18 +119,18 @@ class Tracing:
 
     async def _write_marks(self, opened: dict[str, int], closed: list[str]) -> None:
         for name, store in self._stores.items():
-            seqs = {run_id: seq for run_id, seq in opened.items() if cell_of(run_id) == name}
-            if seqs:
-                await store.mark_exported(seqs)
+            seqs = [(run_id, seq) for run_id, seq in opened.items() if cell_of(run_id) == name]
+            for first in range(0, len(seqs), PAGE):
+                await store.mark_exported(dict(seqs[first : first + PAGE]))
             ended = [run_id for run_id in closed if cell_of(run_id) == name]
-            if ended:
-                await store.delete_marks(ended)
+            for first in range(0, len(ended), PAGE):
+                await store.delete_marks(ended[first : first + PAGE])
 
     def _store_of(self, run_id: str) -> CellStore:
         return self._stores[cell_of(run_id)]
 
 
-def _say_failure(task: asyncio.Task[None]) -> None:
-    """A replica goes on without its traces; that a defect ended them must be seen."""
+def say_failure(task: asyncio.Task[None]) -> None:
+    """What a task says at its end: a replica goes on without its traces; that a defect ended them must be seen."""
     if not task.cancelled() and (error := task.exception()) is not None:
         log.error("tracing_ended", part=task.get_name(), error=repr(error), exc_info=error)

@@ -49,11 +49,13 @@ def trace_tree(spans: Iterable[TraceSpan]) -> Group:
             roots.append(span)
     trees: list[Text | Tree] = []
     trace_id = b""
+    # Of an open run too times count from its beginning: `run accepted` is there first.
+    zeros_ns: dict[bytes, int] = {}
     for root in roots:
         if root.trace_id != trace_id:
             trace_id = root.trace_id
             trees.append(Text(f"trace {trace_id.hex()}", style="bold"))
-        trees.append(_tree(root, root.start_ns, below))
+        trees.append(_tree(root, zeros_ns.setdefault(root.trace_id, root.start_ns), below))
     return Group(*trees)
 
 

@@ -5,6 +5,7 @@ the caller made current still reaches the coordinator.
 """
 
 import asyncio
+import contextlib
 from contextvars import Token
 from types import TracebackType
 from typing import Self
@@ -85,7 +86,9 @@ def current_trace() -> TraceContext | None:
     if not context.is_valid:
         return None
     headers: dict[str, str] = {}
-    _baggage.inject(headers)
+    # Values may be anything, also what has no text or none in UTF-8: baggage is then left out, and the call is made.
+    with contextlib.suppress(Exception):
+        _baggage.inject(headers)
     return TraceContext(
         f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}",
         context.trace_state.to_header() if context.trace_state else "",

@@ -64,8 +64,9 @@ class Worker:
     workflows, steps: decorated functions or Apps; the steps of a workflow's app come along by themselves.
     deps: what steps find as `ctx.deps`. max_steps: attempts at once. max_runs: runs held at once.
     executor: where plain functions run; threads of its own by default. In a ProcessPoolExecutor they see the trace of
-    their attempt, but what they log does not name it. build: see `build_of`; else HOLDFAST_BUILD.
-    retry_hold: the longest wait before a retry that stays in this process. health_port: serves gRPC health.
+    their attempt, but what they log does not name it; give it an mp_context that does not fork, which gRPC does not
+    survive. build: see `build_of`; else HOLDFAST_BUILD. retry_hold: the longest wait before a retry that stays in this
+    process. health_port: serves gRPC health.
     handle_signals: False leaves SIGTERM and SIGINT to the program around it, which then calls `drain`.
     """
 

@@ -6,8 +6,7 @@ since only its beginning would be true.
 """
 
 import asyncio
-import contextlib
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from datetime import datetime
 from typing import ClassVar
 
@@ -22,7 +21,6 @@ class OpenSpan:
     __slots__ = (
         "_error_type",
         "_spans",
-        "_token",
         "around",
         "began_at",
         "is_open",
@@ -38,19 +36,19 @@ class OpenSpan:
         self.number = number
         self.name = name
         self.began_at = began_at
-        self.around = _current.get()
+        self.around = innermost_open(_current.get())
         self.parent = 0
         self.is_open = True
         self.is_unrecorded = False
         self._spans = spans
         self._error_type = ""
-        self._token: Token[OpenSpan | None] = _current.set(self)
+        _current.set(self)
 
     def leave(self, error: type[BaseException] | None) -> None:
         """The code leaves it, with this error; to be cancelled or closed is none."""
-        # A generator may be closed in another context than the one in which it began.
-        with contextlib.suppress(ValueError):
-            _current.reset(self._token)
+        # Not by a token: a generator may end while a later part is open, or in another context than it began in.
+        if _current.get() is self:
+            _current.set(self.around)
         if error is not None and not issubclass(error, (asyncio.CancelledError, GeneratorExit)):
             self._error_type = storable_name(error.__name__)
         self._spans.left(self)
@@ -63,7 +61,7 @@ class OpenSpan:
 
 
 _current: ContextVar[OpenSpan | None] = ContextVar("holdfast_current_span", default=None)
-"""The innermost part that the running task of workflow code is in. Tasks begin in that of the task that made them."""
+"""The part that the running task of workflow code is in, or left last. A task begins in that of its maker."""
 
 
 class RunSpans:
@@ -96,9 +94,7 @@ class RunSpans:
             # Code of a former deployment has used the number.
             self._last = span.number = self._last + 1
         # Looked up now: a part that lasts longer than the one around it belongs to the next one out.
-        around = span.around
-        while around is not None and not around.is_open:
-            around = around.around
+        around = innermost_open(span.around)
         span.parent = around.number if around is not None else 0
         self._left.append(span)
         self._ledger.ask(span)
@@ -122,6 +118,13 @@ class RunSpans:
         for span in self._left:
             if span.number == number:
                 span.is_unrecorded = False
+
+
+def innermost_open(span: OpenSpan | None) -> OpenSpan | None:
+    """This part, or the nearest around it that the code has not left; None outside of all."""
+    while span is not None and not span.is_open:
+        span = span.around
+    return span
 
 
 def storable_name(name: str) -> str:

@@ -185,6 +185,19 @@ async def test_a_port_that_speaks_http_is_told_apart() -> None:
                 await collector.export_traces(spans(1))
 
 
+async def test_a_port_that_speaks_something_else_is_told_apart() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.write(b"<!DOCTYPE HTML>\n<html><body>Bad request</body></html>\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with collector_at(f"127.0.0.1:{port}") as collector:
+            with pytest.raises(CollectorUnreachable, match=r"not speak gRPC on this port; .*usually on port 4317"):
+                await collector.export_traces(spans(1))
+
+
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A certificate for 127.0.0.1 that signs itself, and its key."""

@@ -304,6 +304,18 @@ async def test_a_run_of_which_a_part_was_refused_does_not_count_as_exported(sink
     assert heard.dropped == [(2 * REQUEST_SPANS_MAX, REFUSED)]
 
 
+async def test_a_run_is_not_exported_when_only_its_later_spans_were_taken(sink: OtlpSink) -> None:
+    sink.refuse(Code.INTERNAL, times=1)
+    async with exporting(sink.address) as (exporter, heard):
+        exporter.submit(item(*range(REQUEST_SPANS_MAX)))
+        exporter.submit(item(1_000, closed=True))
+        exporter.submit(item(1_001, run=facts("run_2"), closed=True))
+        await heard.until(lambda heard: heard.exported)
+    assert heard.left_behind == ["run_1"]
+    assert heard.exported == [("run_2", 1_001, True)]
+    assert len(sink.spans) == 2
+
+
 async def test_what_a_collector_threw_away_is_counted_and_not_sent_again(sink: OtlpSink) -> None:
     sink.reject_some(2, "too old")
     with capture_logs() as logs:

@@ -4,6 +4,7 @@ import asyncio
 
 import grpc
 import pytest
+from structlog.testing import capture_logs
 from traced_cells import (
     THREE_STEPS,
     Clock,
@@ -163,8 +164,22 @@ async def test_a_run_that_a_collector_refuses_is_given_up_and_counted(
     sink.refuse(grpc.StatusCode.INVALID_ARGUMENT)
     async with Replica(cell, sink.address, clock).committing() as replica:
         await replica.tracing.relay.run_once()
-    assert replica.dropped == [(1, "refused")]
+    assert replica.dropped == [(1, "refused_run")]
     assert not cell.trace_marks
+
+
+async def test_a_collector_that_refuses_every_run_is_warned_of_once(
+    cell: ModelCellStore, sink: OtlpSink, clock: Clock
+) -> None:
+    await killed_after(cell, clock, [Played(number, clock) for number in (1, 2, 3)])
+    clock.pass_time(minutes=1)
+    sink.refuse(grpc.StatusCode.UNAUTHENTICATED)
+    with capture_logs() as logs:
+        async with Replica(cell, sink.address, clock).committing() as replica:
+            await replica.tracing.relay.run_once()
+    assert replica.dropped == [(1, "refused_run")] * 3
+    (warning,) = [entry for entry in logs if entry["event"] == "traces_given_up"]
+    assert sink.address in warning["error"]
 
 
 async def test_a_run_that_makes_no_spans_hurts_no_other(store: CellStore, sink: OtlpSink, clock: Clock) -> None:
@@ -180,7 +195,7 @@ async def test_a_run_that_makes_no_spans_hurts_no_other(store: CellStore, sink: 
     async with Replica(store, sink.address, clock).committing() as other:
         await other.tracing.relay.run_once()
         await other.tracing.relay.sweep()
-    assert other.dropped == [(1, "refused")]
+    assert other.dropped == [(1, "refused_run")]
     assert await marks_left(store) == 0
     assert names(sink, 2) == THREE_STEPS
 

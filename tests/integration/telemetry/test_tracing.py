@@ -23,6 +23,7 @@ from traced_cells import (
 
 from holdfast.errors import CollectorRefused, CollectorUnavailable
 from holdfast_coordinator.domain.commands import Then
+from holdfast_coordinator.domain.rows import JournalRow
 from holdfast_coordinator.store.port import CellStore, StoreUnavailable
 from holdfast_coordinator.telemetry.identity import facts_of
 from holdfast_coordinator.telemetry.spans import Span, SpanKind, SpanStatus
@@ -277,6 +278,32 @@ async def test_a_run_that_cannot_be_rebuilt_now_is_rebuilt_at_its_next_row(clock
         await replica.commit(run.step(), run.close())
     assert names(sink, 1) == THREE_STEPS
     assert not cell.trace_marks
+
+
+async def test_a_rebuild_whose_first_spans_were_refused_exports_no_later_ones_as_if_all_had_arrived(
+    clock: Clock, sink: OtlpSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class RowByRow(ModelCellStore):
+        async def journal(self, run_id: str, after: int, max_bytes: int) -> tuple[list[JournalRow], bool]:
+            if after >= 3:  # behind the first step
+                await until(lambda: is_true(replica.dropped))
+            return await super().journal(run_id, after, 1)
+
+    monkeypatch.setattr(tracer, "SLICE_SECONDS", 0.0)
+    sink.refuse(grpc.StatusCode.INTERNAL, times=1)
+    cell, run = RowByRow(clock), Played(1, clock)
+    other = writer_of(cell, clock, None)
+    async with writing(other):
+        await commit(other, run.start(), run.step())
+    replica = Replica(cell, sink.address, clock)
+    async with replica.running():
+        await replica.commit(run.step(), run.step(), run.close())
+        await is_done(replica)
+    assert set(cell.trace_marks) == {run.run_id}
+    clock.pass_time(minutes=1)
+    async with Replica(cell, sink.address, clock).committing() as later:
+        await later.tracing.relay.run_once()
+    assert names(sink, 1) == THREE_STEPS
 
 
 async def test_a_database_that_is_gone_keeps_marks_waiting_and_nothing_else(

@@ -1,5 +1,7 @@
 """What a coordinator is told about traces: variables and options, and one sentence for what makes no sense."""
 
+from typing import Any
+
 import pytest
 import typer
 from pydantic import ValidationError
@@ -53,20 +55,20 @@ def test_the_option_for_the_ratio_beats_the_variable_of_opentelemetry(option: fl
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("RATIO", "2", "trace_ratio: Input should be less than or equal to 1, not '2'"),
-        ("RATIO", "half", "trace_ratio: Input should be a valid number"),
-        ("RATIOS", "shop", "trace_ratios: Value error, give pairs such as shop=0.1,shop/order=1, not 'shop'"),
-        ("RATIOS", "shop=2", "trace_ratios: Value error, the ratio of shop must be from 0 to 1"),
+        ("RATIO", "2", "HOLDFAST_TRACE_RATIO: Input should be less than or equal to 1, not '2'"),
+        ("RATIO", "half", "HOLDFAST_TRACE_RATIO: Input should be a valid number"),
+        ("RATIOS", "shop", "HOLDFAST_TRACE_RATIOS: give pairs such as shop=0.1,shop/order=1, not 'shop'"),
+        ("RATIOS", "shop=2", "HOLDFAST_TRACE_RATIOS: the ratio of shop must be from 0 to 1"),
         ("RATIOS", "shop=nan", "the ratio of shop must be from 0 to 1"),
-        ("RATIOS", "shop=half", "trace_ratios.shop: Input should be a valid number"),
+        ("RATIOS", "shop=half", "HOLDFAST_TRACE_RATIOS, shop: Input should be a valid number"),
         ("RATIOS", "=1", "give pairs such as shop=0.1,shop/order=1, not '=1'"),
-        ("EXPORT_ON", "always", "trace_export_on: Input should be 'failure' or 'never', not 'always'"),
-        ("SEGMENT", "1 day", "trace_segment: Value error, '1 day' is not a duration"),
+        ("EXPORT_ON", "always", "HOLDFAST_TRACE_EXPORT_ON: Input should be 'failure' or 'never', not 'always'"),
+        ("SEGMENT", "1 day", "HOLDFAST_TRACE_SEGMENT: '1 day' is not a duration"),
         ("SEGMENT", "0s", "a trace covers at least one minute of a run, not '0s'"),
-        ("SPANS_MAX", "0", "trace_spans_max: Input should be greater than or equal to 1, not '0'"),
-        ("RELAY_AGE", "old", "trace_relay_age: Value error, 'old' is not a duration"),
-        ("RELAY_RUNS", "0", "trace_relay_runs: Input should be greater than or equal to 1, not '0'"),
-        ("MESSAGES", "maybe", "trace_messages: Input should be a valid boolean"),
+        ("SPANS_MAX", "0", "HOLDFAST_TRACE_SPANS_MAX: Input should be greater than or equal to 1, not '0'"),
+        ("RELAY_AGE", "old", "HOLDFAST_TRACE_RELAY_AGE: 'old' is not a duration"),
+        ("RELAY_RUNS", "0", "HOLDFAST_TRACE_RELAY_RUNS: Input should be greater than or equal to 1, not '0'"),
+        ("MESSAGES", "maybe", "HOLDFAST_TRACE_MESSAGES: Input should be a valid boolean"),
     ],
 )
 def test_a_variable_that_makes_no_sense_is_one_sentence_that_names_it(
@@ -76,6 +78,20 @@ def test_a_variable_that_makes_no_sense_is_one_sentence_that_names_it(
     with pytest.raises(typer.BadParameter) as refused:
         configured()
     assert said in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"metrics_port": 99_999}, "--metrics-port: Input should be less than or equal to 65535, not 99999"),
+        ({"namespaces": ("",)}, "--namespace: a namespace has"),
+        ({"log_level": "loud"}, "--log-level: 'loud' is not a log level"),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_named_as_it_was_typed(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(typer.BadParameter) as refused:
+        configured(**options)
+    assert refused.value.message.startswith(said)
 
 
 @pytest.mark.parametrize("url", ["local host", "ftp://collector:4317", "http://"])

@@ -154,6 +154,17 @@ async def test_the_trace_of_the_caller_goes_on_where_no_sdk_is_set_up(
     assert "traceparent" not in listener.headers["StartRuns"]
 
 
+async def test_baggage_that_cannot_be_sent_costs_only_itself(service: tuple[ListeningService, Client]) -> None:
+    listener, client = service
+    token = context.attach(baggage.set_baggage("tenant", "lone \udcff", remote_caller()))
+    try:
+        await client.start(order)
+    finally:
+        context.detach(token)
+    sent = listener.starts[0].trace
+    assert (sent.traceparent, sent.baggage) == (REMOTE_HEADER, "")
+
+
 async def test_a_caller_without_a_trace_sends_none(service: tuple[ListeningService, Client]) -> None:
     listener, client = service
     await client.start(order)

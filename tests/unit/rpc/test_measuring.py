@@ -204,6 +204,18 @@ async def test_an_attempt_of_a_later_segment_names_the_trace_of_that_segment() -
     assert trace_id != TRACE_ID
 
 
+@pytest.mark.parametrize("seconds", [-(2**62), 2**62])
+async def test_an_attempt_that_ended_at_no_time_there_is_fails_no_report(seconds: int) -> None:
+    measured = Measured()
+    trace = RunTrace(context=TraceContext(traceparent=f"00-{TRACE_ID}-b7ad6b7169203331-01"))
+    trace.segment.FromTimedelta(timedelta(hours=24))
+    await measured.knows(record("r1", trace=trace.SerializeToString()))
+    attempt = ended()
+    attempt.ended_at.seconds = seconds
+    measured.transition(scheduled(), completed(attempt))
+    assert measured.value(f"{DURATION}_count") == 1
+
+
 def _exemplars(measured: Measured) -> set[str]:
     samples = [one for family in measured.metrics.registry.collect() for one in family.samples]
     return {one.exemplar.labels["trace_id"] for one in samples if one.exemplar is not None}

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import pytest
 from golden_journals import (
@@ -88,6 +89,13 @@ def test_an_open_run_is_shown_without_its_run_span() -> None:
     assert "step reserve" in tree
     assert "attempt charge" in tree
     assert "run order" not in tree
+
+
+def test_times_of_an_open_run_count_from_its_beginning_too() -> None:
+    journal = worker_lost()[1]
+    closed_run, open_run = shown(spans_of(facts(), journal)), shown(spans_of(facts(), journal[:-1]))
+    begins = re.compile(r"(step \w+  \+\S+)")
+    assert begins.findall(open_run) == begins.findall(closed_run)[:1] == ["step reserve  +100ms"]
 
 
 def test_texts_of_users_are_no_markup_and_no_control_characters() -> None:

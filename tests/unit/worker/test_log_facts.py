@@ -310,6 +310,24 @@ async def test_configured_logging_writes_what_steps_say(tmp_path: Any, monkeypat
     assert [line["pages"] for line in lines if line["logger"] == "holdfast.step.render"] == [3]
 
 
+@pytest.mark.parametrize("json_logs", [False, True])
+def test_a_text_that_utf8_does_not_have_is_still_written_to_a_file(tmp_path: Any, json_logs: bool) -> None:
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    path = tmp_path / "shop.log"
+    try:
+        configure_logging("info", path, json_logs=json_logs)
+        log.info("file \udcff")
+    finally:
+        for handler in set(root.handlers) - set(handlers):
+            root.removeHandler(handler)
+            handler.close()
+        root.setLevel(level)
+    line = path.read_text(encoding="utf-8")
+    assert r"file \udcff" in line
+    assert not json_logs or json.loads(line)["message"] == "file \udcff"
+
+
 def test_standard_error_is_written_to_by_default(capsys: pytest.CaptureFixture[str]) -> None:
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level

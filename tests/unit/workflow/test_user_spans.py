@@ -1,6 +1,7 @@
 """`holdfast.span`: one entry per part of the code that was left, silent on replay, and never a reason to diverge."""
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -78,6 +79,26 @@ def test_a_span_that_lasts_longer_than_the_one_around_it_belongs_to_the_next_one
     found = spans_of(Driver(leaves_early).run().journal)
     assert found["short"].at < found["long"].at
     assert found["long"].parent == found["outer"].number
+
+
+def test_a_generator_that_ends_first_does_not_take_later_spans_out_of_the_one_around_them() -> None:
+    def generator() -> Iterator[int]:
+        with holdfast.span("generator"):
+            yield 1
+
+    async def overlapping() -> None:
+        values = generator()
+        next(values)
+        with holdfast.span("outer"):
+            values.close()
+            with holdfast.span("inner"):
+                await double(1)
+        with holdfast.span("after"):
+            pass
+
+    found = spans_of(Driver(overlapping).run().journal)
+    assert [found[name].parent for name in ("generator", "outer", "after")] == [0, 0, 0]
+    assert found["inner"].parent == found["outer"].number
 
 
 async def failing() -> None:
