@@ -92,7 +92,7 @@ class SpanExporter:
         *,
         spans_max: int = SPANS_WAITING_MAX,
         bytes_max: int = 32 * 1024 * 1024,
-        flush_seconds: float = 0.2,
+        flush_seconds: float = 0.1,
         backoff: Exponential = BACKOFF,
         on_exported: Callable[[list[Exported]], None] = lambda exported: None,
         on_left_behind: Callable[[list[str]], None] = lambda run_ids: None,

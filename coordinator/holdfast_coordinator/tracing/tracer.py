@@ -24,8 +24,9 @@ from .exporter import Batchable
 
 log = structlog.get_logger(__name__)
 
-GATHER_SECONDS = 0.1
-"""So long rows are gathered: what a run has committed meanwhile is exported as one."""
+GATHER_SECONDS = 0.3
+"""So long rows are gathered: what a run has committed meanwhile is exported as one. With 0.1 the steps per second that
+tracing leaves were 75 % instead of 79 %; more than 0.3 gained nothing."""
 
 SLICE_SECONDS = 0.001
 """So long spans are made before others have their turn on the loop."""
