@@ -5,7 +5,7 @@ Only the API of OpenTelemetry is used. A trace that cannot be read is as good as
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -45,12 +45,10 @@ class RunPosition:
         "_created_at",
         "_first",
         "_flags",
-        "_ids",
         "_length",
         "_run_id",
-        "_segment",
+        "_segments",
         "_state",
-        "_trace_id",
     )
 
     def __init__(
@@ -69,7 +67,7 @@ class RunPosition:
         self._around = _with_baggage(baggage)
         self._flags = _flags_of(first)
         self._state = _state_of(first)
-        self._enter_segment(0)
+        self._segments: dict[int, tuple[int, Callable[[bytes, int, int], bytes]]] = {}
 
     @classmethod
     def of(cls, trace: RunTrace | None, run_id: str, created_at: datetime | None) -> "RunPosition | None":
@@ -84,13 +82,16 @@ class RunPosition:
 
     def attempt(self, number: int, attempt: int, scheduled_at: datetime) -> Context:
         """What is current while this attempt runs. scheduled_at: of the step, which says the segment."""
+        return set_span_in_context(_AttemptSpan(self, number, attempt, scheduled_at), self._around)
+
+    def attempt_span(self, number: int, attempt: int, scheduled_at: datetime) -> SpanContext:
+        """The position of the span of an attempt. May be asked for from any thread."""
+        segment = 0
         if self._created_at is not None:
             segment = traces.segment_number(self._created_at, scheduled_at, self._length)
-            if segment != self._segment:
-                self._enter_segment(segment)
-        span_id = int.from_bytes(self._ids(_ATTEMPT, number, attempt), "big")
-        context = SpanContext(self._trace_id, span_id, True, self._flags, self._state)
-        return set_span_in_context(NonRecordingSpan(context), self._around)
+        trace_id, ids = self._segments.get(segment) or self._enter_segment(segment)
+        span_id = int.from_bytes(ids(_ATTEMPT, number, attempt), "big")
+        return SpanContext(trace_id, span_id, True, self._flags, self._state)
 
     def enter_code(self, instance: "WorkflowInstance") -> None:
         """Makes the run span current for workflow code, in whose context this is called."""
@@ -98,11 +99,29 @@ class RunPosition:
         replayed = _remote(self._first, _NOT_SAMPLED, self._state)
         attach(set_span_in_context(_CodeSpan(instance, live, replayed), self._around))
 
-    def _enter_segment(self, number: int) -> None:
+    def _enter_segment(self, number: int) -> tuple[int, Callable[[bytes, int, int], bytes]]:
         root = traces.segment_root(self._first, self._run_id, number)
-        self._segment = number
-        self._trace_id = int.from_bytes(root.trace_id, "big")
-        self._ids = traces.span_ids(root.trace_id, self._run_id)
+        made = int.from_bytes(root.trace_id, "big"), traces.span_ids(root.trace_id, self._run_id)
+        self._segments = {number: made}  # attempts of earlier ones are few by now
+        return made
+
+
+class _AttemptSpan(NonRecordingSpan):
+    """What is around an attempt. Most attempts never ask where they are, so it is worked out when one does."""
+
+    def __init__(self, position: RunPosition, number: int, attempt: int, scheduled_at: datetime) -> None:
+        self._asked = (position, number, attempt, scheduled_at)
+        self._found: SpanContext | None = None
+
+    def get_span_context(self) -> SpanContext:
+        found = self._found
+        if found is None:
+            position, number, attempt, scheduled_at = self._asked
+            found = self._found = position.attempt_span(number, attempt, scheduled_at)
+        return found
+
+    def __repr__(self) -> str:
+        return f"NonRecordingSpan({self.get_span_context()!r})"
 
 
 class _CodeSpan(NonRecordingSpan):
