@@ -65,6 +65,7 @@ async def exporting(
     """The tracing of a replica for as long as the block runs; None, and no cost, when no collector was named.
 
     dropped, taken: count spans that were not exported, with the reason, and those that the collector took.
+    Raises CertificateUnusable.
     """
     if settings.traces is None:
         yield None

@@ -34,7 +34,7 @@ async def metering(
     """Metrics for as long as the block runs; None, and no cost, when there is neither a port nor a collector.
 
     is_known_away: whether somebody has warned already that the collector cannot be reached.
-    Raises MetricsAddressInUse; HoldfastError for a certificate or an interval that cannot be understood.
+    Raises MetricsAddressInUse, CertificateUnusable; HoldfastError for an interval that cannot be understood.
     """
     if port is None and collector is None:
         yield None
@@ -63,9 +63,9 @@ async def _pushing(
 
     try:
         every_seconds = push_interval_seconds(os.environ)
-        collector = Collector(endpoint)
     except ValueError as error:
         raise HoldfastError(str(error)) from error
+    collector = Collector(endpoint)
     push = MetricsPush(
         metrics, collector, replica_id=replica_id, every_seconds=every_seconds, is_known_away=is_known_away
     )

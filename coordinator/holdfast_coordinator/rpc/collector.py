@@ -12,7 +12,12 @@ from grpc import StatusCode as Code
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
-from holdfast_coordinator.telemetry.collecting import Accepted, CollectorUnreachable, ExportRefused
+from holdfast_coordinator.telemetry.collecting import (
+    Accepted,
+    CertificateUnusable,
+    CollectorUnreachable,
+    ExportRefused,
+)
 from holdfast_coordinator.telemetry.otel_variables import OTLP_PORT, Endpoint
 
 from .refusals import DETAILS_KEY
@@ -50,7 +55,7 @@ _HINTS = (
 class Collector:
     """A connection to one collector, made when it is first needed and again whenever it broke.
 
-    To be made in a running event loop. Raises ValueError when a certificate of the endpoint cannot be read.
+    To be made in a running event loop. Raises CertificateUnusable.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -160,7 +165,7 @@ def _pem(path: Path | None) -> bytes | None:
     try:
         text = path.read_bytes()
     except OSError as error:
-        raise ValueError(f"cannot read {path}, a certificate or key for the collector: {error.strerror}") from error
+        raise CertificateUnusable(path, f"cannot be read: {error.strerror}") from error
     if b"-----BEGIN" not in text:
-        raise ValueError(f"{path}, a certificate or key for the collector, is not a PEM file")
+        raise CertificateUnusable(path, "is not a PEM file")
     return text

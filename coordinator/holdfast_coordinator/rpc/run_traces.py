@@ -3,21 +3,17 @@
 What is shown does not depend on sampling, on a collector, or on what was exported before.
 """
 
-import asyncio
 from typing import Protocol
 
 from holdfast.api.v1 import run_service_pb2 as pb
 from holdfast.traces import format_traceparent
 from holdfast_coordinator.domain.rows import RunRecord
+from holdfast_coordinator.engine.journal_spans import spans_from_journal
 from holdfast_coordinator.store.port import CellStore
 from holdfast_coordinator.telemetry.identity import trace_of
 from holdfast_coordinator.telemetry.spans import Span, SpanRules
-from holdfast_coordinator.wire.journals import journal_message
 
 from .worker_wire import Room
-
-ROWS_PER_TURN = 100
-"""So many rows are made into spans at once, about 5 ms: then others have their turn on the loop."""
 
 
 class TraceExports(Protocol):
@@ -36,21 +32,16 @@ async def span_page(
     """Finished spans of a run, without the first `after`; True when there are more. Raises StoreError."""
     trace, room = trace_of(record, rules), Room(page_bytes)
     spans: list[pb.TraceSpan] = []
-    seq, made, more = 0, 0, True
-    while more:
-        rows, more = await store.journal(record.run_id, seq, page_bytes)
-        for place, row in enumerate(rows, start=1):
-            for span in trace.feed(journal_message(row)):
-                made += 1
-                if made <= after:
-                    continue
-                message = span_message(span)
-                if not room.takes(message):
-                    return spans, True
-                spans.append(message)
-            seq = row.seq
-            if place % ROWS_PER_TURN == 0:
-                await asyncio.sleep(0)
+    made = 0
+    async for _, finished in spans_from_journal(trace, lambda seq: store.journal(record.run_id, seq, page_bytes)):
+        for span in finished:
+            made += 1
+            if made <= after:
+                continue
+            message = span_message(span)
+            if not room.takes(message):
+                return spans, True
+            spans.append(message)
     return spans, False
 
 

@@ -1,6 +1,7 @@
 """What a collector of OpenTelemetry can be asked, and how it may answer. Pure: who speaks to one is handed in."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from holdfast.errors import HoldfastError
@@ -12,6 +13,17 @@ class Accepted:
 
     rejected: int = 0
     message: str = ""
+
+
+class CertificateUnusable(HoldfastError):
+    """A certificate or key for the collector cannot be used. path: where it was looked for; why: one line."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            f"{path}, a certificate or key for the collector, {why}; see OTEL_EXPORTER_OTLP_CERTIFICATE and the like"
+        )
+        self.path = path
+        self.why = why
 
 
 class CollectorUnreachable(HoldfastError):

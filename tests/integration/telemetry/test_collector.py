@@ -13,7 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.metrics.v1.metrics_pb2 import ResourceMetrics, ScopeMetrics
 
 from holdfast_coordinator.rpc.collector import RETRYABLE, Collector
-from holdfast_coordinator.telemetry.collecting import Accepted, CollectorUnreachable, ExportRefused
+from holdfast_coordinator.telemetry.collecting import Accepted, CertificateUnusable, CollectorUnreachable, ExportRefused
 from holdfast_coordinator.telemetry.otel_variables import Endpoint
 from tests.otlp_sink import OtlpSink, otlp_sink
 
@@ -247,8 +247,8 @@ async def test_the_client_shows_its_own_certificate(certificate: tuple[Path, Pat
 
 
 async def test_a_certificate_that_cannot_be_read_is_an_error_at_once(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"cannot read .*missing\.pem.*: No such file"):
+    with pytest.raises(CertificateUnusable, match=r"missing\.pem.* cannot be read: No such file"):
         Collector(Endpoint("collector:4317", is_secure=True, certificate=tmp_path / "missing.pem"))
     (tmp_path / "wrong.pem").write_text("no certificate")
-    with pytest.raises(ValueError, match=r"wrong\.pem.* is not a PEM file"):
+    with pytest.raises(CertificateUnusable, match=r"wrong\.pem.* is not a PEM file"):
         Collector(Endpoint("collector:4317", is_secure=True, certificate=tmp_path / "wrong.pem"))

@@ -289,7 +289,7 @@ async def test_a_rebuild_whose_first_spans_were_refused_exports_no_later_ones_as
                 await until(lambda: is_true(replica.dropped))
             return await super().journal(run_id, after, 1)
 
-    monkeypatch.setattr(tracer, "SLICE_SECONDS", 0.0)
+    monkeypatch.setattr(tracer, "SUBMITTED_MAX", 1)
     sink.refuse(grpc.StatusCode.INTERNAL, times=1)
     cell, run = RowByRow(clock), Played(1, clock)
     other = writer_of(cell, clock, None)
