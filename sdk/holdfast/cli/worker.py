@@ -37,42 +37,48 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+ModulesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="MODULE...",
+        help='Where the workflows are: "shop.flows" or "shop.flows:app"; else HOLDFAST_MODULES, pyproject.toml.',
+        show_default=False,
+    ),
+]
+QueueOption = Annotated[str, typer.Option("--queue", "-q", envvar="HOLDFAST_QUEUE", help="The queue to serve.")]
+ConcurrencyOption = Annotated[int, typer.Option("--concurrency", "-c", min=1, help="How many steps run at once.")]
+BuildOption = Annotated[
+    str | None,
+    typer.Option(
+        "--build", envvar="HOLDFAST_BUILD", help="The build of the code; else made of its sources.", show_default=False
+    ),
+]
+ProcessesOption = Annotated[
+    int, typer.Option("--processes", "-p", min=1, help="How many worker processes, each with its own slots.")
+]
+HealthPortOption = Annotated[
+    int | None,
+    typer.Option("--health-port", min=0, max=65535, help="Answer gRPC health probes here.", show_default=False),
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
+LogJsonOption = Annotated[
+    bool, typer.Option("--log-json", envvar="HOLDFAST_LOG_JSON", help="Log one JSON object per line.")
+]
+LogLevelOption = Annotated[
+    LogLevel, typer.Option("--log-level", envvar="HOLDFAST_LOG_LEVEL", case_sensitive=False, help="What to log.")
+]
+
+
 def worker(
-    modules: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="MODULE...",
-            help='Where the workflows are: "shop.flows" or "shop.flows:app"; else HOLDFAST_MODULES, pyproject.toml.',
-            show_default=False,
-        ),
-    ] = None,
-    queue: Annotated[
-        str, typer.Option("--queue", "-q", envvar="HOLDFAST_QUEUE", help="The queue to serve.")
-    ] = "default",
-    concurrency: Annotated[int, typer.Option("--concurrency", "-c", min=1, help="How many steps run at once.")] = 100,
-    build: Annotated[
-        str | None,
-        typer.Option(
-            "--build",
-            envvar="HOLDFAST_BUILD",
-            help="The build of the code; else made of its sources.",
-            show_default=False,
-        ),
-    ] = None,
-    processes: Annotated[
-        int, typer.Option("--processes", "-p", min=1, help="How many worker processes, each with its own slots.")
-    ] = 1,
-    health_port: Annotated[
-        int | None,
-        typer.Option("--health-port", min=0, max=65535, help="Answer gRPC health probes here.", show_default=False),
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")] = False,
-    log_json: Annotated[
-        bool, typer.Option("--log-json", envvar="HOLDFAST_LOG_JSON", help="Log one JSON object per line.")
-    ] = False,
-    log_level: Annotated[
-        LogLevel, typer.Option("--log-level", envvar="HOLDFAST_LOG_LEVEL", case_sensitive=False, help="What to log.")
-    ] = LogLevel.INFO,
+    modules: ModulesArgument = None,
+    queue: QueueOption = "default",
+    concurrency: ConcurrencyOption = 100,
+    build: BuildOption = None,
+    processes: ProcessesOption = 1,
+    health_port: HealthPortOption = None,
+    quiet: QuietOption = False,
+    log_json: LogJsonOption = False,
+    log_level: LogLevelOption = LogLevel.INFO,
     exit_with_stdin: Annotated[bool, typer.Option("--exit-with-stdin", hidden=True)] = False,
     address: AddressOption = None,
     namespace: NamespaceOption = "default",
@@ -88,16 +94,9 @@ def worker(
         if health_port is not None:
             raise typer.BadParameter("answers for one process; leave --processes out", param_hint="--health-port")
         options = _options_of_one(
-            targets,
-            queue=queue,
-            concurrency=concurrency,
-            build=build,
-            quiet=quiet,
-            log_json=log_json,
-            log_level=log_level,
-            address=address,
-            namespace=namespace,
-        )
+            targets, queue=queue, concurrency=concurrency, build=build, quiet=quiet, log_json=log_json,
+            log_level=log_level, address=address, namespace=namespace,
+        )  # fmt: skip
         run(run_in_processes(options, processes))
         return
     is_logged = _log(LogLevel.ERROR if quiet else log_level, as_json=log_json)
@@ -112,24 +111,24 @@ def worker(
         from holdfast.worker import Worker
 
         made = Worker(
-            client,
-            queue,
-            workflows=found.workflows,
-            steps=found.steps,
-            max_steps=concurrency,
-            build=build,
+            client, queue, workflows=found.workflows, steps=found.steps, max_steps=concurrency, build=build,
             health_port=health_port,
-        )
-        if exit_with_stdin:
-            end_with_stdin(made)
-        settling = asyncio.create_task(_settle(made, quiet=quiet or is_logged))
-        try:
-            await made.run()
-        finally:
-            settling.cancel()
+        )  # fmt: skip
+        await _run(made, exit_with_stdin=exit_with_stdin, quiet=quiet or is_logged)
 
     # The worker itself waits for the coordinator, for as long as it takes.
     with_client(address, namespace, work, checked=False)
+
+
+async def _run(worker: "Worker", *, exit_with_stdin: bool, quiet: bool) -> None:
+    """Runs a worker until it is told to stop. quiet: somebody else says that it is ready, or nobody does."""
+    if exit_with_stdin:
+        end_with_stdin(worker)
+    settling = asyncio.create_task(_settle(worker, quiet=quiet))
+    try:
+        await worker.run()
+    finally:
+        settling.cancel()
 
 
 def _options_of_one(
