@@ -125,7 +125,7 @@ class Limits(_message.Message):
     def __init__(self, payload_bytes: _Optional[int] = ..., error_text_bytes: _Optional[int] = ..., transition_bytes: _Optional[int] = ..., message_bytes: _Optional[int] = ..., journal_entries: _Optional[int] = ..., journal_entries_warn: _Optional[int] = ...) -> None: ...
 
 class OpenSessionResponse(_message.Message):
-    __slots__ = ("session_id", "attach_no", "ttl", "heartbeat_interval", "poll_wait", "limits", "database_time", "ended")
+    __slots__ = ("session_id", "attach_no", "ttl", "heartbeat_interval", "poll_wait", "limits", "database_time", "ended", "address")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     ATTACH_NO_FIELD_NUMBER: _ClassVar[int]
     TTL_FIELD_NUMBER: _ClassVar[int]
@@ -134,6 +134,7 @@ class OpenSessionResponse(_message.Message):
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     DATABASE_TIME_FIELD_NUMBER: _ClassVar[int]
     ENDED_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     attach_no: int
     ttl: _duration_pb2.Duration
@@ -142,7 +143,8 @@ class OpenSessionResponse(_message.Message):
     limits: Limits
     database_time: _timestamp_pb2.Timestamp
     ended: _containers.RepeatedCompositeFieldContainer[Held]
-    def __init__(self, session_id: _Optional[str] = ..., attach_no: _Optional[int] = ..., ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., heartbeat_interval: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., poll_wait: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., database_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., ended: _Optional[_Iterable[_Union[Held, _Mapping]]] = ...) -> None: ...
+    address: str
+    def __init__(self, session_id: _Optional[str] = ..., attach_no: _Optional[int] = ..., ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., heartbeat_interval: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., poll_wait: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., database_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., ended: _Optional[_Iterable[_Union[Held, _Mapping]]] = ..., address: _Optional[str] = ...) -> None: ...
 
 class PollRequest(_message.Message):
     __slots__ = ("session_id", "attach_no", "msg_no", "free_slots", "free_runs", "received")
@@ -161,7 +163,7 @@ class PollRequest(_message.Message):
     def __init__(self, session_id: _Optional[str] = ..., attach_no: _Optional[int] = ..., msg_no: _Optional[int] = ..., free_slots: _Optional[int] = ..., free_runs: _Optional[int] = ..., received: _Optional[_Iterable[_Union[Held, _Mapping]]] = ...) -> None: ...
 
 class Lease(_message.Message):
-    __slots__ = ("run_id", "epoch", "workflow", "journal_length", "id", "queue", "arguments", "rows", "mail", "trace", "after_loss", "after_timeout", "created_at", "parent_run_id", "metadata", "lost_session_id")
+    __slots__ = ("run_id", "epoch", "workflow", "journal_length", "id", "queue", "arguments", "rows", "mail", "trace", "after_loss", "after_timeout", "created_at", "parent_run_id", "metadata", "lost_session_id", "attach_no")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -185,6 +187,7 @@ class Lease(_message.Message):
     PARENT_RUN_ID_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
     LOST_SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    ATTACH_NO_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     epoch: int
     workflow: str
@@ -201,10 +204,11 @@ class Lease(_message.Message):
     parent_run_id: str
     metadata: _containers.ScalarMap[str, str]
     lost_session_id: str
-    def __init__(self, run_id: _Optional[str] = ..., epoch: _Optional[int] = ..., workflow: _Optional[str] = ..., journal_length: _Optional[int] = ..., id: _Optional[str] = ..., queue: _Optional[str] = ..., arguments: _Optional[_Union[_value_pb2.Arguments, _Mapping]] = ..., rows: _Optional[_Iterable[_Union[_journal_pb2.JournalRow, _Mapping]]] = ..., mail: _Optional[_Iterable[_Union[_journal_pb2.Mail, _Mapping]]] = ..., trace: _Optional[_Union[_value_pb2.RunTrace, _Mapping]] = ..., after_loss: bool = ..., after_timeout: bool = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., parent_run_id: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., lost_session_id: _Optional[str] = ...) -> None: ...
+    attach_no: int
+    def __init__(self, run_id: _Optional[str] = ..., epoch: _Optional[int] = ..., workflow: _Optional[str] = ..., journal_length: _Optional[int] = ..., id: _Optional[str] = ..., queue: _Optional[str] = ..., arguments: _Optional[_Union[_value_pb2.Arguments, _Mapping]] = ..., rows: _Optional[_Iterable[_Union[_journal_pb2.JournalRow, _Mapping]]] = ..., mail: _Optional[_Iterable[_Union[_journal_pb2.Mail, _Mapping]]] = ..., trace: _Optional[_Union[_value_pb2.RunTrace, _Mapping]] = ..., after_loss: bool = ..., after_timeout: bool = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., parent_run_id: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., lost_session_id: _Optional[str] = ..., attach_no: _Optional[int] = ...) -> None: ...
 
 class QueuedAttempt(_message.Message):
-    __slots__ = ("run_id", "step", "attempt", "epoch", "name", "arguments", "timeout", "retry", "workflow", "trace", "started_at", "failures", "step_id", "scheduled_at", "eligible_at")
+    __slots__ = ("run_id", "step", "attempt", "epoch", "name", "arguments", "timeout", "retry", "workflow", "trace", "started_at", "failures", "step_id", "scheduled_at", "eligible_at", "attach_no")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
@@ -220,6 +224,7 @@ class QueuedAttempt(_message.Message):
     STEP_ID_FIELD_NUMBER: _ClassVar[int]
     SCHEDULED_AT_FIELD_NUMBER: _ClassVar[int]
     ELIGIBLE_AT_FIELD_NUMBER: _ClassVar[int]
+    ATTACH_NO_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     step: int
     attempt: int
@@ -235,7 +240,8 @@ class QueuedAttempt(_message.Message):
     step_id: str
     scheduled_at: _timestamp_pb2.Timestamp
     eligible_at: _timestamp_pb2.Timestamp
-    def __init__(self, run_id: _Optional[str] = ..., step: _Optional[int] = ..., attempt: _Optional[int] = ..., epoch: _Optional[int] = ..., name: _Optional[str] = ..., arguments: _Optional[_Union[_value_pb2.Arguments, _Mapping]] = ..., timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., retry: _Optional[_Union[_journal_pb2.RetryPolicy, _Mapping]] = ..., workflow: _Optional[str] = ..., trace: _Optional[_Union[_value_pb2.TraceContext, _Mapping]] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., failures: _Optional[int] = ..., step_id: _Optional[str] = ..., scheduled_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., eligible_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    attach_no: int
+    def __init__(self, run_id: _Optional[str] = ..., step: _Optional[int] = ..., attempt: _Optional[int] = ..., epoch: _Optional[int] = ..., name: _Optional[str] = ..., arguments: _Optional[_Union[_value_pb2.Arguments, _Mapping]] = ..., timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., retry: _Optional[_Union[_journal_pb2.RetryPolicy, _Mapping]] = ..., workflow: _Optional[str] = ..., trace: _Optional[_Union[_value_pb2.TraceContext, _Mapping]] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., failures: _Optional[int] = ..., step_id: _Optional[str] = ..., scheduled_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., eligible_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., attach_no: _Optional[int] = ...) -> None: ...
 
 class Notice(_message.Message):
     __slots__ = ("held", "mail", "ended", "cancelled")
