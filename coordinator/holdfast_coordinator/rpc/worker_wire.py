@@ -310,6 +310,7 @@ def _lease(lease: RunLeased, record: RunRecord) -> pb.Lease:
         parent_run_id=record.parent_run_id or "",
         metadata=record.metadata,
         lost_session_id=lease.lost_session_id,
+        mail_taken=lease.run.mail_taken,
     )
     message.arguments.MergeFromString(record.arguments)
     if record.trace:

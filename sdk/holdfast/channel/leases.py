@@ -16,11 +16,15 @@ from holdfast.limits import DEFAULT_LIMITS, Limits
 
 
 class Held(NamedTuple):
-    """A lease (step 0) or a queued attempt that a session holds, and the epoch it was granted under."""
+    """A lease (step 0) or a queued attempt that a session holds, and the epoch it was granted under.
+
+    mail_seen: in what is sent, of a lease: the number up to which all mail of the run has come; 0 everywhere else.
+    """
 
     run_id: str
     step: int
     epoch: int
+    mail_seen: int = 0
 
 
 @dataclass(slots=True, frozen=True)
@@ -100,6 +104,7 @@ class Lease:
     after_loss: bool = False
     after_timeout: bool = False
     lost_session_id: str = ""
+    mail_taken: int = 0
 
 
 @dataclass(slots=True, frozen=True)

@@ -50,7 +50,7 @@ def write_held(messages: Any, held: Iterable[Held]) -> None:
     """Appends what is held to a repeated field."""
     add = messages.add
     for one in held:
-        add(run_id=one.run_id, step=one.step, epoch=one.epoch)
+        add(run_id=one.run_id, step=one.step, epoch=one.epoch, mail_seen=one.mail_seen)
 
 
 def held_from(messages: Iterable[pb.Held]) -> tuple[Held, ...]:
@@ -173,6 +173,7 @@ def _lease(message: pb.Lease) -> Lease:
         after_loss=message.after_loss,
         after_timeout=message.after_timeout,
         lost_session_id=message.lost_session_id,
+        mail_taken=message.mail_taken,
     )
 
 

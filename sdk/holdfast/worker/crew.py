@@ -93,8 +93,18 @@ class WorkCrew:
 
     @property
     def held(self) -> tuple[Held, ...]:
-        """All that the session holds. Also read by the heartbeat thread: one atomic copy."""
-        return tuple(self._held.values())
+        """All that the session holds, and how far the mail of its runs has come.
+
+        Also read by the heartbeat thread: one atomic copy, then looks at single values.
+        """
+        return tuple([self._with_mail_seen(held) for held in tuple(self._held.values())])
+
+    def _with_mail_seen(self, held: Held) -> Held:
+        if self._held.get((held.run_id, 0)) != held:
+            return held  # a queued attempt, or a lease that waits until the one before has its answer
+        holder = self._holders.get(held.run_id)
+        seen = self._rebuilding.mail_seen(held.run_id) if holder is None else holder.mail_seen
+        return Held(held.run_id, 0, held.epoch, seen) if seen else held
 
     @property
     def free_slots(self) -> int:
@@ -121,12 +131,12 @@ class WorkCrew:
         received = []
         for lease in work.leases:
             self._lease_arrived(lease)
-            received.append(Held(lease.run_id, 0, lease.epoch))
+            received.append(self._with_mail_seen(Held(lease.run_id, 0, lease.epoch)))
         for claim in work.attempts:
             self._claim_arrived(claim)
             received.append(Held(claim.run_id, claim.step, claim.epoch))
-        for notice in work.notices:
-            self._notice_arrived(notice)
+        with_mail = [notice.held for notice in work.notices if self._notice_arrived(notice)]
+        received.extend(map(self._with_mail_seen, with_mail))
         return received
 
     def free_slots_elsewhere(self, free: Mapping[str, int]) -> None:
@@ -213,7 +223,8 @@ class WorkCrew:
                 # With a report in flight its answer decides: the lease may have ended by that very report.
                 self._forget(holder)
 
-    def _notice_arrived(self, notice: Notice) -> None:
+    def _notice_arrived(self, notice: Notice) -> bool:
+        """Takes a notice; True when it brought mail that is to be acknowledged."""
         held = notice.held
         if notice.ended:
             self.ended_elsewhere((held,))
@@ -226,6 +237,8 @@ class WorkCrew:
             else:
                 holder.mail_arrived(notice.mail)
                 self._news(holder)
+            return True
+        return False
 
     def drop_everything(self) -> None:
         """The session is dead: nothing of it may be reported or started any more."""

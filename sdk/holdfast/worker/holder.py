@@ -108,6 +108,11 @@ class RunHolder:
         """True while a transition has been sent and not answered."""
         return self._outbox.flight is not None
 
+    @property
+    def mail_seen(self) -> int:
+        """The number up to which all mail of the run has come. Also read by the heartbeat thread."""
+        return self._mail.seen
+
     # The lease
 
     def _adopt(self, lease: Lease) -> None:
@@ -117,7 +122,7 @@ class RunHolder:
         self.closed = False
         self._stalled = False
         self._fresh = True
-        self._mail.begin(lease.mail)
+        self._mail.begin(lease.mail, taken=lease.mail_taken)
 
     def resume(self, lease: Lease) -> None:
         """Goes on with a suspended run under a new lease. The caller has checked `is_valid_for`."""

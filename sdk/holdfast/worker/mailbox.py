@@ -19,11 +19,11 @@ class Mailbox:
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
-    def begin(self, mail: tuple[Mail, ...]) -> None:
-        """Starts over with what a lease brings, which is all that waits."""
+    def begin(self, mail: tuple[Mail, ...], *, taken: int = 0) -> None:
+        """Starts over with what a lease brings, the first of what waits. taken: up to where the journal has it."""
         self._waiting = deque(mail)
         self._early.clear()
-        self.seen = mail[-1].number if mail else 0
+        self.seen = mail[-1].number if mail else taken
 
     def consumed_before(self, number: int) -> None:
         """Says up to which number the journal has consumed mail."""

@@ -65,6 +65,18 @@ class Rebuilding:
         if rebuild is not None:
             rebuild.mail.extend(mail)
 
+    def mail_seen(self, run_id: str) -> int:
+        """The number up to which all mail of a run has come. Also called by the heartbeat thread."""
+        rebuild = self._rebuilds.get(run_id)
+        if rebuild is None:
+            return 0
+        lease = rebuild.lease
+        seen = lease.mail[-1].number if lease.mail else lease.mail_taken
+        came = {mail.number for mail in rebuild.mail}
+        while seen + 1 in came:
+            seen += 1
+        return seen
+
     def stop(self, run_id: str) -> None:
         """Forgets a run; what was read of it is thrown away."""
         rebuild = self._rebuilds.pop(run_id, None)

@@ -199,7 +199,7 @@ async def test_a_lease_that_overtakes_the_answer_to_the_report_before_it_waits_f
     desk.crew.report_answered(
         type("Answer", (), {"transitions": (committed,), "attempts": (), "free_slots_elsewhere": {}})
     )
-    assert desk.held == (Held(run.run_id, 0, 2),)
+    assert desk.held == (Held(run.run_id, 0, 2, 1),)
     desk.answering = True
     await desk.until(lambda: run.state == "suspend" and not run.mail)
 

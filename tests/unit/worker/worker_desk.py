@@ -38,6 +38,7 @@ class Run:
         self.entries: list[Entry] = [RunStarted(datetime.now(UTC), workflow)]
         self.mail: list[Mail] = []
         self.mail_count = 0
+        self.mail_taken = 0
         self.epoch = 0
         self.state = "ready"
 
@@ -53,6 +54,7 @@ class Run:
             arguments=self.arguments,
             rows=rows,
             mail=tuple(self.mail),
+            mail_taken=self.mail_taken,
             created_at=self.entries[0].at,
             trace=self.trace,
         )
@@ -145,6 +147,7 @@ class Desk:
         for entry in transition.entries:
             if isinstance(entry, MailConsumed):
                 entry = MailConsumed(entry.at, entry.number, run.mail.pop(0))
+                run.mail_taken = entry.number
             run.entries.append(entry)
         if transition.then is Then.SUSPEND and run.mail:
             return TransitionResult(run.run_id, TransitionStatus.COMMITTED_WITH_MAIL, tuple(run.mail))
