@@ -4,55 +4,68 @@ A connection belongs to the event loop that opened it and must not be used from 
 """
 
 import asyncio
-import json
+import ipaddress
 import os
 import re
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Self
 
 import grpc
 
+from holdfast.channel.options import Balancing, channel_options
 from holdfast.channel.rpc_spans import RpcSpans
 from holdfast.errors import CoordinatorUnavailable, HoldfastError, InvalidRequest
-from holdfast.limits import DEFAULT_LIMITS, DEFAULT_PORT
+from holdfast.limits import DEFAULT_PORT
 
 ADDRESS_VARIABLE = "HOLDFAST_ADDRESS"
 DEFAULT_HOST = "localhost"
 CONNECT_SECONDS = 5.0
 
-Balancing = Literal["round_robin", "pick_first"]
-
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\.?")
 _FORMS = "write host:port, for example localhost:7410, [::1]:7410 or unix:/run/holdfast.sock"
+_DNS = "dns://"
+_DNS_PORT = 53
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a coordinator listens: a host and a port, or the path of a Unix socket."""
+    """Where a coordinator listens: a host and a port, or the path of a Unix socket.
+
+    name_server: host:port of the DNS server that knows the host; empty for those of the system.
+    """
 
     host: str
     port: int = DEFAULT_PORT
     socket_path: str = ""
+    name_server: str = ""
 
     @property
     def target(self) -> str:
         """The address as grpc writes it."""
-        return str(self) if self.socket_path else f"dns:///{self}"
+        return str(self) if self.socket_path or self.name_server else f"dns:///{self}"
 
     def __str__(self) -> str:
         if self.socket_path:
             return f"unix:{self.socket_path}"
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        place = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return f"{_DNS}{self.name_server}/{place}" if self.name_server else place
 
 
 def parse_address(text: str) -> Address:
     """Reads "host", "host:port", "[v6]:port" or "unix:/path"; the port is 7410 when absent.
 
+    "dns://10.0.0.2:8600/host:port" asks the DNS server at 10.0.0.2:8600 for the host, as service registries need it.
     Raises InvalidRequest that says what is wrong and how an address is written.
     """
     trimmed = text.strip()
     if not trimmed:
         raise _malformed(text, "is empty")
+    if trimmed.startswith(_DNS):
+        server, _, place = trimmed.removeprefix(_DNS).partition("/")
+        known = parse_address(place)
+        if known.socket_path or known.name_server:
+            raise _malformed(text, "names no host after the DNS server")
+        return Address(known.host, known.port, name_server=_name_server(text, server) if server else "")
     if "://" in trimmed:
         raise _malformed(text, f"begins with {trimmed.split('://')[0]}://, which is no part of it")
     if trimmed.startswith("unix:"):
@@ -89,6 +102,15 @@ def _port(text: str, port: str | None) -> int:
     if not 1 <= int(port) <= 65535:
         raise _malformed(text, f"has the port {port}, which is not between 1 and 65535")
     return int(port)
+
+
+def _name_server(text: str, server: str) -> str:
+    known = parse_address(server if ":" in server.rpartition("]")[2] else f"{server}:{_DNS_PORT}")
+    try:
+        ipaddress.ip_address(known.host)
+    except ValueError:
+        raise _malformed(text, f"has the DNS server {server!r}, which is not an IP address") from None
+    return str(known)
 
 
 def _malformed(text: str, problem: str) -> InvalidRequest:
@@ -134,7 +156,7 @@ class Connection:
         """
         spans = [RpcSpans(address.socket_path or address.host, 0 if address.socket_path else address.port)]
         channel = grpc.aio.insecure_channel(
-            address.target, options=_options(balancing), interceptors=spans if rpc_spans else None
+            address.target, options=channel_options(balancing), interceptors=spans if rpc_spans else None
         )
         connection = cls(address, channel, rpc_spans=rpc_spans)
         if timeout is not None:
@@ -162,25 +184,3 @@ class Connection:
 
     async def __aexit__(self, *exc: object) -> None:
         await self.close()
-
-
-def _options(balancing: Balancing) -> list[tuple[str, Any]]:
-    policy: dict[str, Any] = {"shuffleAddressList": True} if balancing == "pick_first" else {}
-    return [
-        ("grpc.max_send_message_length", DEFAULT_LIMITS.message_bytes),
-        ("grpc.max_receive_message_length", DEFAULT_LIMITS.message_bytes),
-        # A peer that vanished without a word is noticed after 15 s. The coordinator must allow pings this
-        # often without data (grpc.http2.min_recv_ping_interval_without_data_ms at most 5000), or it hangs up.
-        ("grpc.keepalive_time_ms", 10_000),
-        ("grpc.keepalive_timeout_ms", 5_000),
-        ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.max_pings_without_data", 0),
-        ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.min_reconnect_backoff_ms", 1_000),
-        ("grpc.max_reconnect_backoff_ms", 1_000),
-        # Repeats are ours: grpc's own ones would hide how long a call has been trying.
-        ("grpc.enable_retries", 0),
-        # One TCP connection per Connection: a heartbeat never queues behind a large report.
-        ("grpc.use_local_subchannel_pool", 1),
-        ("grpc.service_config", json.dumps({"loadBalancingConfig": [{balancing: policy}]})),
-    ]

@@ -10,6 +10,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from holdfast.channel.connection import Address
+from holdfast.channel.options import proxy_options
 from holdfast.errors import HoldfastError
 
 
@@ -36,9 +37,7 @@ async def ask_health(address: Address, *, timeout: float) -> Health:
 
     Raises NoHealthAnswer when nothing listens, nothing answers in time, or what answers has no health service.
     """
-    # A probe asks its own machine or its own network: a proxy in the environment is for other traffic.
-    options = [("grpc.enable_http_proxy", 0)]
-    async with grpc.aio.insecure_channel(address.target, options=options) as channel:
+    async with grpc.aio.insecure_channel(address.target, options=proxy_options()) as channel:
         try:
             answer = await HealthStub(channel).Check(HealthCheckRequest(), timeout=timeout)
         except grpc.aio.AioRpcError as failed:

@@ -24,6 +24,7 @@ from holdfast.channel.leases import (
     Transition,
     Work,
 )
+from holdfast.channel.options import channel_options
 from holdfast.channel.refusals import ReattachRequired, SessionExpired, error_of_call
 from holdfast.channel.work_stream import WorkStream
 from holdfast.errors import CoordinatorUnavailable, HoldfastError, Refused
@@ -158,16 +159,7 @@ class HeartbeatCalls:
         """Says that the worker lives. timeout: in seconds. Raises as WorkerCalls does."""
         request = wire.heartbeat_request(session_id, attach_no, msg_no, held, loop_lag=loop_lag, draining=draining)
         if self._channel is None:
-            self._channel = grpc.insecure_channel(
-                self._address.target,
-                options=[
-                    ("grpc.use_local_subchannel_pool", 1),
-                    ("grpc.enable_retries", 0),
-                    ("grpc.initial_reconnect_backoff_ms", 100),
-                    ("grpc.min_reconnect_backoff_ms", 1_000),
-                    ("grpc.max_reconnect_backoff_ms", 1_000),
-                ],
-            )
+            self._channel = grpc.insecure_channel(self._address.target, options=channel_options("pick_first"))
             self._stub = WorkerServiceStub(self._channel)  # type: ignore[no-untyped-call]
         try:
             return wire.pulse(self._stub.Heartbeat(request, timeout=timeout))

@@ -25,6 +25,10 @@ from holdfast.errors import CoordinatorUnavailable, InvalidRequest
         ("[::1]", "[::1]:7410", "dns:///[::1]:7410"),
         ("[fe80::1]:99", "[fe80::1]:99", None),
         ("unix:/run/holdfast.sock", "unix:/run/holdfast.sock", "unix:/run/holdfast.sock"),
+        ("dns:///db-1:80", "db-1:80", "dns:///db-1:80"),
+        ("dns://10.0.0.2/db-1", "dns://10.0.0.2:53/db-1:7410", "dns://10.0.0.2:53/db-1:7410"),
+        ("dns://10.0.0.2:8600/db-1.service.consul:80", "dns://10.0.0.2:8600/db-1.service.consul:80", None),
+        ("dns://[::1]/db-1", "dns://[::1]:53/db-1:7410", None),
     ],
 )
 def test_an_address_is_read_as_it_is_usually_written(text: str, written: str, target: str | None) -> None:
@@ -50,6 +54,11 @@ def test_an_address_is_read_as_it_is_usually_written(text: str, written: str, ta
         ("[::1]7410", "not an IPv6 address in brackets"),
         ("two words:1", "not a host name"),
         ("unix:holdfast.sock", "without an absolute path"),
+        ("dns://", "is empty"),
+        ("dns://10.0.0.2", "is empty"),
+        ("dns://consul/db-1", "the DNS server 'consul', which is not an IP address"),
+        ("dns://10.0.0.2:x/db-1", "which is not a number"),
+        ("dns://10.0.0.2/unix:/run/x", "names no host after the DNS server"),
     ],
 )
 def test_a_malformed_address_says_what_is_wrong_and_how_it_is_written(text: str, problem: str) -> None:

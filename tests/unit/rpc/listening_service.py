@@ -60,15 +60,15 @@ class ListeningService(run_service_pb2_grpc.RunServiceServicer):
 
 @asynccontextmanager
 async def listening(
-    interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+    interceptors: Sequence[grpc.aio.ServerInterceptor] = (), *, host: str = "127.0.0.1", port: int = 0
 ) -> AsyncIterator[tuple[ListeningService, str]]:
-    """The service and its address."""
+    """The service and its address. port: 0 takes a free one."""
     service, server = ListeningService(), grpc.aio.server(interceptors=interceptors or None)
     run_service_pb2_grpc.add_RunServiceServicer_to_server(service, server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    port = server.add_insecure_port(f"{host}:{port}")
     await server.start()
     try:
-        yield service, f"127.0.0.1:{port}"
+        yield service, f"{host}:{port}"
     finally:
         await server.stop(None)
 
