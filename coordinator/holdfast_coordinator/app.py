@@ -139,6 +139,7 @@ def _server(config: Config, engine: Engine, exported: Exporting | None) -> Serve
         replace(DEFAULT_LIMITS, payload_bytes=config.payload_bytes_max),
         host=config.host,
         port=config.port,
+        advertise=config.advertise,
         exports=exported.tracing.exports if exported is not None else None,
         span_rules=span_rules(config),
         server_spans=exported.server_spans if exported is not None else None,

@@ -29,6 +29,14 @@ HostOption = Annotated[str | None, typer.Option("--host", help="Address to liste
 PortOption = Annotated[
     int | None, typer.Option("--port", help=f"Port to listen on; {DEFAULT_PORT} by default, 0 takes a free one.")
 ]
+AdvertiseOption = Annotated[
+    str | None,
+    typer.Option(
+        "--advertise",
+        metavar="HOST:PORT",
+        help="Where workers reach this very replica; --host, where it is an address.",
+    ),
+]
 NamespacesOption = Annotated[
     list[str] | None, typer.Option("--namespace", help="A namespace to create; may be given many times.")
 ]
@@ -76,6 +84,7 @@ def serve(
     ephemeral: EphemeralOption = None,
     host: HostOption = None,
     port: PortOption = None,
+    advertise: AdvertiseOption = None,
     namespace: NamespacesOption = None,
     session_ttl: TtlOption = None,
     log_level: LogLevelOption = None,
@@ -89,8 +98,8 @@ def serve(
 
     config = serving.configured(
         database_url=database_url, data_directory=data_directory, ephemeral=ephemeral, host=host, port=port,
-        namespaces=_with_default(namespace), session_ttl=session_ttl, log_level=log_level, log_json=log_json,
-        metrics_port=metrics_port, otlp=otlp, trace_ratio=trace_ratio,
+        advertise=advertise, namespaces=_with_default(namespace), session_ttl=session_ttl, log_level=log_level,
+        log_json=log_json, metrics_port=metrics_port, otlp=otlp, trace_ratio=trace_ratio,
     )  # fmt: skip
     serving.serve(config)
 

@@ -24,6 +24,9 @@ class Config(BaseSettings):
     ephemeral: bool = Field(default=False, description="embedded Postgres in a directory that is removed at the end")
     host: str = Field(default="127.0.0.1", description="the address to listen on")
     port: int = Field(default=DEFAULT_PORT, ge=0, le=65_535, description="the port to listen on; 0 takes a free one")
+    advertise: str | None = Field(
+        default=None, description="host:port at which workers reach this very replica; else --host, where it is one"
+    )
     namespaces: Annotated[tuple[str, ...], NoDecode] = Field(
         default=("default",), description="namespaces to create, separated by commas"
     )
@@ -73,6 +76,17 @@ class Config(BaseSettings):
             if not name or len(name) > NAME_MAX or not name.isprintable():
                 raise ValueError(f"a namespace has 1 to {NAME_MAX} printable characters")
         return value
+
+    @field_validator("advertise")
+    @classmethod
+    def _is_address(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        host, _, port = value.rpartition(":")
+        if not (host and port.isascii() and port.isdecimal() and 0 < int(port) <= 65_535):
+            raise ValueError("give the host and the port at which workers reach this replica, such as 10.0.0.7:7410")
+        # A variable put together from an address of IPv6 and a port has no brackets.
+        return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else value
 
     @field_validator("database_url")
     @classmethod

@@ -11,6 +11,14 @@ class Reattach(HoldfastError):
         self.session_id = session_id
 
 
+class ReplicaAway(HoldfastError):
+    """This replica cannot serve workers for now, another may: connect to another one."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(f"this replica cannot serve workers now, {detail}; connect to another one")
+        self.detail = detail
+
+
 class SessionExpired(HoldfastError):
     """The session was declared dead. The worker drops what it holds and opens a new one."""
 

@@ -15,7 +15,7 @@ from grpc.aio import ServicerContext
 
 from holdfast import errors
 from holdfast.api.v1 import run_service_pb2
-from holdfast_coordinator.engine.refusals import Reattach, SessionExpired
+from holdfast_coordinator.engine.refusals import Reattach, ReplicaAway, SessionExpired
 from holdfast_coordinator.store.port import DataRejected, StoreError
 
 log = structlog.get_logger(__name__)
@@ -47,6 +47,7 @@ _TABLE: dict[type[errors.HoldfastError], tuple[Code, str, tuple[str, ...]]] = {
     errors.CollectorRefused: (Code.FAILED_PRECONDITION, "COLLECTOR_REFUSED", ("collector", "detail")),
     errors.CollectorUnavailable: (Code.UNAVAILABLE, "COLLECTOR_UNAVAILABLE", ("collector", "detail")),
     errors.CoordinatorUnavailable: (Code.UNAVAILABLE, "UNAVAILABLE", ("detail",)),
+    ReplicaAway: (Code.UNAVAILABLE, "REPLICA_AWAY", ("detail",)),
     Reattach: (Code.FAILED_PRECONDITION, "REATTACH", ("session_id",)),
     SessionExpired: (Code.FAILED_PRECONDITION, "SESSION_EXPIRED", ("session_id",)),
 }

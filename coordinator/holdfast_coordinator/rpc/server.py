@@ -52,6 +52,10 @@ class _ByName:
         pass
 
 
+ANY_ADDRESS = frozenset({"0.0.0.0", "::", "*"})
+"""Hosts that stand for every address of the machine: which of them workers can reach is not known."""
+
+
 class Server:
     """See the module. `port` is the one that was given, or the free one that 0 asked for."""
 
@@ -62,12 +66,16 @@ class Server:
         *,
         host: str,
         port: int,
+        advertise: str | None = None,
         exports: TraceExports | None = None,
         span_rules: SpanRules = DEFAULT_RULES,
         server_spans: ServerSpans | None = None,
         emit: Emit | None = None,
     ) -> None:
-        """exports, emit: None while tracing is off. server_spans: makes spans of single rpcs too."""
+        """advertise: host:port at which workers reach this replica; None for where it listens, if that is one address.
+
+        exports, emit: None while tracing is off. server_spans: makes spans of single rpcs too.
+        """
         options = [
             ("grpc.max_receive_message_length", limits.message_bytes),
             ("grpc.max_send_message_length", limits.message_bytes),
@@ -93,13 +101,15 @@ class Server:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, services)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)  # asks for the type of what it is given
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        shown = f"[{host}]" if ":" in host else host
+        address = f"{shown}:{port}"
         try:
             self.port = self._server.add_insecure_port(address)
         except RuntimeError as error:
             raise AddressInUse(address) from error
         if self.port == 0:
             raise AddressInUse(address)
+        self._workers.address = advertise or ("" if host in ANY_ADDRESS else f"{shown}:{self.port}")
 
     async def start(self) -> None:
         """Begins to serve; health says so once `set_serving` was called."""

@@ -36,9 +36,10 @@ REGISTERED_NAMES_MAX = 10_000
 
 
 class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
-    """See the module."""
+    """See the module. address: where workers reach this replica, host:port; "" while that is not known."""
 
     def __init__(self, engine: Engine, limits: Limits, late: LateResults) -> None:
+        self.address = ""
         self._engine = engine
         self._limits = limits
         self._late = late
@@ -79,6 +80,7 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
                 journal_entries_warn=limits.journal_entries_warn,
             ),
             ended=[held_message(key) for key in ended],
+            address=self.address,
         )
         response.ttl.FromTimedelta(sessions.policy.ttl)
         response.heartbeat_interval.FromTimedelta(sessions.policy.heartbeat_interval)
@@ -127,7 +129,8 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
         if self._steps is not None:
             self._steps.claimed(delivery.handed.tasks)
         response.msg_no = request.msg_no
-        later = fill_poll_response(response, delivery, Room(self._limits.message_bytes // 2))
+        room = Room(self._limits.message_bytes // 2)
+        later = fill_poll_response(response, delivery, room, attach_no=request.attach_no)
         self._engine.hand_later(request.session_id, request.attach_no, later)
 
     async def _report(self, request: pb.ReportRequest, response: pb.ReportResponse) -> None:

@@ -262,14 +262,17 @@ def _fitting(mail: Iterable[MailRow], room: Room) -> list[journal_pb2.Mail]:
     return list(takewhile(room.takes, map(mail_message, mail)))
 
 
-def fill_poll_response(response: pb.PollResponse, delivery: Delivery, room: Room) -> Handed:
-    """Writes what a poll answer brings; returns what has no room in it: it is for the next one."""
+def fill_poll_response(response: pb.PollResponse, delivery: Delivery, room: Room, *, attach_no: int) -> Handed:
+    """Writes what a poll answer brings; returns what has no room in it: it is for the next one.
+
+    attach_no: of the attachment that polls; every grant names it.
+    """
     handed, later = delivery.handed, Handed()
     for lease in handed.leases:
         record = delivery.records.get(lease.run.run_id)
         if record is None:
             continue  # the run was removed meanwhile
-        message = _lease(lease, record)
+        message = _lease(lease, record, attach_no)
         if not room.takes(message):
             later.leases.append(lease)
             continue
@@ -279,7 +282,7 @@ def fill_poll_response(response: pb.PollResponse, delivery: Delivery, room: Room
             later.mail.append(MailArrived(lease.session_id, record.run_id, lease.epoch, lease.mail[0]))
         response.leases.append(message)
     for claim in handed.tasks:
-        attempt = _attempt(claim, delivery.records.get(claim.task.run_id))
+        attempt = _attempt(claim, delivery.records.get(claim.task.run_id), attach_no)
         if room.takes(attempt):
             response.attempts.append(attempt)
         else:
@@ -297,7 +300,7 @@ def fill_poll_response(response: pb.PollResponse, delivery: Delivery, room: Room
     return later
 
 
-def _lease(lease: RunLeased, record: RunRecord) -> pb.Lease:
+def _lease(lease: RunLeased, record: RunRecord, attach_no: int) -> pb.Lease:
     message = pb.Lease(
         run_id=record.run_id,
         epoch=lease.epoch,
@@ -311,6 +314,7 @@ def _lease(lease: RunLeased, record: RunRecord) -> pb.Lease:
         metadata=record.metadata,
         lost_session_id=lease.lost_session_id,
         mail_taken=lease.run.mail_taken,
+        attach_no=attach_no,
     )
     message.arguments.MergeFromString(record.arguments)
     if record.trace:
@@ -325,7 +329,7 @@ def _lease(lease: RunLeased, record: RunRecord) -> pb.Lease:
     return message
 
 
-def _attempt(claim: TaskClaimed, record: RunRecord | None) -> pb.QueuedAttempt:
+def _attempt(claim: TaskClaimed, record: RunRecord | None, attach_no: int) -> pb.QueuedAttempt:
     """record: of a run that may be traced, else None."""
     task = claim.task
     message = pb.QueuedAttempt(
@@ -337,6 +341,7 @@ def _attempt(claim: TaskClaimed, record: RunRecord | None) -> pb.QueuedAttempt:
         workflow=task.workflow,
         failures=task.failures,
         step_id=task.step_id,
+        attach_no=attach_no,
     )
     set_time(message.scheduled_at, task.scheduled_at)
     set_time(message.eligible_at, task.ready_at)

@@ -5,7 +5,7 @@ are the messages of proto/holdfast/api/v1/worker_service.proto. Plain data: know
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import NamedTuple
@@ -63,7 +63,7 @@ class Introduction:
 
 @dataclass(slots=True, frozen=True)
 class OpenedSession:
-    """The coordinator's answer to an introduction."""
+    """The coordinator's answer to an introduction. address: where this replica itself is reached; "" if unknown."""
 
     session_id: str
     attach_no: int
@@ -73,6 +73,7 @@ class OpenedSession:
     database_time: datetime
     limits: Limits = DEFAULT_LIMITS
     ended: tuple[Held, ...] = ()
+    address: str = ""
 
 
 @dataclass(slots=True, frozen=True)
@@ -86,7 +87,10 @@ class Row:
 
 @dataclass(slots=True, frozen=True)
 class Lease:
-    """A run that the session now holds. `rows` is the whole journal, or empty: then it has to be read."""
+    """A run that the session now holds. `rows` is the whole journal, or empty: then it has to be read.
+
+    attach_no: the attachment that it was granted to; 0 when the coordinator does not say.
+    """
 
     run_id: str
     epoch: int
@@ -105,6 +109,7 @@ class Lease:
     after_timeout: bool = False
     lost_session_id: str = ""
     mail_taken: int = 0
+    attach_no: int = 0
 
 
 @dataclass(slots=True, frozen=True)
@@ -126,6 +131,7 @@ class QueuedAttempt:
     failures: int = 0
     step_id: str = ""
     trace: TraceContext | None = None
+    attach_no: int = 0
 
 
 @dataclass(slots=True, frozen=True)
@@ -140,12 +146,23 @@ class Notice:
 
 @dataclass(slots=True, frozen=True)
 class Work:
-    """The answer to a poll."""
+    """The answer to a poll. See `granted_to`."""
 
     leases: tuple[Lease, ...] = ()
     attempts: tuple[QueuedAttempt, ...] = ()
     notices: tuple[Notice, ...] = ()
     free_slots_elsewhere: Mapping[str, int] = field(default_factory=dict)
+
+    def granted_to(self, attach_no: int) -> "Work":
+        """The answer without grants of another attachment: the replica that made them has lost this session."""
+        own = (0, attach_no)
+        if all(lease.attach_no in own for lease in self.leases) and all(one.attach_no in own for one in self.attempts):
+            return self
+        return replace(
+            self,
+            leases=tuple(lease for lease in self.leases if lease.attach_no in own),
+            attempts=tuple(one for one in self.attempts if one.attach_no in own),
+        )
 
 
 class Then(IntEnum):

@@ -24,6 +24,10 @@ class SessionExpired(errors.Refused):
     """The session was declared dead: drop what it held and open a new one."""
 
 
+class ReplicaAway(errors.CoordinatorUnavailable):
+    """This replica cannot serve workers for now, another may: connect to another one."""
+
+
 # What the coordinator sends, as google.rpc.ErrorInfo in the details of a gRPC status, or as `Refusal` for one
 # of many. The facts are strings; numbers are written in decimal.
 #
@@ -44,6 +48,7 @@ class SessionExpired(errors.Refused):
 #   FAILED_PRECONDITION  TRACING_OFF                                                TracingOff
 #   FAILED_PRECONDITION  COLLECTOR_REFUSED        collector, detail                 CollectorRefused
 #   UNAVAILABLE          COLLECTOR_UNAVAILABLE    collector, detail                 CollectorUnavailable
+#   UNAVAILABLE          REPLICA_AWAY             detail                            ReplicaAway
 #   UNAVAILABLE          UNAVAILABLE              detail                            CoordinatorUnavailable
 #
 # A reason that is not in the table becomes `Refused`, so that a newer coordinator is still understood.
@@ -88,6 +93,7 @@ _ERRORS: dict[str, Callable[[str, Facts], errors.HoldfastError]] = {
     ),
 }
 REASONS = frozenset(_ERRORS)
+REPLICA_AWAY = "REPLICA_AWAY"
 
 
 def error_of(reason: str, message: str, facts: Facts) -> errors.HoldfastError:
@@ -107,7 +113,8 @@ def error_of_call(failed: grpc.aio.AioRpcError, *, address: str) -> errors.Holdf
     info = _error_info(failed)
     if info is not None and is_repeatable(code) and info.reason not in REASONS:
         # It answers, but not its database: to a caller this is the same, and a repeat settles it.
-        return errors.CoordinatorUnavailable(address, info.metadata.get("detail") or text)
+        unavailable = ReplicaAway if info.reason == REPLICA_AWAY else errors.CoordinatorUnavailable
+        return unavailable(address, info.metadata.get("detail") or text)
     if info is not None:
         return error_of(info.reason, text, dict(info.metadata))
     if is_repeatable(code):

@@ -99,6 +99,7 @@ def opened_session(response: pb.OpenSessionResponse) -> OpenedSession:
         database_time=time_from(response.database_time),
         limits=_limits(response.limits) if response.HasField("limits") else DEFAULT_LIMITS,
         ended=held_from(response.ended),
+        address=response.address,
     )
 
 
@@ -174,6 +175,7 @@ def _lease(message: pb.Lease) -> Lease:
         after_timeout=message.after_timeout,
         lost_session_id=message.lost_session_id,
         mail_taken=message.mail_taken,
+        attach_no=message.attach_no,
     )
 
 
@@ -194,6 +196,7 @@ def _queued_attempt(message: pb.QueuedAttempt) -> QueuedAttempt:
         failures=message.failures,
         step_id=message.step_id,
         trace=trace_from_message(message.trace) if message.HasField("trace") else None,
+        attach_no=message.attach_no,
     )
 
 

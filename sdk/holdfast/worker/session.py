@@ -177,7 +177,8 @@ class Session:
                 wait=opened.poll_wait,
             )
             if self._opened is opened:
-                self._received += self._crew.work_arrived(work)
+                # What is dropped here is missing from what the session says it holds, and goes to others.
+                self._received += self._crew.work_arrived(work.granted_to(opened.attach_no))
         except (ReattachRequired, SessionExpired) as error:
             await self._recover(error, opened.attach_no)
         except (HoldfastError, ValueError) as error:

@@ -10,7 +10,7 @@ from grpc.aio import AioRpcError, Metadata
 
 from holdfast import errors
 from holdfast.channel import refusals
-from holdfast.channel.refusals import ReattachRequired, SessionExpired, error_of, error_of_call
+from holdfast.channel.refusals import ReattachRequired, ReplicaAway, SessionExpired, error_of, error_of_call
 
 CASES: list[tuple[str, dict[str, str], type[errors.HoldfastError], dict[str, object]]] = [
     (
@@ -165,3 +165,12 @@ def test_details_of_somebody_else_are_not_taken_for_ours() -> None:
 def test_a_refused_caller_is_told_so() -> None:
     error = error_of_call(failed_call(grpc.StatusCode.UNAUTHENTICATED, "token expired"), address="here:1")
     assert isinstance(error, errors.PermissionDenied)
+
+
+def test_a_replica_that_cannot_serve_workers_is_told_from_one_that_does_not_answer() -> None:
+    info = error_details_pb2.ErrorInfo(
+        reason="REPLICA_AWAY", domain=refusals.DOMAIN, metadata={"detail": "no database for 6 s"}
+    )
+    error = error_of_call(failed_call(grpc.StatusCode.UNAVAILABLE, "text", info), address="here:1")
+    assert type(error) is ReplicaAway
+    assert "no database for 6 s" in str(error)

@@ -103,9 +103,10 @@ def test_a_queued_attempt_and_a_lease_bring_the_trace_of_their_run_where_it_has_
     run = OpenRun("run_1", "shop", "default", "order", RunState.LEASED, AT, epoch=1)
     handed = Handed([RunLeased("ses_2", run, 1, 1, [], None, "ses_1")], [TaskClaimed("ses_1", task, 1)])
     response = pb.PollResponse()
-    fill_poll_response(response, Delivery(handed, {"run_1": record}), Room(1_000_000))
+    fill_poll_response(response, Delivery(handed, {"run_1": record}), Room(1_000_000), attach_no=5)
     (lease,), (attempt,) = response.leases, response.attempts
     assert lease.lost_session_id == "ses_1"
+    assert (lease.attach_no, attempt.attach_no) == (5, 5)
     assert lease.HasField("trace") is attempt.HasField("trace") is is_traced
     if is_traced:
         assert lease.trace.SerializeToString(deterministic=True) == identity.trace
@@ -116,7 +117,7 @@ def test_a_queued_attempt_says_since_when_its_step_and_it_have_waited() -> None:
     ready_at, started_at = AT + timedelta(seconds=5), AT + timedelta(seconds=9)
     task = TaskRow("run_1", 2, "shop", "default", "charge", TaskState.CLAIMED, ready_at, AT, b"", started_at=started_at)
     response = pb.PollResponse()
-    fill_poll_response(response, Delivery(Handed([], [TaskClaimed("ses_1", task, 1)])), Room(1_000_000))
+    fill_poll_response(response, Delivery(Handed([], [TaskClaimed("ses_1", task, 1)])), Room(1_000_000), attach_no=5)
     (attempt,) = response.attempts
     times = (attempt.scheduled_at, attempt.eligible_at, attempt.started_at)
     assert [time.ToDatetime(UTC) for time in times] == [AT, ready_at, started_at]
