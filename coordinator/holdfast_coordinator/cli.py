@@ -16,7 +16,10 @@ SERVER_PACKAGES = ("alembic", "psycopg", "pydantic_settings", "sqlalchemy", "str
 
 DatabaseOption = Annotated[
     str | None,
-    typer.Option("--database-url", help="Postgres to use instead of the embedded one (HOLDFAST_DATABASE_URL)."),
+    typer.Option("--database-url", help="Postgres to use (HOLDFAST_DATABASE_URL)."),
+]
+EmbeddedOption = Annotated[
+    bool | None, typer.Option("--embedded", help="Bring a Postgres of its own, on this machine, instead.")
 ]
 DataOption = Annotated[
     Path | None,
@@ -80,6 +83,7 @@ def register(app: typer.Typer) -> None:
 
 def serve(
     database_url: DatabaseOption = None,
+    embedded: EmbeddedOption = None,
     data_directory: DataOption = None,
     ephemeral: EphemeralOption = None,
     host: HostOption = None,
@@ -93,15 +97,16 @@ def serve(
     otlp: OtlpOption = None,
     trace_ratio: TraceRatioOption = None,
 ) -> None:
-    """Run a coordinator until SIGTERM. Without a database URL it brings its own Postgres."""
+    """Run a coordinator until SIGTERM, on the Postgres of --database-url or, with --embedded, on one of its own."""
     from . import serving
 
     config = serving.configured(
-        database_url=database_url, data_directory=data_directory, ephemeral=ephemeral, host=host, port=port,
-        advertise=advertise, namespaces=_with_default(namespace), session_ttl=session_ttl, log_level=log_level,
+        database_url=database_url, embedded=embedded, data_directory=data_directory, ephemeral=ephemeral, host=host,
+        port=port, advertise=advertise, namespaces=_with_default(namespace), session_ttl=session_ttl,
+        log_level=log_level,
         log_json=log_json, metrics_port=metrics_port, otlp=otlp, trace_ratio=trace_ratio,
     )  # fmt: skip
-    serving.serve(config)
+    serving.serve(serving.with_one_database(config, database_url=database_url, embedded=embedded))
 
 
 def dev(

@@ -2,24 +2,32 @@
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from holdfast.durations import parse_duration
 from holdfast.limits import DEFAULT_LIMITS, DEFAULT_PORT, NAME_MAX
+from holdfast_coordinator.store.database_url import checked_database_url
 from holdfast_coordinator.telemetry.spans import SPANS_MAX
 
 SEGMENT_MIN = timedelta(minutes=1)
+_PORTS = ("port", "metrics_port")
+
+
+def _is_service_link(name: str, value: object) -> bool:
+    return name in _PORTS and isinstance(value, str) and "://" in value
 
 
 class Config(BaseSettings):
     """Everything that can be set. Each field is also the variable HOLDFAST_<NAME>."""
 
-    model_config = SettingsConfigDict(env_prefix="HOLDFAST_", extra="ignore", frozen=True)
+    # An empty variable is one that is not set: compose files and charts write NAME= for "nothing".
+    model_config = SettingsConfigDict(env_prefix="HOLDFAST_", extra="ignore", frozen=True, env_ignore_empty=True)
 
-    database_url: str | None = Field(default=None, description="Postgres to use; none means the embedded one")
+    database_url: str | None = Field(default=None, description="Postgres to use")
+    embedded: bool = Field(default=False, description="serve brings its own Postgres instead")
     data_directory: Path | None = Field(default=None, description="where the embedded Postgres keeps its data")
     ephemeral: bool = Field(default=False, description="embedded Postgres in a directory that is removed at the end")
     host: str = Field(default="127.0.0.1", description="the address to listen on")
@@ -64,6 +72,12 @@ class Config(BaseSettings):
     log_json: bool = Field(default=False, description="one JSON object per log line")
     log_level: str = Field(default="info", description="debug, info, warning or error")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_service_links(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Leaves out what Kubernetes sets for a service called `holdfast`: HOLDFAST_PORT=tcp://10.0.0.1:7410."""
+        return {name: value for name, value in values.items() if not _is_service_link(name, value)}
+
     @field_validator("namespaces", "trace_baggage", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
@@ -91,9 +105,7 @@ class Config(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _is_postgres(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("postgresql://", "postgres://", "postgresql+psycopg://")):
-            raise ValueError("a database URL begins with postgresql://")
-        return value
+        return value if value is None else checked_database_url(value)
 
     @field_validator("trace_ratios", mode="before")
     @classmethod

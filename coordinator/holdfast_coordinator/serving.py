@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import sys
 from collections.abc import Awaitable, Callable, Container, Sequence
 from typing import Any
 
@@ -11,7 +10,6 @@ import uvloop
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from rich.console import Console
-from rich.markup import escape
 
 from holdfast.errors import HoldfastError
 
@@ -50,6 +48,27 @@ def migrate_database(config: Config) -> None:
         raise typer.BadParameter("give --database-url or set HOLDFAST_DATABASE_URL; `holdfast dev` migrates by itself")
     _run(migrate(config.database_url, cells=CELLS))
     err.print("The schema is up to date.")
+
+
+def with_one_database(config: Config, *, database_url: str | None, embedded: bool | None) -> Config:
+    """The configuration with the one database that was chosen; an option wins over a variable.
+
+    A usage error when none or both were: a variable that was forgotten must not end in an empty database.
+    """
+    if database_url is not None and embedded:
+        raise typer.BadParameter("--database-url and --embedded name two databases; give one of them")
+    if database_url is not None:
+        return config.model_copy(update={"embedded": False})
+    if embedded:
+        return config.model_copy(update={"database_url": None})
+    if config.database_url is not None and config.embedded:
+        raise typer.BadParameter("HOLDFAST_DATABASE_URL and HOLDFAST_EMBEDDED name two databases; unset one of them")
+    if config.database_url is None and not config.embedded:
+        raise typer.BadParameter(
+            "no database is named; give --database-url or set HOLDFAST_DATABASE_URL, or give --embedded for a Postgres "
+            "on this machine, with its data in .holdfast/postgres"
+        )
+    return config
 
 
 def configured(**options: Any) -> Config:
@@ -99,13 +118,12 @@ async def _serve(config: Config, then: Callable[[Coordinator], Awaitable[None]])
 
 
 def _run(main: Awaitable[None]) -> None:
+    """Runs to the end. Raises HoldfastError, which the program says in one sentence."""
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_awaited(main))
-    except (HoldfastError, StoreError) as error:
-        # The text of an error may hold brackets, which are no markup.
-        err.print(f"[red]error:[/] {escape(str(error))}", highlight=False)
-        sys.exit(1)
+    except StoreError as error:
+        raise HoldfastError(str(error)) from error
 
 
 async def _awaited(main: Awaitable[None]) -> None:

@@ -1,4 +1,4 @@
-"""Spans of time as users write them: "5s", 90, timedelta(...), and instants. Shared by the SDK and the coordinator.
+"""Spans of time as users write them: "5s", 90, "90", timedelta(...), and instants. For the SDK and the coordinator.
 
 Pure: no clock is read here.
 """
@@ -23,7 +23,7 @@ _UNITS_US = {
     "w": 604_800_000_000,
 }
 # ASCII digits only and a bounded length: int() and Decimal() would take other scripts and any size.
-_TEXT = re.compile(r"([0-9]{1,18}(?:\.[0-9]{0,18})?|\.[0-9]{1,18})(ms|s|m|h|d|w)")
+_TEXT = re.compile(r"([0-9]{1,18}(?:\.[0-9]{0,18})?|\.[0-9]{1,18})(ms|s|m|h|d|w)?")
 
 
 def parse_duration(value: Duration) -> timedelta:
@@ -74,7 +74,7 @@ def _span_of_text(text: str) -> timedelta:
     match = _TEXT.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"{text!r} is not a duration; {ACCEPTED_FORMS}")
-    return _span_of_microseconds(Decimal(match[1]) * _UNITS_US[match[2]], text)
+    return _span_of_microseconds(Decimal(match[1]) * _UNITS_US[match[2] or "s"], text)
 
 
 def _span_of_seconds(seconds: int | float) -> timedelta:

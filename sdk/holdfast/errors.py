@@ -218,15 +218,22 @@ class InvalidRequest(HoldfastError):
 
 
 class CoordinatorUnavailable(HoldfastError):
-    """The coordinator cannot be reached, or cannot commit now. The call may be repeated."""
+    """The coordinator cannot be reached, or cannot commit now. The call may be repeated.
 
-    def __init__(self, address: str, detail: str = "") -> None:
+    is_reached: a coordinator has answered, and `detail` is what it said: most often its database is away.
+    """
+
+    def __init__(self, address: str, detail: str = "", *, is_reached: bool = False) -> None:
+        why = f" ({detail})" if detail else ""
         super().__init__(
-            f"no coordinator answers at {address}{f' ({detail})' if detail else ''}; "
-            "start one with `holdfast dev`, or set HOLDFAST_ADDRESS"
+            f"the coordinator{f' at {address}' if address else ''} cannot do this now{why}; "
+            "repeat the call, and look into the log of the coordinator if that does not help"
+            if is_reached
+            else f"no coordinator answers at {address}{why}; start one with `holdfast dev`, or set HOLDFAST_ADDRESS"
         )
         self.address = address
         self.detail = detail
+        self.is_reached = is_reached
 
 
 class TracingOff(HoldfastError):

@@ -62,9 +62,9 @@ def test_a_target_holds_the_built_environment_and_no_sources(target: str) -> Non
     assert not [one for one in STAGES[target].those("RUN") if "pip" in one.text]
 
 
-def test_only_the_server_has_the_server_extra() -> None:
-    assert "[server]" in STAGES["server-environment"].own[-1].text
-    assert "[server]" not in STAGES["worker-environment"].own[-1].text
+def test_only_the_server_has_the_coordinator_extra_and_neither_has_a_postgres() -> None:
+    assert "[coordinator]" in STAGES["server-environment"].own[-1].text
+    assert "[" not in STAGES["worker-environment"].own[-1].text.partition(".whl)")[2]
 
 
 def test_every_source_that_is_copied_exists_and_reaches_the_builder() -> None:
@@ -86,7 +86,7 @@ def test_every_installation_is_held_to_the_constraints() -> None:
             if " install " in one.text:
                 assert "--constraint deploy/constraints.txt" in one.text
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    direct = [*project["dependencies"], *project["optional-dependencies"]["server"], "hatchling"]
+    direct = [*project["dependencies"], *project["optional-dependencies"]["coordinator"], "hatchling"]
     assert {re.split(r"[\[>=<;!~ ]", one)[0].lower() for one in direct} <= names
 
 

@@ -343,6 +343,14 @@ def test_a_disk_that_is_full_at_a_later_start_is_said_and_space_repairs_it(small
 
 
 @needs_root
+@pytest.mark.parametrize("name", ["x" * 300, "loop/data", "file/data"])
+def test_a_data_directory_that_cannot_be_used_in_whatever_way_is_one_sentence(tmp_path: Path, name: str) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "file").touch()
+    with pytest.raises(DataDirectoryUnusable, match="choose another one with --data-directory"):
+        EmbeddedPostgres(tmp_path / name).start()
+
+
 def test_root_gets_a_server_of_another_user(shared: EmbeddedPostgres) -> None:
     assert shared.pid is not None
     assert Path(f"/proc/{shared.pid}").stat().st_uid == server_account(None).uid != 0

@@ -156,7 +156,7 @@ class CellWriter:
             future.set_result([])
             return future
         if self._closing:
-            future.set_exception(CoordinatorUnavailable("this replica", "it is shutting down"))
+            future.set_exception(CoordinatorUnavailable("", "it is shutting down", is_reached=True))
             return future
         ticket = _Ticket(len(commands), future)
         self._line.extend(_Waiting(command, ticket, index) for index, command in enumerate(commands))
@@ -398,4 +398,4 @@ class CellWriter:
     def _fail(self, batch: Iterable[_Waiting], why: str) -> None:
         for waiting in batch:
             if not waiting.ticket.future.done():
-                waiting.ticket.future.set_exception(CoordinatorUnavailable("its database", why))
+                waiting.ticket.future.set_exception(CoordinatorUnavailable("", f"its database: {why}", is_reached=True))

@@ -8,12 +8,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from psycopg import ProgrammingError
-from psycopg.conninfo import conninfo_to_dict
-
 from holdfast_coordinator.postgres import directory
 from holdfast_coordinator.postgres.account import server_account
 from holdfast_coordinator.postgres.server import EmbeddedPostgres
+from holdfast_coordinator.store.database_url import described_database
 
 ORIGINS = {"given": "HOLDFAST_POSTGRES_BIN", "system": "this system", "wheel": "the wheel"}
 
@@ -42,7 +40,7 @@ async def provide(
     Raises the errors of errors.py.
     """
     if url is not None:
-        yield ProvidedPostgres(url=url, description=f"Postgres at {_address(url)}")
+        yield ProvidedPostgres(url=url, description=f"Postgres at {described_database(url)}")
         return
     home = None if ephemeral else data_directory
     if home is None and not ephemeral:
@@ -55,13 +53,3 @@ async def provide(
         place = f"data in {server.home}" if server.home is not None else "ephemeral"
         description = f"Postgres {server.installation.version} from {origin}, {place}"
         yield ProvidedPostgres(url=server.url(), description=description, server=server)
-
-
-def _address(url: str) -> str:
-    """Host, port and database of a URL; vague rather than wrong when it cannot be read."""
-    try:
-        parts = conninfo_to_dict(url.replace("postgresql+psycopg://", "postgresql://", 1))
-    except ProgrammingError:
-        return "the given URL"
-    host, port = parts.get("host") or "localhost", parts.get("port")
-    return f"{host}{f':{port}' if port else ''}/{parts.get('dbname') or ''}"

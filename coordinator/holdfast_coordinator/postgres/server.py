@@ -69,7 +69,7 @@ class EmbeddedPostgres:
         installations: list[Installation] | None = None,
         start_seconds: float = 120.0,
     ) -> None:
-        self.home = home.expanduser().resolve() if home is not None else None
+        self.home = _absolute(home) if home is not None else None
         self.tcp_port = tcp_port
         self.start_seconds = start_seconds
         self.installation: Installation | None = None
@@ -93,7 +93,7 @@ class EmbeddedPostgres:
             self.stop()
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise DiskFull(self._place()) from error
-            raise
+            raise DataDirectoryUnusable(self._place(), f"cannot be used ({error})") from error
         except BaseException:
             self.stop()
             raise
@@ -282,6 +282,13 @@ class EmbeddedPostgres:
 
     def _place(self) -> Path:
         return self.home if self.home is not None else self._scratch
+
+
+def _absolute(home: Path) -> Path:
+    try:
+        return home.expanduser().resolve()
+    except (RuntimeError, OSError) as error:  # no such user, a loop of links
+        raise DataDirectoryUnusable(home, f"cannot be found ({error})") from error
 
 
 def _scratch_path(account: Account) -> Path:

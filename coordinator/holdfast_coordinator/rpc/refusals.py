@@ -82,7 +82,7 @@ def translated(handler: Handler) -> Handler:
         except DataRejected as error:
             await _abort(context, errors.InvalidRequest("request", f"its data cannot be stored ({error})"))
         except StoreError as error:
-            await _abort(context, errors.CoordinatorUnavailable("its database", f"its database: {error}"))
+            await _abort(context, errors.CoordinatorUnavailable("", f"its database: {error}", is_reached=True))
 
     return call  # type: ignore[return-value]
 

@@ -113,7 +113,7 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
 
     def end_streams(self) -> None:
         """Ends all streams, so that their workers go on with another replica; for when this one stops."""
-        self._stops = CoordinatorUnavailable("this replica", "this replica stops")
+        self._stops = CoordinatorUnavailable("", "this replica stops", is_reached=True)
         for stream in self._streams:
             stream.end(self._stops)
 

@@ -17,6 +17,7 @@ from psycopg import pq
 from psycopg.adapt import Transformer
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from .database_url import checked_database_url
 from .errors import ConnectionLost, QueryFailed
 from .parameters import Type
 from .port import DataRejected
@@ -114,7 +115,7 @@ class Connection:
     @classmethod
     async def open(cls, dsn: str, *, options: str = "", seconds: float = CONNECT_SECONDS) -> "Connection":
         """Connects. options: server options such as "-c lock_timeout=5s". Raises ConnectionLost."""
-        dsn = dsn.replace("postgresql+psycopg://", "postgresql://", 1)
+        dsn = checked_database_url(dsn)
         try:
             given = conninfo_to_dict(dsn).get("options") or ""
             if options:

@@ -7,17 +7,18 @@ import asyncio
 from collections.abc import Iterable
 from pathlib import Path
 
+import psycopg
 import structlog
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from psycopg import errors as pg
-from sqlalchemy import Connection, create_engine, text
-from sqlalchemy.engine import make_url
+from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
+from .database_url import checked_database_url
 from .errors import MigrationBusy, SchemaTooNew, UnsafeDatabase
 from .port import StoreUnavailable
 from .statements import checked_schema
@@ -61,7 +62,7 @@ def migrate_blocking(
     """migrate() for callers without an event loop."""
     targets = [("control", CONTROL_SCHEMA)] if control else []
     targets += [("cell", cell_schema(cell)) for cell in cells]
-    engine = create_engine(sqlalchemy_url(dsn), poolclass=NullPool)
+    engine = engine_of(dsn)
     try:
         with engine.connect() as connection:
             _refuse_unsafe(connection)
@@ -76,7 +77,7 @@ def migrate_blocking(
 
 
 def _session_options(dsn: str) -> str:
-    engine = create_engine(sqlalchemy_url(dsn), poolclass=NullPool)
+    engine = engine_of(dsn)
     try:
         with engine.connect() as connection:
             missing = [name for name in SESSION_SETTINGS if _setting(connection, name) == "0"]
@@ -92,9 +93,11 @@ def _one_line(error: DBAPIError) -> str:
     return " ".join(str(error.orig).split())
 
 
-def sqlalchemy_url(dsn: str) -> str:
-    """The URL in the form that SQLAlchemy wants."""
-    return make_url(dsn).set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+def engine_of(dsn: str) -> Engine:
+    """An engine without a pool. psycopg reads the URL itself: SQLAlchemy's own form has no place for several hosts."""
+    return create_engine(
+        "postgresql+psycopg://", creator=lambda: psycopg.connect(checked_database_url(dsn)), poolclass=NullPool
+    )
 
 
 def _refuse_unsafe(connection: Connection) -> None:

@@ -112,11 +112,14 @@ def error_of_call(failed: grpc.aio.AioRpcError, *, address: str) -> errors.Holdf
     text = failed.details() or ""
     info = _error_info(failed)
     if info is not None and is_repeatable(code) and info.reason not in REASONS:
-        # It answers, but not its database: to a caller this is the same, and a repeat settles it.
+        # It answers, but not its database: a repeat settles it, as it does when nothing answers.
         unavailable = ReplicaAway if info.reason == REPLICA_AWAY else errors.CoordinatorUnavailable
-        return unavailable(address, info.metadata.get("detail") or text)
+        return unavailable(address, info.metadata.get("detail") or text, is_reached=True)
     if info is not None:
         return error_of(info.reason, text, dict(info.metadata))
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        # The channel was up, or the call would have failed at once: a database that hangs looks like this.
+        return errors.CoordinatorUnavailable(address, "it did not answer in time", is_reached=True)
     if is_repeatable(code):
         return errors.CoordinatorUnavailable(address, text or code.name)
     if code in (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED):

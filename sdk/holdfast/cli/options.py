@@ -12,6 +12,7 @@ from holdfast.channel.connection import CONNECT_SECONDS
 from holdfast.client import Client
 from holdfast.client.loops import run
 from holdfast.durations import parse_duration
+from holdfast.errors import HoldfastError
 
 T = TypeVar("T")
 
@@ -30,6 +31,15 @@ AddressOption = Annotated[
 NamespaceOption = Annotated[str, typer.Option("--namespace", "-n", envvar="HOLDFAST_NAMESPACE", help="The namespace.")]
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="How to print.")]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run id or a business id.")]
+
+
+class TimePassed(HoldfastError):
+    """The time that the user gave has passed; what was waited for goes on. Exit code as that of timeout(1)."""
+
+    exit_code = 124
+
+    def __init__(self, error: TimeoutError) -> None:
+        super().__init__(str(error))
 
 
 def with_client(
@@ -64,7 +74,7 @@ def duration(text: str | None, *, option: str) -> float | None:
     if text is None:
         return None
     try:
-        return parse_duration(float(text) if text.replace(".", "", 1).isdecimal() else text).total_seconds()
+        return parse_duration(text).total_seconds()
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint=option) from None
 

@@ -1,6 +1,6 @@
 """The root command: collects what the packages bring and turns errors into one sentence and an exit code.
 
-Exit codes: 0 success, 1 an error or a run that did not complete, 2 wrong usage.
+Exit codes: 0 success, 1 an error or a run that did not complete, 2 wrong usage, 124 the time that was given has passed.
 """
 
 from importlib.metadata import EntryPoint, entry_points
@@ -31,7 +31,7 @@ class RootGroup(TyperGroup):
             return super().invoke(ctx)
         except HoldfastError as error:
             typer.echo(f"holdfast: {error}", err=True)
-            raise typer.Exit(1) from None
+            raise typer.Exit(getattr(error, "exit_code", 1)) from None
 
 
 def make_app() -> typer.Typer:

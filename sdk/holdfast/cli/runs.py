@@ -14,6 +14,7 @@ from holdfast.cli.options import (
     Output,
     OutputOption,
     RunArgument,
+    TimePassed,
     duration,
     moment,
     note,
@@ -22,6 +23,7 @@ from holdfast.cli.options import (
 )
 from holdfast.cli.story import story_of
 from holdfast.client import Client, RunHandle, RunPage
+from holdfast.errors import HoldfastError
 from holdfast.statuses import RunStatus
 
 T = TypeVar("T")
@@ -133,8 +135,7 @@ def cancel(
     try:
         accepted = _with_run(address, namespace, run, lambda handle: handle.cancel(reason, wait=wait, timeout=seconds))
     except TimeoutError as error:
-        note(f"holdfast: {error}")
-        raise typer.Exit(1) from None
+        raise TimePassed(error) from None
     _answer(accepted, f"{run} is cancelled" if wait else f"{run} was asked to end", refused=_closed(run))
 
 
@@ -198,8 +199,7 @@ def _with_run(address: str | None, namespace: str, run: str, use: Callable[[RunH
 
 def _answer(accepted: bool, done: str, *, refused: str) -> None:
     if not accepted:
-        note(f"holdfast: {refused}")
-        raise typer.Exit(1)
+        raise HoldfastError(refused)
     typer.echo(done)
 
 

@@ -1,5 +1,6 @@
 """`holdfast start` and `holdfast run`: start a run from the command line, by the name of its workflow."""
 
+import asyncio
 import json
 from typing import Annotated, Any, cast
 
@@ -13,12 +14,18 @@ from holdfast.cli.options import (
     NamespaceOption,
     Output,
     OutputOption,
+    TimePassed,
     duration,
     note,
     pairs,
     with_client,
 )
 from holdfast.client import Client, RunHandle, by_name
+from holdfast.errors import HoldfastError, RunFailed
+from holdfast.statuses import RunStatus
+
+PENDING_SECONDS = 3.0
+"""How long a run may wait for its first worker before `holdfast run` says why."""
 
 WorkflowArgument = Annotated[str, typer.Argument(metavar="WORKFLOW", help="The name of the workflow.")]
 InputOption = Annotated[
@@ -114,7 +121,10 @@ def run(
     address: AddressOption = None,
     namespace: NamespaceOption = "default",
 ) -> None:
-    """Start a run, wait for it, and print its result as JSON. Exit code 0 only when it completed."""
+    """Start a run, wait for it, and print its result as JSON.
+
+    Exit code 0 only when it completed, 1 when it did not, 124 when --timeout has passed and the run goes on.
+    """
     args, kwargs = parse_call(input, arg or ())
     seconds = duration(timeout, option="--timeout")
     what = _with_options(workflow, id, idempotency_key, queue, priority, None, metadata, on_conflict, reuse, sampled)
@@ -122,14 +132,33 @@ def run(
     async def result_of(client: Client) -> Any:
         handle = await client.start(what, *args, **kwargs)
         note(f"run {handle.run_id}")
-        return await handle.result(timeout=seconds)
+        waiting = asyncio.create_task(_note_why_it_waits(handle))
+        try:
+            return await handle.result(timeout=seconds)
+        except RunFailed as failed:
+            raise RunDidNotComplete(failed) from failed
+        except TimeoutError as error:
+            raise TimePassed(error) from None
+        finally:
+            waiting.cancel()
 
-    try:
-        result = with_client(address, namespace, result_of)
-    except TimeoutError as error:
-        note(f"holdfast: {error}")
-        raise typer.Exit(1) from None
+    result = with_client(address, namespace, result_of)
     typer.echo(json.dumps(result, ensure_ascii=False))
+
+
+class RunDidNotComplete(HoldfastError):
+    """A run that the command has waited for ended without a result."""
+
+    def __init__(self, failed: RunFailed) -> None:
+        super().__init__(f"{failed}\n`holdfast runs history {failed.run_id}` shows its steps")
+
+
+async def _note_why_it_waits(handle: RunHandle[Any]) -> None:
+    """After a moment without a worker, says why the run does not begin."""
+    await asyncio.sleep(PENDING_SECONDS)
+    described = await handle.describe()
+    if described.status in (RunStatus.PENDING, RunStatus.STALLED) and described.reason:
+        note(f"{described.status}: {described.reason}")
 
 
 def _with_options(

@@ -130,12 +130,18 @@ def test_a_reason_of_a_later_coordinator_keeps_its_text_and_facts() -> None:
     )
 
 
-@pytest.mark.parametrize("code", ["UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"])
+@pytest.mark.parametrize("code", ["UNAVAILABLE", "CANCELLED"])
 def test_a_lost_answer_is_an_unavailable_coordinator(code: str) -> None:
     error = error_of_call(failed_call(grpc.StatusCode[code], "connection refused"), address="here:1")
     assert isinstance(error, errors.CoordinatorUnavailable)
     assert "here:1" in str(error)
     assert "connection refused" in str(error)
+
+
+def test_a_late_answer_is_not_said_to_come_from_nobody() -> None:
+    error = error_of_call(failed_call(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded"), address="here:1")
+    assert isinstance(error, errors.CoordinatorUnavailable)
+    assert str(error).startswith("the coordinator at here:1 cannot do this now (it did not answer in time)")
 
 
 def test_a_coordinator_without_its_database_is_unavailable_and_says_why() -> None:
@@ -145,6 +151,7 @@ def test_a_coordinator_without_its_database_is_unavailable_and_says_why() -> Non
     error = error_of_call(failed_call(grpc.StatusCode.UNAVAILABLE, "long text", info), address="here:1")
     assert isinstance(error, errors.CoordinatorUnavailable)
     assert error.detail == "its database: connection refused"
+    assert str(error).startswith("the coordinator at here:1 cannot do this now (its database: connection refused)")
 
 
 def test_a_collector_that_is_away_is_not_taken_for_the_coordinator() -> None:
