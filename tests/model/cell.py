@@ -38,11 +38,13 @@ from holdfast_coordinator.store.port import (
     DataRejected,
     Moved,
     OpenRunStates,
+    QueuedStep,
     ReadyWork,
     RunFilter,
     RunView,
     SerializationConflict,
 )
+from holdfast_coordinator.store.statements_views import NEWEST_ROW_BYTES_MAX, NEWEST_ROWS
 from holdfast_coordinator.wire.entries import encode_failure, join_attempts, join_entries, mail_bytes, split_attempts
 
 Key = TypeVar("Key")
@@ -386,14 +388,17 @@ class ModelCellStore:
         record = self.runs.get(run_id)
         if record is None or record.namespace != namespace:
             return None
-        return deepcopy(RunView(record, self.open_runs.get(run_id), self.run_results.get(run_id)))
+        closed_length = (
+            0 if run_id in self.open_runs else max((row.seq for row in self.journals.get(run_id, ())), default=0)
+        )
+        return deepcopy(RunView(record, self.open_runs.get(run_id), self.run_results.get(run_id), closed_length))
 
     async def list_runs(self, wanted: RunFilter) -> list[RunView]:
         """See port.CellStore."""
         views = [await self.view(wanted.namespace, run_id) for run_id in self.runs]
         found = [view for view in views if view is not None and self._matches(view, wanted)]
         found.sort(key=lambda view: (view.record.created_at, view.record.run_id), reverse=True)
-        return found[: wanted.limit]
+        return [replace(view, closed_length=0) for view in found[: wanted.limit]]
 
     def _matches(self, view: RunView, wanted: RunFilter) -> bool:
         record = view.record
@@ -411,6 +416,18 @@ class ModelCellStore:
             and (wanted.idempotency_key is None or (holder is not None and holder.run_id == record.run_id))
             and (wanted.before is None or (record.created_at, record.run_id) < wanted.before)
         )
+
+    async def newest_rows(self, run_ids: Sequence[str]) -> list[JournalRow]:
+        """See port.CellStore."""
+        newest = [row for run_id in sorted(run_ids) for row in self.journals.get(run_id, ())[-NEWEST_ROWS:]]
+        sizes = [sum(len(part) for part in row.entries if isinstance(part, bytes)) for row in newest]
+        return deepcopy([row for row, size in zip(newest, sizes, strict=True) if size <= NEWEST_ROW_BYTES_MAX])
+
+    async def queued_step(self, run_id: str) -> QueuedStep | None:
+        """See port.CellStore."""
+        waiting = [task for task in self.tasks.values() if task.run_id == run_id and task.state is TaskState.READY]
+        first = min(waiting, key=lambda task: task.number, default=None)
+        return None if first is None else QueuedStep(first.queue, first.name)
 
     async def records(self, run_ids: Sequence[str]) -> dict[str, RunRecord]:
         """See port.CellStore."""

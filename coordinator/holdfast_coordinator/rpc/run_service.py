@@ -10,7 +10,7 @@ from holdfast.api.v1 import run_service_pb2_grpc, value_pb2
 from holdfast.errors import HoldfastError, InvalidRequest, PayloadTooLarge, RunNotFound, RunNotRetryable, TracingOff
 from holdfast.limits import STARTS_PER_CALL_MAX, WAITED_RUNS_MAX, Limits
 from holdfast_coordinator.domain.commands import RequestCancel, ResumeRun, SendSignal, StartRun, TerminateRun
-from holdfast_coordinator.domain.rows import SignalMail
+from holdfast_coordinator.domain.rows import OpenRun, RunState, SignalMail
 from holdfast_coordinator.domain.starts import Started
 from holdfast_coordinator.engine.engine import Engine
 from holdfast_coordinator.store.port import RunView
@@ -34,6 +34,7 @@ from .run_wire import (
     storable,
 )
 from .trace_metadata import checked_trace, trace_in_metadata
+from .wait_reasons import wait_reason
 from .worker_wire import Room
 
 WAIT_SECONDS = 30.0
@@ -78,6 +79,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         message = description(view, whole=True)
         if view.open is not None:
             message.current_step = await self._current_step(view)
+            message.reason = await self._reason(view.open)
         return pb.GetRunResponse(run=message)
 
     @translated
@@ -86,6 +88,9 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         await self._engine.check_namespace(wanted.namespace)
         views = await self._engine.list_runs(wanted)
         runs = [description(view, whole=False) for view in views]
+        steps = await self._current_steps([view.record.run_id for view in views if view.open is not None])
+        for run in runs:
+            run.current_step = steps.get(run.run_id, "")
         full = len(views) == wanted.limit
         return pb.ListRunsResponse(runs=runs, next_cursor=cursor_after(views[-1].record) if full else "")
 
@@ -208,6 +213,21 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         if view is None:
             raise RunNotFound(run, namespace=namespace or DEFAULT)
         return view
+
+    async def _reason(self, run: OpenRun) -> str:
+        """Why the run does not move. Who could move it is asked only where that is the question."""
+        if run.state not in (RunState.READY, RunState.SUSPENDED):
+            return wait_reason(run, (), None)
+        step = await self._engine.cells.of_run(run.run_id).store.queued_step(run.run_id)
+        return wait_reason(run, await self._engine.control.sessions(run.namespace), step)
+
+    async def _current_steps(self, run_ids: Sequence[str]) -> dict[str, str]:
+        """What `_current_step` says, as far as the last rows of each journal show it: a listing reads no journals."""
+        steps: dict[str, dict[int, str]] = {}
+        for cell, ids in self._engine.cells.by_cell(run_ids):
+            for row in await cell.store.newest_rows(ids):
+                steps[row.run_id] = open_steps([row], steps.get(row.run_id, {}))
+        return {run_id: next(reversed(found.values())) for run_id, found in steps.items() if found}
 
     async def _current_step(self, view: RunView) -> str:
         """The step that was scheduled last of those without a result."""

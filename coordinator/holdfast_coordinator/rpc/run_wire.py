@@ -205,13 +205,14 @@ def description(view: RunView, *, whole: bool) -> pb.RunDescription:
     set_time(message.created_at, record.created_at)
     if run is not None:
         set_time(message.updated_at, run.last_at)
-        message.reason = _reason(run)
+        message.reason = run.stall_reason or ""
         message.session_id = run.owner or ""
         message.journal_length = run.length
         message.losses = run.losses
     if result is not None:
         set_time(message.updated_at, result.closed_at)
         set_time(message.closed_at, result.closed_at)
+        message.journal_length = view.closed_length
         if result.failure is not None:
             message.failure.CopyFrom(failure_message(result.failure))
     if whole:
@@ -220,20 +221,6 @@ def description(view: RunView, *, whole: bool) -> pb.RunDescription:
             message.result.SetInParent()
             message.result.MergeFromString(result.result)
     return message
-
-
-def _reason(run: OpenRun) -> str:
-    match run.state:
-        case RunState.STALLED:
-            return run.stall_reason or ""
-        case RunState.SUSPENDED if run.epoch == 0:
-            return "its start is delayed"
-        case RunState.SUSPENDED:
-            return f"waits for {run.waits}" if run.waits else ""
-        case RunState.READY:
-            return f"waits for a worker of queue {run.queue!r} that knows the workflow {run.workflow!r}"
-        case _:
-            return ""
 
 
 def closed_run(result: RunResult) -> pb.ClosedRun:

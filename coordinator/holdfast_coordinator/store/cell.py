@@ -35,7 +35,7 @@ from .floors import Floors, Position
 from .migrate import cell_schema, session_options
 from .parameters import EPOCH
 from .pool import OnWait, Pool
-from .port import DataRejected, Moved, OpenRunStates, ReadyWork, RunFilter, RunView, StoreUnavailable
+from .port import DataRejected, Moved, OpenRunStates, QueuedStep, ReadyWork, RunFilter, RunView, StoreUnavailable
 from .reading import CellReads, Plan, plan_reads, take_answers
 from .statements_gauges import CellGauges
 from .statements_traces import CellTraces
@@ -311,6 +311,16 @@ class PostgresCellStore:
                 return page, True
             page.append(loading.journal_row(row[:-1]))
         return page, bool(rows) and rows[-1][-1]
+
+    async def newest_rows(self, run_ids: Sequence[str]) -> list[JournalRow]:
+        """See port.CellStore."""
+        (answer,) = await self._pool.read(self._views.newest_rows(list(run_ids)))
+        return [loading.journal_row(row) for row in answer.rows]
+
+    async def queued_step(self, run_id: str) -> QueuedStep | None:
+        """See port.CellStore."""
+        (answer,) = await self._pool.read(self._views.queued_step(run_id))
+        return next((QueuedStep(*row) for row in answer.rows), None)
 
     async def mail_after(self, run_id: str, number: int) -> list[MailRow]:
         """See port.CellStore."""

@@ -125,9 +125,10 @@ def key(row: Row) -> KeyRow:
 def run_view(row: Row) -> RunView:
     """A row of `runs` joined with its row of `open_runs` or of `run_results`."""
     opened = row[RECORD_WIDTH : RECORD_WIDTH + OPEN_RUN_WIDTH]
-    closed = row[RECORD_WIDTH + OPEN_RUN_WIDTH :]
+    closed, closed_length = row[RECORD_WIDTH + OPEN_RUN_WIDTH : -1], row[-1]
     return RunView(
         record(row[:RECORD_WIDTH]),
         None if opened[0] is None else open_run(opened),
         None if closed[0] is None else result(closed),
+        closed_length or 0,
     )

@@ -50,11 +50,23 @@ class SerializationConflict(StoreError):
 
 @dataclass(slots=True, frozen=True)
 class RunView:
-    """All of one run but its journal: `open` while it is open, `result` once it is closed."""
+    """All of one run but its journal: `open` while it is open, `result` once it is closed.
+
+    closed_length: entries in the journal of a closed run; 0 in listings.
+    """
 
     record: RunRecord
     open: OpenRun | None
     result: RunResult | None
+    closed_length: int = 0
+
+
+@dataclass(slots=True, frozen=True)
+class QueuedStep:
+    """A step that waits in a queue for a worker."""
+
+    queue: str
+    name: str
 
 
 @dataclass(slots=True, frozen=True)
@@ -162,6 +174,12 @@ class CellStore(Protocol):
 
     async def journal(self, run_id: str, after: int, max_bytes: int) -> tuple[list[JournalRow], bool]:
         """Journal rows whose last entry is after `after`: whole rows, at least one; True when there are more."""
+
+    async def newest_rows(self, run_ids: Sequence[str]) -> list[JournalRow]:
+        """The last few journal rows of these runs, in order, without the large ones: enough to see what a run does."""
+
+    async def queued_step(self, run_id: str) -> QueuedStep | None:
+        """The first queued step of a run that no worker has taken; None when there is none."""
 
     async def mail_after(self, run_id: str, number: int) -> list[MailRow]:
         """Mail of a run with a higher number, in order; at most 1,000 pieces."""

@@ -4,6 +4,7 @@ They take no locks, except where a docstring says so. IS NOT DISTINCT FROM stand
 not choose the index: a table without statistics makes a wrong one look as good as the right one.
 """
 
+from holdfast_coordinator.domain.rows import TaskState
 from holdfast_coordinator.store.port import RunFilter
 
 from . import parameters
@@ -41,6 +42,8 @@ class CellViews:
         self.view = view(schema)
         self.records = records(schema)
         self.journal_page = journal_page(schema)
+        self.newest_rows = newest_rows(schema)
+        self.queued_step = queued_step(schema)
         self.mail_after = mail_after(schema)
         self.expired_requests = expired_requests(schema)
         self.delete_requests = delete_requests(schema)
@@ -99,9 +102,10 @@ class CellViews:
         return statement(*values, limit)
 
 
-def _views(schema: str) -> str:
+def _views(schema: str, closed_length: str = "0") -> str:
+    """closed_length: how many entries the journal of a closed run has, where that is asked for."""
     return (
-        f"SELECT {columns(runs, 'r')}, {columns(open_runs, 'o')}, {columns(run_results, 's')} "
+        f"SELECT {columns(runs, 'r')}, {columns(open_runs, 'o')}, {columns(run_results, 's')}, {closed_length} "
         f"FROM {schema}.runs r LEFT JOIN {schema}.open_runs o ON o.run_id = r.run_id "
         f"LEFT JOIN {schema}.run_results s ON s.run_id = r.run_id"
     )
@@ -212,9 +216,17 @@ def run_of_key(schema: str) -> Statement:
 
 
 def view(schema: str) -> Statement:
-    """One run with what it is now; in one statement, so that it is never both open and closed. Index: runs_pkey."""
+    """One run with what it is now; in one statement, so that it is never both open and closed.
+
+    Indexes: runs_pkey, journal_pkey.
+    """
+    closed_length = (
+        f"CASE WHEN o.run_id IS NULL THEN (SELECT max(j.seq) FROM {schema}.journal j WHERE j.run_id = r.run_id) END"
+    )
     return Statement(
-        "view", f"{_views(schema)} WHERE r.run_id = $2 AND r.namespace IS NOT DISTINCT FROM $1", (TEXT, TEXT)
+        "view",
+        f"{_views(schema, closed_length)} WHERE r.run_id = $2 AND r.namespace IS NOT DISTINCT FROM $1",
+        (TEXT, TEXT),
     )
 
 
@@ -244,6 +256,31 @@ def journal_page(schema: str) -> Statement:
 
 
 JOURNAL_ROWS_MAX = 10_000
+
+
+NEWEST_ROWS = 8
+NEWEST_ROW_BYTES_MAX = 65_536
+
+
+def newest_rows(schema: str) -> Statement:
+    """The last 8 journal rows of each run, without those above 64 KiB. Index: journal_pkey, backward."""
+    return Statement(
+        "newest_rows",
+        f"SELECT {columns(journal, 'p')} FROM unnest($1::text[]) AS t (run_id) CROSS JOIN LATERAL "
+        f"(SELECT j.* FROM {schema}.journal j WHERE j.run_id = t.run_id ORDER BY j.seq DESC LIMIT {NEWEST_ROWS}) p "
+        f"WHERE octet_length(p.entries) <= {NEWEST_ROW_BYTES_MAX} ORDER BY p.run_id, p.seq",
+        (TEXTS,),
+    )
+
+
+def queued_step(schema: str) -> Statement:
+    """Queue and name of the first queued step of a run that is not claimed. Index: step_tasks_pkey."""
+    return Statement(
+        "queued_step",
+        f"SELECT t.queue, t.name FROM {schema}.step_tasks t WHERE t.run_id = $1 "
+        f"AND t.state = {TaskState.READY.value} ORDER BY t.number LIMIT 1",
+        (TEXT,),
+    )
 
 
 def mail_after(schema: str) -> Statement:

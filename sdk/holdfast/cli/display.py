@@ -1,9 +1,10 @@
 """Tables and trees for people. Texts of users are escaped: they never become markup."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -29,23 +30,35 @@ _COLOURS = {
     "running": "cyan",
 }
 
+RUN_HEADINGS = ("RUN", "ID", "WORKFLOW", "STATUS", "STEP", "CREATED")
+COLUMN_GAP = 2
+
 
 def print_runs(runs: Iterable[RunDescription]) -> None:
-    """A table of runs."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("RUN", no_wrap=True)
-    for heading in ("ID", "WORKFLOW", "STATUS", "STEP", "CREATED"):
-        table.add_column(heading)
-    for run in runs:
-        table.add_row(
-            Text(run.run_id),
-            Text(run.id or ""),
-            Text(run.workflow),
-            _coloured(run.status.value),
-            Text(run.current_step or ""),
-            Text(_time(run.created_at)),
-        )
-    _console().print(table)
+    """A table of runs; in a terminal that is too narrow for it, two lines for each run. Nothing is cut or broken."""
+    console = _console()
+    rows = [[run.run_id, run.id or "", run.workflow, run.status.value, run.current_step or "", _time(run.created_at)]
+            for run in runs]  # fmt: skip
+    widths = [max(map(cell_len, column)) for column in zip(RUN_HEADINGS, *rows, strict=True)]
+    if sum(widths) + COLUMN_GAP * (len(widths) - 1) <= console.width:
+        console.print(_table(rows))
+    else:
+        for row in rows:
+            console.print(_stacked(*row))
+
+
+def _table(rows: Iterable[Sequence[str]]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, COLUMN_GAP, 0, 0))
+    for heading in RUN_HEADINGS:
+        table.add_column(heading, no_wrap=True)
+    for run_id, id, workflow, status, *others in rows:
+        table.add_row(Text(run_id), Text(id), Text(workflow), _coloured(status), *map(Text, others))
+    return table
+
+
+def _stacked(run_id: str, id: str, workflow: str, status: str, step: str, created_at: str) -> Text:
+    facts = [Text(workflow), _coloured(status), *([Text(f"step {step}")] if step else []), Text(created_at, "dim")]
+    return Text("\n  ").join([Text(f"{run_id}  {id}".rstrip()), Text("  ").join(facts)])
 
 
 def print_run(run: RunDescription) -> None:
@@ -126,7 +139,8 @@ def _span(span: timedelta) -> str:
 
 
 def _console() -> Console:
-    console = Console(soft_wrap=True)
+    # Not soft_wrap: it cuts what stands in a tree or a table at the width of the terminal.
+    console = Console()
     if not console.is_terminal:
         # A pipe has no width: nothing may be cut that somebody greps for.
         console.width = 10_000

@@ -31,9 +31,11 @@ from holdfast_coordinator.domain.rows import (
 from holdfast_coordinator.store.port import (
     CellStore,
     DataRejected,
+    QueuedStep,
     RunFilter,
     SerializationConflict,
 )
+from holdfast_coordinator.store.statements_views import NEWEST_ROW_BYTES_MAX, NEWEST_ROWS
 from tests.model.batches import (
     ENTRY,
     T0,
@@ -308,6 +310,27 @@ async def test_a_journal_page_is_whole_rows_and_at_least_one(store: CellStore) -
     page = await store.journal("r1", 1, size * 3)
     assert ([row.seq for row in page[0]], page[1]) == ([2, 3, 4], False)
     assert await store.journal("r1", 4, 100) == ([], False)
+
+
+async def test_the_newest_rows_of_runs_come_in_order_and_without_the_large_ones(store: CellStore) -> None:
+    await write(store, starting(open_run("r1"), open_run("r2"), open_run("r3")))
+    for seq in range(1, 12):
+        await store.move([appending("r1", expected_seq=seq)], at=T0)
+    large = replace(appending("r2", expected_seq=1), journal=[b"x" * (NEWEST_ROW_BYTES_MAX + 1)])
+    await store.move([large], at=T0)
+    rows = await store.newest_rows(["r2", "r1"])
+    assert [(row.run_id, row.seq) for row in rows] == [
+        *(("r1", seq) for seq in range(13 - NEWEST_ROWS, 13)),
+        ("r2", 1),
+    ]
+
+
+async def test_the_queued_step_that_waits_first_is_named(store: CellStore) -> None:
+    held = task("r1", 1, state=TaskState.CLAIMED, owner="s1", started_at=T0)
+    waiting = [task("r1", 3, queue="gpu", name="render"), task("r1", 4)]
+    await write(store, Changes(tasks_added={(row.run_id, row.number): row for row in (held, *waiting)}))
+    assert await store.queued_step("r1") == QueuedStep("gpu", "render")
+    assert await store.queued_step("r2") is None
 
 
 async def test_a_claim_gives_ready_runs_in_order_of_priority_and_time(store: CellStore) -> None:

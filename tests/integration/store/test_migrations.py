@@ -6,16 +6,16 @@ from typing import Any
 import psycopg
 import pytest
 import structlog
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 
 from holdfast_coordinator.store.errors import MigrationBusy, SchemaTooNew, UnsafeDatabase
 from holdfast_coordinator.store.migrate import (
     MIGRATION_LOCK,
     SESSION_SETTINGS,
     cell_schema,
+    engine_of,
     migrate,
     session_options,
-    sqlalchemy_url,
 )
 from holdfast_coordinator.store.port import StoreUnavailable
 from holdfast_coordinator.store.tables import STORAGE, cell_metadata, control_metadata
@@ -44,7 +44,7 @@ def _rows(dsn: str, query: str, *values: Any) -> set[tuple[Any, ...]]:
 
 @pytest.mark.parametrize(("schema", "metadata"), [("holdfast", control_metadata), (cell_schema("00"), cell_metadata)])
 def test_migrations_make_exactly_the_tables_that_the_code_describes(database: str, schema: str, metadata: Any) -> None:
-    engine = create_engine(sqlalchemy_url(database))
+    engine = engine_of(database)
     with engine.begin() as connection:
         connection.execute(text("CREATE SCHEMA described"))
         connection.execute(text("SET LOCAL search_path TO described"))

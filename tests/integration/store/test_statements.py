@@ -145,6 +145,8 @@ PLANS = {
     "records": ("runs_pkey",),
     "journal_page": ("journal_pkey",),
     "mail_after": ("mail_pkey",),
+    "newest_rows": ("journal_pkey",),
+    "queued_step": ("step_tasks_pkey",),
     "ready_in_open_runs": ("open_runs_to_claim",),
     "ready_in_step_tasks": ("step_tasks_to_claim",),
     "open_run_states": ("open_runs_to_claim", "open_runs_by_owner", "open_runs_stalled", "open_runs_pkey"),
