@@ -16,8 +16,9 @@ from holdfast.statuses import AttemptOutcome, RunStatus, StepStatus
 AT = datetime(2026, 3, 1, 12, 30, 5, tzinfo=UTC)
 RUN = RunDescription(
     run_id="run_00" + "a" * 26, id="order-2026-0000017", workflow="order", status=RunStatus.RUNNING, reason=None,
-    current_step="charge", queue="default", created_at=AT, updated_at=AT, closed_at=None, args=(), kwargs={}, result=None,
-    failure=None, metadata={}, origin_run_id=None, parent_run_id=None, session_id=None, journal_length=3, losses=0,
+    current_step="charge", queue="default", created_at=AT, updated_at=AT, closed_at=None, args=(), kwargs={},
+    result=None, failure=None, metadata={}, origin_run_id=None, parent_run_id=None, session_id=None,
+    journal_length=3, losses=0,
 )  # fmt: skip
 
 
