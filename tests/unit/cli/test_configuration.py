@@ -14,6 +14,8 @@ URL = "postgresql://shop:s3cret@db:5432/shop"
 def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DATABASE_URL", "EMBEDDED", "PORT", "METRICS_PORT", "SESSION_TTL"):
         monkeypatch.delenv(f"HOLDFAST_{name}", raising=False)
+    # It is for the whole process, and other tests look at what is logged.
+    monkeypatch.setattr("holdfast_coordinator.serving.configure_logs", lambda **_: None)
 
 
 def test_a_forgotten_database_url_is_refused_instead_of_served_from_an_empty_database() -> None:
