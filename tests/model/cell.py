@@ -31,11 +31,16 @@ from holdfast_coordinator.domain.rows import (
     TaskRow,
     TaskState,
     TraceMark,
+    body_bytes,
 )
 from holdfast_coordinator.domain.workspace import trace_mark
 from holdfast_coordinator.store.errors import RowsMissing
 from holdfast_coordinator.store.port import (
+    MAIL_PIECES_MAX,
+    ClaimHeld,
     DataRejected,
+    HeldNews,
+    LeaseHeld,
     Moved,
     OpenRunStates,
     QueuedStep,
@@ -350,6 +355,32 @@ class ModelCellStore:
         runs = [run for run in self.open_runs.values() if run.owner in session_ids and run.state is RunState.LEASED]
         tasks = [task for task in self.tasks.values() if task.owner in session_ids and task.state is TaskState.CLAIMED]
         return deepcopy(runs[:limit]), deepcopy(tasks[:limit])
+
+    async def news_of_held(self, leases: Sequence[LeaseHeld], claims: Sequence[ClaimHeld]) -> HeldNews:
+        """See port.CellStore."""
+        news = HeldNews()
+        for lease in leases:
+            run = self.open_runs.get(lease.run_id)
+            if run is None or run.epoch > lease.epoch or (run.epoch == lease.epoch and run.owner != lease.session_id):
+                news.leases_ended.append(lease)
+            elif run.epoch == lease.epoch and run.mail_next - 1 > max(run.mail_taken, lease.mail_seen):
+                news.with_mail.append(lease)
+        for claim in claims:
+            task = self.tasks.get((claim.run_id, claim.number))
+            if task is None or task.epoch > claim.epoch or (task.epoch, task.owner) == (claim.epoch, None):
+                news.claims_ended.append((claim, task is None))
+        return news
+
+    async def mail_of(self, wanted: Sequence[tuple[str, int]], max_bytes: int) -> list[MailRow]:
+        """See port.CellStore."""
+        found: list[MailRow] = []
+        size = 0
+        for run_id, after in wanted:
+            for mail in (await self.mail_after(run_id, after))[:MAIL_PIECES_MAX]:
+                if size <= max_bytes:
+                    found.append(mail)
+                size += body_bytes(mail.body)
+        return found
 
     async def stalled_by_others(
         self, namespace: str, queue: str, workflows: Sequence[str], build: str, limit: int

@@ -5,18 +5,21 @@ Delivery is acknowledged: what was handed out stays here until the worker names 
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from holdfast_coordinator.domain.events import LeaseEnded, MailArrived, RunLeased, TaskClaimed
 
+from .held_mail import HeldMail, RunMail, UnreadMail
+
 Held = tuple[str, int, int]
 """(run id, step number or 0 for the run's lease, epoch)."""
+NO_MAIL: Mapping[Held, int] = MappingProxyType({})
+"""A worker says nothing of the mail of its runs."""
 
 POLL_GAP_SECONDS = 2.0
 """So long after its last poll was answered a session still gets work: it is about to poll again."""
-MAIL_WAITING_MAX = 1_000
-"""So many pieces of mail wait for the next poll of a session; beyond, only the first of each lease does."""
 
 
 def held_of(event: RunLeased | TaskClaimed) -> Held:
@@ -28,16 +31,22 @@ def held_of(event: RunLeased | TaskClaimed) -> Held:
 
 @dataclass(slots=True)
 class Handed:
-    """What one poll answer brings."""
+    """What one poll answer brings. unread: mail that is read for it when the poll takes it."""
 
     leases: list[RunLeased] = field(default_factory=list)
     tasks: list[TaskClaimed] = field(default_factory=list)
-    mail: list[MailArrived] = field(default_factory=list)
+    mail: list[RunMail] = field(default_factory=list)
     ended: list[LeaseEnded] = field(default_factory=list)
+    unread: list[UnreadMail] = field(default_factory=list)
 
     @property
     def is_empty(self) -> bool:
-        return not (self.leases or self.tasks or self.mail or self.ended)
+        return not (self.leases or self.tasks or self.mail or self.ended or self.unread)
+
+    @property
+    def runs_with_mail(self) -> list[tuple[str, int]]:
+        """The runs, with their epochs, whose mail it brings."""
+        return [(one.run_id, one.epoch) for one in self.mail] + [(one.run_id, one.epoch) for one in self.unread]
 
 
 class Attachment:
@@ -59,6 +68,7 @@ class Attachment:
         "held_before",
         "lagging",
         "last_poll_at",
+        "mail",
         "missing_since",
         "msg_no",
         "namespace",
@@ -97,6 +107,7 @@ class Attachment:
         self.heartbeat_no = 0
         self.news = asyncio.Event()
         self.undelivered = Handed()
+        self.mail = HeldMail()
         self.unacknowledged: dict[Held, RunLeased | TaskClaimed] = {}
         self.granted: set[Held] = set()
         self.missing_since: dict[Held, float] = {}
@@ -133,6 +144,8 @@ class Attachment:
     def hand(self, event: RunLeased | TaskClaimed) -> None:
         """Queues a lease or a claimed attempt for the next poll answer."""
         key = held_of(event)
+        if not key[1] and key not in self.granted:
+            self.mail.forget(key[0])  # a new lease brings the mail that waits
         self.granted.add(key)
         # It may have been in doubt until now, and has only now begun to be missing.
         self.missing_since.pop(key, None)
@@ -143,17 +156,20 @@ class Attachment:
         self.news.set()
 
     def hand_mail(self, event: MailArrived) -> None:
-        """Queues mail of a held run for the next poll answer; best effort, the next report brings it too.
+        """Queues mail of a held run, which a commit here had at hand, for the next poll answer."""
+        if (event.run_id, 0, event.epoch) in self.granted:
+            self.mail.arrived(event)
+            self.news.set()
 
-        A holder that sees the first piece reports it, and hears of the rest in the answer.
-        """
-        waiting = self.undelivered.mail
-        if len(waiting) >= MAIL_WAITING_MAX and any(
-            (one.run_id, one.epoch) == (event.run_id, event.epoch) for one in waiting
-        ):
-            return
-        waiting.append(event)
-        self.news.set()
+    def mail_waits(self, run_id: str, epoch: int, *, from_number: int = 0) -> None:
+        """The rows have mail of a held run that its worker may not have; see HeldMail.waits."""
+        if (run_id, 0, epoch) in self.granted:
+            self.mail.waits(run_id, epoch, from_number=from_number)
+            self.news.set()
+
+    def mail_seen(self, numbers: Mapping[Held, int]) -> None:
+        """The worker says up to which numbers it has the mail of runs that it holds."""
+        self.mail.said({key[0]: number for key, number in numbers.items() if key in self.granted})
 
     def hand_end(self, event: LeaseEnded) -> None:
         """Tells the worker that it holds something no longer; best effort, the next heartbeat says so too."""
@@ -174,7 +190,7 @@ class Attachment:
             # The overtaken poll is answered now; it would stay open else, and its worker may overtake often.
             self.news.set()
             self.news = asyncio.Event()
-            if not self.undelivered.is_empty:
+            if not self.undelivered.is_empty or self.mail.is_waiting:
                 self.news.set()
         self.msg_no = msg_no
         self.polling = True
@@ -197,6 +213,7 @@ class Attachment:
     def take(self) -> Handed:
         """What the poll answer brings; leases and attempts are remembered until the worker names them."""
         handed, self.undelivered = self.undelivered, Handed()
+        handed.mail, handed.unread = self.mail.take()
         self.news.clear()
         for lease in handed.leases:
             self.unacknowledged[held_of(lease)] = lease
@@ -212,7 +229,8 @@ class Attachment:
         # Gone from `unacknowledged` is what was taken away meanwhile, or what a newer poll hands out again already.
         waiting.leases[:0] = [one for one in later.leases if self.unacknowledged.pop(held_of(one), None) is not None]
         waiting.tasks[:0] = [one for one in later.tasks if self.unacknowledged.pop(held_of(one), None) is not None]
-        waiting.mail[:0] = later.mail
+        for run_id, epoch in later.runs_with_mail:
+            self.mail_waits(run_id, epoch)
         waiting.ended[:0] = later.ended
         self.news.set()
 
@@ -221,6 +239,8 @@ class Attachment:
     def forget(self, key: Held) -> None:
         """The session holds this no longer: it gave it back, or it was taken from it."""
         self.granted.discard(key)
+        if not key[1]:
+            self.mail.forget(key[0])
         self.unacknowledged.pop(key, None)
         self.missing_since.pop(key, None)
 

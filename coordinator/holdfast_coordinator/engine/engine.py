@@ -5,7 +5,7 @@ Everything it keeps in memory can be lost at any time; what must not be lost is 
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol, assert_never, cast
@@ -35,12 +35,13 @@ from holdfast_coordinator.metrics.table import UNKNOWN
 from holdfast_coordinator.store.port import CellStore, ControlStore, RunFilter, RunView, StoreError
 from holdfast_coordinator.telemetry.identity import Origins
 
-from .attachments import Attachment, Handed, Held
+from .attachments import NO_MAIL, Attachment, Handed, Held
 from .background import Background
 from .cell_writer import OnJournal
 from .cells import Cell, Cells
 from .claims import Claims
 from .facts import Facts
+from .held_work import HeldWork
 from .matcher import Matcher
 from .measuring import count_decided
 from .outbox import Outbox, OutboxCodec
@@ -96,6 +97,7 @@ class Engine:
         self._background = Background()
         self._claims = Claims(self.cells, self.matcher, self._background)
         self.matcher.on_room = self._claims.claim_soon
+        self.held_work = HeldWork(self.cells, self.matcher)
         self.waiters = Waiters()
         self._starts = Starts(self.cells, self.waiters, codec, origins)
         self.records = Records(self.cells)
@@ -231,12 +233,15 @@ class Engine:
             more = len(run_ids) == STALLED_PAGE and any(answer is True for answer in offered)
 
     async def poll(
-        self, session_id: str, attach_no: int, *, msg_no: int, free_slots: int, free_runs: int, received: Sequence[Held]
-    ) -> Delivery:
-        """Waits for work for a session. Raises Reattach."""
+        self, session_id: str, attach_no: int, *, msg_no: int, free_slots: int, free_runs: int,
+        received: Sequence[Held], mail_seen: Mapping[Held, int] = NO_MAIL,
+    ) -> Delivery:  # fmt: skip
+        """Waits for work for a session. received, mail_seen: what has come. Raises Reattach."""
         attachment = self.sessions.attached(session_id, attach_no)
         if msg_no <= attachment.msg_no:
             return Delivery(Handed())  # an older poll that arrives late
+        if mail_seen:
+            attachment.mail_seen(mail_seen)
         attachment.begin_poll(msg_no=msg_no, free_slots=free_slots, free_runs=free_runs, received=received)
         try:
             self.matcher.has_room(attachment)
@@ -253,6 +258,8 @@ class Engine:
             return Delivery(Handed())  # a newer poll takes what there is
         handed = attachment.take()
         try:
+            if handed.unread:
+                await self.held_work.read_mail(attachment, handed)
             wanted = [lease.record or lease.run.run_id for lease in handed.leases]
             if self.origins is not None:
                 wanted += [claim.task.run_id for claim in handed.tasks]

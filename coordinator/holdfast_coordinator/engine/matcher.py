@@ -150,17 +150,19 @@ class Matcher(Reservations):
         attachment.hand(event)
         return True
 
-    def mail_arrived(self, event: MailArrived) -> None:
-        """Mail came for a run that a session here may hold."""
+    def mail_arrived(self, event: MailArrived) -> bool:
+        """Mail came for a run that a session holds; False when it is not attached here."""
         attachment = self._attachments.get(event.session_id)
         if attachment is not None:
             attachment.hand_mail(event)
+        return attachment is not None
 
-    def ended(self, event: LeaseEnded) -> None:
-        """A session here may hold something no longer."""
+    def ended(self, event: LeaseEnded) -> bool:
+        """A session holds something no longer; False when it is not attached here."""
         attachment = self._attachments.get(event.session_id)
         if attachment is not None:
             attachment.hand_end(event)
+        return attachment is not None
 
     def returned(self, event: LeaseReturned) -> None:
         """A session gave a run back, so it has room for another."""

@@ -9,7 +9,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,7 +21,7 @@ from holdfast_coordinator.domain.events import RunLeased, TaskClaimed
 from holdfast_coordinator.domain.rows import OpenRun, TaskRow
 from holdfast_coordinator.store.port import ControlStore, SessionRow
 
-from .attachments import Attachment, Held, held_of
+from .attachments import NO_MAIL, Attachment, Held, held_of
 from .matcher import Matcher
 from .refusals import Reattach, SessionExpired
 
@@ -56,6 +56,8 @@ class Introduction:
     slots: int
     session_id: str | None
     held: frozenset[Held]
+    mail_seen: Mapping[Held, int] = field(default_factory=dict)
+    """Up to which number it has all mail, of the runs that it holds."""
 
 
 Submit = Callable[[str, Sequence[Command]], Awaitable[object]]
@@ -146,6 +148,7 @@ class Sessions:
             build=worker.build,
         )
         attachment.granted.update(worker.held)
+        attachment.mail_seen(worker.mail_seen)
         self._matcher.attach(attachment)
         return attachment
 
@@ -157,8 +160,9 @@ class Sessions:
         return attachment
 
     async def heartbeat(
-        self, session_id: str, attach_no: int, *, msg_no: int, held: frozenset[Held], lag: timedelta, draining: bool
-    ) -> list[Held]:
+        self, session_id: str, attach_no: int, *, msg_no: int, held: frozenset[Held],
+        mail_seen: Mapping[Held, int] = NO_MAIL, lag: timedelta, draining: bool,
+    ) -> list[Held]:  # fmt: skip
         """Notes a sign of life; what the worker holds no longer. Raises Reattach, SessionExpired."""
         attachment = self.attached(session_id, attach_no)
         self._beating.add(session_id)
@@ -167,6 +171,7 @@ class Sessions:
         attachment.heartbeat_no = msg_no
         attachment.draining = draining
         attachment.lagging = lag > LAG_MAX
+        attachment.mail_seen(mail_seen)
         lost = attachment.missing_from(held, self._clock(), self.policy.ttl.total_seconds())
         for key in lost:
             await self._submit(key[0], [_undelivered(session_id, key)])

@@ -53,6 +53,7 @@ def all_loops(engine: Engine, *, on_ready: OnReady) -> Iterator[tuple[str, Corou
     turns = [
         ("heartbeats", beat, min(FLUSH_SECONDS, ttl.total_seconds() / 8)),
         ("sweep", sweep, ttl.total_seconds()),
+        ("held_work", engine.held_work.look, LOOK_AROUND_SECONDS),
         ("look_around", look_around, LOOK_AROUND_SECONDS),
         ("prune", prune, PRUNE_SECONDS),
     ]

@@ -8,7 +8,6 @@ from holdfast.api.v1 import worker_service_pb2 as pb
 from holdfast.api.v1 import worker_service_pb2_grpc
 from holdfast.errors import CoordinatorUnavailable, InvalidRequest
 from holdfast.limits import Limits
-from holdfast_coordinator.domain.events import MailArrived
 from holdfast_coordinator.engine.engine import Engine
 from holdfast_coordinator.engine.refusals import Reattach
 from holdfast_coordinator.engine.sessions import Introduction
@@ -27,6 +26,7 @@ from .worker_wire import (
     fill_poll_response,
     held_key,
     held_message,
+    mail_seen,
     signature,
     transition,
     transition_result,
@@ -65,6 +65,7 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
             slots=request.slots,
             session_id=request.session_id or None,
             held=frozenset(held_key(held) for held in request.held),
+            mail_seen=mail_seen(request.held),
         )
         attachment, ended = await self._engine.open_session(worker)
         sessions, limits = self._engine.sessions, self._limits
@@ -125,6 +126,7 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
             free_slots=request.free_slots,
             free_runs=request.free_runs,
             received=[held_key(held) for held in request.received],
+            mail_seen=mail_seen(request.received),
         )
         if self._steps is not None:
             self._steps.claimed(delivery.handed.tasks)
@@ -150,9 +152,8 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
         room = Room(self._limits.message_bytes // 2)
         for asked, answer in zip(transitions, taken, strict=True):
             result = transition_result(asked.run_id, answer, room)
-            if answer.mail and not result.mail:
-                # Its holder may have nothing more to report, and so get no other answer with mail.
-                attachment.hand_mail(MailArrived(session_id, asked.run_id, asked.epoch, answer.mail[0]))
+            if len(result.mail) < len(answer.mail):
+                attachment.mail_waits(asked.run_id, asked.epoch)
             response.transitions.append(result)
         response.attempts.extend(
             pb.AttemptReportResult(run_id=asked.run_id, step=asked.number, recorded=was_recorded)
@@ -166,6 +167,7 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
             request.attach_no,
             msg_no=request.msg_no,
             held=frozenset(held_key(held) for held in request.held),
+            mail_seen=mail_seen(request.held),
             lag=duration(request.loop_lag),
             draining=request.draining,
         )

@@ -35,11 +35,12 @@ from holdfast_coordinator.domain.commands import (
     Then,
     Transition,
 )
-from holdfast_coordinator.domain.events import LeaseEnded, MailArrived, RunLeased, TaskClaimed
+from holdfast_coordinator.domain.events import LeaseEnded, RunLeased, TaskClaimed
 from holdfast_coordinator.domain.rows import MailRow, RunRecord
 from holdfast_coordinator.domain.transitions import TransitionAnswer
 from holdfast_coordinator.engine.attachments import Handed, Held
 from holdfast_coordinator.engine.engine import Delivery
+from holdfast_coordinator.engine.held_mail import RunMail
 from holdfast_coordinator.telemetry.identity import attempt_position
 from holdfast_coordinator.wire.entries import mail_message, set_time, time_from
 
@@ -56,6 +57,11 @@ _KINDS = {1: "either", 2: "positional_only", 3: "named_only"}
 def held_key(held: pb.Held) -> Held:
     """What a session holds, as a key."""
     return held.run_id, held.step, held.epoch
+
+
+def mail_seen(messages: Iterable[pb.Held]) -> dict[Held, int]:
+    """Up to which number a worker has all mail, of the leases that it names."""
+    return {held_key(held): held.mail_seen for held in messages if held.mail_seen and not held.step}
 
 
 def held_message(key: Held) -> pb.Held:
@@ -277,9 +283,8 @@ def fill_poll_response(response: pb.PollResponse, delivery: Delivery, room: Room
             later.leases.append(lease)
             continue
         message.mail.extend(_fitting(lease.mail, room))
-        if lease.mail and not message.mail:
-            # A holder that has seen some mail asks for the rest; one that has seen none may have nothing to report.
-            later.mail.append(MailArrived(lease.session_id, record.run_id, lease.epoch, lease.mail[0]))
+        if len(message.mail) < len(lease.mail):
+            later.mail.append(RunMail(record.run_id, lease.epoch, lease.mail[len(message.mail) :]))
         response.leases.append(message)
     for claim in handed.tasks:
         attempt = _attempt(claim, delivery.records.get(claim.task.run_id), attach_no)
@@ -287,15 +292,15 @@ def fill_poll_response(response: pb.PollResponse, delivery: Delivery, room: Room
             response.attempts.append(attempt)
         else:
             later.tasks.append(claim)
-    late = {lease.run.run_id for lease in later.leases} | {event.run_id for event in later.mail}
-    for event in handed.mail:
+    late = {lease.run.run_id for lease in later.leases} | {mail.run_id for mail in later.mail}
+    for mail in handed.mail:
         # A worker drops mail of runs that it does not hold: it must not come before the lease, nor out of order.
-        notice = _mail_notice(event)
-        if event.run_id not in late and room.takes(notice):
-            response.notices.append(notice)
-        else:
-            late.add(event.run_id)
-            later.mail.append(event)
+        pieces = [] if mail.run_id in late else _fitting(mail.pieces, room)
+        if pieces:
+            held = pb.Held(run_id=mail.run_id, epoch=mail.epoch)
+            response.notices.append(pb.Notice(held=held, mail=pieces))
+        if len(pieces) < len(mail.pieces):
+            later.mail.append(RunMail(mail.run_id, mail.epoch, mail.pieces[len(pieces) :]))
     response.notices.extend(_end_notice(event) for event in handed.ended)
     return later
 
@@ -355,10 +360,6 @@ def _attempt(claim: TaskClaimed, record: RunRecord | None, attach_no: int) -> pb
     if record is not None and record.trace:
         message.trace.CopyFrom(attempt_position(record, task.number, task.attempt, task.scheduled_at))
     return message
-
-
-def _mail_notice(event: MailArrived) -> pb.Notice:
-    return pb.Notice(held=pb.Held(run_id=event.run_id, epoch=event.epoch), mail=[mail_message(event.mail)])
 
 
 def _end_notice(event: LeaseEnded) -> pb.Notice:

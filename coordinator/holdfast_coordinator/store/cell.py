@@ -35,7 +35,19 @@ from .floors import Floors, Position
 from .migrate import cell_schema, session_options
 from .parameters import EPOCH
 from .pool import OnWait, Pool
-from .port import DataRejected, Moved, OpenRunStates, QueuedStep, ReadyWork, RunFilter, RunView, StoreUnavailable
+from .port import (
+    ClaimHeld,
+    DataRejected,
+    HeldNews,
+    LeaseHeld,
+    Moved,
+    OpenRunStates,
+    QueuedStep,
+    ReadyWork,
+    RunFilter,
+    RunView,
+    StoreUnavailable,
+)
 from .reading import CellReads, Plan, plan_reads, take_answers
 from .statements_gauges import CellGauges
 from .statements_traces import CellTraces
@@ -256,6 +268,29 @@ class PostgresCellStore:
         owners = list(session_ids)
         runs, tasks = await self._pool.read(self._views.runs_held(owners, limit), self._views.tasks_held(owners, limit))
         return [loading.open_run(row) for row in runs.rows], [loading.task(row) for row in tasks.rows]
+
+    async def news_of_held(self, leases: Sequence[LeaseHeld], claims: Sequence[ClaimHeld]) -> HeldNews:
+        """See port.CellStore."""
+        calls = []
+        if leases:
+            columns = zip(*((one.run_id, one.session_id, one.epoch, one.mail_seen) for one in leases), strict=True)
+            calls.append(self._views.leases_differ(*columns))
+        if claims:
+            columns = zip(*((one.run_id, one.number, one.session_id, one.epoch) for one in claims), strict=True)
+            calls.append(self._views.claims_differ(*columns))
+        news = HeldNews()
+        answers = iter(await self._pool.read(*calls) if calls else ())
+        for place, is_held in next(answers).rows if leases else ():
+            (news.with_mail if is_held else news.leases_ended).append(leases[place - 1])
+        for place, is_gone in next(answers).rows if claims else ():
+            news.claims_ended.append((claims[place - 1], is_gone))
+        return news
+
+    async def mail_of(self, wanted: Sequence[tuple[str, int]], max_bytes: int) -> list[MailRow]:
+        """See port.CellStore."""
+        call = self._views.mail_of([run_id for run_id, _ in wanted], [after for _, after in wanted], max_bytes)
+        (answer,) = await self._pool.read(call)
+        return [loading.mail_row(row) for row in answer.rows]
 
     async def stalled_by_others(
         self, namespace: str, queue: str, workflows: Sequence[str], build: str, limit: int

@@ -27,6 +27,9 @@ from holdfast_coordinator.domain.rows import (
 
 Moved = Appended | Closed
 
+MAIL_PIECES_MAX = 1_000
+"""How many pieces of mail of one run are read at once."""
+
 
 class StoreError(Exception):
     """What every error of a store derives from."""
@@ -91,6 +94,35 @@ class OpenRunStates:
 
 
 @dataclass(slots=True, frozen=True)
+class LeaseHeld:
+    """The lease of a run as a session is believed to hold it. mail_seen: up to where it has the mail of the run."""
+
+    session_id: str
+    run_id: str
+    epoch: int
+    mail_seen: int = 0
+
+
+@dataclass(slots=True, frozen=True)
+class ClaimHeld:
+    """A queued attempt as a session is believed to hold it."""
+
+    session_id: str
+    run_id: str
+    number: int
+    epoch: int
+
+
+@dataclass(slots=True, frozen=True)
+class HeldNews:
+    """Where rows differ from what sessions are believed to hold. Each ended claim with whether its step is gone."""
+
+    leases_ended: list[LeaseHeld] = field(default_factory=list)
+    with_mail: list[LeaseHeld] = field(default_factory=list)
+    claims_ended: list[tuple[ClaimHeld, bool]] = field(default_factory=list)
+
+
+@dataclass(slots=True, frozen=True)
 class RunFilter:
     """Which runs a listing shows. `before` is the cursor: (created_at, run id) of the last run of the page before."""
 
@@ -145,6 +177,19 @@ class CellStore(Protocol):
 
     async def held_by(self, session_ids: Sequence[str], limit: int) -> tuple[list[OpenRun], list[TaskRow]]:
         """Leased runs and claimed tasks of these sessions."""
+
+    async def news_of_held(self, leases: Sequence[LeaseHeld], claims: Sequence[ClaimHeld]) -> HeldNews:
+        """Which of these are held no longer, and which leased runs have mail that their sessions have not.
+
+        What a later epoch or another session has is held no longer. An epoch that is still to come says nothing: its
+        commit may be under way.
+        """
+
+    async def mail_of(self, wanted: Sequence[tuple[str, int]], max_bytes: int) -> list[MailRow]:
+        """Mail of runs after a number each, in order: at least one piece, and none behind `max_bytes` of others.
+
+        Of each run at most MAIL_PIECES_MAX.
+        """
 
     async def stalled_by_others(
         self, namespace: str, queue: str, workflows: Sequence[str], build: str, limit: int

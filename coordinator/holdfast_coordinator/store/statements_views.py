@@ -5,11 +5,11 @@ not choose the index: a table without statistics makes a wrong one look as good 
 """
 
 from holdfast_coordinator.domain.rows import TaskState
-from holdfast_coordinator.store.port import RunFilter
+from holdfast_coordinator.store.port import MAIL_PIECES_MAX, RunFilter
 
 from . import parameters
 from .connection import Call, Statement
-from .parameters import BIGINT, INT, INTERVAL, TEXT, TEXTS, TIME, Type
+from .parameters import BIGINT, BIGINTS, INT, INTERVAL, INTS, TEXT, TEXTS, TIME, Type
 from .statements import columns
 from .statements_reads import MAIL_MAX
 from .statements_writes import delete_requests
@@ -35,6 +35,9 @@ class CellViews:
         self.task_owners = owners("step_tasks", schema)
         self.runs_held = runs_held(schema)
         self.tasks_held = tasks_held(schema)
+        self.leases_differ = leases_differ(schema)
+        self.claims_differ = claims_differ(schema)
+        self.mail_of = mail_of(schema)
         self.stalled_by_others = stalled_by_others(schema)
         self.has_transition = has_transition(schema)
         self.existing = existing(schema)
@@ -172,6 +175,58 @@ def tasks_held(schema: str) -> Statement:
         f"SELECT {columns(step_tasks, 's')} FROM {schema}.step_tasks s "
         "WHERE s.owner = ANY ($1::text[]) AND s.owner IS NOT NULL AND s.state IS NOT DISTINCT FROM 2 LIMIT $2",
         (TEXTS, INT),
+    )
+
+
+def leases_differ(schema: str) -> Statement:
+    """Which of these leases, by place, are still held and have mail after $4, and which are not. Index: open_runs_pkey.
+
+    $1 to $4: runs, sessions, epochs, mail seen. A later epoch than a row has says nothing: its commit may be under
+    way. LIMIT keeps the lateral one probe for each, however large the table is.
+    """
+    return Statement(
+        "leases_differ",
+        "SELECT t.place, coalesce(o.epoch = t.epoch AND o.owner IS NOT DISTINCT FROM t.owner, false) "
+        "FROM unnest($1::text[], $2::text[], $3::int8[], $4::int8[]) "
+        "WITH ORDINALITY AS t (run_id, owner, epoch, mail_seen, place) LEFT JOIN LATERAL ("
+        "SELECT x.epoch, x.owner, x.mail_next, x.mail_taken "
+        f"FROM {schema}.open_runs x WHERE x.run_id = t.run_id LIMIT 1"
+        ") o ON true WHERE o.epoch IS NULL OR o.epoch > t.epoch OR (o.epoch = t.epoch AND ("
+        "o.owner IS DISTINCT FROM t.owner OR o.mail_next - 1 > greatest(o.mail_taken, t.mail_seen)))",
+        (TEXTS, TEXTS, BIGINTS, BIGINTS),
+    )
+
+
+def claims_differ(schema: str) -> Statement:
+    """Which of these claims, by place, are held no longer, and whether their step is gone. Index: step_tasks_pkey.
+
+    $1 to $4: runs, steps, sessions, epochs; as leases_differ.
+    """
+    return Statement(
+        "claims_differ",
+        "SELECT t.place, s.epoch IS NULL "
+        "FROM unnest($1::text[], $2::int4[], $3::text[], $4::int8[]) "
+        "WITH ORDINALITY AS t (run_id, number, owner, epoch, place) LEFT JOIN LATERAL ("
+        f"SELECT x.epoch, x.owner FROM {schema}.step_tasks x WHERE x.run_id = t.run_id AND x.number = t.number LIMIT 1"
+        ") s ON true WHERE s.epoch IS NULL OR s.epoch > t.epoch "
+        "OR (s.epoch = t.epoch AND s.owner IS DISTINCT FROM t.owner)",
+        (TEXTS, INTS, TEXTS, BIGINTS),
+    )
+
+
+def mail_of(schema: str) -> Statement:
+    """Mail of runs after a number each, as long as the pieces before it have at most $3 bytes. Index: mail_pkey.
+
+    octet_length does not read a body that is stored out of line.
+    """
+    return Statement(
+        "mail_of",
+        f"SELECT {columns(mail, 'm')} FROM (SELECT n.*, t.place, sum(octet_length(n.body)) OVER (ORDER BY t.place, "
+        "n.number ROWS UNBOUNDED PRECEDING) - octet_length(n.body) AS bytes_before "
+        "FROM unnest($1::text[], $2::int8[]) WITH ORDINALITY AS t (run_id, after, place) CROSS JOIN LATERAL ("
+        f"SELECT * FROM {schema}.mail x WHERE x.run_id = t.run_id AND x.number > t.after "
+        f"ORDER BY x.number LIMIT {MAIL_PIECES_MAX}) n) m WHERE m.bytes_before <= $3 ORDER BY m.place, m.number",
+        (TEXTS, BIGINTS, BIGINT),
     )
 
 

@@ -30,7 +30,10 @@ from holdfast_coordinator.domain.rows import (
 )
 from holdfast_coordinator.store.port import (
     CellStore,
+    ClaimHeld,
     DataRejected,
+    HeldNews,
+    LeaseHeld,
     QueuedStep,
     RunFilter,
     SerializationConflict,
@@ -331,6 +334,46 @@ async def test_the_queued_step_that_waits_first_is_named(store: CellStore) -> No
     await write(store, Changes(tasks_added={(row.run_id, row.number): row for row in (held, *waiting)}))
     assert await store.queued_step("r1") == QueuedStep("gpu", "render")
     assert await store.queued_step("r2") is None
+
+
+async def test_what_sessions_hold_is_compared_with_the_rows(store: CellStore) -> None:
+    same, later, taken, suspended, to_come = (
+        open_run("same"), open_run("later", epoch=2), open_run("taken", owner="s2"),
+        open_run("suspended", state=RunState.SUSPENDED, owner=None), open_run("to-come", epoch=0, owner=None),
+    )  # fmt: skip
+    await write(store, starting(same, later, taken, suspended, to_come, open_run("mail", mail_next=5, mail_taken=2)))
+    steps = [task("same", number, state=TaskState.CLAIMED, owner="s1", epoch=1) for number in (1, 2, 3)]
+    steps[1].epoch, steps[2].state, steps[2].owner = 2, TaskState.READY, None
+    await write(store, Changes(tasks_added={(step.run_id, step.number): step for step in steps}))
+    leases = [LeaseHeld("s1", run_id, 1) for run_id in ("same", "later", "taken", "suspended", "to-come", "gone")]
+    with_mail = [LeaseHeld("s1", "mail", 1, seen) for seen in (0, 3, 4)]
+    claims = [ClaimHeld("s1", "same", number, 1) for number in (1, 2, 3, 4)]
+    news = await store.news_of_held([*leases, *with_mail], claims)
+    assert [one.run_id for one in news.leases_ended] == ["later", "taken", "suspended", "gone"]
+    assert [one.mail_seen for one in news.with_mail] == [0, 3]
+    assert [(one.number, is_gone) for one, is_gone in news.claims_ended] == [(2, False), (3, False), (4, True)]
+    assert await store.news_of_held([], []) == HeldNews()
+    assert await store.news_of_held([], claims[:1]) == HeldNews()
+
+
+async def test_mail_of_several_runs_is_read_as_far_as_its_bytes_allow(store: CellStore) -> None:
+    await write(store, starting(open_run("r1"), open_run("r2"), open_run("r3")))
+    letters = [
+        MailRow(run_id, number, MailKind.SIGNAL, T0, SignalMail("go", b"x" * 1_000))
+        for run_id in ("r1", "r2")
+        for number in (1, 2, 3)
+    ]
+    await write(store, Changes(mail_added=letters))
+
+    async def read_mail(wanted: list[tuple[str, int]], max_bytes: int) -> list[tuple[str, int]]:
+        return [(mail.run_id, mail.number) for mail in await store.mail_of(wanted, max_bytes)]
+
+    everything = [("r2", 2), ("r3", 0), ("r1", 1)]
+    assert await read_mail(everything, 1_000_000) == [("r2", 3), ("r1", 2), ("r1", 3)]
+    assert await read_mail(everything, 1_500) == [("r2", 3), ("r1", 2)]
+    assert await read_mail(everything, 0) == [("r2", 3)]
+    (page,) = await store.mail_of([("r1", 2)], 0)
+    assert page == (await store.mail_after("r1", 2))[0]
 
 
 async def test_a_claim_gives_ready_runs_in_order_of_priority_and_time(store: CellStore) -> None:

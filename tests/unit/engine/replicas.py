@@ -1,7 +1,7 @@
 """A replica over the model stores, without rpc and loops, and stores that fail or pause when a test says so."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
@@ -12,7 +12,7 @@ from holdfast_coordinator.domain.commands import StartRun, Transition
 from holdfast_coordinator.domain.events import LeaseEnded, MailArrived, RunLeased, TaskClaimed
 from holdfast_coordinator.domain.reads import Reads, Snapshot
 from holdfast_coordinator.domain.rows import MailKind, MailRow, OpenRun, RunRecord, SignalMail, TaskRow
-from holdfast_coordinator.engine.attachments import Attachment, Handed, Held
+from holdfast_coordinator.engine.attachments import NO_MAIL, Attachment, Handed, Held
 from holdfast_coordinator.engine.engine import Engine
 from holdfast_coordinator.engine.sessions import Introduction, SessionPolicy
 from holdfast_coordinator.metrics.metrics import Metrics
@@ -200,10 +200,13 @@ def introduction(session_id: str | None = None, held: Sequence[Held] = (), **cha
     return Introduction(**{**values, **changed})
 
 
-async def poll(engine: Engine, session: Attachment, *, runs: int = 1, received: Sequence[Held] = ()) -> Handed:
+async def poll(
+    engine: Engine, session: Attachment, *, runs: int = 1, received: Sequence[Held] = (),
+    mail_seen: Mapping[Held, int] = NO_MAIL,
+) -> Handed:  # fmt: skip
     """What the next poll of a session brings."""
     delivery = await engine.poll(
         session.session_id, session.attach_no, msg_no=session.msg_no + 1, free_slots=1, free_runs=runs,
-        received=received,
+        received=received, mail_seen=mail_seen,
     )  # fmt: skip
     return delivery.handed

@@ -4,7 +4,8 @@ import asyncio
 
 from replicas import attachment, claim, ended, lease, mail
 
-from holdfast_coordinator.engine.attachments import MAIL_WAITING_MAX, Handed
+from holdfast_coordinator.engine.attachments import Handed
+from holdfast_coordinator.engine.held_mail import UnreadMail
 
 
 def test_a_poll_does_not_give_away_again_what_a_batch_has_reserved() -> None:
@@ -47,14 +48,14 @@ def test_what_was_taken_away_before_it_was_delivered_is_not_handed_out() -> None
 
 def test_an_answer_that_could_not_be_made_comes_with_the_next_poll() -> None:
     session = attachment()
-    run, step, letter, end = lease(1), claim(), mail(1), ended(lease(2))
+    run, step, letter, end = lease(1), claim(), mail(4), ended(lease(2))
     session.hand(run)
     session.hand(step)
     session.hand_mail(letter)
     session.hand_end(end)
     session.put_back(session.take())
     assert session.news.is_set()
-    assert session.take() == Handed([run], [step], [letter], [end])
+    assert session.take() == Handed([run], [step], [], [end], [UnreadMail(letter.run_id, 1, 0)])
 
 
 async def test_an_overtaken_poll_is_answered_at_once_and_takes_nothing_with_it() -> None:
@@ -69,17 +70,6 @@ async def test_an_overtaken_poll_is_answered_at_once_and_takes_nothing_with_it()
     assert session.polling
     session.end_poll(2, now=6.0)
     assert (session.polling, session.last_poll_at) == (False, 6.0)
-
-
-def test_a_flood_of_mail_leaves_the_first_piece_of_each_run_waiting() -> None:
-    session = attachment()
-    for number in range(1, MAIL_WAITING_MAX + 50):
-        session.hand_mail(mail(number))
-    session.hand_mail(mail(1, run=2))
-    session.hand_mail(mail(2, run=2))
-    waiting = session.take().mail
-    assert len(waiting) == MAIL_WAITING_MAX + 1
-    assert (waiting[0], waiting[-1]) == (mail(1), mail(1, run=2))
 
 
 def test_a_lease_is_missing_only_after_two_sets_without_it_and_one_ttl() -> None:
