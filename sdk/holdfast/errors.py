@@ -6,6 +6,7 @@ BaseException, so that a user's `except Exception` is safe.
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from pathlib import PurePath
 
 
 class HoldfastError(Exception):
@@ -142,6 +143,22 @@ class NonDeterminism(HoldfastError):
         self.position = position
         self.expected = expected
         self.actual = actual
+
+
+class NotAwaited(HoldfastError):
+    """Code of a run called something and never awaited it, so it was not done. The run fails with this.
+
+    call: what was called. filename, line: where.
+    """
+
+    def __init__(self, call: str, *, filename: str, line: int) -> None:
+        super().__init__(
+            f"{call}, {PurePath(filename).name} line {line}, was called and never awaited, so it was not done; "
+            f"write `await {call}(...)`, or give the call to asyncio.gather, asyncio.create_task or a TaskGroup"
+        )
+        self.call = call
+        self.filename = filename
+        self.line = line
 
 
 class DuplicateStepId(HoldfastError):

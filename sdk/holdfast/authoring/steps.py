@@ -4,6 +4,7 @@ Calling it asks the runtime inside a run, and is the plain call outside. It neve
 """
 
 import functools
+import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
@@ -13,6 +14,7 @@ from holdfast.authoring.options import UNSET, RetryOnLike, Unset, step_overrides
 from holdfast.backoff import BackoffLike
 from holdfast.durations import Duration
 from holdfast.workflow.current import current_runtime
+from holdfast.workflow.unawaited import place_of
 
 P = ParamSpec("P")
 T_co = TypeVar("T_co", covariant=True)
@@ -21,7 +23,8 @@ T_co = TypeVar("T_co", covariant=True)
 class Step(Generic[P, T_co]):
     """A step, called like its function.
 
-    Inside a run every call is awaited, whether the function is `async def` or `def`, and so the call is typed.
+    Inside a run every call is a coroutine, whether the function is `async def` or `def`, and so the call is typed.
+    It asks for the step when it is first awaited, or when a task that was made of it runs.
     Outside a run the call is the plain function: of a `def` function it gives the result at once; code that
     wants this typed calls `.function`.
     """
@@ -60,7 +63,7 @@ class Step(Generic[P, T_co]):
         if runtime is None:
             made = plain.call_step(definition.function, definition.is_async, args, kwargs)
         else:
-            made = runtime.call_step(definition, args, kwargs, self._overrides)
+            made = runtime.call_step(definition, args, kwargs, self._overrides, place_of(sys._getframe(1)))
         return cast("Coroutine[object, None, T_co]", made)
 
     def with_options(

@@ -4,6 +4,7 @@ Awaited inside a run it is a child run, outside it is plain code; only `start` r
 """
 
 import functools
+import sys
 from collections.abc import Callable, Coroutine
 from datetime import datetime
 from string import Formatter
@@ -24,6 +25,7 @@ from holdfast.authoring.starting import OnConflict, Reuse, StartOptions, TraceRe
 from holdfast.durations import Duration, parse_moment
 from holdfast.ids import business_id_problem
 from holdfast.workflow.current import current_runtime
+from holdfast.workflow.unawaited import place_of
 
 if TYPE_CHECKING:
     from holdfast.client import RunHandle
@@ -62,7 +64,7 @@ class Workflow(Generic[P, T_co]):
         if runtime is None:
             made: Any = plain.call_workflow(self.function, args, kwargs)
         else:
-            made = runtime.call_child(self._definition, args, kwargs)
+            made = runtime.call_child(self._definition, args, kwargs, place_of(sys._getframe(1)))
         return cast("Coroutine[object, None, T_co]", made)
 
     def with_options(

@@ -7,28 +7,34 @@ from holdfast.authoring.workflows import business_id
 from holdfast.codec import Codec
 from holdfast.errors import HoldfastError, InvalidRequest
 from holdfast.ids import child_run_id
+from holdfast.journal import Arguments
 from holdfast.workflow.calls import ChildCall
 from holdfast.workflow.loop import WorkflowLoop
 from holdfast.workflow.matching import Ledger
 
 
-def start_child(
-    loop: WorkflowLoop,
-    ledger: Ledger,
-    codec: Codec,
-    parent_run_id: str,
-    workflow: WorkflowDefinition,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> ChildCall:
-    """Ask for a child run. Its run id is known at once, since it is made of the parent's and the number.
+def child_arguments(
+    codec: Codec, workflow: WorkflowDefinition, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Arguments, str]:
+    """The arguments of a child and its business id.
 
-    Raises ArgumentsRejected, PayloadNotSerializable, PayloadTooLarge, or InvalidRequest when the template
-    of its business id cannot take the arguments; nothing is asked for then.
+    Raises ArgumentsRejected, PayloadNotSerializable, PayloadTooLarge, or InvalidRequest when the template of the
+    business id cannot take the arguments.
     """
     what = f"workflow {workflow.name}"
     arguments = codec.encode_arguments(workflow.signature, args, kwargs, what=what, hashed=True)
-    id = _child_id(workflow, args, kwargs)
+    return arguments, _child_id(workflow, args, kwargs)
+
+
+def start_child(
+    loop: WorkflowLoop,
+    ledger: Ledger,
+    parent_run_id: str,
+    workflow: WorkflowDefinition,
+    arguments: Arguments,
+    id: str,
+) -> ChildCall:
+    """Ask for a child run. Its run id is known at once, since it is made of the parent's and the number."""
     number = ledger.next_child_number()
     run_id = child_run_id(parent_run_id, number)
     call = ChildCall(loop, ledger, workflow, arguments, number=number, run_id=run_id, id=id)

@@ -1,6 +1,6 @@
 """Which run the calling code belongs to, and what it can ask of it. Authoring knows the runtime only through this."""
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Coroutine, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from holdfast.authoring.definitions import StepDefinition, StepOverrides, WorkflowDefinition
+from holdfast.workflow.unawaited import CallPlace
 
 
 @dataclass(slots=True, frozen=True)
@@ -44,12 +45,25 @@ class WorkflowRuntime(Protocol):
     def uuid4(self) -> UUID: ...
 
     def call_step(
-        self, step: StepDefinition, args: tuple[Any, ...], kwargs: dict[str, Any], overrides: StepOverrides
-    ) -> Awaitable[Any]: ...
+        self,
+        step: StepDefinition,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        overrides: StepOverrides,
+        place: CallPlace | None = None,
+    ) -> Coroutine[Any, Any, Any]:
+        """The call as a coroutine, which asks for the step when it is first awaited. place: where it stands."""
+        ...
 
     def call_child(
-        self, workflow: WorkflowDefinition, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Awaitable[Any]: ...
+        self,
+        workflow: WorkflowDefinition,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        place: CallPlace | None = None,
+    ) -> Coroutine[Any, Any, Any]:
+        """The same for a child run."""
+        ...
 
     def sleep(self, delay: timedelta | None, until: datetime | None, name: str) -> Awaitable[None]: ...
 

@@ -9,7 +9,7 @@ failure of the workflow: such errors leave `feed`.
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextvars import Context
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -21,12 +21,12 @@ from holdfast import journal
 from holdfast.authoring.definitions import StepDefinition, StepOverrides, WorkflowDefinition
 from holdfast.codec import Codec
 from holdfast.codec.failures import as_run_failed, as_step_failed, capture
-from holdfast.errors import DuplicateStepId, HoldfastError
+from holdfast.errors import DuplicateStepId, HoldfastError, NotAwaited
 from holdfast.journal import Arguments, Entry, Failure, MailBody, Payload, StepOrigin
 from holdfast.limits import DEFAULT_LIMITS, Limits
 from holdfast.statuses import RunStatus
 from holdfast.workflow.calls import ChildCall, Ending, ReceiveCall, StepCall, TimerCall, step_words
-from holdfast.workflow.children import start_child
+from holdfast.workflow.children import child_arguments, start_child
 from holdfast.workflow.commands import CallStep, Close, Command
 from holdfast.workflow.current import RunInfo, WorkflowRuntime, current_runtime
 from holdfast.workflow.loop import RunEnded, WorkflowLoop
@@ -34,6 +34,7 @@ from holdfast.workflow.matching import Ledger
 from holdfast.workflow.signals import SignalInbox
 from holdfast.workflow.spans import OpenSpan, RunSpans
 from holdfast.workflow.tasks import LoopTimer
+from holdfast.workflow.unawaited import CallPlace, calls, not_awaited
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -99,6 +100,8 @@ class WorkflowInstance:
                 self._loop.run_until_idle()
                 if self._fault is not None:
                     raise self._fault
+                if self._loop.mistake is not None:
+                    self._end(self._close_after(self._loop.mistake))
                 if self.is_closed:
                     self._loop.shut_down()
 
@@ -145,6 +148,11 @@ class WorkflowInstance:
         self._loop.shut_down()
 
     @property
+    def is_over(self) -> bool:
+        """True when the code has ended or was dropped: whatever it asks for now is asked of nobody."""
+        return self._ledger.is_ended
+
+    @property
     def position(self) -> int:
         """How many entries were fed."""
         return self._ledger.position
@@ -180,36 +188,62 @@ class WorkflowInstance:
         return UUID(int=self.random.getrandbits(128), version=4)
 
     def call_step(
-        self, step: StepDefinition, args: tuple[Any, ...], kwargs: dict[str, Any], overrides: StepOverrides
-    ) -> Awaitable[Any]:
-        """Ask for a step; it is under way when this returns, awaited or not.
+        self,
+        step: StepDefinition,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        overrides: StepOverrides,
+        place: CallPlace | None = None,
+    ) -> Coroutine[Any, Any, Any]:
+        """The call of a step, with its arguments as they are now; it is asked for when it is first awaited.
 
-        Raises ArgumentsRejected, PayloadNotSerializable, PayloadTooLarge or DuplicateStepId, and has then
-        asked for nothing.
+        Raises ArgumentsRejected, PayloadNotSerializable or PayloadTooLarge. Awaiting it raises DuplicateStepId,
+        and has then asked for nothing.
         """
         if self._ledger.is_ended:
             raise RunEnded
         try:
-            what = f"step {step.name}"
-            arguments = self._codec.encode_arguments(step.signature, args, kwargs, what=what)
-            call = StepCall(self._loop, self._ledger, step, overrides, arguments)
-            if overrides.step_id:
-                self._ask_identified(call)
-            else:
-                self._ledger.ask(call)
-        except HoldfastError:
-            raise
+            arguments = self._codec.encode_arguments(step.signature, args, kwargs, what=f"step {step.name}")
+        except HoldfastError as error:
+            raise _unawaited_among(args, kwargs) or error from None
         except BaseException as error:  # noqa: BLE001
             self._break(error)
-        return call
+        return self._called_step(step, arguments, overrides, place)
 
-    def call_child(self, workflow: WorkflowDefinition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Awaitable[Any]:
-        """Ask for a child run; it is under way when this returns. Raises as `call_step` does."""
+    async def _called_step(
+        self, definition: StepDefinition, arguments: Arguments, overrides: StepOverrides, place: CallPlace | None
+    ) -> Any:
         if self._ledger.is_ended:
             raise RunEnded
-        return self._guarded(
-            start_child, self._loop, self._ledger, self._codec, self._info.run_id, workflow, args, kwargs
-        )
+        call = StepCall(self._loop, self._ledger, definition, overrides, arguments)
+        if overrides.step_id:
+            self._ask_identified(call)
+        else:
+            self._ledger.ask(call)
+        return await call
+
+    def call_child(
+        self,
+        workflow: WorkflowDefinition,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        place: CallPlace | None = None,
+    ) -> Coroutine[Any, Any, Any]:
+        """The call of a child run; raises and is asked for as `call_step` does and is."""
+        if self._ledger.is_ended:
+            raise RunEnded
+        try:
+            arguments, id = self._guarded(child_arguments, self._codec, workflow, args, kwargs)
+        except HoldfastError as error:
+            raise _unawaited_among(args, kwargs) or error from None
+        return self._called_child(workflow, arguments, id, place)
+
+    async def _called_child(
+        self, definition: WorkflowDefinition, arguments: Arguments, id: str, place: CallPlace | None
+    ) -> Any:
+        if self._ledger.is_ended:
+            raise RunEnded
+        return await start_child(self._loop, self._ledger, self._info.run_id, definition, arguments, id)
 
     def sleep(self, delay: timedelta | None, until: datetime | None, name: str) -> Awaitable[None]:
         """Ask for a timer. Exactly one of delay and until is given; without a name, what is due needs no entry."""
@@ -256,13 +290,27 @@ class WorkflowInstance:
         try:
             args, kwargs = self._guarded(self._codec.decode_arguments, signature, self._arguments, what=what)
             result = await self._definition.function(*args, **kwargs)
+            if asyncio.iscoroutine(result):
+                raise _thrown_away(result)
             payload = self._guarded(self._codec.encode, result, what=f"the result of {what}")
         except (RunEnded, GeneratorExit, KeyboardInterrupt):
             raise
         except BaseException as error:  # noqa: BLE001
-            self._end(self._close_after(error))
+            self._end(self._close_after(self._cause_of(error)))
         else:
-            self._end(Close(RunStatus.COMPLETED, result=payload))
+            mistake = self._loop.mistake
+            self._end(Close(RunStatus.COMPLETED, result=payload) if mistake is None else self._close_after(mistake))
+
+    def _cause_of(self, error: BaseException) -> BaseException:
+        """The call that was not awaited, where that explains the error: `price() + 1` is a TypeError."""
+        if not isinstance(error, (TypeError, AttributeError)):
+            return error
+        left = getattr(error, "obj", None)  # of an AttributeError
+        mistake = _thrown_away(left) if asyncio.iscoroutine(left) else self._loop.mistake
+        if mistake is None:
+            return error
+        mistake.__cause__ = error
+        return mistake
 
     def _close_after(self, error: BaseException) -> Close:
         if error.__traceback__ is not None:
@@ -419,6 +467,22 @@ class WorkflowInstance:
             self._cancel_reason = reason
             self._main.cancel(reason or None)
 
+
+def _unawaited_among(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> NotAwaited | None:
+    """The error that explains why these arguments cannot be encoded, where one is a call."""
+    for value in (*args, *kwargs.values()):
+        if asyncio.iscoroutine(value):
+            return _thrown_away(value)
+    return None
+
+
+def _thrown_away(coroutine: Coroutine[Any, Any, Any]) -> NotAwaited:
+    error = not_awaited(coroutine)
+    coroutine.close()
+    return error
+
+
+calls.update((WorkflowInstance._called_step.__code__, WorkflowInstance._called_child.__code__))
 
 _OBSERVERS: dict[type, Callable[[WorkflowInstance, Any], None]] = {
     journal.RunStarted: WorkflowInstance._on_run_started,

@@ -12,20 +12,18 @@ import logging
 import sys
 from asyncio import events
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from contextvars import Context, copy_context
 from datetime import timedelta
-from types import FrameType
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, NotAwaited
 from holdfast.limits import SPAN_MAX
-from holdfast.workflow.tasks import LoopTimer, ReadyHandle, TimerHost, WorkflowFuture, WorkflowTask, order_gathers
+from holdfast.workflow import combinators, unawaited
+from holdfast.workflow.tasks import LoopTimer, ReadyHandle, TimerHost, WorkflowFuture, WorkflowTask
 
-_T = TypeVar("_T")
 _logger = logging.getLogger("holdfast.workflow")
 
-_ASYNCIO_TASKS = asyncio.gather.__code__.co_filename
 _SHORTEST_DELAY = timedelta(microseconds=1)
 
 
@@ -54,10 +52,14 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
 
     host: where timers go. salt: kept apart per run, because asyncio holds the tasks of all loops in one set
     and equal hashes would make each lookup in it walk over the tasks of every other run.
+    mistake: what the code has called and not awaited; nothing runs after it. excused: calls that cancelled tasks
+    leave behind, held so that they are not taken for such a mistake.
     """
 
     def __init__(self, host: TimerHost, *, salt: int = 0) -> None:
         self.ready: deque[asyncio.Handle] = deque()
+        self.mistake: NotAwaited | None = None
+        self.excused: list[Any] = []
         self.is_quiet = False
         self.is_dead = False
         self._host = host
@@ -152,6 +154,9 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
                 pass
             except Exception as error:  # noqa: BLE001
                 self.call_exception_handler({"message": "a callback of workflow code failed", "exception": error})
+            if self.mistake is not None:
+                # The code has gone past a call that it believes to have made: it goes no further.
+                self.ready.clear()
 
     def _close_coroutines(self) -> None:
         for task in self._tasks:
@@ -163,6 +168,7 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
             _swallow(closing.send, None)
         self._tasks.clear()
         self._generators.clear()
+        self.excused.clear()
 
     def _keep_generator(self, generator: AsyncGenerator[Any, Any]) -> None:
         """Hold an async generator, so that the garbage collector cannot choose when its `finally` runs."""
@@ -173,6 +179,12 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
 
     def _forget_generator(self, generator: AsyncGenerator[Any, Any]) -> None:
         _swallow(generator.aclose().send, None)
+
+    def thrown_away(self, coroutine: Coroutine[Any, Any, Any]) -> bool:
+        """Note a call that was never awaited. True: it has been dealt with."""
+        if not self.is_dead and self.mistake is None:
+            self.mistake = unawaited.not_awaited(coroutine)
+        return True
 
     # What asyncio and workflow code ask of it
 
@@ -207,21 +219,12 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
         context: Context | None = None,
         **_options: Any,
     ) -> WorkflowTask[Any]:
-        """A task for a coroutine, or for a call of a step or child, which are futures already."""
-        if asyncio.isfuture(coroutine):
-            coroutine = _wait_for_future(coroutine)
-        elif not asyncio.iscoroutine(coroutine):
+        """A task for a coroutine."""
+        if not asyncio.iscoroutine(coroutine):
             raise TypeError(f"a coroutine was expected, got {coroutine!r}")
         if self.is_dead:
             coroutine.close()
             raise RunEnded
-        if _is_called_by_as_completed(sys._getframe(1)):
-            coroutine.close()
-            raise NotInWorkflow(
-                "asyncio.as_completed over coroutines",
-                instead="they would start in a random order; give it tasks made with asyncio.create_task, "
-                "or use asyncio.wait or asyncio.TaskGroup",
-            )
         task: WorkflowTask[Any] = WorkflowTask(coroutine, self, name, copy_context() if context is None else context)
         # Held here, since asyncio does not: a task that waits for an event which only it knows
         # would be unwound whenever the garbage collector comes along.
@@ -281,7 +284,8 @@ def _refuse_the_rest(names: Iterable[str]) -> None:
 
 
 _refuse_the_rest(dir(asyncio.AbstractEventLoop))
-order_gathers()
+combinators.replace_in_asyncio(WorkflowLoop)
+unawaited.report_to_loops()
 
 
 def _span(seconds: float) -> timedelta:
@@ -291,14 +295,6 @@ def _span(seconds: float) -> timedelta:
     if not seconds <= SPAN_MAX.total_seconds():
         raise ValueError(f"a delay of {seconds} seconds is longer than the limit of ten years")
     return timedelta(seconds=seconds) or _SHORTEST_DELAY
-
-
-def _is_called_by_as_completed(frame: FrameType | None) -> bool:
-    while frame is not None and frame.f_code.co_filename == _ASYNCIO_TASKS:
-        if frame.f_code.co_qualname.startswith(("as_completed", "_AsCompletedIterator")):
-            return True
-        frame = frame.f_back
-    return False
 
 
 def _is_unfinished(generator: AsyncGenerator[Any, Any]) -> bool:
@@ -313,7 +309,3 @@ def _swallow(act: Callable[..., object], *args: Any) -> None:
         raise
     except BaseException:  # noqa: BLE001, S110
         pass
-
-
-async def _wait_for_future(future: asyncio.Future[_T]) -> _T:
-    return await future

@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from holdfast.workflow.commands import SetTimer
+from holdfast.workflow.unawaited import held_by
 
 if TYPE_CHECKING:
     from holdfast.workflow.loop import WorkflowLoop
@@ -50,6 +51,10 @@ class WorkflowTask(asyncio.Task[_T]):
 
     _log_destroy_pending: bool
 
+    if TYPE_CHECKING:
+
+        def get_loop(self) -> "WorkflowLoop": ...
+
     def __init__(
         self, coroutine: Coroutine[Any, Any, _T], loop: "WorkflowLoop", name: str | None, context: Context
     ) -> None:
@@ -57,6 +62,12 @@ class WorkflowTask(asyncio.Task[_T]):
         self.context = context
         super().__init__(coroutine, loop=loop, name=name or f"task-{order & 0xFFFFF}", context=context)
         self._log_destroy_pending = False
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        if not self.done():
+            # What it has called and not awaited yet is dropped on its way out, which is no mistake.
+            self.get_loop().excused += held_by(self.get_coro())
+        return super().cancel(msg)
 
     def __hash__(self) -> int:
         return self._order
@@ -129,26 +140,3 @@ def timer_words(name: str, delay: timedelta | None, until: object) -> str:
     """A timer that has no number yet, in words."""
     when = f"of {delay}" if delay is not None else f"until {until}"
     return f"a timer {when} ({name})" if name else f"a timer {when}"
-
-
-def order_gathers() -> None:
-    """Let the futures of asyncio.gather hash by their order too, where they belong to a workflow.
-
-    asyncio makes them from a class of its own, so there is no other place. They get their number when they
-    are first hashed, which is at the same point in every replay. Futures of other loops hash as before.
-    """
-    gathering: Any = getattr(asyncio.tasks, "_GatheringFuture", None)
-    if gathering is None:
-        return
-
-    def order_of(self: Any) -> int:
-        loop = self.get_loop()
-        next_order = getattr(loop, "next_order", None)
-        if next_order is None:
-            return object.__hash__(self)
-        order: int | None = getattr(self, "_order", None)
-        if order is None:
-            order = self._order = next_order()
-        return order
-
-    gathering.__hash__ = order_of

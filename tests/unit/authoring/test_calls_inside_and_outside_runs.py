@@ -71,12 +71,19 @@ class Recorder:
         return UUID(int=7)
 
     async def call_step(
-        self, step: StepDefinition, args: tuple[Any, ...], kwargs: dict[str, Any], overrides: StepOverrides
+        self,
+        step: StepDefinition,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        overrides: StepOverrides,
+        place: Any = None,
     ) -> Any:
         self.asked.append((step.name, args, kwargs, overrides))
         return "from the journal"
 
-    async def call_child(self, workflow: WorkflowDefinition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    async def call_child(
+        self, workflow: WorkflowDefinition, args: tuple[Any, ...], kwargs: dict[str, Any], place: Any = None
+    ) -> Any:
         self.asked.append((workflow.name, args, kwargs))
         return "from the child"
 

@@ -63,13 +63,14 @@ async def nothing(x: int) -> int:
 CHILD = WorkflowDefinition("nothing", nothing, CallSignature.of(nothing), id_template="child-{x}")
 
 
-def test_calls_are_numbered_in_call_order_when_they_are_made() -> None:
+def test_calls_are_numbered_in_the_order_in_which_they_are_awaited() -> None:
     async def flow() -> list[str]:
         second, first = echo("a"), echo("b")
         return [await first, await second]
 
     driver = Driver(flow).run()
-    assert [call.number for call in driver.commands if isinstance(call, CallStep)] == [1, 2]
+    calls = [call for call in driver.commands if isinstance(call, CallStep)]
+    assert [(call.number, call.arguments.positional[0].data) for call in calls] == [(1, b'"b"'), (2, b'"a"')]
     assert driver.result == ["b", "a"]
 
 
@@ -318,8 +319,9 @@ def test_a_late_result_of_a_cancelled_step_changes_nothing() -> None:
 
 def test_what_is_cancelled_before_anybody_heard_of_it_is_not_recorded() -> None:
     async def flow() -> int:
-        async with asyncio.timeout(5):  # noqa: ASYNC100
-            call = echo("never")
+        async with asyncio.timeout(5):
+            call = asyncio.create_task(echo("never"))
+            await asyncio.sleep(0)
             call.cancel()
         return await echo(1)  # type: ignore[no-any-return]
 
@@ -600,14 +602,16 @@ def test_random_numbers_are_those_of_the_run() -> None:
     assert other.random.random() != instance_of(flow).random.random()
 
 
-def test_a_call_that_fails_and_is_never_awaited_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_task_of_a_step_that_fails_and_is_never_awaited_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
     async def flow() -> int:
-        explode("unheard")
-        return await echo(1)  # type: ignore[no-any-return]
+        unheard = asyncio.create_task(explode("unheard"))
+        found: int = await echo(1)
+        assert unheard.done()
+        return found
 
     driver = Driver(flow).start()
-    driver.complete(1)
     driver.complete(2)
+    driver.complete(1)
     assert driver.result == 1
     assert not caplog.records
 

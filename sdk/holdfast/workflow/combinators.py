@@ -1,0 +1,493 @@
+"""asyncio's combinators as workflow code gets them: the same order of events on every Python, whatever is combined.
+
+CPython changed `gather`, `wait_for`, `as_completed`, TaskGroup, Semaphore and Condition between 3.11 and 3.14, so
+a journal of one version would not replay on another. Here they are once, as Python 3.13 has them; where asyncio
+iterates over a set, these go in the order in which things were given. Outside workflow code asyncio's own run.
+
+It must never do anything that the loop does not decide.
+"""
+
+import asyncio
+import inspect
+from asyncio import events
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from types import FunctionType
+from typing import Any
+
+from holdfast.workflow.tasks import WorkflowFuture, WorkflowTask
+
+_ALL_COMPLETED, _FIRST_COMPLETED, _FIRST_EXCEPTION = (
+    asyncio.ALL_COMPLETED,
+    asyncio.FIRST_COMPLETED,
+    asyncio.FIRST_EXCEPTION,
+)
+
+
+class Gathering(WorkflowFuture[list[Any]]):
+    """What `asyncio.gather` returns: the results of its children, in their order."""
+
+    __slots__ = ("_children", "_is_cancelled", "_left", "_returns_exceptions")
+
+    def __init__(self, loop: Any, children: list[Any], *, returns_exceptions: bool) -> None:
+        super().__init__(loop)
+        self._children = children
+        self._returns_exceptions = returns_exceptions
+        self._is_cancelled = False
+        self._left = len(set(children))
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        if self.done():
+            return False
+        cancelled = [child.cancel(msg=msg) for child in self._children]
+        if any(cancelled):
+            # When it is over it raises CancelledError, also with return_exceptions.
+            self._is_cancelled = True
+            return True
+        return False
+
+    def child_done(self, child: Any) -> None:
+        self._left -= 1
+        if self.done():
+            if not child.cancelled():
+                child.exception()  # it counts as retrieved
+            return
+        if not self._returns_exceptions:
+            error = _error_of(child)
+            if error is not None:
+                self.set_exception(error)
+                return
+        if self._left == 0:
+            if self._is_cancelled:
+                self.set_exception(child._make_cancelled_error())
+            else:
+                self.set_result([_outcome_of(one) for one in self._children])
+            self._children = []
+
+
+def _error_of(child: Any) -> BaseException | None:
+    error: BaseException | None = child._make_cancelled_error() if child.cancelled() else child.exception()
+    return error
+
+
+def _outcome_of(child: Any) -> Any:
+    if child.cancelled():
+        message = child._cancel_message
+        return asyncio.CancelledError("" if message is None else message)
+    error = child.exception()
+    return child.result() if error is None else error
+
+
+def gather(*coros_or_futures: Any, return_exceptions: bool = False) -> "asyncio.Future[list[Any]]":
+    """asyncio.gather."""
+    loop: Any = events.get_running_loop()
+    if not coros_or_futures:
+        empty: asyncio.Future[list[Any]] = loop.create_future()
+        empty.set_result([])
+        return empty
+    made: dict[Any, Any] = {}
+    for one in coros_or_futures:
+        if one not in made:
+            child = made[one] = asyncio.ensure_future(one, loop=loop)
+            if child is not one:
+                child._log_destroy_pending = False
+    outer = Gathering(loop, [made[one] for one in coros_or_futures], returns_exceptions=return_exceptions)
+    for child in dict.fromkeys(made.values()):
+        if child.done():
+            outer.child_done(child)
+        else:
+            child.add_done_callback(outer.child_done)
+    return outer
+
+
+async def wait_for(fut: Any, timeout: float | None) -> Any:
+    """asyncio.wait_for."""
+    if fut is not None and not asyncio.isfuture(fut) and not asyncio.iscoroutine(fut):
+        fut = _awaited(fut)
+    if timeout is not None and timeout <= 0:
+        fut = asyncio.ensure_future(fut)
+        if fut.done():
+            return fut.result()
+        await _cancel_and_wait(fut)
+        try:
+            return fut.result()
+        except asyncio.CancelledError as error:
+            raise TimeoutError from error
+    async with asyncio.timeout(timeout):
+        return await fut
+
+
+async def _awaited(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
+
+
+async def _cancel_and_wait(fut: "asyncio.Future[Any]") -> None:
+    waiter = asyncio.get_running_loop().create_future()
+
+    def release(_: object) -> None:
+        if not waiter.done():
+            waiter.set_result(None)
+
+    fut.add_done_callback(release)
+    try:
+        fut.cancel()
+        await waiter
+    finally:
+        fut.remove_done_callback(release)
+
+
+async def wait(
+    fs: Iterable[Any], *, timeout: float | None = None, return_when: str = _ALL_COMPLETED
+) -> tuple[set[Any], set[Any]]:
+    """asyncio.wait."""
+    if asyncio.isfuture(fs) or asyncio.iscoroutine(fs):
+        raise TypeError(f"expect an iterable of futures, not {type(fs).__name__}")
+    given = list(dict.fromkeys(fs))
+    if not given:
+        raise ValueError("Set of Tasks/Futures is empty.")
+    if return_when not in (_ALL_COMPLETED, _FIRST_COMPLETED, _FIRST_EXCEPTION):
+        raise ValueError(f"Invalid return_when value: {return_when}")
+    if any(asyncio.iscoroutine(one) for one in given):
+        raise TypeError("Passing coroutines is forbidden, use tasks explicitly.")
+    loop = asyncio.get_running_loop()
+    waiter = loop.create_future()
+    handle = None if timeout is None else loop.call_later(timeout, _release, waiter)
+    left = len(given)
+
+    def completed(one: "asyncio.Future[Any]") -> None:
+        nonlocal left
+        left -= 1
+        failed = return_when == _FIRST_EXCEPTION and not one.cancelled() and one.exception() is not None
+        if left <= 0 or return_when == _FIRST_COMPLETED or failed:
+            if handle is not None:
+                handle.cancel()
+            _release(waiter)
+
+    for one in given:
+        one.add_done_callback(completed)
+    try:
+        await waiter
+    finally:
+        if handle is not None:
+            handle.cancel()
+        for one in given:
+            one.remove_done_callback(completed)
+    return _set_of(one for one in given if one.done()), _set_of(one for one in given if not one.done())
+
+
+def _release(waiter: "asyncio.Future[None]") -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+class as_completed(AsyncIterator[Any], Iterator[Any]):
+    """asyncio.as_completed: with `for` a coroutine for each next result, with `async for` the futures themselves."""
+
+    def __init__(self, fs: Iterable[Any], *, timeout: float | None = None) -> None:
+        if inspect.isawaitable(fs):
+            raise TypeError(f"expects an iterable of awaitables, not {type(fs).__name__}")
+        loop = asyncio.get_running_loop()
+        # By the order in which they are given: they are started here.
+        futures = [asyncio.ensure_future(one, loop=loop) for one in dict.fromkeys(fs)]
+        self._todo: dict[asyncio.Future[Any], None] = dict.fromkeys(futures)
+        self._left = len(self._todo)
+        self._done: deque[asyncio.Future[Any] | None] = deque()
+        self._getters: deque[asyncio.Future[None]] = deque()
+        self._timeout = None
+        for one in self._todo:
+            one.add_done_callback(self._completed)
+        if self._todo and timeout is not None:
+            self._timeout = loop.call_later(timeout, self._time_out)
+
+    def __iter__(self) -> "as_completed":
+        return self
+
+    def __next__(self) -> Coroutine[Any, Any, Any]:
+        if not self._left:
+            raise StopIteration
+        self._left -= 1
+        return self._next_result()
+
+    def __aiter__(self) -> "as_completed":
+        return self
+
+    async def __anext__(self) -> "asyncio.Future[Any]":
+        if not self._left:
+            raise StopAsyncIteration
+        self._left -= 1
+        return await self._next_done()
+
+    async def _next_result(self) -> Any:
+        return (await self._next_done()).result()
+
+    async def _next_done(self) -> "asyncio.Future[Any]":
+        while not self._done:
+            getter = asyncio.get_running_loop().create_future()
+            self._getters.append(getter)
+            try:
+                await getter
+            except BaseException:
+                if getter in self._getters:
+                    self._getters.remove(getter)
+                elif self._done:
+                    self._wake_one()
+                raise
+        found = self._done.popleft()
+        if found is None:
+            raise TimeoutError
+        return found
+
+    def _completed(self, one: "asyncio.Future[Any]") -> None:
+        if one not in self._todo:
+            return
+        del self._todo[one]
+        self._done.append(one)
+        self._wake_one()
+        if not self._todo and self._timeout is not None:
+            self._timeout.cancel()
+
+    def _time_out(self) -> None:
+        for one in self._todo:
+            one.remove_done_callback(self._completed)
+            self._done.append(None)
+            self._wake_one()
+        self._todo.clear()
+
+    def _wake_one(self) -> None:
+        while self._getters:
+            getter = self._getters.popleft()
+            if not getter.done():
+                getter.set_result(None)
+                return
+
+
+# TaskGroup, Semaphore and Condition keep their state in asyncio's own attributes, the same on every Python.
+
+
+async def _leave_group(self: Any, et: type[BaseException] | None, exc: BaseException | None, _tb: object) -> None:
+    self._exiting = True
+    if exc is not None and isinstance(exc, (SystemExit, KeyboardInterrupt)) and self._base_error is None:
+        self._base_error = exc
+    is_cancelled = et is not None and issubclass(et, asyncio.CancelledError)
+    cancelled = exc if is_cancelled else None
+    if et is not None and not self._aborting:
+        self._abort()
+    while self._tasks:
+        if self._on_completed_fut is None:
+            self._on_completed_fut = self._loop.create_future()
+        try:
+            await self._on_completed_fut
+        except asyncio.CancelledError as error:
+            if not self._aborting:
+                cancelled = error
+                self._abort()
+        self._on_completed_fut = None
+    if self._base_error is not None:
+        raise self._base_error
+    if self._parent_cancel_requested and self._parent_task.uncancel() == 0:
+        cancelled = None
+    try:
+        if cancelled is not None and not self._errors:
+            raise cancelled
+        if exc is not None and not is_cancelled:
+            self._errors.append(exc)
+        if self._errors:
+            if self._parent_task.cancelling():
+                # Somebody else has cancelled the parent too: that is raised at its next wait.
+                self._parent_task.uncancel()
+                self._parent_task.cancel()
+            raise BaseExceptionGroup("unhandled errors in a TaskGroup", self._errors) from None
+    finally:
+        self._errors = None
+
+
+def _create_in_group(self: Any, coro: Any, *, name: str | None = None, context: Any = None) -> Any:
+    problem = ""
+    if not self._entered:
+        problem = "has not been entered"
+    elif self._exiting and not self._tasks:
+        problem = "is finished"
+    elif self._aborting:
+        problem = "is shutting down"
+    if problem:
+        coro.close()
+        raise RuntimeError(f"TaskGroup {self!r} {problem}")
+    task = self._loop.create_task(coro, name=name, context=context)
+    self._tasks.add(task)
+    task.add_done_callback(self._on_task_done)
+    return task
+
+
+async def _acquire_semaphore(self: Any) -> bool:
+    if not self.locked():
+        self._value -= 1
+        return True
+    if self._waiters is None:
+        self._waiters = deque()
+    waiter = self._get_loop().create_future()
+    self._waiters.append(waiter)
+    try:
+        try:
+            await waiter
+        finally:
+            self._waiters.remove(waiter)
+    except asyncio.CancelledError:
+        if waiter.done() and not waiter.cancelled():
+            # It was given a place that it does not take.
+            self._value += 1
+        raise
+    finally:
+        while self._value > 0 and _wake_next(self):
+            pass
+    return True
+
+
+def _is_locked(self: Any) -> bool:
+    # Whoever waits comes first, also when a place is free.
+    return self._value == 0 or any(not waiter.cancelled() for waiter in self._waiters or ())
+
+
+def _release_semaphore(self: Any) -> None:
+    self._value += 1
+    _wake_next(self)
+
+
+def _wake_next(self: Any) -> bool:
+    for waiter in self._waiters or ():
+        if not waiter.done():
+            self._value -= 1
+            waiter.set_result(True)
+            return True
+    return False
+
+
+async def _wait_for_condition(self: Any) -> bool:
+    if not self.locked():
+        raise RuntimeError("cannot wait on un-acquired lock")
+    waiter = self._get_loop().create_future()
+    self.release()
+    try:
+        try:
+            self._waiters.append(waiter)
+            try:
+                await waiter
+                return True
+            finally:
+                self._waiters.remove(waiter)
+        finally:
+            await _acquire_whatever_comes(self)
+    except BaseException:
+        # The notification may have been for this one; let another have it.
+        self.notify(1)
+        raise
+
+
+async def _acquire_whatever_comes(condition: Any) -> None:
+    cancelled: asyncio.CancelledError | None = None
+    while True:
+        try:
+            await condition.acquire()
+            break
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+
+
+class _OrderedSet(set[Any]):
+    """A set that is iterated in the order in which it was filled, for futures that hash by address."""
+
+    def __init__(self, members: Iterable[Any]) -> None:
+        self._order = dict.fromkeys(members)
+        super().__init__(self._order)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter([one for one in self._order if one in self])
+
+    def add(self, element: Any) -> None:
+        self._order.setdefault(element)
+        super().add(element)
+
+    def update(self, *others: Iterable[Any]) -> None:
+        for other in others:
+            for one in other:
+                self.add(one)
+
+    def pop(self) -> Any:
+        for one in self:
+            self.remove(one)
+            return one
+        raise KeyError("pop from an empty set")
+
+    def copy(self) -> "_OrderedSet":
+        return _OrderedSet(self)
+
+    def __or__(self, other: Any) -> Any:
+        return _OrderedSet([*self, *other])
+
+    def __ior__(self, other: Any) -> Any:
+        self.update(other)
+        return self
+
+    def __sub__(self, other: Any) -> Any:
+        return _OrderedSet(one for one in self if one not in other)
+
+    def __and__(self, other: Any) -> Any:
+        return _OrderedSet(one for one in self if one in other)
+
+    def union(self, *others: Iterable[Any]) -> "_OrderedSet":
+        return _OrderedSet([*self, *(one for other in others for one in other)])
+
+    def difference(self, *others: Iterable[Any]) -> "_OrderedSet":
+        left_out = [set(other) for other in others]
+        return _OrderedSet(one for one in self if not any(one in other for other in left_out))
+
+
+def _set_of(futures: Iterable[Any]) -> set[Any]:
+    members = list(futures)
+    if all(isinstance(one, (WorkflowFuture, WorkflowTask)) for one in members):
+        return set(members)
+    return _OrderedSet(members)
+
+
+# How workflow code comes to them
+
+
+def replace_in_asyncio(loop_class: type) -> None:
+    """Let asyncio's own functions lead here when a loop of this class runs; everywhere else they do what they did.
+
+    The functions are changed in place: a module that did `from asyncio import gather` long ago has them too.
+    """
+    replaced: list[tuple[Any, dict[str, Callable[..., Any]]]] = [
+        (asyncio.tasks, {"gather": gather, "as_completed": as_completed, "wait_for": wait_for, "wait": wait}),
+        (asyncio.TaskGroup, {"__aexit__": _leave_group, "create_task": _create_in_group}),
+        (asyncio.Semaphore, {"acquire": _acquire_semaphore, "locked": _is_locked, "release": _release_semaphore}),
+        (asyncio.Condition, {"wait": _wait_for_condition}),
+    ]
+    for owner, functions in replaced:
+        for name, ours in functions.items():
+            _redirect(getattr(owner, name), ours, loop_class)
+
+
+def _either(*args: Any, _loop_class: Any, _running: Any, _ours: Any, _plain: Any, **kwargs: Any) -> Any:
+    return (_ours if _running().__class__ is _loop_class else _plain)(*args, **kwargs)
+
+
+async def _either_awaited(*args: Any, _loop_class: Any, _running: Any, _ours: Any, _plain: Any, **kwargs: Any) -> Any:
+    return await (_ours if _running().__class__ is _loop_class else _plain)(*args, **kwargs)
+
+
+def _redirect(function: Any, ours: Callable[..., Any], loop_class: type) -> None:
+    plain: Any = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__)
+    plain.__kwdefaults__ = function.__kwdefaults__
+    plain.__qualname__ = function.__qualname__
+    function.__wrapped__ = plain  # what inspect.signature shows
+    either = _either_awaited if inspect.iscoroutinefunction(function) else _either
+    function.__code__ = either.__code__
+    function.__defaults__ = None
+    function.__kwdefaults__ = {
+        "_loop_class": loop_class,
+        "_running": events._get_running_loop,
+        "_ours": ours,
+        "_plain": plain,
+    }
