@@ -2,11 +2,13 @@
 
 It knows nothing of journals and leases: it is told to start and to cancel, and says how each attempt ended and
 when its slot is free. Those are two things: a plain function that ran into its timeout has ended for its step
-and still runs in its thread.
+and still runs in its thread. What does not come back soon after it was cancelled is abandoned: its slot goes to
+others, and it runs on for itself.
 """
 
 import asyncio
 import contextvars
+import logging
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from dataclasses import dataclass
@@ -20,12 +22,20 @@ from holdfast.authoring.context import Context
 from holdfast.authoring.definitions import StepDefinition
 from holdfast.codec import Codec
 from holdfast.codec.failures import capture
-from holdfast.journal import Arguments, StepOrigin
+from holdfast.journal import Arguments, Failure, StepOrigin
 from holdfast.limits import DEFAULT_LIMITS, Limits
 from holdfast.worker.log_facts import AttemptFacts, current_attempt
 from holdfast.worker.process_calls import submit_by_name
 from holdfast.worker.retries import Ended, Expired, Raised, Returned
+from holdfast.worker.threads import DaemonThreads
 from holdfast.worker.trace_context import headers_of
+
+log = logging.getLogger("holdfast.worker")
+
+GRACE_SECONDS = 1.0
+"""So long a cancelled attempt keeps its slot, to come to its end."""
+ABANDONED_MAX = 100
+"""So many attempts run on without a slot. Those beyond keep theirs: no worker fills its machine with them."""
 
 NO_DEPS: Any = object()
 """Stands for "the worker was given no deps", where None may be one."""
@@ -60,12 +70,13 @@ class AttemptListener(Protocol):
 class Attempt:
     """One attempt that was started."""
 
-    __slots__ = ("_begun", "call", "deadline", "future", "is_cancelled", "is_over", "task", "timer")
+    __slots__ = ("_begun", "call", "deadline", "future", "has_slot", "is_cancelled", "is_over", "task", "timer")
 
     def __init__(self, call: AttemptCall) -> None:
         self.call = call
         self.is_over = False
         self.is_cancelled = False
+        self.has_slot = True
         self.deadline: float | None = None
         self.task: asyncio.Task[None] | None = None
         self.future: Future[Any] | None = None
@@ -93,6 +104,9 @@ class AttemptRunner:
     ) -> None:
         self.limits = limits
         self.plain_running = 0
+        self.abandoned: set[Attempt] = set()
+        # Held here, since asyncio does not: a task that nothing refers to is collected, and its slot with it.
+        self._leaving: set[Attempt] = set()
         self._loop = loop
         self._codec = codec
         self._executor = executor
@@ -119,14 +133,52 @@ class AttemptRunner:
         attempt.is_cancelled = True
         if attempt.timer is not None:
             attempt.timer.cancel()
+        self._leaving.add(attempt)
+        attempt.timer = self._loop.call_later(GRACE_SECONDS, self._abandon, attempt, context=self._context)
         if attempt.task is not None:
             attempt.task.cancel()
             if not attempt._begun:
                 # A task that is cancelled before its first step never runs a line of ours.
                 attempt._begun = True
-                self._listener.slot_freed()
+                self._left(attempt)
         elif attempt.future is not None:
             attempt.future.cancel()
+
+    def _abandon(self, attempt: Attempt) -> None:
+        """It was cancelled and goes on: its slot is given to others, while there are few such."""
+        call = attempt.call
+        about = f"attempt {call.attempt} of step {call.definition.name} ({call.number}) of run {call.run_id}"
+        if attempt.future is not None and not isinstance(self._executor, DaemonThreads):
+            log.warning("%s was ended and still runs; it keeps its place in the executor and its slot", about)
+        elif len(self.abandoned) >= ABANDONED_MAX:
+            log.error(
+                "%s was ended and still runs, as do %d others; no more slots are given back for such, so that they "
+                "do not fill the machine. Restart this worker, and let its steps end when they are cancelled",
+                about,
+                len(self.abandoned),
+            )
+        else:
+            self.abandoned.add(attempt)
+            log.warning(
+                "%s was ended and still runs; its slot is given back (%d of at most %d such)",
+                about,
+                len(self.abandoned),
+                ABANDONED_MAX,
+            )
+            self._free_slot(attempt)
+
+    def _left(self, attempt: Attempt) -> None:
+        """It uses nothing any more."""
+        if attempt.timer is not None:
+            attempt.timer.cancel()
+        self._leaving.discard(attempt)
+        self.abandoned.discard(attempt)
+        self._free_slot(attempt)
+
+    def _free_slot(self, attempt: Attempt) -> None:
+        if attempt.has_slot:
+            attempt.has_slot = False
+            self._listener.slot_freed()
 
     def _expire(self, attempt: Attempt) -> None:
         timeout = attempt.call.timeout
@@ -146,9 +198,10 @@ class AttemptRunner:
             args, kwargs = self._arguments(attempt)
             value = await definition.function(*args, **kwargs)
             how = Returned(self._codec.encode(value, what=f"result of step {definition.name}"))
-        except GeneratorExit:
-            raise
-        except BaseException as error:  # noqa: BLE001 - also SystemExit: it ends the step, not the worker
+        except BaseException as error:
+            # Also SystemExit and the like: it ends the step, not the worker.
+            if self._loop.is_closed():
+                raise
             how = None if attempt.is_over else self._raised(call, error)
         self._finish(attempt, how)
 
@@ -231,15 +284,17 @@ class AttemptRunner:
         if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
             # The first frame is ours and says nothing to the user.
             error.__traceback__ = error.__traceback__.tb_next
-        return Raised(error, capture(error, limits=self.limits, step=origin))
+        try:
+            return Raised(error, capture(error, limits=self.limits, step=origin))
+        except BaseException as odd:  # noqa: BLE001 - describing it runs code of the user, which may raise anything
+            text = f"it cannot be described: {type(odd).__name__} while its text was made"
+            return Raised(error, Failure(type(error).__name__, text, step=origin))
 
     def _finish(self, attempt: Attempt, how: Ended | None) -> None:
         if how is not None and not attempt.is_over:
             attempt.is_over = True
-            if attempt.timer is not None:
-                attempt.timer.cancel()
             self._listener.attempt_ended(attempt, how)
-        self._listener.slot_freed()
+        self._left(attempt)
 
 
 def _enter(call: AttemptCall) -> None:

@@ -35,7 +35,7 @@ from holdfast.worker.retries import Ended
 from holdfast.worker.slot_holds import SlotHolds
 from holdfast.worker.stalling import StepUnknown, stall_reason
 from holdfast.worker.trace_context import RunPosition
-from holdfast.workflow import commands
+from holdfast.workflow import commands, interrupts
 from holdfast.workflow.calls import step_words
 from holdfast.workflow.instance import WorkflowInstance
 
@@ -145,7 +145,9 @@ class RunHolder:
                 self.progress.feed(entry)
                 self.instance.feed(entry)
                 self._outbox.last_at = entry.at
-        except Exception as error:  # noqa: BLE001 - whatever it is, the run is stalled with it
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and interrupts.can_be_from_outside():
+                raise
             self._stall(error, kept=0)
 
     def _begin(self, at: datetime) -> None:
@@ -210,9 +212,9 @@ class RunHolder:
             while self._mail and not self.closed:
                 kept = len(self._outbox.entries)
                 self._consume(self._mail.take(), at)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the run is stalled with it
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and interrupts.can_be_from_outside():
+                raise
             self._stall(error, kept=kept)
 
     def _note_end(self, number: int, attempt: int, how: Ended, *, at: datetime) -> None:

@@ -111,12 +111,12 @@ def _is_retried(error: BaseException, retry_on: RetryOn) -> bool:
         return isinstance(error, retry_on)
     try:
         return bool(retry_on(error))
-    except Exception:  # noqa: BLE001 - the predicate is the user's, and the error at hand matters more than its own
+    except BaseException:  # noqa: BLE001 - the predicate is the user's, and the error at hand matters more than its own
         return True
 
 
 def _policy_wait(backoff: Backoff | Callable[[int], float], retry: int, jitter: float) -> timedelta:
     try:
         return retry_delay(backoff, retry, jitter=jitter)
-    except Exception:  # noqa: BLE001 - a callable of the user; its error must not replace the retry
+    except BaseException:  # noqa: BLE001 - a callable of the user; its error must not replace the retry
         return retry_delay(DEFAULT_BACKOFF, retry, jitter=jitter)

@@ -1,6 +1,7 @@
 """Why a run is stalled, in words for people. Pure."""
 
 from holdfast.errors import HoldfastError, NonDeterminism
+from holdfast.workflow.loop import CodeDoesNotPause
 
 
 class StepUnknown(HoldfastError):
@@ -12,6 +13,6 @@ class StepUnknown(HoldfastError):
 
 def stall_reason(error: BaseException) -> str:
     """What describe and history say of a run that `error` has stalled."""
-    if isinstance(error, (NonDeterminism, StepUnknown)):
+    if isinstance(error, (NonDeterminism, StepUnknown, CodeDoesNotPause)):
         return str(error)
     return f"the workflow runtime failed with {type(error).__name__}: {error}"

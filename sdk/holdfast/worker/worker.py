@@ -26,7 +26,7 @@ from holdfast.channel.worker_calls import HeartbeatCalls, WorkerCalls
 from holdfast.codec import Codec
 from holdfast.durations import Duration, parse_duration
 from holdfast.errors import HoldfastError
-from holdfast.worker.attempts import NO_DEPS, AttemptRunner
+from holdfast.worker.attempts import ABANDONED_MAX, NO_DEPS, AttemptRunner
 from holdfast.worker.clock import SessionClock
 from holdfast.worker.crew import WorkCrew
 from holdfast.worker.heartbeat import Heartbeat
@@ -164,7 +164,7 @@ class Worker:
             clients.address, balancing="pick_first", timeout=None, rpc_spans=clients.rpc_spans
         )
         health = HealthServer(self._health_port) if self._health_port is not None else None
-        executor = self._executor or DaemonThreads(self._options.slots)
+        executor = self._executor or DaemonThreads(self._options.slots + ABANDONED_MAX)
         signals = _signals(self._loop, self._ask_to_drain) if self._handle_signals else contextlib.nullcontext()
         with signals, facts_in_logs():
             try:

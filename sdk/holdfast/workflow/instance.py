@@ -25,6 +25,7 @@ from holdfast.errors import DuplicateStepId, HoldfastError, NotAwaited
 from holdfast.journal import Arguments, Entry, Failure, MailBody, Payload, StepOrigin
 from holdfast.limits import DEFAULT_LIMITS, Limits
 from holdfast.statuses import RunStatus
+from holdfast.workflow import interrupts
 from holdfast.workflow.calls import ChildCall, Ending, ReceiveCall, StepCall, TimerCall, step_words
 from holdfast.workflow.children import child_arguments, start_child
 from holdfast.workflow.commands import CallStep, Close, Command
@@ -201,7 +202,7 @@ class WorkflowInstance:
         and has then asked for nothing.
         """
         if self._ledger.is_ended:
-            raise RunEnded
+            self._loop.refuse()
         try:
             arguments = self._codec.encode_arguments(step.signature, args, kwargs, what=f"step {step.name}")
         except HoldfastError as error:
@@ -214,7 +215,8 @@ class WorkflowInstance:
         self, definition: StepDefinition, arguments: Arguments, overrides: StepOverrides, place: CallPlace | None
     ) -> Any:
         if self._ledger.is_ended:
-            raise RunEnded
+            self._loop.refuse()
+            return await self._loop.create_future()
         call = StepCall(self._loop, self._ledger, definition, overrides, arguments)
         if overrides.step_id:
             self._ask_identified(call)
@@ -231,7 +233,7 @@ class WorkflowInstance:
     ) -> Coroutine[Any, Any, Any]:
         """The call of a child run; raises and is asked for as `call_step` does and is."""
         if self._ledger.is_ended:
-            raise RunEnded
+            self._loop.refuse()
         try:
             arguments, id = self._guarded(child_arguments, self._codec, workflow, args, kwargs)
         except HoldfastError as error:
@@ -242,13 +244,15 @@ class WorkflowInstance:
         self, definition: WorkflowDefinition, arguments: Arguments, id: str, place: CallPlace | None
     ) -> Any:
         if self._ledger.is_ended:
-            raise RunEnded
+            self._loop.refuse()
+            return await self._loop.create_future()
         return await start_child(self._loop, self._ledger, self._info.run_id, definition, arguments, id)
 
     def sleep(self, delay: timedelta | None, until: datetime | None, name: str) -> Awaitable[None]:
         """Ask for a timer. Exactly one of delay and until is given; without a name, what is due needs no entry."""
         if self._ledger.is_ended:
-            raise RunEnded
+            self._loop.refuse()
+            return self._loop.create_future()
         call = TimerCall(self._loop, self._ledger, delay, until, name)
         is_due = delay <= timedelta(0) if delay is not None else until is not None and until <= self._now
         if is_due and not name:
@@ -260,7 +264,8 @@ class WorkflowInstance:
     def receive(self, name: str, type_hint: Any, timeout: timedelta | None) -> Awaitable[Any]:
         """The next signal of this name, which may have arrived before; TimeoutError after `timeout`."""
         if self._ledger.is_ended:
-            raise RunEnded
+            self._loop.refuse()
+            return self._loop.create_future()
         call = ReceiveCall(self._loop, self._signals, name, type_hint, since=self._now)
         if not self._signals.receive(call) and timeout is not None:
             call.timer = self._loop.set_timer(timeout, call.time_out, name=f"signal {name}", signal=name)
@@ -293,9 +298,9 @@ class WorkflowInstance:
             if asyncio.iscoroutine(result):
                 raise _thrown_away(result)
             payload = self._guarded(self._codec.encode, result, what=f"the result of {what}")
-        except (RunEnded, GeneratorExit, KeyboardInterrupt):
-            raise
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:
+            if self._comes_from_outside(error):
+                raise
             self._end(self._close_after(self._cause_of(error)))
         else:
             mistake = self._loop.mistake
@@ -311,6 +316,12 @@ class WorkflowInstance:
             return error
         mistake.__cause__ = error
         return mistake
+
+    def _comes_from_outside(self, error: BaseException) -> bool:
+        """True for what ends the code without being an error of it: it is being unwound, or a person stops us."""
+        if isinstance(error, KeyboardInterrupt):
+            return interrupts.can_be_from_outside()
+        return isinstance(error, RunEnded) or (isinstance(error, GeneratorExit) and self._loop.is_dead)
 
     def _close_after(self, error: BaseException) -> Close:
         if error.__traceback__ is not None:

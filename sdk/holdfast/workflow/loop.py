@@ -19,10 +19,15 @@ from typing import Any, NoReturn
 
 from holdfast.errors import HoldfastError, NotAwaited
 from holdfast.limits import SPAN_MAX
-from holdfast.workflow import combinators, unawaited
+from holdfast.workflow import combinators, interrupts, unawaited
 from holdfast.workflow.tasks import LoopTimer, ReadyHandle, TimerHost, WorkflowFuture, WorkflowTask
 
 _logger = logging.getLogger("holdfast.workflow")
+
+CALLBACKS_MAX = 250_000
+"""So many callbacks may run for one entry: five for each of the 50,000 entries that a journal may have, 0.5 s."""
+REFUSALS_MAX = 1_000
+"""So often code that is being unwound may ask for something before it is left where it is."""
 
 _SHORTEST_DELAY = timedelta(microseconds=1)
 
@@ -41,6 +46,16 @@ class RunEnded(BaseException):
 
     Not an Exception: no handler of the user may take it for a failure and carry on.
     """
+
+
+class CodeDoesNotPause(HoldfastError):
+    """Workflow code went on and on without waiting for anything that could be recorded."""
+
+    def __init__(self, callbacks: int) -> None:
+        super().__init__(
+            f"its code does not pause: it ran {callbacks:,} callbacks after one entry and wants to run more. Let it "
+            "await a step, a sleep, a signal or a child run; asyncio.sleep(0) waits for nothing"
+        )
 
 
 # mypy takes AbstractEventLoop's methods for abstract; the ones that are refused are set below the class.
@@ -69,13 +84,15 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
         self._generators: list[AsyncGenerator[Any, Any]] = []
         self._generators_checked = 64
         self._is_running = False
+        self._refusals = 0
 
     # What drives it
 
     def run_until_idle(self) -> None:
         """Run what is ready, and what becomes ready by that, until nothing is left.
 
-        KeyboardInterrupt passes through; other errors of plain callbacks are logged, as asyncio does.
+        Raises CodeDoesNotPause when it does not come to an end. A KeyboardInterrupt from outside passes through; what
+        else plain callbacks raise is logged, as asyncio does.
         """
         self._enter_and(self._run_ready)
 
@@ -89,6 +106,16 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
         self.stop()
         if self._tasks or self._generators:
             self._enter_and(self._close_coroutines)
+
+    def refuse(self) -> None:
+        """Raises RunEnded, again and again for code that catches it and tries once more.
+
+        Returns after so many refusals that it would never end: whatever the code awaits then never comes, so that it
+        yields, and is dropped with a RuntimeError that says so.
+        """
+        self._refusals += 1
+        if self._refusals <= REFUSALS_MAX:
+            raise RunEnded
 
     def next_order(self) -> int:
         """The number of a new task or future, which is its hash."""
@@ -109,7 +136,8 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
         name: what the history shows. signal: the name of the one that is waited for so long.
         """
         if self.is_dead:
-            raise RunEnded
+            self.refuse()
+            return self.call_soon(callback, *args, context=context)
         if delay <= timedelta(0):
             return self.call_soon(callback, *args, context=context)
         context = copy_context() if context is None else context
@@ -143,7 +171,9 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
 
     def _run_ready(self) -> None:
         ready = self.ready
-        while ready:
+        for _ in range(CALLBACKS_MAX):
+            if not ready:
+                return
             handle = ready.popleft()
             if handle._cancelled:
                 continue
@@ -152,11 +182,17 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
             except SystemExit:
                 # A task keeps its own; the worker must not stop because a workflow called sys.exit().
                 pass
-            except Exception as error:  # noqa: BLE001
+            except KeyboardInterrupt:
+                # The same, unless it is a person's.
+                if interrupts.can_be_from_outside():
+                    raise
+            except BaseException as error:  # noqa: BLE001 - a callback's, which ends nothing but itself
                 self.call_exception_handler({"message": "a callback of workflow code failed", "exception": error})
             if self.mistake is not None:
                 # The code has gone past a call that it believes to have made: it goes no further.
                 self.ready.clear()
+        if ready:
+            raise CodeDoesNotPause(CALLBACKS_MAX)
 
     def _close_coroutines(self) -> None:
         for task in self._tasks:
@@ -224,7 +260,8 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
             raise TypeError(f"a coroutine was expected, got {coroutine!r}")
         if self.is_dead:
             coroutine.close()
-            raise RunEnded
+            self.refuse()
+            coroutine = _never(self.create_future())
         task: WorkflowTask[Any] = WorkflowTask(coroutine, self, name, copy_context() if context is None else context)
         # Held here, since asyncio does not: a task that waits for an event which only it knows
         # would be unwound whenever the garbage collector comes along.
@@ -305,7 +342,10 @@ def _swallow(act: Callable[..., object], *args: Any) -> None:
     """Call what unwinds code whose run is over; nobody is left whom an error could reach."""
     try:
         act(*args)
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # noqa: BLE001, S110
-        pass
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) and interrupts.can_be_from_outside():
+            raise
+
+
+async def _never(future: asyncio.Future[Any]) -> Any:
+    return await future

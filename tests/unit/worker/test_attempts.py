@@ -1,12 +1,15 @@
 """Attempts as they run: async and plain functions, timeouts, cancelling, what is a failure of the step."""
 
 import asyncio
+import contextlib
 import contextvars
+import gc
+import logging
 import multiprocessing
 import os
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import timedelta
 
 import in_a_pool
@@ -17,6 +20,7 @@ from holdfast.authoring.apps import App
 from holdfast.authoring.context import Context
 from holdfast.codec import Codec
 from holdfast.journal import Arguments
+from holdfast.worker import attempts
 from holdfast.worker.attempts import NO_DEPS, AttemptCall, AttemptRunner
 from holdfast.worker.retries import Expired, Raised, Returned
 from holdfast.worker.threads import DaemonThreads
@@ -50,6 +54,35 @@ async def leave(error: str) -> None:
 @app.step
 def plain_leave() -> None:
     raise SystemExit(3)
+
+
+@app.step
+async def close_generators() -> None:
+    raise GeneratorExit
+
+
+@app.step
+async def be_undescribable() -> None:
+    class OddError(Exception):
+        def __str__(self) -> str:
+            raise KeyboardInterrupt
+
+    raise OddError
+
+
+@app.step
+async def never_leave() -> None:
+    for _ in range(2):  # at the end of a test it is cancelled once more
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+
+let_go = threading.Event()
+
+
+@app.step
+def hang() -> None:
+    let_go.wait(30)
 
 
 @app.step
@@ -268,3 +301,94 @@ async def test_a_plain_step_runs_in_a_process_of_the_pool_that_the_worker_was_gi
     (ended,) = desk.ended
     assert isinstance(ended, Returned), ended
     assert int(ended.result.data) != os.getpid()
+
+
+async def test_a_generator_exit_fails_the_step_and_gives_its_slot_back():
+    desk = Desk()
+    assert (await desk.run("close_generators")).failure.error_type == "GeneratorExit"
+    assert desk.slots_freed == 1
+
+
+async def test_an_error_whose_text_raises_what_ends_programs_fails_its_step_alone():
+    assert (await Desk().run("be_undescribable")).failure.error_type == "OddError"
+
+
+@pytest.fixture
+def short_grace(monkeypatch):
+    """Attempts are abandoned soon; threads that hang come back at the end."""
+    monkeypatch.setattr(attempts, "GRACE_SECONDS", 0.05)
+    let_go.clear()
+    yield
+    let_go.set()
+
+
+@pytest.mark.usefixtures("short_grace")
+@pytest.mark.parametrize("name", ["hang", "never_leave"])
+async def test_a_step_that_runs_on_after_its_timeout_gives_its_slot_back(name, caplog):
+    desk = Desk()
+    assert isinstance(await desk.run(name, timeout=0.01), Expired)
+    assert desk.slots_freed == 1
+    assert len(desk.runner.abandoned) == 1
+    assert f"attempt 2 of step {name} (4) of run run_1 was ended and still runs" in caplog.text
+
+
+@pytest.mark.usefixtures("short_grace")
+async def test_an_abandoned_thread_that_comes_back_is_forgotten_and_frees_no_second_slot():
+    desk = Desk()
+    await desk.run("hang", timeout=0.01)
+    let_go.set()
+    async with asyncio.timeout(10):
+        while desk.runner.abandoned:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert desk.slots_freed == 1
+
+
+@pytest.mark.usefixtures("short_grace")
+async def test_a_step_that_ends_in_time_after_its_cancellation_is_not_abandoned(caplog):
+    desk = Desk()
+    with caplog.at_level(logging.WARNING):
+        assert isinstance(await desk.run("sleep_long", timeout=0.01), Expired)
+        await asyncio.sleep(0.1)
+    assert desk.slots_freed == 1
+    assert not desk.runner.abandoned
+    assert not caplog.records
+
+
+@pytest.mark.usefixtures("short_grace")
+async def test_a_step_that_swallows_its_cancellation_is_not_collected_with_its_slot():
+    desk = Desk()
+    attempt = desk.start("never_leave", timeout=0.01)
+    del attempt
+    async with asyncio.timeout(10):
+        await desk.has_ended.wait()
+        gc.collect()
+        await desk.done.wait()
+    assert desk.slots_freed == 1
+
+
+@pytest.mark.usefixtures("short_grace")
+async def test_only_so_many_attempts_run_on_without_a_slot(monkeypatch, caplog):
+    monkeypatch.setattr(attempts, "ABANDONED_MAX", 2)
+    desk = Desk()
+    desk.waited_for = 2
+    for _ in range(3):
+        desk.start("never_leave", timeout=0.01)
+    async with asyncio.timeout(10):
+        while "Restart this worker" not in caplog.text:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert desk.slots_freed == 2
+
+
+@pytest.mark.usefixtures("short_grace")
+async def test_a_call_in_the_users_own_executor_keeps_its_slot_because_it_keeps_its_place_there(caplog):
+    pool = ThreadPoolExecutor(1)
+    desk = Desk(executor=pool)
+    desk.start("hang", timeout=0.01)
+    async with asyncio.timeout(10):
+        while "keeps its place in the executor" not in caplog.text:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert desk.slots_freed == 0
+    let_go.set()
+    async with asyncio.timeout(10):
+        await desk.done.wait()
+    assert desk.slots_freed == 1

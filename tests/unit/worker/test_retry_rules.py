@@ -112,3 +112,12 @@ def test_what_a_call_says_goes_before_the_definition():
     own = RetryPolicy(7, Listed((timedelta(2),)))
     assert rules_of(options, None) == RetryRules(1, Constant(timedelta(1)), (KeyError,))
     assert rules_of(options, own) == RetryRules(7, Listed((timedelta(2),)), (KeyError,))
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_a_predicate_or_backoff_that_raises_what_ends_programs_ends_nothing(error):
+    def odd(_):
+        raise error
+
+    for rules in (RetryRules(3, odd), RetryRules(3, constant(1), odd)):
+        assert wait_before_retry(ValueError("x"), rules, failures=1, now=NOW, jitter=0.0) is not None
