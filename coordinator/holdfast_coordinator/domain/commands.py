@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import IntEnum
+from itertools import pairwise
 
+from holdfast.errors import InvalidRequest
 from holdfast.limits import DEFAULT_LIMITS
 from holdfast.statuses import ClosePolicy, RunStatus
 
@@ -185,11 +187,18 @@ class Close:
 Ask = QueueStep | CancelStep | SetTimer | CancelTimer | SetRetry | StartChild | CancelChild | Stall | Close
 
 
+CLOSED_BY_CODE = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
+"""How the code of a run can end it; the other ends are the coordinator's."""
+ENTRIES_MAX = 1_000_000_000
+"""No journal has so many entries, so that a number beyond it stands for none."""
+
+
 @dataclass(slots=True)
 class Transition:
-    """What a worker did with a leased run since its last transition.
+    """What a worker did with a leased run since its last transition. Raises InvalidRequest when it is misshapen.
 
     journal: the entries in order, as framed bytes; a ConsumeMail or CancelledStep stands where its entry belongs.
+    What does not depend on the run is checked here, so that nothing misshapen ever stands in a line or a batch.
     """
 
     run_id: str
@@ -205,15 +214,61 @@ class Transition:
     attempt_deadline: timedelta | None = None
     waits: str = ""
 
+    def __post_init__(self) -> None:
+        if self.transition_id < 1:
+            text = f"{self.transition_id} is no transition id, they count from 1; a repeat could not be recognised"
+            raise InvalidRequest("transition_id", text)
+        if not 0 <= self.expected_seq <= ENTRIES_MAX:
+            raise InvalidRequest("expected_seq", f"{self.expected_seq} is no length of a journal")
+        if self.epoch < 1 or self.mail_seen < 0:
+            raise InvalidRequest("epoch", f"epoch {self.epoch} and mail_seen {self.mail_seen} count from 1 and from 0")
+        if self.asks or self.then is Then.CLOSE or self.then is Then.STALL:
+            self._check_end()
+            self._check_numbers()
+        if len(self.journal) > 1:
+            self._check_mail()
+
+    def _check_end(self) -> None:
+        """A close and a stall end the transition that is one, and stand nowhere else."""
+        asks = self.asks
+        ends = [ask for ask in asks if type(ask) is Close or type(ask) is Stall]
+        kind = {Then.CLOSE: Close, Then.STALL: Stall}.get(self.then)
+        if kind is None:
+            if ends:
+                text = f"RunClosed and RunStalled belong into transitions that close and stall, not {self.then.name}"
+                raise InvalidRequest("then", text)
+        elif len(ends) != 1 or type(ends[0]) is not kind or asks[-1] is not ends[0]:
+            name = "RunClosed" if kind is Close else "RunStalled"
+            text = f"{name} must be the last entry of a transition that says {self.then.name}, and the only one"
+            raise InvalidRequest("entries", text)
+        for end in ends:
+            if isinstance(end, Close) and end.status not in CLOSED_BY_CODE:
+                text = f"code ends completed, failed or cancelled, a run cannot be closed as {end.status}"
+                raise InvalidRequest("entries.run_closed.status", text)
+
+    def _check_numbers(self) -> None:
+        """Nothing is set, queued or started twice under one number."""
+        seen: set[tuple[type, int]] = set()
+        for ask in self.asks:
+            if isinstance(ask, QueueStep | SetTimer | SetRetry | StartChild):
+                key = (type(ask), ask.number)
+                if key in seen:
+                    raise InvalidRequest("entries", f"{type(ask).__name__} number {ask.number} is there twice")
+                seen.add(key)
+
+    def _check_mail(self) -> None:
+        """Mail is consumed in its order, each piece once."""
+        numbers = [part.number for part in self.journal if type(part) is ConsumeMail]
+        if numbers and numbers != list(range(numbers[0], numbers[0] + len(numbers))):
+            first = next(b for a, b in pairwise(numbers) if b != a + 1)
+            raise InvalidRequest(
+                "entries.mail_consumed.number", f"{first} is out of order; mail is consumed in its order"
+            )
+
     @property
     def is_plain_close(self) -> bool:
         """True when it only appends and closes, so that one compare-and-set can commit it unless mail waits."""
-        return (
-            self.then is Then.CLOSE
-            and self.transition_id > 0
-            and len(self.asks) == 1
-            and all(type(part) is bytes for part in self.journal)
-        )
+        return self.then is Then.CLOSE and len(self.asks) == 1 and all(type(part) is bytes for part in self.journal)
 
     @property
     def is_append_only(self) -> bool:
@@ -226,7 +281,6 @@ class Transition:
             and type(self.journal[0]) is bytes
             and self.attempt_deadline is None
             and self.expected_seq + self.count <= DEFAULT_LIMITS.journal_entries
-            and self.transition_id > 0
         )
 
 

@@ -18,20 +18,17 @@ from holdfast_coordinator.telemetry.run_trace import DEFAULT_RULES
 from holdfast_coordinator.telemetry.spans import SpanRules
 from holdfast_coordinator.wire.journals import journal_message, open_steps
 
+from .fields import DEFAULT, INT64_MAX, name, span, storable, whole
 from .refusals import refusal_message, translated
 from .run_traces import TraceExports, span_page
 from .run_wire import (
-    DEFAULT,
     closed_run,
     cursor_after,
     description,
     give_trace,
-    name,
     run_filter,
-    span,
     start_command,
     status_of,
-    storable,
 )
 from .trace_metadata import checked_trace, trace_in_metadata
 from .wait_reasons import wait_reason
@@ -112,7 +109,9 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         view = await self._view(request.namespace, request.run)
         run_id = view.record.run_id
         store = self._engine.cells.of_run(run_id).store
-        rows, more = await store.journal(run_id, request.after, self._limits.journal_page_bytes)
+        rows, more = await store.journal(
+            run_id, whole("after", request.after, most=INT64_MAX), self._limits.journal_page_bytes
+        )
         response = pb.GetHistoryResponse(rows=[journal_message(row) for row in rows], more=more)
         if not request.after:
             response.arguments.MergeFromString(view.record.arguments)
@@ -162,7 +161,9 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
     async def GetTrace(self, request: pb.GetTraceRequest, context: Context) -> pb.GetTraceResponse:
         record = (await self._view(request.namespace, request.run)).record
         store, page_bytes = self._engine.cells.of_run(record.run_id).store, self._limits.journal_page_bytes
-        spans, more = await span_page(store, record, self._rules, after=request.after, page_bytes=page_bytes)
+        spans, more = await span_page(
+            store, record, self._rules, after=whole("after", request.after), page_bytes=page_bytes
+        )
         return pb.GetTraceResponse(spans=spans, more=more)
 
     @translated

@@ -3,15 +3,13 @@
 import base64
 import binascii
 import hashlib
-from datetime import UTC, datetime, timedelta
-
-from google.protobuf.duration_pb2 import Duration
+from datetime import UTC, datetime
 
 from holdfast.api.v1 import run_service_pb2 as pb
 from holdfast.api.v1 import value_pb2
 from holdfast.errors import InvalidRequest, PayloadTooLarge
 from holdfast.ids import business_id_problem, is_run_id
-from holdfast.limits import NAME_MAX, PRIORITY_MAX, SPAN_MAX, Limits
+from holdfast.limits import Limits
 from holdfast.statuses import RunStatus
 from holdfast_coordinator.domain.commands import OnConflict, Reuse, StartRun
 from holdfast_coordinator.domain.rows import OpenRun, RunRecord, RunResult, RunState
@@ -19,36 +17,17 @@ from holdfast_coordinator.engine.cells import Cells
 from holdfast_coordinator.engine.registry import Signature, bind
 from holdfast_coordinator.store.port import RunFilter, RunView
 from holdfast_coordinator.telemetry.identity import Origins
-from holdfast_coordinator.wire.entries import failure_message, set_time, status_number, time_from
+from holdfast_coordinator.wire.entries import failure_message, set_time, status_number
 
-DEFAULT = "default"
+from .fields import DEFAULT, choice, moment, name, priority, span, storable, whole
+
 METADATA_ENTRIES_MAX = 64
 METADATA_BYTES_MAX = 8 * 1024
 PAGE_SIZE = 100
 PAGE_SIZE_MAX = 1_000
-
-
-def name(field: str, text: str, *, default: str | None = None) -> str:
-    """A name of 1 to 200 printable characters."""
-    if not text and default is not None:
-        return default
-    if not text or len(text) > NAME_MAX or not text.isprintable():
-        raise InvalidRequest(field, f"{text[:50]!r} must have 1 to {NAME_MAX} printable characters")
-    return text
-
-
-def storable(field: str, text: str) -> str:
-    """A text that Postgres can hold, and so compare."""
-    if "\0" in text:
-        raise InvalidRequest(field, f"{text[:50]!r} has a NUL character, which no stored text has")
-    return text
-
-
-def span(field: str, message: Duration) -> timedelta:
-    """A duration of 0 to ten years."""
-    if message.seconds < 0 or message.nanos < 0 or message.seconds > SPAN_MAX.total_seconds():
-        raise InvalidRequest(field, f"{message.seconds} s must be from 0 to {int(SPAN_MAX.total_seconds())} s")
-    return timedelta(seconds=message.seconds, microseconds=message.nanos // 1_000)
+_ON_CONFLICT = {int(policy): policy for policy in OnConflict}
+_REUSE = {int(policy): policy for policy in Reuse}
+_STATUSES = {status.number: status for status in RunStatus}
 
 
 def start_command(
@@ -58,8 +37,6 @@ def start_command(
     business_id = spec.id or None
     if business_id is not None and (problem := business_id_problem(business_id)):
         raise InvalidRequest("id", f"{business_id[:50]!r} {problem}")
-    if not -PRIORITY_MAX <= spec.priority <= PRIORITY_MAX:
-        raise InvalidRequest("priority", f"{spec.priority} must be from -{PRIORITY_MAX} to {PRIORITY_MAX}")
     return StartRun(
         run_id=cells.new_run_id(spec.start_id, business_id),
         namespace=namespace,
@@ -69,12 +46,12 @@ def start_command(
         arguments_hash=arguments_hash(spec.workflow, signature, spec.arguments),
         id=business_id,
         idempotency_key=name("idempotency_key", spec.idempotency_key) if spec.idempotency_key else None,
-        priority=spec.priority,
+        priority=priority("priority", spec.priority),
         delay=span("delay", spec.delay) if spec.HasField("delay") else None,
         max_duration=span("max_duration", spec.max_duration) if spec.HasField("max_duration") else None,
         metadata=_metadata(spec),
-        on_conflict=OnConflict(spec.on_conflict or OnConflict.ATTACH),
-        reuse=Reuse(spec.reuse or Reuse.ATTACH),
+        on_conflict=choice("on_conflict", spec.on_conflict, _ON_CONFLICT, default=OnConflict.ATTACH),
+        reuse=choice("reuse", spec.reuse, _REUSE, default=Reuse.ATTACH),
     )
 
 
@@ -129,8 +106,7 @@ def _metadata(spec: pb.StartSpec) -> dict[str, str]:
 
 def run_filter(request: pb.ListRunsRequest) -> RunFilter:
     """What a listing shows. Raises InvalidRequest."""
-    if not 0 <= request.page_size <= PAGE_SIZE_MAX:
-        raise InvalidRequest("page_size", f"{request.page_size} must be from 0 to {PAGE_SIZE_MAX}")
+    whole("page_size", request.page_size, most=PAGE_SIZE_MAX)
     for field in ("workflow", "text", "idempotency_key"):
         storable(field, getattr(request, field))
     for text in (*request.metadata, *request.metadata.values()):
@@ -138,10 +114,10 @@ def run_filter(request: pb.ListRunsRequest) -> RunFilter:
     return RunFilter(
         namespace=request.namespace or DEFAULT,
         workflow=request.workflow or None,
-        statuses=frozenset(RunStatus.of_number(number) for number in request.statuses if number),
+        statuses=frozenset(choice("statuses", number, _STATUSES) for number in request.statuses if number),
         metadata=dict(request.metadata),
-        started_after=time_from(request.started_after) if request.HasField("started_after") else None,
-        started_before=time_from(request.started_before) if request.HasField("started_before") else None,
+        started_after=moment("started_after", request.started_after) if request.HasField("started_after") else None,
+        started_before=moment("started_before", request.started_before) if request.HasField("started_before") else None,
         text=request.text or None,
         idempotency_key=request.idempotency_key or None,
         before=_read_cursor(request.cursor) if request.cursor else None,

@@ -1,38 +1,27 @@
 """WorkerService: what workers use. See proto/holdfast/api/v1/worker_service.proto for effects and refusals."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from grpc.aio import ServicerContext as Context
 
 from holdfast.api.v1 import worker_service_pb2 as pb
 from holdfast.api.v1 import worker_service_pb2_grpc
-from holdfast.errors import CoordinatorUnavailable, InvalidRequest
+from holdfast.errors import CoordinatorUnavailable
 from holdfast.limits import Limits
+from holdfast_coordinator.domain.transitions import TransitionAnswer, TransitionStatus
+from holdfast_coordinator.engine.attachments import Attachment
 from holdfast_coordinator.engine.engine import Engine
 from holdfast_coordinator.engine.refusals import Reattach
-from holdfast_coordinator.engine.sessions import Introduction
 from holdfast_coordinator.wire.entries import set_time
 from holdfast_coordinator.wire.journals import journal_message
 
+from .fields import run_id, span, whole
 from .late_results import LateResults
 from .measuring import StepMeasure
 from .refusals import translated
-from .run_wire import DEFAULT, name
+from .report_parts import ReportParts, parts_of
 from .work_stream import WorkStream
-from .worker_wire import (
-    Room,
-    attempt_report,
-    duration,
-    fill_poll_response,
-    held_key,
-    held_message,
-    mail_seen,
-    signature,
-    transition,
-    transition_result,
-)
-
-REGISTERED_NAMES_MAX = 10_000
+from .worker_wire import Room, fill_poll_response, held_key, held_message, introduction, mail_seen, transition_result
 
 
 class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
@@ -49,24 +38,8 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
 
     @translated
     async def OpenSession(self, request: pb.OpenSessionRequest, context: Context) -> pb.OpenSessionResponse:
-        namespace = request.namespace or DEFAULT
-        await self._engine.check_namespace(namespace)
-        if len(request.workflows) + len(request.steps) > REGISTERED_NAMES_MAX:
-            raise InvalidRequest("workflows", f"more than {REGISTERED_NAMES_MAX} names; split the worker")
-        workflows = {name("workflows.name", one.name): signature(one) for one in request.workflows}
-        worker = Introduction(
-            namespace=namespace,
-            queue=name("queue", request.queue, default=DEFAULT),
-            workflows=workflows,
-            steps=tuple(name("steps", step) for step in request.steps),
-            build=request.build[:100],
-            host=request.host[:200],
-            pid=request.pid,
-            slots=request.slots,
-            session_id=request.session_id or None,
-            held=frozenset(held_key(held) for held in request.held),
-            mail_seen=mail_seen(request.held),
-        )
+        worker = introduction(request)
+        await self._engine.check_namespace(worker.namespace)
         attachment, ended = await self._engine.open_session(worker)
         sessions, limits = self._engine.sessions, self._limits
         response = pb.OpenSessionResponse(
@@ -123,8 +96,8 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
             request.session_id,
             request.attach_no,
             msg_no=request.msg_no,
-            free_slots=request.free_slots,
-            free_runs=request.free_runs,
+            free_slots=whole("free_slots", request.free_slots),
+            free_runs=whole("free_runs", request.free_runs),
             received=[held_key(held) for held in request.received],
             mail_seen=mail_seen(request.received),
         )
@@ -142,23 +115,38 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
         except Reattach:
             self._late.unattached(request)
             raise
-        grace = self._engine.sessions.policy.ttl
-        transitions = [transition(session_id, one, self._limits, grace) for one in request.transitions]
-        attempts = [attempt_report(session_id, one) for one in request.attempts]
-        taken, recorded = await self._engine.report(attachment, transitions, attempts)
+        parts = parts_of(request, self._engine.cells, self._limits, self._engine.sessions.policy.ttl)
+        taken, recorded = await self._engine.report(attachment, parts.transitions, parts.attempts)
         if self._steps is not None:
-            self._steps.reported(attachment, request, taken, recorded)
-        self._late.answered(attachment, request, taken, recorded)
+            self._steps.reported(attachment, parts.shaped, taken, recorded)
+        self._late.answered(attachment, parts.shaped, taken, recorded)
+        self._fill_report(attachment, request, response, parts, taken, recorded)
+
+    def _fill_report(
+        self, attachment: Attachment, request: pb.ReportRequest, response: pb.ReportResponse, parts: ReportParts,
+        taken: Sequence[TransitionAnswer], recorded: Sequence[bool],
+    ) -> None:  # fmt: skip
+        """Answers every part in its place."""
         room = Room(self._limits.message_bytes // 2)
-        for asked, answer in zip(transitions, taken, strict=True):
+        answers, marks = iter(taken), iter(recorded)
+        for place, asked in enumerate(request.transitions):
+            refusal = parts.refused_transitions.get(place)
+            if refusal is not None:
+                answer = TransitionAnswer(TransitionStatus.REFUSED, refusal=str(refusal))
+            else:
+                answer = next(answers)
             result = transition_result(asked.run_id, answer, room)
             if len(result.mail) < len(answer.mail):
                 attachment.mail_waits(asked.run_id, asked.epoch)
             response.transitions.append(result)
-        response.attempts.extend(
-            pb.AttemptReportResult(run_id=asked.run_id, step=asked.number, recorded=was_recorded)
-            for asked, was_recorded in zip(attempts, recorded, strict=True)
-        )
+        for place, ended in enumerate(request.attempts):
+            refusal = parts.refused_attempts.get(place)
+            response.attempts.add(
+                run_id=ended.run_id,
+                step=ended.step,
+                recorded=next(marks) if refusal is None else False,
+                refusal="" if refusal is None else str(refusal),
+            )
 
     @translated
     async def Heartbeat(self, request: pb.HeartbeatRequest, context: Context) -> pb.HeartbeatResponse:
@@ -168,7 +156,7 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
             msg_no=request.msg_no,
             held=frozenset(held_key(held) for held in request.held),
             mail_seen=mail_seen(request.held),
-            lag=duration(request.loop_lag),
+            lag=span("loop_lag", request.loop_lag),
             draining=request.draining,
         )
         response = pb.HeartbeatResponse(ended=[held_message(key) for key in ended])
@@ -179,7 +167,7 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
     async def ReadJournal(self, request: pb.ReadJournalRequest, context: Context) -> pb.ReadJournalResponse:
         attachment = self._engine.sessions.attached(request.session_id, request.attach_no)
         rows, more, record = await self._engine.read_journal(
-            attachment, request.run_id, request.epoch, request.after, self._limits.journal_page_bytes
+            attachment, run_id("run_id", request.run_id), request.epoch, request.after, self._limits.journal_page_bytes
         )
         response = pb.ReadJournalResponse(rows=[journal_message(row) for row in rows], more=more)
         if not request.after:

@@ -1,22 +1,21 @@
-"""WorkerService messages to and from the engine's records.
+"""WorkerService messages to and from the engine's records. What is misshapen becomes none: it raises InvalidRequest.
 
-A transition is the hot path: entries that ask nothing of the coordinator are framed together as bytes and never
-looked into; only the others become records.
+A transition is the hot path: entries that ask nothing of the coordinator are checked and framed together as bytes;
+only the others become records.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Any, cast
 
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
 from holdfast.api.v1 import journal_pb2, status_pb2
 from holdfast.api.v1 import worker_service_pb2 as pb
 from holdfast.errors import InvalidRequest, PayloadTooLarge
 from holdfast.ids import business_id_problem, child_run_id
-from holdfast.limits import NAME_MAX, SPAN_MAX, Limits
+from holdfast.limits import Limits
 from holdfast.statuses import ClosePolicy, Placement, RunStatus
 from holdfast_coordinator.domain.commands import (
     Ask,
@@ -41,17 +40,40 @@ from holdfast_coordinator.domain.transitions import TransitionAnswer
 from holdfast_coordinator.engine.attachments import Handed, Held
 from holdfast_coordinator.engine.engine import Delivery
 from holdfast_coordinator.engine.held_mail import RunMail
+from holdfast_coordinator.engine.sessions import Introduction
 from holdfast_coordinator.telemetry.identity import attempt_position
 from holdfast_coordinator.wire.entries import mail_message, set_time, time_from
 
-from .run_wire import name, span
+from .fields import (
+    DEFAULT,
+    ENTRY_SECONDS_MAX,
+    INT64_MAX,
+    NANOS_MAX,
+    check_time,
+    choice,
+    moment,
+    name,
+    priority,
+    run_id,
+    shown,
+    span,
+    storable,
+    whole,
+)
+from .worker_shapes import BODIES, check_report
 
 _PLAIN = frozenset({"attempt_started", "step_completed", "step_failed"})
 """Entries that ask nothing of the coordinator, whatever they say."""
 _QUEUED = Placement.QUEUED.value
-_SPAN_MAX_SECONDS = int(SPAN_MAX.total_seconds())
 _THENS = {then.value: then for then in Then}
+_POLICIES = {policy.value: policy for policy in ClosePolicy}
+_STATUSES = {status.number: status for status in RunStatus}
 _KINDS = {1: "either", 2: "positional_only", 3: "named_only"}
+
+REGISTERED_NAMES_MAX = 10_000
+BUILD_MAX = 100
+HOST_MAX = 200
+REASON_MAX = 16_384
 
 
 def held_key(held: pb.Held) -> Held:
@@ -70,11 +92,40 @@ def held_message(key: Held) -> pb.Held:
     return pb.Held(run_id=run_id, step=step, epoch=epoch)
 
 
-def signature(registration: pb.WorkflowRegistration) -> dict[str, Any]:
+def introduction(request: pb.OpenSessionRequest) -> Introduction:
+    """What a worker says of itself, checked. Raises InvalidRequest."""
+    if len(request.workflows) + len(request.steps) > REGISTERED_NAMES_MAX:
+        raise InvalidRequest("workflows", f"more than {REGISTERED_NAMES_MAX} names; split the worker")
+    workflows: dict[str, Mapping[str, Any]] = {}
+    for one in request.workflows:
+        workflow = name("workflows.name", one.name)
+        if workflow in workflows:
+            raise InvalidRequest("workflows.name", f"{workflow!r} is there twice; a worker has one workflow of a name")
+        workflows[workflow] = _signature(one)
+    return Introduction(
+        namespace=request.namespace or DEFAULT,
+        queue=name("queue", request.queue, default=DEFAULT),
+        workflows=workflows,
+        steps=tuple(dict.fromkeys(name("steps", step) for step in request.steps)),
+        build=shown(request.build, BUILD_MAX),
+        host=shown(request.host, HOST_MAX),
+        pid=request.pid,
+        slots=whole("slots", request.slots),
+        session_id=storable("session_id", request.session_id) or None,
+        held=frozenset(held_key(held) for held in request.held),
+        mail_seen=mail_seen(request.held),
+    )
+
+
+def _signature(registration: pb.WorkflowRegistration) -> dict[str, Any]:
     """The signature of a workflow as it is kept; see engine.registry.Signature."""
     return {
         "parameters": [
-            {"name": one.name, "required": one.required, "kind": _KINDS.get(one.kind, "either")}
+            {
+                "name": storable("workflows.parameters.name", one.name),
+                "required": one.required,
+                "kind": choice("workflows.parameters.kind", one.kind, _KINDS, default="either"),
+            }
             for one in registration.parameters
         ],
         "extra_positional": registration.extra_positional,
@@ -90,42 +141,57 @@ def transition(session_id: str, message: pb.Transition, limits: Limits, grace: t
     size = message.ByteSize()
     if size > limits.transition_bytes:
         raise PayloadTooLarge("a transition", size_bytes=size, limit_bytes=limits.transition_bytes)
+    of_run = run_id("run_id", message.run_id)
     then = _THENS.get(message.then)
     if then is None:
         raise InvalidRequest("then", f"{message.then} says nothing of what becomes of the lease")
     journal: list[bytes | ConsumeMail | CancelledStep] = []
     asks: list[Ask] = []
     plain: list[journal_pb2.Entry] = []
+    left = len(message.entries)
     for entry in message.entries:
-        kind = entry.WhichOneof("body")
-        if kind in _PLAIN or (kind == "step_scheduled" and entry.step_scheduled.placement != _QUEUED):
+        left -= 1
+        kind = entry.WhichOneof("body") or ""
+        check = BODIES.get(kind)
+        if check is None:
+            raise InvalidRequest("entries", f"a worker must not write an entry of kind {kind or 'nothing'!r}")
+        body = getattr(entry, kind)
+        check(kind, body)
+        at = entry.at
+        if not 0 <= at.seconds <= ENTRY_SECONDS_MAX or not 0 <= at.nanos <= NANOS_MAX:
+            check_time("at", at, ENTRY_SECONDS_MAX)
+        if size > limits.payload_bytes:
+            _check_sizes(kind, body, limits)
+        if kind in _PLAIN or (kind == "step_scheduled" and body.placement != _QUEUED):
             plain.append(entry)
         elif kind == "mail_consumed":
             _flush(plain, journal)
-            consumed = entry.mail_consumed
-            since = time_from(consumed.awaited_since) if consumed.HasField("awaited_since") else None
-            journal.append(ConsumeMail(consumed.number, time_from(entry.at), since))
+            since = time_from(body.awaited_since) if body.HasField("awaited_since") else None
+            journal.append(ConsumeMail(body.number, time_from(at), since))
         elif kind == "step_cancelled":
             _flush(plain, journal)
-            number = entry.step_cancelled.number
-            journal.append(CancelledStep(number, journal_pb2.JournalRow(entries=[entry]).SerializeToString()))
-            asks.append(CancelStep(number))
+            journal.append(CancelledStep(body.number, journal_pb2.JournalRow(entries=[entry]).SerializeToString()))
+            asks.append(CancelStep(body.number))
         elif kind == "run_closed":
+            _check_last(kind, left)
             _flush(plain, journal)
             asks.append(_close(entry))
         else:
             plain.append(entry)
-            ask = _ask(message.run_id, kind, entry)
+            ask = _ask(of_run, kind, entry)
             if ask is not None:
                 asks.append(ask)
+                if type(ask) is Stall:
+                    _check_last(kind, left)
     if len(plain) == len(message.entries):
         # Nothing had to be taken apart: one C call frames them all.
         if plain:
             journal.append(journal_pb2.JournalRow(entries=message.entries).SerializeToString())
     else:
         _flush(plain, journal)
+    deadline = span("attempt_deadline", message.attempt_deadline) if message.HasField("attempt_deadline") else None
     return Transition(
-        run_id=message.run_id,
+        run_id=of_run,
         session_id=session_id,
         epoch=message.epoch,
         expected_seq=message.expected_seq,
@@ -135,9 +201,27 @@ def transition(session_id: str, message: pb.Transition, limits: Limits, grace: t
         asks=asks,
         mail_seen=message.mail_seen,
         then=then,
-        attempt_deadline=duration(message.attempt_deadline) + grace if message.HasField("attempt_deadline") else None,
-        waits="; ".join(message.waits) if then is Then.SUSPEND else "",
+        attempt_deadline=None if deadline is None else deadline + grace,
+        waits=shown("; ".join(message.waits)) if then is Then.SUSPEND else "",
     )
+
+
+def _check_last(kind: str, left: int) -> None:
+    if left:
+        raise InvalidRequest("entries", f"{left} entries follow {kind}, which must be the last")
+
+
+def _check_sizes(kind: str, body: Any, limits: Limits) -> None:
+    """Checks the values of an entry whose transition has room for one that is too large."""
+    if kind in ("step_completed", "run_closed"):
+        _check_size(f"the result of {kind}", len(body.result.data), limits)
+    elif kind in ("step_scheduled", "child_started"):
+        _check_size(f"the argument list of {kind} {body.number}", body.arguments.ByteSize(), limits)
+
+
+def _check_size(what: str, size: int, limits: Limits) -> None:
+    if size > limits.payload_bytes:
+        raise PayloadTooLarge(what, size_bytes=size, limit_bytes=limits.payload_bytes)
 
 
 def _flush(plain: list[journal_pb2.Entry], journal: list[bytes | ConsumeMail | CancelledStep]) -> None:
@@ -149,7 +233,7 @@ def _flush(plain: list[journal_pb2.Entry], journal: list[bytes | ConsumeMail | C
 def _close(entry: journal_pb2.Entry) -> Close:
     closed = entry.run_closed
     return Close(
-        RunStatus.of_number(closed.status),
+        choice("run_closed.status", closed.status, _STATUSES),
         closed.result.SerializeToString() if closed.HasField("result") else None,
         closed.failure.SerializeToString() if closed.HasField("failure") else None,
         journal_pb2.JournalRow(entries=[entry]).SerializeToString(),
@@ -157,7 +241,8 @@ def _close(entry: journal_pb2.Entry) -> Close:
     )
 
 
-def _ask(run_id: str, kind: str | None, entry: journal_pb2.Entry) -> Ask | None:
+def _ask(of_run: str, kind: str, entry: journal_pb2.Entry) -> Ask | None:
+    """What an entry asks of the coordinator, if anything; its body has been checked."""
     match kind:
         case "step_scheduled":
             return _queue_step(entry.step_scheduled, time_from(entry.at))
@@ -165,35 +250,30 @@ def _ask(run_id: str, kind: str | None, entry: journal_pb2.Entry) -> Ask | None:
             ended = entry.attempt_ended
             if not ended.retry_by_alarm:
                 return None
-            return SetRetry(ended.number, duration(ended.attempt.retry_delay))
+            return SetRetry(ended.number, span("attempt_ended.attempt.retry_delay", ended.attempt.retry_delay))
         case "timer_set":
             timer = entry.timer_set
             if timer.HasField("until"):
-                return SetTimer(timer.number, None, time_from(timer.until))
-            return SetTimer(timer.number, duration(timer.delay), None)
+                return SetTimer(timer.number, None, moment("timer_set.until", timer.until))
+            return SetTimer(timer.number, span("timer_set.delay", timer.delay), None)
         case "timer_cancelled":
             return CancelTimer(entry.timer_cancelled.number)
         case "child_started":
-            return _start_child(run_id, entry)
+            return _start_child(of_run, entry)
         case "child_cancelled":
             return CancelChild(entry.child_cancelled.number)
-        case "user_span":
-            span_name = entry.user_span.name
-            if not 0 < len(span_name) <= NAME_MAX:
-                raise InvalidRequest("name", f"{span_name[:50]!r} must have 1 to {NAME_MAX} characters")
-            return None
         case "run_stalled":
-            return Stall(entry.run_stalled.reason, entry.run_stalled.build)
+            return Stall(shown(entry.run_stalled.reason, REASON_MAX), shown(entry.run_stalled.build, BUILD_MAX))
         case _:
-            raise InvalidRequest("entries", f"a worker must not write an entry of kind {kind or 'nothing'!r}")
+            return None
 
 
-def _start_child(run_id: str, entry: journal_pb2.Entry) -> StartChild:
+def _start_child(of_run: str, entry: journal_pb2.Entry) -> StartChild:
     """The start of a child, checked now: the outbox could only fail with it again and again."""
     child = entry.child_started
-    if child.run_id != child_run_id(run_id, child.number):
+    if child.run_id != child_run_id(of_run, child.number):
         # Any other id could name a run of another namespace, which would then be cancelled as a child.
-        raise InvalidRequest("run_id", f"{child.run_id!r} is not that of child {child.number} of run {run_id}")
+        raise InvalidRequest("run_id", f"{child.run_id!r} is not that of child {child.number} of run {of_run}")
     name("workflow", child.workflow)
     if child.queue:
         name("queue", child.queue)
@@ -201,7 +281,7 @@ def _start_child(run_id: str, entry: journal_pb2.Entry) -> StartChild:
         raise InvalidRequest("id", f"{child.id[:50]!r} {problem}")
     if child.HasField("max_duration"):
         span("max_duration", child.max_duration)
-    policy = ClosePolicy(child.close_policy or ClosePolicy.CANCEL)
+    policy = choice("close_policy", child.close_policy, _POLICIES, default=ClosePolicy.CANCEL)
     return StartChild(child.number, child.run_id, policy, entry.SerializeToString())
 
 
@@ -210,30 +290,34 @@ def _queue_step(step: journal_pb2.StepScheduled, at: datetime) -> QueueStep:
         number=step.number,
         name=step.name,
         arguments=step.arguments.SerializeToString(),
-        queue=step.queue,
-        priority=step.priority,
-        timeout=duration(step.timeout) if step.HasField("timeout") else None,
+        queue=name("step_scheduled.queue", step.queue) if step.queue else "",
+        priority=priority("step_scheduled.priority", step.priority),
+        timeout=span("step_scheduled.timeout", step.timeout) if step.HasField("timeout") else None,
         recoveries=step.recoveries if step.HasField("recoveries") else None,
         retry=step.retry.SerializeToString() if step.HasField("retry") else b"",
-        step_id=step.step_id,
+        step_id=name("step_scheduled.step_id", step.step_id) if step.step_id else "",
         at=at,
     )
 
 
-def attempt_report(session_id: str, message: pb.AttemptReport) -> ReportAttempt:
-    """The outcome of a queued attempt as the core takes it."""
+def attempt_report(session_id: str, message: pb.AttemptReport, limits: Limits) -> ReportAttempt:
+    """The outcome of a queued attempt as the core takes it. Raises InvalidRequest, PayloadTooLarge."""
     record = message.record
-    again = record.HasField("retry_delay")
+    check_report(record, message.attempt, has_result=message.HasField("result"))
+    _check_size("the result of a step", len(message.result.data), limits)
+    size = record.ByteSize()
+    if size > limits.transition_bytes:
+        raise PayloadTooLarge("the record of an attempt", size_bytes=size, limit_bytes=limits.transition_bytes)
     return ReportAttempt(
-        run_id=message.run_id,
-        number=message.step,
+        run_id=run_id("run_id", message.run_id),
+        number=whole("step", message.step, least=1),
         attempt=message.attempt,
-        epoch=message.epoch,
+        epoch=whole("epoch", message.epoch, least=1, most=INT64_MAX),
         session_id=session_id,
         record=record.SerializeToString(),
         result=message.result.SerializeToString() if message.HasField("result") else None,
         failure=record.failure.SerializeToString() if record.HasField("failure") else None,
-        again_after=duration(record.retry_delay) if again else None,
+        again_after=span("record.retry_delay", record.retry_delay) if record.HasField("retry_delay") else None,
         handed_back=record.outcome == status_pb2.ATTEMPT_OUTCOME_HANDED_BACK,
     )
 
@@ -365,10 +449,3 @@ def _attempt(claim: TaskClaimed, record: RunRecord | None, attach_no: int) -> pb
 def _end_notice(event: LeaseEnded) -> pb.Notice:
     held = pb.Held(run_id=event.run_id, step=event.number, epoch=event.epoch)
     return pb.Notice(held=held, ended=not event.cancelled, cancelled=event.cancelled)
-
-
-def duration(message: Duration) -> timedelta:
-    """A duration that a worker sends, cut to 0 to ten years: what it stands for must fit into a date."""
-    if not 0 <= message.seconds <= _SPAN_MAX_SECONDS:
-        return SPAN_MAX if message.seconds > 0 else timedelta(0)
-    return timedelta(seconds=message.seconds, microseconds=message.nanos // 1_000)

@@ -37,7 +37,7 @@ def continuation(rows: Iterable[JournalRow], origin_run_id: str) -> Continuation
         timers=_open_timers(journal),
         signals=[
             entry.mail_undelivered.mail.SerializeToString()
-            for entry in tail
+            for entry in entries
             if entry.HasField("mail_undelivered") and entry.mail_undelivered.mail.HasField("signal")
         ],
         mail_taken=max(mail_numbers, default=0),
@@ -79,8 +79,8 @@ class _Missing:
                 return getattr(entry, kind).number in self._children
             case "mail_consumed":
                 return entry.mail_consumed.mail.retry_due.number in self._steps
-            case "run_stalled" | "run_resumed":
-                return True
+            case "run_stalled" | "run_resumed" | "mail_undelivered":
+                return True  # mail that was not delivered comes anew, or its cause does
             case _:
                 return False
 

@@ -223,11 +223,12 @@ class AttemptReport:
 
 @dataclass(slots=True, frozen=True)
 class AttemptReportResult:
-    """What came of an attempt report; not recorded means that the claim had moved on."""
+    """What came of an attempt report; not recorded means that the claim had moved on, or that it was refused."""
 
     run_id: str
     step: int
     recorded: bool
+    refusal: str = ""
 
 
 @dataclass(slots=True, frozen=True)

@@ -301,6 +301,11 @@ class WorkCrew:
         """Settles what was reported, and starts the attempts whose starts are now committed."""
         self.free_slots_elsewhere(answer.free_slots_elsewhere)
         is_sure = self._clock.is_sure()
+        for ended in answer.attempts:
+            if ended.refusal:
+                log.error(
+                    "run %s: the coordinator refused the end of step %d: %s", ended.run_id, ended.step, ended.refusal
+                )
         for result in answer.transitions:
             holder = self._holders.get(result.run_id)
             if holder is None or not holder.is_in_flight:

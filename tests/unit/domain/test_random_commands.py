@@ -109,7 +109,7 @@ class RandomCommands(RuleBasedStateMachine):
             *self.fresh(run.run_id, asks),
             journal=[*[ENTRY] * entries, *(ConsumeMail(one.number, self.cell.now) for one in mail)],
             then=then,
-            mail_seen=run.mail_next - 1 - data.draw(st.integers(0, 1)),
+            mail_seen=max(run.mail_next - 1 - data.draw(st.integers(0, 1)), 0),
             attempt_deadline=data.draw(st.none() | FEW_SECONDS),
             waits=data.draw(st.sampled_from(["", "something"])),
         )

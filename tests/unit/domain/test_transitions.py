@@ -11,6 +11,7 @@ from scenes import (
     OTHER,
     RUN,
     WORKER,
+    child_of,
     close,
     leased,
     offer,
@@ -22,8 +23,10 @@ from scenes import (
     withdraw,
 )
 
+from holdfast.errors import InvalidRequest
 from holdfast.statuses import RunStatus
 from holdfast_coordinator.domain.commands import (
+    CLOSED_BY_CODE,
     AlarmDue,
     Ask,
     CancelStep,
@@ -110,11 +113,9 @@ def test_a_repeat_of_a_suspend_that_met_mail_brings_the_mail_again(cell: MemoryC
     assert cell.ask(asked) == first
 
 
-def test_a_transition_without_an_id_is_refused_because_its_repeat_could_not_be_recognised(cell: MemoryCell) -> None:
-    asked = transition(leased(cell), transition_id=0)
-    assert status_of(cell, asked) is TransitionStatus.REFUSED
-    assert not asked.is_append_only
-    assert cell.open_runs[RUN].length == 1
+def test_a_transition_without_an_id_cannot_be_made_because_its_repeat_could_not_be_recognised(cell: MemoryCell) -> None:
+    with pytest.raises(InvalidRequest, match="a repeat could not be recognised"):
+        transition(leased(cell), transition_id=0)
 
 
 @pytest.mark.parametrize("expected_seq", [0, 2])
@@ -122,8 +123,15 @@ def test_a_transition_that_expects_another_journal_is_refused(cell: MemoryCell, 
     assert status_of(cell, transition(leased(cell), expected_seq=expected_seq)) is TransitionStatus.REFUSED
 
 
-@pytest.mark.parametrize("numbers", [[2], [2, 1], [1, 1], [1, 2, 3]])
-def test_mail_consumed_out_of_order_or_twice_or_too_early_is_refused(cell: MemoryCell, numbers: list[int]) -> None:
+@pytest.mark.parametrize("numbers", [[2, 1], [1, 1], [1, 3]])
+def test_a_transition_that_consumes_mail_out_of_its_order_cannot_be_made(cell: MemoryCell, numbers: list[int]) -> None:
+    run = leased(cell)
+    with pytest.raises(InvalidRequest, match="in its order"):
+        transition(run, journal=[ConsumeMail(number, T0) for number in numbers])
+
+
+@pytest.mark.parametrize("numbers", [[2], [1, 2, 3]])
+def test_mail_consumed_too_early_or_before_it_has_come_is_refused(cell: MemoryCell, numbers: list[int]) -> None:
     leased(cell)
     cell.submit(signal(1), signal(2))
     before = cell.rows()
@@ -273,19 +281,26 @@ def test_attempts_of_queued_steps_that_end_with_their_run_are_journaled(cell: Me
     [
         ([close()], Then.CONTINUE),
         ([], Then.CLOSE),
+        ([SetTimer(1, MINUTE, None)], Then.CLOSE),
         ([close(), SetTimer(1, MINUTE, None)], Then.CLOSE),
         ([close(), close()], Then.CLOSE),
-        ([close(RunStatus.RUNNING)], Then.CLOSE),
+        ([close(), Stall("why", "b1")], Then.CLOSE),
+        *[([close(status)], Then.CLOSE) for status in RunStatus if status not in CLOSED_BY_CODE],
         ([Stall("why", "b1")], Then.CONTINUE),
         ([], Then.STALL),
+        ([close()], Then.STALL),
+        ([Stall("why", "b1"), SetTimer(1, MINUTE, None)], Then.STALL),
+        ([SetTimer(1, MINUTE, None), SetTimer(1, MINUTE, None)], Then.CONTINUE),
+        ([queue_step(1), queue_step(1)], Then.CONTINUE),
+        ([child_of(1), child_of(1)], Then.SUSPEND),
     ],
 )
-def test_a_transition_whose_entries_do_not_fit_its_end_is_refused(
+def test_a_transition_whose_entries_do_not_fit_together_cannot_be_made(
     cell: MemoryCell, asks: list[Ask], then: Then
 ) -> None:
-    asked = replace(transition(leased(cell)), asks=asks, then=then)
-    assert status_of(cell, asked) is TransitionStatus.REFUSED
-    assert cell.open_runs[RUN].length == 1
+    asked = transition(leased(cell))
+    with pytest.raises(InvalidRequest):
+        replace(asked, asks=asks, then=then)
 
 
 def test_a_relative_timer_is_due_so_long_after_the_commit(cell: MemoryCell) -> None:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from holdfast.api.v1 import journal_pb2
 from holdfast.api.v1 import worker_service_pb2 as pb
@@ -30,10 +31,11 @@ from holdfast_coordinator.telemetry.identity import IdentityRules, attempt_posit
 from holdfast_coordinator.wire.children import child_start
 
 AT = datetime(2026, 5, 4, 3, 2, 1, 123_456, UTC)
+RUN = run_named("00", start_id(1, bytes(10)))
 
 
 def transition_with_span(name: str) -> Transition:
-    message = pb.Transition(run_id="run_1", epoch=1, expected_seq=1, transition_id=1)
+    message = pb.Transition(run_id=RUN, epoch=1, expected_seq=1, transition_id=1)
     message.then = pb.THEN_CONTINUE
     span = message.entries.add().user_span
     span.number, span.name = 1, name
@@ -53,7 +55,7 @@ def test_a_span_needs_a_name_within_the_limit(name: str) -> None:
 
 def taken(**body: Any) -> Transition:
     """A transition with one entry, as the core gets it."""
-    message = pb.Transition(run_id="run_1", epoch=1, expected_seq=1, transition_id=1, then=pb.THEN_CONTINUE)
+    message = pb.Transition(run_id=RUN, epoch=1, expected_seq=1, transition_id=1, then=pb.THEN_CONTINUE)
     message.entries.add(**body).at.FromDatetime(AT)
     return transition("ses_1", message, DEFAULT_LIMITS, timedelta(0))
 
@@ -121,3 +123,48 @@ def test_a_queued_attempt_says_since_when_its_step_and_it_have_waited() -> None:
     (attempt,) = response.attempts
     times = (attempt.scheduled_at, attempt.eligible_at, attempt.started_at)
     assert [time.ToDatetime(UTC) for time in times] == [AT, ready_at, started_at]
+
+
+ABSURD = Timestamp(seconds=10**15)
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"step_completed": {"number": 0}}, "step_completed.number"),
+        ({"step_completed": {"number": 1, "attempt": {"attempt": 1, "outcome": 9}}}, "attempt.outcome"),
+        ({"step_completed": {"number": 1, "attempt": {"attempt": 1, "outcome": 1, "ended_at": ABSURD}}}, "attempt"),
+        ({"step_failed": {"number": 1}}, "step_failed.failure"),
+        ({"step_scheduled": {"number": 1}}, "step_scheduled.name"),
+        ({"step_scheduled": {"number": 1, "name": "a\nb"}}, "step_scheduled.name"),
+        ({"step_scheduled": {"number": 1, "name": "a", "placement": 9}}, "step_scheduled.placement"),
+        ({"attempt_started": {"number": 1}}, "attempt_started.attempt"),
+        ({"timer_set": {"number": 1}}, "timer_set"),
+        ({"timer_set": {"number": 1, "until": ABSURD}}, "timer_set.until"),
+        ({"timer_cancelled": {"number": -1}}, "timer_cancelled.number"),
+        ({"mail_consumed": {"number": 1, "awaited_since": ABSURD}}, "mail_consumed.awaited_since"),
+        ({"user_span": {"number": 1, "name": "a", "began_at": ABSURD}}, "user_span.began_at"),
+        ({"step_queued": {"number": 1}}, "entries"),
+        ({}, "entries"),
+    ],
+    ids=str,
+)
+def test_a_misshapen_entry_is_refused_by_its_field(body: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        taken(**body)
+    assert caught.value.field == field
+
+
+def test_an_entry_at_a_time_that_no_calendar_has_is_refused() -> None:
+    message = pb.Transition(run_id=RUN, epoch=1, expected_seq=1, transition_id=1, then=pb.THEN_CONTINUE)
+    message.entries.add(attempt_started={"number": 1, "attempt": 1}).at.CopyFrom(ABSURD)
+    with pytest.raises(InvalidRequest, match="no time from 1970"):
+        transition("ses_1", message, DEFAULT_LIMITS, timedelta(0))
+
+
+def test_what_people_are_to_read_is_cut_and_never_refused() -> None:
+    message = pb.Transition(run_id=RUN, epoch=1, expected_seq=1, transition_id=1, then=pb.THEN_SUSPEND)
+    message.waits.extend(["a\0b", *["x" * 50] * 2_000])
+    waits = transition("ses_1", message, DEFAULT_LIMITS, timedelta(0)).waits
+    assert len(waits) <= 2_000
+    assert waits.startswith("a\N{REPLACEMENT CHARACTER}b; x")

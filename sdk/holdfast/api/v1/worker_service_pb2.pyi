@@ -331,14 +331,16 @@ class AttemptReport(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., step: _Optional[int] = ..., attempt: _Optional[int] = ..., epoch: _Optional[int] = ..., record: _Optional[_Union[_journal_pb2.AttemptRecord, _Mapping]] = ..., result: _Optional[_Union[_value_pb2.Payload, _Mapping]] = ...) -> None: ...
 
 class AttemptReportResult(_message.Message):
-    __slots__ = ("run_id", "step", "recorded")
+    __slots__ = ("run_id", "step", "recorded", "refusal")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     RECORDED_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     step: int
     recorded: bool
-    def __init__(self, run_id: _Optional[str] = ..., step: _Optional[int] = ..., recorded: bool = ...) -> None: ...
+    refusal: str
+    def __init__(self, run_id: _Optional[str] = ..., step: _Optional[int] = ..., recorded: bool = ..., refusal: _Optional[str] = ...) -> None: ...
 
 class ReportRequest(_message.Message):
     __slots__ = ("session_id", "attach_no", "transitions", "attempts")

@@ -97,7 +97,7 @@ class WorkerServiceServicer(object):
 
     def Report(self, request, context):
         """Records transitions of leased runs and outcomes of queued attempts; answers when they are committed.
-        Each succeeds or is refused by itself.
+        Each succeeds or is refused by itself, also one that is misshapen: its neighbours are committed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

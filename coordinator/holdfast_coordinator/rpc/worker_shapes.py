@@ -1,0 +1,149 @@
+"""Whether entries and attempt records of a worker have the shape that they must have, whatever run they are of.
+
+An entry that asks nothing of the coordinator stays the bytes it came as, for as long as the run is kept: whoever reads
+it later, for a history, a span, a retry, finds only numbers, times and names that there can be.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from holdfast.api.v1 import journal_pb2
+from holdfast.errors import InvalidRequest
+from holdfast.limits import NAME_MAX
+from holdfast.statuses import AttemptOutcome, Placement
+
+from .fields import ENTRY_SECONDS_MAX, INT32_MAX, NANOS_MAX, check_time, name, span, whole
+
+_OUTCOMES = frozenset(map(int, AttemptOutcome))
+_COMPLETED = int(AttemptOutcome.COMPLETED)
+_REPEATED = frozenset(
+    map(
+        int,
+        (AttemptOutcome.FAILED_RETRYABLE, AttemptOutcome.TIMED_OUT, AttemptOutcome.LOST, AttemptOutcome.HANDED_BACK),
+    )
+)
+_PLACEMENTS = frozenset((0, *map(int, Placement)))
+
+
+def check_record(record: journal_pb2.AttemptRecord) -> None:
+    """Checks how an attempt went."""
+    if record.attempt < 1:
+        raise InvalidRequest("attempt.attempt", f"{record.attempt} is no number of an attempt, they count from 1")
+    if record.outcome not in _OUTCOMES:
+        raise InvalidRequest("attempt.outcome", f"{record.outcome} says nothing of how the attempt ended")
+    for time in (record.scheduled_at, record.eligible_at, record.started_at, record.ended_at):
+        if not 0 <= time.seconds <= ENTRY_SECONDS_MAX or not 0 <= time.nanos <= NANOS_MAX:
+            check_time("attempt", time, ENTRY_SECONDS_MAX)
+    if record.HasField("retry_delay"):
+        span("attempt.retry_delay", record.retry_delay)
+
+
+def check_report(record: journal_pb2.AttemptRecord, attempt: int, *, has_result: bool) -> None:
+    """Checks the record of a queued attempt: what it says of the end must be one that its step can have."""
+    check_record(record)
+    if record.attempt != attempt:
+        raise InvalidRequest("record.attempt", f"is {record.attempt}, but the report is of attempt {attempt}")
+    is_completed = record.outcome == _COMPLETED
+    if is_completed != has_result:
+        raise InvalidRequest("result", "belongs to an attempt that completed, and to no other")
+    if record.HasField("retry_delay") and record.outcome not in _REPEATED:
+        raise InvalidRequest("record.retry_delay", "is set for an attempt that is not to be repeated")
+    if not is_completed and not record.HasField("retry_delay") and not record.HasField("failure"):
+        raise InvalidRequest("record.failure", "is missing: the last attempt of a step that did not complete says why")
+
+
+def _numbered(kind: str, body: Any) -> None:
+    if body.number < 1:
+        raise InvalidRequest(f"{kind}.number", f"{body.number} is no number, they count from 1")
+
+
+def _with_attempt(kind: str, body: Any) -> None:
+    if body.number < 1:
+        _numbered(kind, body)
+    if body.HasField("attempt"):
+        check_record(body.attempt)
+
+
+def _attempt_started(kind: str, body: journal_pb2.AttemptStarted) -> None:
+    _numbered(kind, body)
+    if body.attempt < 1:
+        raise InvalidRequest(f"{kind}.attempt", f"{body.attempt} is no number of an attempt, they count from 1")
+
+
+def _attempt_ended(kind: str, body: journal_pb2.AttemptEnded) -> None:
+    _numbered(kind, body)
+    check_record(body.attempt)
+    if body.retry_by_alarm and not body.attempt.HasField("retry_delay"):
+        raise InvalidRequest(f"{kind}.attempt.retry_delay", "is missing: the coordinator is to keep the wait")
+
+
+def _step_failed(kind: str, body: journal_pb2.StepFailed) -> None:
+    _with_attempt(kind, body)
+    if not body.HasField("failure"):
+        raise InvalidRequest(f"{kind}.failure", "is missing: a failed step says why")
+
+
+def _step_scheduled(kind: str, body: journal_pb2.StepScheduled) -> None:
+    if body.number < 1:
+        _numbered(kind, body)
+    text = body.name
+    if not text or len(text) > NAME_MAX or not text.isprintable():
+        name(f"{kind}.name", text)
+    if body.HasField("timeout"):
+        span(f"{kind}.timeout", body.timeout)
+    if body.recoveries < 0 or body.placement not in _PLACEMENTS:
+        whole(f"{kind}.recoveries", body.recoveries)
+        raise InvalidRequest(f"{kind}.placement", f"{body.placement} is no place where a step runs")
+
+
+def _timer_set(kind: str, body: journal_pb2.TimerSet) -> None:
+    _numbered(kind, body)
+    due = body.WhichOneof("due")
+    if due is None:
+        raise InvalidRequest(kind, f"timer {body.number} has neither delay nor until, and would never be due")
+    if due == "delay":
+        span(f"{kind}.delay", body.delay)
+    else:
+        check_time(f"{kind}.until", body.until)
+
+
+def _mail_consumed(kind: str, body: journal_pb2.MailConsumed) -> None:
+    _numbered(kind, body)
+    if body.HasField("awaited_since"):
+        check_time(f"{kind}.awaited_since", body.awaited_since, ENTRY_SECONDS_MAX)
+
+
+def _user_span(kind: str, body: journal_pb2.UserSpan) -> None:
+    _numbered(kind, body)
+    if not 0 < len(body.name) <= NAME_MAX:
+        raise InvalidRequest(f"{kind}.name", f"{body.name[:50]!r} must have 1 to {NAME_MAX} characters")
+    whole(f"{kind}.parent", body.parent, most=INT32_MAX)
+    check_time(f"{kind}.began_at", body.began_at, ENTRY_SECONDS_MAX)
+
+
+def _run_closed(kind: str, body: journal_pb2.RunClosed) -> None:
+    if body.HasField("result") and body.HasField("failure"):
+        raise InvalidRequest(kind, "has a result and a failure; a run ends with one of them")
+
+
+def _anything(kind: str, body: Any) -> None:
+    pass
+
+
+BODIES: dict[str, Callable[[str, Any], None]] = {
+    "step_scheduled": _step_scheduled,
+    "attempt_started": _attempt_started,
+    "attempt_ended": _attempt_ended,
+    "step_completed": _with_attempt,
+    "step_failed": _step_failed,
+    "step_cancelled": _with_attempt,
+    "timer_set": _timer_set,
+    "timer_cancelled": _numbered,
+    "mail_consumed": _mail_consumed,
+    "child_started": _numbered,
+    "child_cancelled": _numbered,
+    "run_stalled": _anything,
+    "run_closed": _run_closed,
+    "user_span": _user_span,
+}
+"""What a worker may write, and what checks it; all other kinds are the coordinator's."""
