@@ -43,6 +43,7 @@ from holdfast_coordinator.store.port import (
     LeaseHeld,
     Moved,
     OpenRunStates,
+    Place,
     QueuedStep,
     ReadyWork,
     RunFilter,
@@ -155,7 +156,9 @@ class ModelCellStore:
     def _journal(self, run: OpenRun, transition: Transition, parts: Sequence[object]) -> None:
         joined = b"".join(part for part in parts if isinstance(part, bytes))
         row = JournalRow(run.run_id, run.length, transition.count, run.epoch, transition.transition_id, (joined,))
-        self.journals.setdefault(run.run_id, []).append(row)
+        rows = self.journals.setdefault(run.run_id, [])
+        rows.append(row)
+        rows.sort(key=lambda row: row.seq)
 
     def _read(self, reads: Reads) -> Snapshot:
         snapshot = Snapshot(now=self.clock())
@@ -381,6 +384,18 @@ class ModelCellStore:
                     found.append(mail)
                 size += body_bytes(mail.body)
         return found
+
+    async def waiting_names(self, runs: Sequence[Place], steps: Sequence[Place]) -> tuple[list[Place], list[Place]]:
+        """See port.CellStore."""
+        return (
+            [place for place in runs if self._ready_runs(ClaimRuns(place[0], place[1], (place[2],), 1))],
+            [place for place in steps if self._ready_tasks(ClaimTasks(place[0], place[1], (place[2],), 1))],
+        )
+
+    async def closed_since(self, at: datetime, limit: int) -> list[tuple[str, datetime]]:
+        """See port.CellStore."""
+        closed = [(row.closed_at, row.run_id) for row in self.run_results.values() if row.closed_at >= at]
+        return [(run_id, closed_at) for closed_at, run_id in sorted(closed)[:limit]]
 
     async def stalled_by_others(
         self, namespace: str, queue: str, workflows: Sequence[str], build: str, limit: int

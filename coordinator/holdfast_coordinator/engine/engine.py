@@ -40,6 +40,7 @@ from .background import Background
 from .cell_writer import OnJournal
 from .cells import Cell, Cells
 from .claims import Claims
+from .elsewhere import Elsewhere
 from .facts import Facts
 from .held_work import HeldWork
 from .matcher import Matcher
@@ -99,6 +100,7 @@ class Engine:
         self.matcher.on_room = self._claims.claim_soon
         self.held_work = HeldWork(self.cells, self.matcher)
         self.waiters = Waiters()
+        self.elsewhere = Elsewhere(self.cells, self.matcher, self.waiters, self.database_time)
         self._starts = Starts(self.cells, self.waiters, codec, origins)
         self.records = Records(self.cells)
         self._facts = Facts(self.records)
@@ -196,11 +198,6 @@ class Engine:
     async def _results(self, run_ids: Sequence[str]) -> list[RunResult]:
         pages = [await cell.store.results(ids) for cell, ids in self.cells.by_cell(run_ids)]
         return [result for page in pages for result in page]
-
-    async def find_closed_elsewhere(self) -> None:
-        """Wakes who waits for runs that another replica closed."""
-        for result in await self._results(self.waiters.waited_for()):
-            self.waiters.has_closed(result)
 
     # Workers
 

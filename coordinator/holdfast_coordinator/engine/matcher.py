@@ -17,6 +17,8 @@ from .cell_writer import Reservations
 
 QueueKey = tuple[str, str]
 """(namespace, queue)."""
+Place = tuple[str, str, str]
+"""(namespace, queue, name)."""
 
 
 @dataclass(slots=True)
@@ -212,14 +214,22 @@ class Matcher(Reservations):
         self.put_back(key, workflows, steps)
         self.on_room(key)
 
-    def expect_everywhere(self) -> None:
-        """Work of every name that a session here knows may wait."""
+    def claim_where_believed(self) -> None:
+        """Claims for every queue where work is believed to wait: a claim may have failed, or a session been silent."""
+        for key, queue in list(self._queues.items()):
+            if queue.workflows or queue.steps:
+                self.on_room(key)
+
+    def unknown_names(self) -> tuple[list[Place], list[Place]]:
+        """Workflows and steps that sessions here know and of which no work is believed to wait, with their queues."""
+        runs: list[Place] = []
+        steps: list[Place] = []
         for key, queue in self._queues.items():
-            self.expect_work(
-                key,
-                {name for attachment in queue.attachments for name in attachment.workflows},
-                {name for attachment in queue.attachments for name in attachment.steps},
-            )
+            workflows_known = {name for one in queue.attachments for name in one.workflows}
+            steps_known = {name for one in queue.attachments for name in one.steps}
+            runs += [(*key, name) for name in workflows_known - queue.workflows]
+            steps += [(*key, name) for name in steps_known - queue.steps]
+        return runs, steps
 
     def take_backlog(self, key: QueueKey) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Takes up for a claim what may wait and sessions with room know: workflows and steps.

@@ -1,7 +1,7 @@
 """Clients that wait for runs to close: woken in memory by the replica that commits, without a query.
 
 The store is asked only about runs that this replica has not seen: those it started or asked about before are
-known to be open until they close here, or until the sweep finds that another replica closed them.
+known to be open until they close here, or until a look at all that closed finds that another replica closed them.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ class Waiters:
         self._recent_bytes = 0
 
     def is_open(self, namespace: str, run_id: str) -> None:
-        """A run is open now; this replica hears of its end, or the sweep does."""
+        """A run is open now; its end is known to this replica, or found by the next look at what closed."""
         if run_id in self._recent:
             return  # it has closed while its start was on the way to whoever says so
         self._known_open[run_id] = namespace
@@ -103,8 +103,27 @@ class Waiters:
         return recent if recent is not None and recent.namespace == namespace else None
 
     def waited_for(self) -> list[str]:
-        """Runs that somebody waits for, for the sweep."""
+        """Runs that somebody waits for."""
         return list(self._waiting)
+
+    @property
+    def watches(self) -> bool:
+        """True when the end of some run has to be found, whoever commits it."""
+        return bool(self._waiting or self._known_open)
+
+    def closed_elsewhere(self, run_ids: Iterable[str]) -> list[str]:
+        """These runs have closed: answers those that somebody waits for; the others are not known to be open now."""
+        waited_for = []
+        for run_id in run_ids:
+            if run_id in self._waiting:
+                waited_for.append(run_id)
+            else:
+                self._known_open.pop(run_id, None)
+        return waited_for
+
+    def know_nothing(self) -> None:
+        """Closes may have been missed: whoever waits from now on asks the store."""
+        self._known_open.clear()
 
 
 def _size(result: RunResult) -> int:

@@ -40,10 +40,6 @@ def all_loops(engine: Engine, *, on_ready: OnReady) -> Iterator[tuple[str, Corou
     async def sweep() -> None:
         await sessions.sweep(await engine.cells.lease_owners())
 
-    async def look_around() -> None:
-        engine.matcher.expect_everywhere()
-        await engine.find_closed_elsewhere()
-
     async def prune() -> None:
         for cell in engine.cells:
             while await cell.store.prune_requests(PRUNE_PAGE) == PRUNE_PAGE:
@@ -54,7 +50,8 @@ def all_loops(engine: Engine, *, on_ready: OnReady) -> Iterator[tuple[str, Corou
         ("heartbeats", beat, min(FLUSH_SECONDS, ttl.total_seconds() / 8)),
         ("sweep", sweep, ttl.total_seconds()),
         ("held_work", engine.held_work.look, LOOK_AROUND_SECONDS),
-        ("look_around", look_around, LOOK_AROUND_SECONDS),
+        ("work_elsewhere", engine.elsewhere.find_work, LOOK_AROUND_SECONDS),
+        ("closed_elsewhere", engine.elsewhere.find_closed, LOOK_AROUND_SECONDS),
         ("prune", prune, PRUNE_SECONDS),
     ]
     if engine.metrics is not None:

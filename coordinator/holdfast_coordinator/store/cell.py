@@ -29,7 +29,7 @@ from holdfast_coordinator.domain.rows import (
 )
 
 from . import loading
-from .connection import COMMIT, ROLLBACK, Answer, Call, Connection
+from .connection import COMMIT, ROLLBACK, Answer, Call, Connection, Statement
 from .errors import ConnectionLost, QueryFailed, translated
 from .floors import Floors, Position
 from .migrate import cell_schema, session_options
@@ -42,6 +42,7 @@ from .port import (
     LeaseHeld,
     Moved,
     OpenRunStates,
+    Place,
     QueuedStep,
     ReadyWork,
     RunFilter,
@@ -49,6 +50,7 @@ from .port import (
     StoreUnavailable,
 )
 from .reading import CellReads, Plan, plan_reads, take_answers
+from .statements_elsewhere import CellElsewhere
 from .statements_gauges import CellGauges
 from .statements_traces import CellTraces
 from .statements_views import CellViews
@@ -78,6 +80,7 @@ class PostgresCellStore:
         self._views = CellViews(schema)
         self._traces = CellTraces(schema)
         self._gauges = CellGauges(schema)
+        self._elsewhere = CellElsewhere(schema)
         self._pool = Pool(dsn, size=readers, options=options, on_wait=on_wait)
         self._writer: Connection | None = None
         self._writing = asyncio.Lock()
@@ -291,6 +294,22 @@ class PostgresCellStore:
         call = self._views.mail_of([run_id for run_id, _ in wanted], [after for _, after in wanted], max_bytes)
         (answer,) = await self._pool.read(call)
         return [loading.mail_row(row) for row in answer.rows]
+
+    async def waiting_names(self, runs: Sequence[Place], steps: Sequence[Place]) -> tuple[list[Place], list[Place]]:
+        """See port.CellStore."""
+        with_runs = await self._waiting(self._elsewhere.waiting_runs, runs)
+        return with_runs, await self._waiting(self._elsewhere.waiting_tasks, steps)
+
+    async def _waiting(self, statement: Statement, places: Sequence[Place]) -> list[Place]:
+        if not places:
+            return []
+        (answer,) = await self._pool.read(statement(*zip(*places, strict=True)))
+        return [places[place - 1] for (place,) in answer.rows]
+
+    async def closed_since(self, at: datetime, limit: int) -> list[tuple[str, datetime]]:
+        """See port.CellStore."""
+        (answer,) = await self._pool.read(self._elsewhere.closed_since(at, limit))
+        return [(run_id, closed_at) for run_id, closed_at in answer.rows]
 
     async def stalled_by_others(
         self, namespace: str, queue: str, workflows: Sequence[str], build: str, limit: int

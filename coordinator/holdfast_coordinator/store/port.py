@@ -27,6 +27,9 @@ from holdfast_coordinator.domain.rows import (
 
 Moved = Appended | Closed
 
+Place = tuple[str, str, str]
+"""(namespace, queue, name): where work waits."""
+
 MAIL_PIECES_MAX = 1_000
 """How many pieces of mail of one run are read at once."""
 
@@ -190,6 +193,12 @@ class CellStore(Protocol):
 
         Of each run at most MAIL_PIECES_MAX.
         """
+
+    async def waiting_names(self, runs: Sequence[Place], steps: Sequence[Place]) -> tuple[list[Place], list[Place]]:
+        """Those of these workflows, and of these steps, of which work is ready. Locks nothing."""
+
+    async def closed_since(self, at: datetime, limit: int) -> list[tuple[str, datetime]]:
+        """Runs that closed at this time or later, and when, oldest first."""
 
     async def stalled_by_others(
         self, namespace: str, queue: str, workflows: Sequence[str], build: str, limit: int

@@ -116,6 +116,7 @@ run_results = Table(
     _id("run_id"), _id("namespace"), _small("status"), _at("closed_at"),
     _bytes("result", nullable=True), _bytes("failure", nullable=True),
     PrimaryKeyConstraint("run_id", name="run_results_pkey"),
+    Index("run_results_by_close", "closed_at"),
 )  # fmt: skip
 
 open_runs = Table(

@@ -356,6 +356,30 @@ async def test_what_sessions_hold_is_compared_with_the_rows(store: CellStore) ->
     assert await store.news_of_held([], claims[:1]) == HeldNews()
 
 
+async def test_names_of_which_work_is_ready_are_found(store: CellStore) -> None:
+    runs = [ready_run("r1", 0), ready_run("r2", 0, workflow="other"), open_run("r3", workflow="leased")]
+    await write(store, starting(*runs, ready_run("r4", 10_000_000_000, workflow="later")))
+    tasks = [task("r3", 1), task("r3", 2, name="held", state=TaskState.CLAIMED, owner="s1", started_at=T0)]
+    await write(store, Changes(tasks_added={(step.run_id, step.number): step for step in tasks}))
+    workflows = [("default", "default", name) for name in ("leased", "order", "later", "unknown", "other")]
+    steps = [("default", queue, name) for queue in ("gpu", "default") for name in ("charge", "held")]
+    with_runs, with_steps = await store.waiting_names(workflows, steps)
+    assert [name for *_, name in with_runs] == ["order", "other"]
+    assert with_steps == [("default", "default", "charge")]
+    assert await store.waiting_names([], []) == ([], [])
+
+
+async def test_closed_runs_are_found_by_when_they_closed(store: CellStore) -> None:
+    runs = [open_run(f"r{number}") for number in range(1, 5)]
+    await write(store, starting(*runs))
+    closed = Changes(closed={run.run_id: RunResult(run.run_id, "default", RunStatus.COMPLETED, at(place))
+                             for place, run in enumerate(runs[:3])})  # fmt: skip
+    await write(store, closed)
+    assert await store.closed_since(at(1), 10) == [("r2", at(1)), ("r3", at(2))]
+    assert await store.closed_since(at(0), 2) == [("r1", at(0)), ("r2", at(1))]
+    assert await store.closed_since(at(3), 2) == []
+
+
 async def test_mail_of_several_runs_is_read_as_far_as_its_bytes_allow(store: CellStore) -> None:
     await write(store, starting(open_run("r1"), open_run("r2"), open_run("r3")))
     letters = [

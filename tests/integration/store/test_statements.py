@@ -14,6 +14,7 @@ from holdfast_coordinator.store.port import RunFilter
 from holdfast_coordinator.store.reading import CellReads
 from holdfast_coordinator.store.statements import RowWrite
 from holdfast_coordinator.store.statements_control import ControlStatements
+from holdfast_coordinator.store.statements_elsewhere import CellElsewhere
 from holdfast_coordinator.store.statements_gauges import CellGauges
 from holdfast_coordinator.store.statements_traces import CellTraces
 from holdfast_coordinator.store.statements_views import CellViews
@@ -39,7 +40,7 @@ def _statements(*holders: object) -> Iterator[Statement]:
 
 CELL = [
     *_statements(CellReads(SCHEMA), CellWrites(SCHEMA), views := CellViews(SCHEMA), CellGauges(SCHEMA)),
-    *_statements(CellTraces(SCHEMA)),
+    *_statements(CellTraces(SCHEMA), CellElsewhere(SCHEMA)),
     views.list_runs(LISTING).statement,
 ]
 CONTROL = [*_statements(ControlStatements("holdfast"))]
@@ -137,6 +138,9 @@ PLANS = {
     "owners_in_step_tasks": ("step_tasks_by_owner",),
     "runs_held": ("open_runs_by_owner",),
     "tasks_held": ("step_tasks_by_owner",),
+    "waiting_in_open_runs": ("open_runs_to_claim",),
+    "waiting_in_step_tasks": ("step_tasks_to_claim",),
+    "closed_since": ("run_results_by_close",),
     "leases_differ": ("open_runs_pkey",),
     "claims_differ": ("step_tasks_pkey",),
     "mail_of": ("mail_pkey",),

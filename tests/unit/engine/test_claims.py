@@ -43,7 +43,7 @@ async def test_work_that_no_session_takes_is_not_claimed_again_and_again() -> No
         polling = asyncio.create_task(poll(engine, session))
         await asyncio.sleep(0)
         before = cell.commits
-        engine.matcher.expect_everywhere()
+        await engine.elsewhere.find_work()
         await settled(engine)
         assert cell.commits == before + 1
         assert cell.open_runs[run_id].state is RunState.READY
@@ -61,7 +61,7 @@ async def test_what_a_failed_claim_was_to_find_is_still_expected() -> None:
         cell.runs[run_id] = record(run_id)
         cell.open_runs[run_id] = ready_run(run_id, 0)
         cell.before = [StoreUnavailable("it is down")]
-        engine.matcher.expect_everywhere()
+        await engine.elsewhere.find_work()
         await settled(engine)
         assert cell.open_runs[run_id].state is RunState.READY
         engine.matcher.has_room(session)

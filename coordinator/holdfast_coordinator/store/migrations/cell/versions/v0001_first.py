@@ -198,6 +198,8 @@ CREATE TABLE run_results (
     autovacuum_analyze_threshold = 100000
 );
 
+CREATE INDEX run_results_by_close ON run_results (closed_at);
+
 CREATE TABLE runs (
     run_id TEXT COLLATE "C" NOT NULL,
     namespace TEXT COLLATE "C" NOT NULL,
