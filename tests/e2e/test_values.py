@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 from pydantic import BaseModel
 
-from holdfast import App, RunFailed, constant, receive
+from holdfast import App, ArgumentsRejected, RunFailed, constant, receive
 from holdfast.client import Client
 
 from .conftest import WorkerFactory
@@ -317,3 +317,107 @@ async def test_an_argument_that_cannot_be_stored_is_refused_where_the_step_is_ca
         assert (await run.result(timeout=10)).startswith("PayloadNotSerializable: argument 'value' of step describes")
     assert await kinds(run) == ["RunStarted", "RunClosed"]
     assert calls == []
+
+
+fixed = {"step": False, "workflow": False}
+
+
+@app.step(retries=3)
+async def promises_a_number() -> int:
+    calls.append("number")
+    return 5 if fixed["step"] else None  # type: ignore[return-value]
+
+
+@app.workflow
+async def wants_a_number() -> int:
+    return await promises_a_number()
+
+
+async def test_a_result_that_does_not_fit_fails_its_step_and_is_made_again_after_the_fix(
+    client: Client, worker: WorkerFactory, queue: str
+) -> None:
+    """F154: it was recorded as completed, and no retry executed it again."""
+    fixed["step"] = False
+    async with worker(workflows=[app]):
+        run = await client.start(wants_a_number.with_options(queue=queue))
+        with pytest.raises(RunFailed, match=r"result of step promises_a_number .* does not fit") as caught:
+            await run.result(timeout=10)
+        assert caught.value.error_type == "PayloadNotSerializable"
+        assert calls == ["number"]
+        fixed["step"] = True
+        assert await (await run.retry()).result(timeout=10) == 5
+    assert calls == ["number", "number"]
+
+
+@app.workflow
+async def promises_a_number_itself() -> int:
+    calls.append("workflow")
+    await gives_falsy(1)
+    return 5 if fixed["workflow"] else None  # type: ignore[return-value]
+
+
+async def test_a_workflow_result_that_does_not_fit_fails_the_run_and_is_made_again_after_the_fix(
+    client: Client, worker: WorkerFactory, queue: str
+) -> None:
+    """F154: the run was completed, and nobody could read its result."""
+    fixed["workflow"] = False
+    async with worker(workflows=[app]):
+        run = await client.start(promises_a_number_itself.with_options(queue=queue))
+        with pytest.raises(RunFailed, match=r"result of workflow promises_a_number_itself .* does not fit"):
+            await run.result(timeout=10)
+        fixed["workflow"] = True
+        assert await (await run.retry()).result(timeout=10) == 5
+    assert calls.count("gives 1") == 1
+
+
+@app.workflow
+async def returns_deep_lists() -> Any:
+    value: list[Any] = []
+    for _ in range(210):
+        value = [value]
+    return value
+
+
+async def test_a_run_is_not_completed_with_a_result_that_nobody_can_read(
+    client: Client, worker: WorkerFactory, queue: str
+) -> None:
+    """F154: 210 nested lists."""
+    async with worker(workflows=[app]):
+        run = await client.start(returns_deep_lists.with_options(queue=queue))
+        with pytest.raises(RunFailed, match="recursion limit"):
+            await run.result(timeout=10)
+
+
+@dataclass
+class Cat:
+    name: str
+
+
+@dataclass
+class Bird:
+    name: str
+
+
+@app.step
+async def greets_an_animal(animal: Cat | Bird) -> str:
+    return type(animal).__name__
+
+
+@app.workflow
+async def hands_on_a_bird() -> list[str]:
+    try:
+        return [await greets_an_animal(Bird("Tweety"))]
+    except ArgumentsRejected as error:
+        return [error.parameter, error.reason]
+
+
+async def test_an_argument_that_would_arrive_as_another_class_is_refused_at_the_call(
+    client: Client, worker: WorkerFactory, queue: str
+) -> None:
+    """F155: the step got a Cat."""
+    async with worker(workflows=[app]):
+        run = await client.start(hands_on_a_bird.with_options(queue=queue))
+        parameter, reason = await run.result(timeout=10)
+    assert parameter == "animal"
+    assert reason.startswith("would arrive changed: a Bird would come back as a Cat")
+    assert await kinds(run) == ["RunStarted", "RunClosed"]

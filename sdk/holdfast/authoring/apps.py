@@ -41,6 +41,7 @@ from holdfast.authoring.workflows import Workflow, checked_id_template
 from holdfast.backoff import BackoffLike
 from holdfast.durations import Duration
 from holdfast.errors import HoldfastError
+from holdfast.hints import HopelessHint
 
 Definition = TypeVar("Definition", StepDefinition, WorkflowDefinition)
 
@@ -197,7 +198,7 @@ class App:
             name=registered,
             function=function,
             is_async=is_async(function),
-            signature=CallSignature.of(function),
+            signature=_signature(f"step {registered}", function),
             options=options,
             app=self.name,
         )
@@ -222,7 +223,7 @@ class App:
         registered = name_for("workflow", function, name)
         what = f"workflow {registered}"
         queue = self._queue if queue is None else queue
-        signature = CallSignature.of(function)
+        signature = _signature(what, function)
         definition = WorkflowDefinition(
             name=registered,
             function=function,
@@ -257,6 +258,13 @@ def check_name_is_free(kind: str, registry: Mapping[str, Definition], definition
             first=described(known.function, with_place=True),
             second=described(definition.function, with_place=True),
         )
+
+
+def _signature(what: str, function: Any) -> CallSignature:
+    try:
+        return CallSignature.of(function)
+    except HopelessHint as error:
+        raise HopelessHint(f"{what}: {error}") from None
 
 
 def _refuse_decorated(decorator: str, function: Any) -> None:

@@ -1,17 +1,21 @@
-"""How a step or workflow can be called: parameters, type hints, and binding of arguments to them.
+"""How a step or workflow can be called: parameters, their types, binding and reading of arguments.
 
-Built once per function; binding is on the hot path. Never imports user modules and never calls user code.
+Built once per function; binding and reading are on the hot path. Never imports user modules and never calls user code.
 """
 
 import builtins
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, get_origin, get_type_hints
+from typing import Any, Never, NoReturn, get_origin, get_type_hints
+
+from pydantic import ValidationError
 
 from holdfast.authoring.context import Context
 from holdfast.errors import ArgumentsRejected
+from holdfast.hints.value_types import UNDECLARED, HopelessHint, UnknownYet, ValueType, compiled, problem_of, refusing
+from holdfast.journal import Arguments
 
 
 class ParameterKind(Enum):
@@ -31,6 +35,7 @@ class Parameter:
     required: bool
     hint: Any
     default: Any = None
+    type: ValueType = UNDECLARED
 
 
 @dataclass(slots=True, frozen=True)
@@ -43,9 +48,12 @@ class _Resolved:
     required: frozenset[str]
     positional_required: int
     takes_positional_alone: bool
-    return_hint: Any
+    positional_types: tuple[ValueType, ...]
+    result: ValueType
     extra_positional: Any
+    extra_positional_type: ValueType
     extra_named: Any
+    extra_named_type: ValueType
     context_parameter: str | None
     context_index: int | None
     context_is_positional_only: bool
@@ -53,6 +61,8 @@ class _Resolved:
 
 NO_EXTRA: Any = inspect.Parameter.empty
 """Stands for "takes no such arguments" in extra_positional and extra_named, where a hint would be."""
+
+_NO_RESULT: tuple[Any, ...] = (NoReturn, Never)
 
 _KINDS = {
     inspect.Parameter.POSITIONAL_ONLY: ParameterKind.POSITIONAL_ONLY,
@@ -66,6 +76,8 @@ class CallSignature:
 
     Type hints that cannot be resolved where the function is defined are tried again at first use, when the
     rest of its module exists; what is still unknown then counts as Any.
+
+    Each hint is compiled here, once: how a value is read depends on nothing else that the process has done.
     """
 
     __slots__ = ("_function", "_now", "_signature")
@@ -77,12 +89,29 @@ class CallSignature:
 
     @classmethod
     def of(cls, function: Callable[..., Any]) -> "CallSignature":
-        """Reads the signature. Raises ValueError or TypeError when the callable has none."""
+        """Reads the signature.
+
+        Raises ValueError or TypeError when the callable has none, HopelessHint naming the parameter, or the
+        result, that can never be stored and read again as it is annotated.
+        """
         made = cls(function, inspect.signature(function))
         hints = _hints_if_known(function)
         if hints is not None:
-            made._now = _resolve(made._signature, hints)
+            try:
+                made._now = _resolve(made._signature, hints)
+            except UnknownYet:
+                return made
+            made.check_annotations()
         return made
+
+    def check_annotations(self) -> None:
+        """Raises HopelessHint as `of` does, now also for what was unknown where the function was defined."""
+        resolved = self._resolved()
+        # What has a default need never be given. What is never returned needs no result.
+        needed = [(f"parameter {one.name!r} is", one.type) for one in resolved.parameters if one.required]
+        for words, found in [*needed, ("its result is", resolved.result)]:
+            if found.problem and found.hint not in _NO_RESULT:
+                raise HopelessHint(f"{words} annotated {found.name}: {found.problem}")
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -102,7 +131,12 @@ class CallSignature:
     @property
     def return_hint(self) -> Any:
         """The annotated result; Any when there is none."""
-        return self._resolved().return_hint
+        return self._resolved().result.hint
+
+    @property
+    def result(self) -> ValueType:
+        """The type of the result."""
+        return (self._now or self._resolved()).result
 
     @property
     def extra_positional(self) -> Any:
@@ -161,6 +195,52 @@ class CallSignature:
         names = (parameter.name for parameter in self.positional)
         return {**dict(zip(names, positional, strict=False)), **named}
 
+    def types_of(self, args: tuple[Any, ...]) -> Iterable[ValueType]:
+        """The types of arguments that are given by position and that `bind` has taken, in order."""
+        resolved = self._now or self._resolved()
+        types = resolved.positional_types
+        more = len(args) - len(types)
+        return types if more <= 0 else (*types, *[resolved.extra_positional_type] * more)
+
+    def type_of(self, name: str) -> ValueType:
+        """The type of an argument that is given by name."""
+        resolved = self._resolved()
+        parameter = resolved.by_name.get(name)
+        return resolved.extra_named_type if parameter is None else parameter.type
+
+    def read(self, arguments: Arguments, *, target: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments as they are annotated, without the context.
+
+        Coerces as pydantic does: "3" fits an int, "x" does not. Raises ArgumentsRejected naming `target` and the
+        parameter; a caller that only wants to know whether they fit drops what it gets.
+        """
+        encoded, by_name = arguments.positional, arguments.named
+        self.bind(encoded, by_name, target=target)
+        args = []
+        for place, (payload, found) in enumerate(zip(encoded, self.types_of(encoded), strict=False)):
+            try:
+                args.append(found.read(payload))
+            except Exception as error:
+                raise self._misfit(target, self.name_at(place), found, error) from error
+        kwargs = {}
+        for name, payload in by_name.items():
+            found = self.type_of(name)
+            try:
+                kwargs[name] = found.read(payload)
+            except Exception as error:
+                raise self._misfit(target, name, found, error) from error
+        return tuple(args), kwargs
+
+    def name_at(self, place: int) -> str:
+        """What the argument at this place, from 0, is called in errors."""
+        positional = self.positional
+        return positional[place].name if place < len(positional) else f"number {place + 1}"
+
+    @staticmethod
+    def _misfit(target: str, name: str, found: ValueType, error: Exception) -> ArgumentsRejected:
+        words = "does not fit" if isinstance(error, ValidationError) else f"cannot be read as {found.name}"
+        return ArgumentsRejected(target, parameter=name, reason=f"{words}: {problem_of(error)}")
+
     def with_context(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any], context: Any
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -176,7 +256,7 @@ class CallSignature:
 
     def _resolved(self) -> _Resolved:
         if self._now is None:
-            self._now = _resolve(self._signature, _hints_as_known(self._function))
+            self._now = _resolve(self._signature, _hints_as_known(self._function), at_last=True)
         return self._now
 
 
@@ -210,7 +290,8 @@ def _why_not_by_name(resolved: _Resolved, known: Parameter | None, name: str, na
     return f"is not a parameter (parameters: {names})"
 
 
-def _resolve(signature: inspect.Signature, hints: Mapping[str, Any]) -> _Resolved:
+def _resolve(signature: inspect.Signature, hints: Mapping[str, Any], *, at_last: bool = False) -> _Resolved:
+    """at_last: whatever is unknown stays so. Otherwise raises UnknownYet."""
     parameters: list[Parameter] = []
     extra_positional = extra_named = NO_EXTRA
     context: inspect.Parameter | None = None
@@ -227,7 +308,8 @@ def _resolve(signature: inspect.Signature, hints: Mapping[str, Any]) -> _Resolve
         else:
             required = parameter.default is inspect.Parameter.empty
             default = None if required else parameter.default
-            parameters.append(Parameter(parameter.name, _KINDS[parameter.kind], required, hint, default))
+            kind = _KINDS[parameter.kind]
+            parameters.append(Parameter(parameter.name, kind, required, hint, default, _type(hint, at_last=at_last)))
     positional = tuple(parameter for parameter in parameters if parameter.kind is not ParameterKind.NAMED_ONLY)
     return _Resolved(
         parameters=tuple(parameters),
@@ -236,13 +318,29 @@ def _resolve(signature: inspect.Signature, hints: Mapping[str, Any]) -> _Resolve
         required=frozenset(parameter.name for parameter in parameters if parameter.required),
         positional_required=sum(parameter.required for parameter in positional),
         takes_positional_alone=not any(p.required for p in parameters if p.kind is ParameterKind.NAMED_ONLY),
-        return_hint=hints.get("return", Any),
+        positional_types=tuple(parameter.type for parameter in positional),
+        result=_type(hints.get("return", Any), at_last=at_last),
         extra_positional=extra_positional,
+        extra_positional_type=_type(extra_positional, at_last=at_last),
         extra_named=extra_named,
+        extra_named_type=_type(extra_named, at_last=at_last),
         context_parameter=context.name if context else None,
         context_index=context_index,
         context_is_positional_only=context is not None and context.kind is inspect.Parameter.POSITIONAL_ONLY,
     )
+
+
+def _type(hint: Any, *, at_last: bool) -> ValueType:
+    if hint is NO_EXTRA:
+        return UNDECLARED
+    try:
+        return compiled(hint)
+    except HopelessHint as error:
+        return refusing(hint, str(error))
+    except UnknownYet as error:
+        if not at_last:
+            raise
+        return refusing(hint, str(error))
 
 
 def _is_context(hint: Any) -> bool:

@@ -233,7 +233,7 @@ class Client:
         if not run:
             raise InvalidRequest("run", "is empty; give a run id or a business id")
         checked_text("run", run)
-        hint = Any if workflow is None else workflow.definition.signature.return_hint
+        hint = Any if workflow is None else workflow.definition.signature.result
         return RunHandle(self._reach, run, result_hint=hint)
 
     async def list(
@@ -279,7 +279,7 @@ class Client:
         return self._handle(started.run_id, started.id, target)
 
     def _handle(self, run_id: str, id: str, target: StartTarget) -> RunHandle[Any]:
-        hint = target.definition.signature.return_hint
+        hint = target.definition.signature.result
         return RunHandle(self._reach, run_id, run_id=run_id, id=id or None, result_hint=hint)
 
 

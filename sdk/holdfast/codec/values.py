@@ -1,32 +1,36 @@
-"""Arguments and results as JSON, and back to what the type hints say.
+"""Arguments and results as JSON, and back to what the type hints say: equal, or refused before it is stored.
 
 JSON by pydantic: numbers, text, lists and mappings, datetime, date, timedelta, Decimal, Enum, UUID, bytes (base64),
-sets, tuples, dataclasses and pydantic models. NaN and the infinities are written as such, integers have any size.
-Without a hint the result has JSON's own types: a tuple becomes a list, a model a dict. Never pickles.
+sets, tuples, dataclasses and pydantic models, by the names of their fields. NaN and the infinities are written as
+such. Whatever is encoded is decoded again at once and compared, so that nothing is stored that cannot be read, or that
+would come back as something else. Without a hint a value comes back in JSON's own types: a tuple as a list, a model as
+a dict. Never pickles.
 """
 
 import hashlib
 import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
+from functools import partial
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from pydantic_core import CoreConfig, PydanticSerializationError, SchemaSerializer, core_schema, from_json
 
 from holdfast.authoring.signatures import CallSignature
-from holdfast.codec.hints import decoder_for
 from holdfast.errors import ArgumentsRejected, PayloadNotSerializable, PayloadTooLarge
+from holdfast.hints import UNDECLARED, HopelessHint, UnknownYet, ValueType, named, problem_of, value_type
+from holdfast.hints.value_types import DIGITS_MAX
 from holdfast.journal import Arguments, Payload
 from holdfast.limits import DEFAULT_LIMITS, Limits
 
 _serializer = SchemaSerializer(
     core_schema.any_schema(), CoreConfig(ser_json_bytes="base64", ser_json_inf_nan="constants")
 )
-_to_json = _serializer.to_json
+# round_trip leaves out what is computed from other fields, which a model that forbids extras would not take again.
+_to_json = partial(_serializer.to_json, by_alias=False, round_trip=True)
 
-_ATOMS = frozenset({type(None), bool, int, str, bytes})
+_to_python = partial(_serializer.to_python, by_alias=False, round_trip=True)
 
 _NULL = Payload(b"null")
 _TRUE = Payload(b"true")
@@ -35,10 +39,6 @@ _FALSE = Payload(b"false")
 _MODEL_BYTES = (
     "a pydantic model encodes bytes as UTF-8 text unless it says "
     'model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")'
-)
-_MODEL_FLOATS = (
-    "it holds NaN or an infinity in a pydantic model, which would be stored as null; "
-    'give the model model_config = ConfigDict(ser_json_inf_nan="constants")'
 )
 
 
@@ -50,41 +50,37 @@ class Codec:
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
         self._payload_bytes_max = limits.payload_bytes
 
-    def encode(self, value: Any, *, what: str) -> Payload:
-        """The value as JSON. `what` names it in errors: "the result of step charge".
+    def encode(self, value: Any, hint: Any = UNDECLARED, *, what: str) -> Payload:
+        """The value as JSON, when it can be read again as `hint` says. `what` names it: "the result of step charge".
 
-        Raises PayloadNotSerializable, also for what would silently change, and PayloadTooLarge.
+        hint: a type hint, or one that is compiled. Raises PayloadNotSerializable, also for what would silently
+        change, and PayloadTooLarge.
         """
-        if value is None:
-            return _NULL
-        if value is True:
-            return _TRUE
-        if value is False:
-            return _FALSE
+        found = hint if type(hint) is ValueType else self._type_of(hint, what)
+        if type(value) in found.plain:
+            return self._encoded_plain(value, what)
+        payload = self._encoded(value, what)
         try:
-            encoded = _to_json(value)
+            change = found.change(value, payload.data)
         except Exception as error:
-            raise PayloadNotSerializable(what, type_name=type(value).__qualname__, reason=_why_not(error)) from error
-        if len(encoded) > self._payload_bytes_max:
-            raise PayloadTooLarge(what, size_bytes=len(encoded), limit_bytes=self._payload_bytes_max)
-        if b"null" in encoded and _loses_a_float(value):
-            raise PayloadNotSerializable(what, type_name=type(value).__qualname__, reason=_MODEL_FLOATS)
-        return Payload(encoded)
+            reason = f"it would be read back as {found.name}, and does not fit: {problem_of(error)}"
+            raise PayloadNotSerializable(what, type_name=_kind(value), reason=reason) from error
+        if change is not None:
+            raise PayloadNotSerializable(what, type_name=_kind(value), reason=str(change))
+        return payload
 
     def decode(self, payload: Payload, hint: Any, *, what: str) -> Any:
         """The value as `hint` says. Raises PayloadNotSerializable when it does not fit."""
+        found = hint if type(hint) is ValueType else self._type_of(hint, what)
         try:
-            return self._decoded(payload, hint)
-        except ValidationError as error:
-            problem = _first_problem(error)
-            raise PayloadNotSerializable(what, type_name=_name_of(hint), reason=problem, is_read=True) from error
+            return found.read(payload)
         except Exception as error:
-            reason = _one_line(error)
-            raise PayloadNotSerializable(what, type_name=_name_of(hint), reason=reason, is_read=True) from error
+            reason = problem_of(error)
+            raise PayloadNotSerializable(what, type_name=found.name, reason=reason, is_read=True) from error
 
     def round_trip(self, value: Any, hint: Any, what: str) -> Any:
         """What code sees of `value` once it is stored: decoded from its encoded form."""
-        return self.decode(self.encode(value, what=what), hint, what=what)
+        return self.decode(self.encode(value, hint, what=what), hint, what=what)
 
     def encode_arguments(
         self,
@@ -99,72 +95,78 @@ class Codec:
 
         hashed: for starts. Defaults are filled in, and each payload carries the SHA-256 of its canonical JSON:
         keys and sets sorted, so that equal arguments have equal hashes in every process.
-        Raises ArgumentsRejected when they do not fit the parameters; else as `encode` does, for each argument and
-        for all of them together.
+        Raises ArgumentsRejected when they do not fit the parameters, or would arrive as something else; else as
+        `encode` does, for each argument and for all of them together. Values of another type than the annotated one
+        are not refused here: `CallSignature.read` does that.
         """
         if hashed:
-            positional, named = signature.bind_with_defaults(args, kwargs, target=what)
-            return self._within_limit(
-                tuple([self._hashed(value, name) for name, value in _named(signature, positional, what)]),
-                {name: self._hashed(value, _argument(name, what)) for name, value in named.items()},
-                what,
-            )
-        signature.bind(args, kwargs, target=what)
+            args, kwargs = signature.bind_with_defaults(args, kwargs, target=what)
+        else:
+            signature.bind(args, kwargs, target=what)
+        types = signature.types_of(args)
         try:
-            encoded = tuple([self.encode(value, what="") for value in args])
-            named_payloads = {name: self.encode(value, what="") for name, value in kwargs.items()}
-        except (PayloadNotSerializable, PayloadTooLarge):
+            positional = tuple([self._given(value, one, hashed) for value, one in zip(args, types, strict=False)])
+            named = {name: self._given(value, signature.type_of(name), hashed) for name, value in kwargs.items()}
+        except (PayloadNotSerializable, PayloadTooLarge, ArgumentsRejected):
             # Again, now with the name of each argument: only a failing call pays for making the names.
-            for name, value in _named(signature, args, what):
-                self.encode(value, what=name)
-            for key, value in kwargs.items():
-                self.encode(value, what=_argument(key, what))
+            for place, (value, one) in enumerate(zip(args, types, strict=False)):
+                self._given(value, one, hashed, signature.name_at(place), what)
+            for name, value in kwargs.items():
+                self._given(value, signature.type_of(name), hashed, name, what)
             raise
-        return self._within_limit(encoded, named_payloads, what)
+        return self._within_limit(positional, named, what)
 
     def decode_arguments(
         self, signature: CallSignature, arguments: Arguments, *, what: str
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The arguments as the parameters of `what` are annotated, without the context.
+        """The arguments as the parameters of `what` are annotated; see `CallSignature.read`."""
+        return signature.read(arguments, target=what)
 
-        Coerces as pydantic does: "3" fits an int, "x" does not. Raises ArgumentsRejected naming the parameter.
-        """
-        encoded, encoded_by_name = arguments.positional, arguments.named
-        signature.bind(encoded, encoded_by_name, target=what)
-        parameters = signature.positional
-        args = tuple(
-            [
-                self._argument(payload, parameter.hint, parameter.name, what)
-                for payload, parameter in zip(encoded, parameters, strict=False)
-            ]
-        )
-        if len(encoded) > len(parameters):
-            rest = enumerate(encoded[len(parameters) :], start=len(parameters) + 1)
-            hint = signature.extra_positional
-            args += tuple([self._argument(payload, hint, f"number {number}", what) for number, payload in rest])
-        if not encoded_by_name:
-            return args, {}
-        by_name, extra = signature.by_name, signature.extra_named
-        kwargs = {
-            name: self._argument(payload, by_name[name].hint if name in by_name else extra, name, what)
-            for name, payload in encoded_by_name.items()
-        }
-        return args, kwargs
-
-    def _decoded(self, payload: Payload, hint: Any) -> Any:
-        if payload.encoding and payload.encoding != "json":
-            raise ValueError(f"its encoding is {payload.encoding!r}, and only json is known here")
-        return decoder_for(hint)(payload.data)
-
-    def _argument(self, payload: Payload, hint: Any, name: str, what: str) -> Any:
+    def _type_of(self, hint: Any, what: str) -> ValueType:
         try:
-            return self._decoded(payload, hint)
-        except ValidationError as error:
-            raise ArgumentsRejected(what, parameter=name, reason=f"does not fit: {_first_problem(error)}") from error
+            return value_type(hint)
+        except (HopelessHint, UnknownYet) as error:
+            raise PayloadNotSerializable(what, type_name=named(hint), reason=str(error), is_read=True) from error
+
+    def _given(self, value: Any, found: ValueType, hashed: bool, name: str = "", target: str = "") -> Payload:
+        what = f"argument {name!r} of {target}" if name else ""
+        if type(value) in found.plain:
+            payload = self._encoded_plain(value, what)
+        else:
+            payload = self._encoded(value, what)
+            try:
+                change = found.change_of_argument(value, payload.data)
+            except Exception as error:
+                reason = f"could not be read again: {problem_of(error)}"
+                raise ArgumentsRejected(target, parameter=name, reason=reason) from error
+            if change is not None:
+                raise ArgumentsRejected(target, parameter=name, reason=f"would arrive changed: {change}")
+        if not hashed:
+            return payload
+        return Payload(payload.data, payload.encoding, hashlib.sha256(canonical_json(value, payload.data)).digest())
+
+    def _encoded_plain(self, value: Any, what: str) -> Payload:
+        """A value that comes back as it is, unless it is an absurdly long number."""
+        if value is None:
+            return _NULL
+        if value is True:
+            return _TRUE
+        if value is False:
+            return _FALSE
+        payload = self._encoded(value, what)
+        if len(payload.data) > DIGITS_MAX and type(value) is int:
+            reason = f"it has more than {DIGITS_MAX:,} digits, which cannot be read again; pass it as bytes"
+            raise PayloadNotSerializable(what, type_name="int", reason=reason)
+        return payload
+
+    def _encoded(self, value: Any, what: str) -> Payload:
+        try:
+            encoded = _to_json(value)
         except Exception as error:
-            raise ArgumentsRejected(
-                what, parameter=name, reason=f"cannot be read as {_name_of(hint)}: {_one_line(error)}"
-            ) from error
+            raise PayloadNotSerializable(what, type_name=_kind(value), reason=_why_not(error)) from error
+        if len(encoded) > self._payload_bytes_max:
+            raise PayloadTooLarge(what, size_bytes=len(encoded), limit_bytes=self._payload_bytes_max)
+        return Payload(encoded)
 
     def _within_limit(self, positional: tuple[Payload, ...], named: dict[str, Payload], what: str) -> Arguments:
         # One argument was checked when it was encoded; several are recorded together, and so limited together.
@@ -176,10 +178,6 @@ class Codec:
                 raise PayloadTooLarge(f"the argument list of {what}", size_bytes=size, limit_bytes=limit)
         return Arguments(positional, named)
 
-    def _hashed(self, value: Any, what: str) -> Payload:
-        payload = self.encode(value, what=what)
-        return Payload(payload.data, payload.encoding, hashlib.sha256(canonical_json(value, payload.data)).digest())
-
 
 def canonical_json(value: Any, encoded: bytes) -> bytes:
     """The one JSON text that equal values share: keys sorted, sets sorted. `encoded`: the value as JSON."""
@@ -188,7 +186,7 @@ def canonical_json(value: Any, encoded: bytes) -> bytes:
     plain = from_json(encoded)
     if _holds_set(value):
         # JSON no longer tells a set from a list, so the sets are sorted before they are written.
-        plain = from_json(_to_json(_with_sorted_sets(_serializer.to_python(value))))
+        plain = from_json(_to_json(_with_sorted_sets(_to_python(value))))
     return json.dumps(plain, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
 
 
@@ -206,22 +204,6 @@ def _holds_set(value: Any) -> bool:
     return isinstance(value, (set, frozenset)) or any(_holds_set(part) for part in _parts(value))
 
 
-def _loses_a_float(value: Any, *, in_model: bool = False) -> bool:
-    """True when a pydantic model inside `value` would write NaN or an infinity as null."""
-    kind = type(value)
-    if kind in _ATOMS:
-        return False
-    if isinstance(value, float):
-        return in_model and not math.isfinite(value)
-    if hasattr(kind, "__pydantic_serializer__"):  # a model or a dataclass of pydantic; isinstance is slow here
-        config = getattr(kind, "model_config", None) or getattr(kind, "__pydantic_config__", None) or {}
-        in_model = config.get("ser_json_inf_nan", "null") == "null"
-    for part in _parts(value):  # noqa: SIM110 - twice as fast as any() of a generator
-        if _loses_a_float(part, in_model=in_model):
-            return True
-    return False
-
-
 def _parts(value: Any) -> Iterable[Any]:
     if isinstance(value, dict):
         return value.values()
@@ -234,34 +216,12 @@ def _parts(value: Any) -> Iterable[Any]:
     return ()
 
 
-def _named(signature: CallSignature, args: tuple[Any, ...], what: str) -> list[tuple[str, Any]]:
-    names = [parameter.name for parameter in signature.positional]
-    names += [f"number {number}" for number in range(len(names) + 1, len(args) + 1)]
-    return [(_argument(name, what), value) for name, value in zip(names, args, strict=False)]
-
-
-def _argument(name: str, what: str) -> str:
-    return f"argument {name!r} of {what}"
+def _kind(value: Any) -> str:
+    return type(value).__qualname__
 
 
 def _why_not(error: Exception) -> str:
-    reason = _one_line(error).removeprefix("Error serializing to JSON: ")
+    reason = problem_of(error).removeprefix("Error serializing to JSON: ")
     if isinstance(error, PydanticSerializationError) and reason.startswith("invalid utf-8"):
         return f"{reason}; {_MODEL_BYTES}"
     return reason
-
-
-def _first_problem(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
-    text = first["msg"][:1].lower() + first["msg"][1:]
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{where}: {text}{more}" if where else f"{text}{more}"
-
-
-def _name_of(hint: Any) -> str:
-    return hint.__qualname__ if isinstance(hint, type) else str(hint)
-
-
-def _one_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).partition("\n")[0]

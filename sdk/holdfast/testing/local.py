@@ -86,7 +86,7 @@ async def run_local(
     result = None
     if closed is not None and closed.result is not None:
         what = f"the result of workflow {definition.name}"
-        result = codec.decode(closed.result, definition.signature.return_hint, what=what)
+        result = codec.decode(closed.result, definition.signature.result, what=what)
     return LocalRun(
         run_id=run.run_id,
         workflow=definition.name,

@@ -22,7 +22,7 @@ from holdfast.authoring.context import Context
 from holdfast.authoring.definitions import StepDefinition
 from holdfast.codec import Codec
 from holdfast.codec.failures import capture
-from holdfast.journal import Arguments, Failure, StepOrigin
+from holdfast.journal import Arguments, Failure, Payload, StepOrigin
 from holdfast.limits import DEFAULT_LIMITS, Limits
 from holdfast.worker.log_facts import AttemptFacts, current_attempt
 from holdfast.worker.process_calls import submit_by_name
@@ -197,7 +197,7 @@ class AttemptRunner:
         try:
             args, kwargs = self._arguments(attempt)
             value = await definition.function(*args, **kwargs)
-            how = Returned(self._codec.encode(value, what=f"result of step {definition.name}"))
+            how = Returned(self._encoded(definition, value))
         except BaseException as error:
             # Also SystemExit and the like: it ends the step, not the worker.
             if self._loop.is_closed():
@@ -241,12 +241,16 @@ class AttemptRunner:
         if not attempt.is_over:
             try:
                 value = future.result()
-                how = Returned(self._codec.encode(value, what=f"result of step {attempt.call.definition.name}"))
+                how = Returned(self._encoded(attempt.call.definition, value))
             except BaseException as error:  # noqa: BLE001 - whatever the function raised belongs to its step
                 how = self._raised(attempt.call, error)
         self._finish(attempt, how)
 
     # Both
+
+    def _encoded(self, definition: StepDefinition, value: Any) -> Payload:
+        """The result as it is recorded: read back as annotated, so that nothing completes that nobody can read."""
+        return self._codec.encode(value, definition.signature.result, what=f"result of step {definition.name}")
 
     def _context_of(self, call: AttemptCall) -> contextvars.Context:
         context = self._context.copy()

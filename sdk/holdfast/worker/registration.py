@@ -6,10 +6,11 @@ from typing import Any
 
 from holdfast.authoring.apps import App, check_name_is_free
 from holdfast.authoring.definitions import StepDefinition, WorkflowDefinition
-from holdfast.authoring.signatures import NO_EXTRA
+from holdfast.authoring.signatures import NO_EXTRA, CallSignature
 from holdfast.authoring.steps import Step
 from holdfast.authoring.workflows import Workflow
 from holdfast.channel.leases import Parameter, WorkflowRegistration
+from holdfast.hints import HopelessHint
 
 Given = Any
 """An App, a decorated step or workflow, or the definition of one."""
@@ -26,7 +27,7 @@ class Registrations:
     def of(cls, workflows: Iterable[Given], steps: Iterable[Given]) -> "Registrations":
         """Collects them. The steps of an app come along with any of its workflows.
 
-        Raises TypeError for something else and DuplicateName for two functions of one name.
+        Raises TypeError for something else, DuplicateName for two functions of one name, and HopelessHint.
         """
         made = cls()
         for given in (*workflows, *steps):
@@ -61,11 +62,21 @@ class Registrations:
 
     def _add_workflow(self, workflow: WorkflowDefinition) -> None:
         check_name_is_free("workflow", self.workflows, workflow)
+        _check_annotations(f"workflow {workflow.name}", workflow.signature)
         self.workflows[workflow.name] = workflow
 
     def _add_step(self, step: StepDefinition) -> None:
         check_name_is_free("step", self.steps, step)
+        _check_annotations(f"step {step.name}", step.signature)
         self.steps[step.name] = step
+
+
+def _check_annotations(what: str, signature: CallSignature) -> None:
+    # Once more: where it was decorated, the names in its annotations may not all have been there.
+    try:
+        signature.check_annotations()
+    except HopelessHint as error:
+        raise HopelessHint(f"{what}: {error}") from None
 
 
 def workflow_registration(workflow: WorkflowDefinition) -> WorkflowRegistration:

@@ -1,6 +1,6 @@
 """Why a run is stalled, in words for people. Pure."""
 
-from holdfast.errors import HoldfastError, NonDeterminism
+from holdfast.errors import HoldfastError, NonDeterminism, PayloadNotSerializable
 from holdfast.workflow.loop import CodeDoesNotPause
 
 
@@ -15,4 +15,6 @@ def stall_reason(error: BaseException) -> str:
     """What describe and history say of a run that `error` has stalled."""
     if isinstance(error, (NonDeterminism, StepUnknown, CodeDoesNotPause)):
         return str(error)
+    if isinstance(error, PayloadNotSerializable):
+        return f"{error}; deploy code whose annotation fits what is recorded"
     return f"the workflow runtime failed with {type(error).__name__}: {error}"

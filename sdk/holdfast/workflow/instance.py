@@ -22,6 +22,7 @@ from holdfast.authoring.definitions import StepDefinition, StepOverrides, Workfl
 from holdfast.codec import Codec
 from holdfast.codec.failures import as_run_failed, as_step_failed, capture
 from holdfast.errors import DuplicateStepId, HoldfastError, NotAwaited
+from holdfast.hints import ValueType
 from holdfast.journal import Arguments, Entry, Failure, MailBody, Payload, StepOrigin
 from holdfast.limits import DEFAULT_LIMITS, Limits
 from holdfast.statuses import RunStatus
@@ -297,7 +298,7 @@ class WorkflowInstance:
             result = await self._definition.function(*args, **kwargs)
             if asyncio.iscoroutine(result):
                 raise _thrown_away(result)
-            payload = self._guarded(self._codec.encode, result, what=f"the result of {what}")
+            payload = self._guarded(self._codec.encode, result, signature.result, what=f"the result of {what}")
         except BaseException as error:
             if self._comes_from_outside(error):
                 raise
@@ -387,7 +388,7 @@ class WorkflowInstance:
             self._ledger.settle_kept(entry.number, entry.result)
             return
         definition = call.definition
-        self._return_in(call, entry.result, definition.signature.return_hint, f"step {definition.name}")
+        self._return_in(call, entry.result, definition.signature.result, f"step {definition.name}")
 
     def _on_step_failed(self, entry: journal.StepFailed) -> None:
         self._on_step_outcome(entry.number, entry.failure)
@@ -404,15 +405,16 @@ class WorkflowInstance:
             origin = StepOrigin(call.definition.name, call.number, attempts)
             self._raise_in(call, as_step_failed(outcome, step=origin))
         else:
-            self._return_in(call, outcome, call.definition.signature.return_hint, f"step {call.definition.name}")
+            self._return_in(call, outcome, call.definition.signature.result, f"step {call.definition.name}")
 
-    def _return_in(self, call: StepCall | ChildCall, payload: Payload, hint: Any, what: str) -> None:
+    def _return_in(self, call: StepCall | ChildCall, payload: Payload, hint: ValueType, what: str) -> None:
         try:
             value = self._codec.decode(payload, hint, what=f"the result of {what}")
         except HoldfastError as error:
-            self._raise_in(call, error)
-        else:
-            call.set_result(value)
+            # It was read when it was recorded, so other code or another language wrote it. What is recorded stays:
+            # to fail the run for good would lose it, while code that can read it goes on.
+            self._break(error)
+        call.set_result(value)
 
     def _raise_in(self, call: StepCall | ChildCall, error: Exception) -> None:
         call.set_exception(error)
@@ -469,7 +471,7 @@ class WorkflowInstance:
             return
         if closed.status is RunStatus.COMPLETED:
             payload = closed.result or Payload(b"null")
-            self._return_in(call, payload, call.definition.signature.return_hint, f"child run {closed.run_id}")
+            self._return_in(call, payload, call.definition.signature.result, f"child run {closed.run_id}")
         else:
             self._raise_in(call, as_run_failed(closed.run_id, closed.status, closed.failure))
 

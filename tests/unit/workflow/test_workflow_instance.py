@@ -138,7 +138,7 @@ def test_arguments_that_do_not_fit_are_refused_at_the_call_and_record_nothing() 
     assert [type(command) for command in driver.commands] == [Close]
 
 
-def test_a_result_that_does_not_fit_its_hint_raises_in_the_code() -> None:
+def test_a_recorded_result_that_the_code_cannot_read_is_a_fault_and_no_failure_of_the_run() -> None:
     def wrong() -> int:
         return "x"  # type: ignore[return-value]
 
@@ -147,11 +147,14 @@ def test_a_result_that_does_not_fit_its_hint_raises_in_the_code() -> None:
     async def flow() -> str:
         try:
             await step()
-        except PayloadNotSerializable as error:
-            return error.what
+        except PayloadNotSerializable:
+            return "caught"
         return "accepted"
 
-    assert Driver(flow).run().result == "the result of step wrong"
+    driver = Driver(flow).start()
+    with pytest.raises(PayloadNotSerializable, match="the result of step wrong cannot be read as int"):
+        driver.run()
+    assert not driver.instance.is_closed
 
 
 def test_a_failed_step_raises_with_its_facts_and_its_cause() -> None:
