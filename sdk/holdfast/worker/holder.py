@@ -19,6 +19,7 @@ from holdfast.journal import (
     Mail,
     MailConsumed,
     RetryDue,
+    RunClosed,
     RunStalled,
     StepCompleted,
     StepFailed,
@@ -26,6 +27,7 @@ from holdfast.journal import (
 )
 from holdfast.limits import DEFAULT_LIMITS, Limits
 from holdfast.worker.entry_sizes import body_bytes
+from holdfast.worker.failure_lines import log_closed_run, log_failed_attempt
 from holdfast.worker.mailbox import Mailbox
 from holdfast.worker.outbox import Outbox
 from holdfast.worker.ports import Crew
@@ -222,7 +224,12 @@ class RunHolder:
             return
         self._slots.ended(number)
         self._slots_freed += 1
+        step = self.progress.steps[number]
         entry = self.progress.ended(number, how, at=at, jitter=self._crew.jitter())
+        if not isinstance(entry, StepCompleted) and entry.attempt is not None:
+            log_failed_attempt(
+                entry.attempt, run_id=self.run_id, workflow=self.lease.workflow, step=step.name, number=number
+            )
         self._observe(entry, at)
         if isinstance(entry, AttemptEnded):
             self._after_attempt(self.progress.steps[number], entry, at)
@@ -257,8 +264,10 @@ class RunHolder:
                 case commands.CancelStep():
                     self._cancel_step(command.number, at)
                 case _:
-                    self._outbox.append(recorded(command, at))
-                    if isinstance(command, commands.Close):
+                    entry = recorded(command, at)
+                    self._outbox.append(entry)
+                    if isinstance(entry, RunClosed):
+                        log_closed_run(entry, run_id=self.run_id, workflow=self.lease.workflow)
                         self.closed = True
                         self._slots.let_go()
 

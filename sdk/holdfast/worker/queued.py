@@ -11,6 +11,7 @@ from holdfast.authoring.definitions import StepDefinition
 from holdfast.channel.leases import AttemptReport, AttemptReportResult, QueuedAttempt
 from holdfast.journal import AttemptRecord, Failure, Payload, StepOrigin
 from holdfast.statuses import AttemptOutcome
+from holdfast.worker.failure_lines import log_failed_attempt
 from holdfast.worker.progress import Worker
 from holdfast.worker.retries import (
     Ended,
@@ -187,6 +188,8 @@ class QueuedClaims:
         )
 
     def _report(self, claim: QueuedAttempt, record: AttemptRecord, result: Payload | None) -> None:
+        if record.failure is not None:
+            log_failed_attempt(record, run_id=claim.run_id, workflow=claim.workflow, step=claim.name, number=claim.step)
         self._reports[(claim.run_id, claim.step)] = AttemptReport(
             claim.run_id, claim.step, claim.attempt, claim.epoch, record, result
         )
