@@ -1,25 +1,56 @@
-"""Sets up the coordinator's structured logs: one event per fact, past tense, to stderr."""
+"""Sets up the coordinator's structured logs: one event per fact, past tense, to stderr.
+
+As JSON they have the same form as those of workers (`holdfast.logs`): time, level, logger and message first, then the
+facts; `error_type` and `traceback` where there was an exception.
+"""
 
 import logging
 import sys
+import traceback
+from typing import Any, TextIO
 
 import structlog
+from structlog.typing import EventDict
+
+FIRST = ("time", "level", "logger", "message")
+
+
+class _Logger(structlog.PrintLogger):
+    """A logger that knows the name of its module."""
+
+    def __init__(self, file: TextIO, name: str) -> None:
+        super().__init__(file)
+        self.name = name
 
 
 def configure_logs(*, level: str, json: bool) -> None:
     """Once per process, before anything logs. level: debug, info, warning or error."""
-    renderer: structlog.types.Processor = (
-        structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    )
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
+    rendering: list[structlog.typing.Processor] = (
+        [_as_a_worker_says_it, structlog.processors.JSONRenderer(default=str, ensure_ascii=False)]
+        if json
+        else [
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            renderer,
-        ],
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+        ]
+    )
+    structlog.configure(
+        processors=[structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *names: _Logger(sys.stderr, names[0] if names else "holdfast_coordinator"),
         cache_logger_on_first_use=True,
     )
+
+
+def _as_a_worker_says_it(logger: Any, _: str, event: EventDict) -> EventDict:
+    """The event in the form of `holdfast.logs.JsonLines`."""
+    stamped = structlog.processors.TimeStamper(fmt="iso", utc=True, key="time")(logger, "", event)
+    stamped["message"] = stamped.pop("event")
+    stamped["level"] = str(stamped["level"]).upper()
+    stamped["logger"] = logger.name
+    error = stamped.pop("exc_info", None)
+    error = sys.exc_info()[1] if error is True else error[1] if isinstance(error, tuple) else error
+    if isinstance(error, BaseException):
+        stamped["error_type"] = type(error).__name__
+        stamped["traceback"] = "".join(traceback.format_exception(error)).rstrip()
+    return {name: stamped[name] for name in FIRST} | {k: v for k, v in stamped.items() if k not in FIRST}

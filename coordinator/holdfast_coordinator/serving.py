@@ -5,11 +5,13 @@ import signal
 from collections.abc import Awaitable, Callable, Container, Sequence
 from typing import Any
 
+import structlog
 import typer
 import uvloop
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from rich.console import Console
+from rich.markup import escape
 
 from holdfast.errors import HoldfastError
 
@@ -21,33 +23,38 @@ from .store.port import StoreError
 from .worker_processes import WorkerProcesses
 
 err = Console(stderr=True)
+log = structlog.get_logger(__name__)
 
 
 def serve(config: Config) -> None:
     """Serves until SIGTERM or SIGINT."""
-    _run(_serve(config, _announce))
+    _run(_serve(config, _announcer(config)), json=config.log_json)
 
 
 def serve_with_workers(config: Config, modules: Sequence[str], *, processes: int, concurrency: int) -> None:
     """Serves, with worker processes for the modules beside it."""
 
     async def with_workers(running: Coordinator) -> None:
-        await _announce(running)
+        await _announcer(config)(running)
         if modules:
             workers = WorkerProcesses(modules, address=running.address, concurrency=concurrency)
             async with workers.started(processes):
-                err.print(f"[bold]{processes}[/] worker process(es) for {', '.join(modules)}")
+                if not config.log_json:
+                    err.print(f"[bold]{processes}[/] worker process(es) for {', '.join(modules)}")
                 await workers.supervise()
 
-    _run(_serve(config, with_workers))
+    _run(_serve(config, with_workers), json=config.log_json)
 
 
 def migrate_database(config: Config) -> None:
     """Migrates the database of the configuration."""
     if config.database_url is None:
         raise typer.BadParameter("give --database-url or set HOLDFAST_DATABASE_URL; `holdfast dev` migrates by itself")
-    _run(migrate(config.database_url, cells=CELLS))
-    err.print("The schema is up to date.")
+    _run(migrate(config.database_url, cells=CELLS), json=config.log_json)
+    if config.log_json:
+        log.info("schema_is_up_to_date")
+    else:
+        err.print("The schema is up to date.")
 
 
 def with_one_database(config: Config, *, database_url: str | None, embedded: bool | None) -> Config:
@@ -93,10 +100,21 @@ def _sentence(error: ErrorDetails, given: Container[str]) -> str:
     return f"{where}: {what}" if is_said else f"{where}: {what}, not {error['input']!r}"
 
 
-async def _announce(running: Coordinator) -> None:
-    err.print(f"holdfast listens on [bold]{running.address}[/]; {running.database.description}")
-    if running.metrics_address is not None:
-        err.print(f"metrics are served on http://{running.metrics_address}/metrics", highlight=False)
+def _announcer(config: Config) -> Callable[[Coordinator], Awaitable[None]]:
+    """What says where a replica listens: to people, or as an event among the others of a JSON log."""
+
+    async def announce(running: Coordinator) -> None:
+        if config.log_json:
+            facts = {"address": running.address, "database": running.database.description}
+            if running.metrics_address is not None:
+                facts["metrics_address"] = running.metrics_address
+            log.info(f"holdfast listens on {running.address}", **facts)
+            return
+        err.print(f"holdfast listens on [bold]{running.address}[/]; {escape(running.database.description)}")
+        if running.metrics_address is not None:
+            err.print(f"metrics are served on http://{running.metrics_address}/metrics", highlight=False)
+
+    return announce
 
 
 async def _serve(config: Config, then: Callable[[Coordinator], Awaitable[None]]) -> None:
@@ -117,12 +135,15 @@ async def _serve(config: Config, then: Callable[[Coordinator], Awaitable[None]])
         await asyncio.gather(beside, return_exceptions=True)
 
 
-def _run(main: Awaitable[None]) -> None:
-    """Runs to the end. Raises HoldfastError, which the program says in one sentence."""
+def _run(main: Awaitable[None], *, json: bool) -> None:
+    """Runs to the end. Raises HoldfastError, which the program says in one sentence; json: it is one more event."""
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_awaited(main))
-    except StoreError as error:
+    except (HoldfastError, StoreError) as error:
+        if json:
+            log.error("ended", why=str(error))
+            raise typer.Exit(1) from None
         raise HoldfastError(str(error)) from error
 
 

@@ -65,7 +65,7 @@ async def test_a_black_hole_under_load_changes_neither_results_nor_throughput_no
         await within.coordinator.wait_for_line("collector_reachable", seconds=20)
         runs = WARM_UP + TURNS * RUNS
         await sink.until(lambda sink: len({span.span_id for span in sink.named("run load")}) == runs, timeout=30)
-        assert [event["event"] for event in _events(within.coordinator)].count("collector_reachable") == 1
+        assert [event["message"] for event in _events(within.coordinator)].count("collector_reachable") == 1
         assert _warnings(within.coordinator) == ["collector_unreachable"]
         backend = SinkBackend(sink)
         rules.check([span for trace_id in _traces(sink) for span in await backend.trace(trace_id)])
@@ -99,7 +99,7 @@ async def test_what_a_collector_refuses_is_counted_and_one_warning(module_databa
         await sink.until(lambda sink: sink.counts.refused > 1)
         refused = await until(lambda: _dropped(loaded.coordinator, "refused"), lambda count: count > 0)
         (warning,) = [event for event in _events(loaded.coordinator) if event["level"] == "warning"]
-        assert warning["event"] == "spans_refused"
+        assert warning["message"] == "spans_refused"
         assert sink.address in str(warning["why"])
         assert "no token, no spans" in str(warning["why"])
         assert 0 < int(str(warning["spans"])) <= refused
@@ -145,7 +145,7 @@ def _events(coordinator: Process) -> list[dict[str, object]]:
 
 
 def _warnings(coordinator: Process) -> list[object]:
-    return [event["event"] for event in _events(coordinator) if event["level"] in ("warning", "error")]
+    return [event["message"] for event in _events(coordinator) if event["level"] in ("WARNING", "ERROR")]
 
 
 def _traces(sink: OtlpSink) -> set[str]:

@@ -117,7 +117,13 @@ def worker(
         await _run(made, exit_with_stdin=exit_with_stdin, quiet=quiet or is_logged)
 
     # The worker itself waits for the coordinator, for as long as it takes.
-    with_client(address, namespace, work, checked=False)
+    try:
+        with_client(address, namespace, work, checked=False)
+    except HoldfastError as error:
+        if not log_json:
+            raise
+        logging.getLogger("holdfast.worker").error("%s", error)
+        raise typer.Exit(1) from None
 
 
 async def _run(worker: "Worker", *, exit_with_stdin: bool, quiet: bool) -> None:
