@@ -78,7 +78,7 @@ async def test_a_collector_that_is_not_there_yet_is_one_warning_with_its_address
     async with _loaded(exporting(module_database, f"http://{address}", JSON), "early") as loaded:
         await loaded.take(3)
         await loaded.coordinator.wait_for_line("collector_unreachable")
-        (warning,) = [event for event in _events(loaded.coordinator) if event["level"] == "warning"]
+        (warning,) = [event for event in _events(loaded.coordinator) if event["level"] == "WARNING"]
         assert warning["address"] == address
         assert "spans_waiting" in warning
         async with otlp_sink(port=port) as sink:
@@ -98,7 +98,7 @@ async def test_what_a_collector_refuses_is_counted_and_one_warning(module_databa
         await loaded.take(2)
         await sink.until(lambda sink: sink.counts.refused > 1)
         refused = await until(lambda: _dropped(loaded.coordinator, "refused"), lambda count: count > 0)
-        (warning,) = [event for event in _events(loaded.coordinator) if event["level"] == "warning"]
+        (warning,) = [event for event in _events(loaded.coordinator) if event["level"] == "WARNING"]
         assert warning["message"] == "spans_refused"
         assert sink.address in str(warning["why"])
         assert "no token, no spans" in str(warning["why"])

@@ -80,8 +80,10 @@ class _Collected:
 
 
 def _imported(target: str, module_name: str) -> ModuleType:
+    if module_name.endswith(".py") or "/" in module_name:
+        raise ModuleNotLoaded(target, reason=f"it is a path; give the module: {_as_module(target, module_name)!r}")
     if not module_name or not all(part.isidentifier() for part in module_name.split(".")):
-        raise ModuleNotLoaded(target, reason='give a module as "shop.flows" or "shop.flows:app", not a path')
+        raise ModuleNotLoaded(target, reason='give a module as "shop.flows" or "shop.flows:app"')
     try:
         return importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -89,6 +91,12 @@ def _imported(target: str, module_name: str) -> ModuleType:
     except Exception as error:
         reason = f"{type(error).__name__}: {error}{_place_of(error)}"
         raise ModuleNotLoaded(target, reason=reason) from error
+
+
+def _as_module(target: str, path: str) -> str:
+    """What a path was meant to name: "./shop/flows.py:app" -> "shop.flows:app"."""
+    parts = [part for part in Path(path).with_suffix("").parts if part not in (".", "/")]
+    return ".".join(parts) + target.removeprefix(path)
 
 
 def _place_of(error: Exception) -> str:

@@ -99,7 +99,9 @@ def test_a_module_that_names_a_step_twice_is_named_with_its_line(shop: Path) -> 
         ("discovered_shop.wrong", r"SyntaxError"),
         ("discovered_shop.flows:nothing", "has no 'nothing'; it has app, charge, order, default"),
         ("discovered_shop.flows:number", "number is a int, not an App"),
-        ("discovered_shop/flows.py", "give a module as"),
+        ("discovered_shop/flows.py", "it is a path; give the module: 'discovered_shop.flows'"),
+        ("flows.py", "it is a path; give the module: 'flows'"),
+        ("./discovered_shop/flows.py:app", "it is a path; give the module: 'discovered_shop.flows:app'"),
         ("", "give a module as"),
     ],
 )
