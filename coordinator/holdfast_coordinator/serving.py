@@ -52,7 +52,7 @@ def migrate_database(config: Config) -> None:
         raise typer.BadParameter("give --database-url or set HOLDFAST_DATABASE_URL; `holdfast dev` migrates by itself")
     _run(migrate(config.database_url, cells=CELLS), json=config.log_json)
     if config.log_json:
-        log.info("schema_is_up_to_date")
+        log.info("migration_ended")
     else:
         err.print("The schema is up to date.")
 
@@ -105,10 +105,8 @@ def _announcer(config: Config) -> Callable[[Coordinator], Awaitable[None]]:
 
     async def announce(running: Coordinator) -> None:
         if config.log_json:
-            facts = {"address": running.address, "database": running.database.description}
-            if running.metrics_address is not None:
-                facts["metrics_address"] = running.metrics_address
-            log.info(f"holdfast listens on {running.address}", **facts)
+            database, metrics = running.database.description, running.metrics_address
+            log.info("serving_begun", address=running.address, database=database, metrics_address=metrics)
             return
         err.print(f"holdfast listens on [bold]{running.address}[/]; {escape(running.database.description)}")
         if running.metrics_address is not None:
@@ -142,7 +140,7 @@ def _run(main: Awaitable[None], *, json: bool) -> None:
             runner.run(_awaited(main))
     except (HoldfastError, StoreError) as error:
         if json:
-            log.error("ended", why=str(error))
+            log.error("serving_failed", why=str(error))
             raise typer.Exit(1) from None
         raise HoldfastError(str(error)) from error
 

@@ -77,6 +77,7 @@ async def test_the_commands_of_the_first_workflow_do_what_the_readme_says(tmp_pa
         address = (await running.wait_for_line(r"listens on (\S+:\d+)"))[1]
         await running.wait_for_line("worker: ready")
         output = await _succeeds("-m", "holdfast", *shlex.split(run)[1:], HOLDFAST_ADDRESS=address)
+        assert "bought" in await _succeeds("buy.py", directory=tmp_path, HOLDFAST_ADDRESS=address)
         for line in typed:
             if line.startswith(("holdfast runs history ", "holdfast trace show ")) and "RUN" not in line:
                 assert "charge" in await _succeeds("-m", "holdfast", *shlex.split(line)[1:], HOLDFAST_ADDRESS=address)

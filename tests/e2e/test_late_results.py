@@ -67,7 +67,7 @@ async def traced(module_database: str) -> AsyncIterator[Traced]:
         otlp_sink() as sink,
         coordinator_process(module_database, options=["--otlp", sink.url, "--log-json"]) as process,
     ):
-        address = (await process.wait_for_line(r"listens on (\S+:\d+)"))[1]
+        address = (await process.wait_for_line(r'"serving_begun", "address": "(\S+:\d+)"'))[1]
         async with grpc.aio.insecure_channel(address) as channel:
             stub = WorkerServiceStub(channel)  # type: ignore[no-untyped-call]
             yield Traced(Coordinator(process, address, module_database), sink, stub)

@@ -130,6 +130,18 @@ class App:
     def step(self, function: Any = None, /, **options: Any) -> Any:
         """Makes a step of a function: `@step`, `@step()`, `@step("name")` or `@step(name=..., ...)`.
 
+        name: what it is registered as; the function's name by default.
+        retries: how often a failed attempt is repeated; 3 by default, so 4 attempts.
+        recoveries: how often an attempt whose worker was lost is repeated, at once; 3 by default, None without limit,
+            0 for at most once.
+        backoff: the wait before a retry: "exponential" (1, 2, 4 ... 300 s, the default), "fixed" (60 s), a duration, a
+            list of durations of which the last repeats, a callable from the retry (1, 2, ...) to seconds.
+        timeout: the longest one attempt may take; None, the default, is no limit.
+        queue: where attempts wait for a worker of that queue; the run's own by default.
+        placement: "auto", "inline" (by the worker that holds the run) or "queued" (by any worker that knows the step).
+        priority: from -100 (first) to 100 (last), where it waits in a queue; the run's own by default.
+        retry_on: types of exceptions, or a predicate: what is worth a retry; every Exception by default.
+        Durations are "5s", "10m", "2h", a number of seconds or a timedelta.
         Raises TypeError or ValueError that names the function, and DuplicateName.
         """
         _refuse_unknown("step", options, App._make_step)
@@ -156,8 +168,12 @@ class App:
     def workflow(self, function: Any = None, /, **options: Any) -> Any:
         """Makes a workflow of an `async def` function, in the same four forms as `step`.
 
+        name: what it is registered as; the function's name by default.
         id: a template of the business id, filled from the arguments: "order-{order_id}".
-        max_duration: the longest a run may take, waits included.
+        max_duration: the longest a run may take, waits included; no limit by default.
+        queue: where its runs wait for a worker; "default" by default.
+        priority: from -100 (first) to 100 (last), where runs wait in a queue; 0 by default.
+        metadata: facts by which runs can be listed.
         Raises TypeError or ValueError that names the function, and DuplicateName.
         """
         _refuse_unknown("workflow", options, App._make_workflow)
@@ -283,6 +299,19 @@ def _one_name(decorator: str, positional: str | None, named: str | None) -> str 
     if positional is not None and named is not None:
         raise TypeError(f"@{decorator} was given two names, {positional!r} and {named!r}; give one")
     return named if positional is None else positional
+
+
+def _show_options(decorator: Callable[..., Any], made_by: Callable[..., Any]) -> None:
+    """Gives help() and notebooks a signature that names every option, as the overloads give it to editors."""
+    own, options = inspect.signature(decorator), inspect.signature(made_by)
+    named = [one for one in options.parameters.values() if one.kind is inspect.Parameter.KEYWORD_ONLY]
+    kept = [one for one in own.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+    name = inspect.Parameter("name", inspect.Parameter.KEYWORD_ONLY, default=None, annotation="str | None")
+    decorator.__signature__ = own.replace(parameters=[*kept, name, *named])  # type: ignore[attr-defined]
+
+
+_show_options(App.step, App._make_step)
+_show_options(App.workflow, App._make_workflow)
 
 
 default_app = App("default")

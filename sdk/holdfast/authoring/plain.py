@@ -5,11 +5,30 @@ must give something to await. Everywhere else it gives its result at once.
 """
 
 import asyncio
+import warnings
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import ContextVar
 from typing import Any
 
 _in_workflow: ContextVar[bool] = ContextVar("holdfast_plain_workflow", default=False)
+_warned: set[str] = set()
+
+
+class PlainCall(UserWarning):
+    """A workflow was called outside a run: it ran as plain code, and nothing of it is durable."""
+
+
+def warn_of_plain_call(workflow: str) -> None:
+    """Warns once in a process for each workflow that is called outside a run."""
+    if _in_workflow.get() or workflow in _warned:
+        return
+    _warned.add(workflow)
+    warnings.warn(
+        f"workflow {workflow} runs as plain code here, and nothing of it is stored; "
+        f"start a durable run with `await client.start({workflow}, ...)`",
+        PlainCall,
+        stacklevel=3,
+    )
 
 
 def call_step(function: Callable[..., Any], is_async: bool, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:

@@ -62,6 +62,7 @@ class Workflow(Generic[P, T_co]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, None, T_co]:
         runtime = current_runtime.get()
         if runtime is None:
+            plain.warn_of_plain_call(self.name)
             made: Any = plain.call_workflow(self.function, args, kwargs)
         else:
             made = runtime.call_child(self._definition, args, kwargs, place_of(sys._getframe(1)))

@@ -94,7 +94,7 @@ async def staged(database: str, backend: Backend, directory: Path, *, queue: str
 
 async def listens_on(coordinator: Process) -> str:
     """The address of a coordinator, once it is there."""
-    return (await coordinator.wait_for_line(r"listens on (\S+:\d+)"))[1]
+    return (await coordinator.wait_for_line(r'(?:listens on |"serving_begun", "address": ")(\S+:\d+)'))[1]
 
 
 def exporting(database: str, url: str, *options: str, port: int = 0, **environment: str) -> Process:

@@ -4,6 +4,7 @@ import asyncio
 import random
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 import holdfast
 from holdfast import App
 from holdfast.authoring.definitions import StepDefinition, StepOverrides, WorkflowDefinition
+from holdfast.authoring.plain import PlainCall
 from holdfast.workflow.current import RunInfo, current_runtime
 
 app = App("calls")
@@ -235,3 +237,26 @@ def test_time_and_randomness_come_from_the_runtime_inside_a_run(runtime: Recorde
     assert holdfast.uuid4() == UUID(int=7)
     assert holdfast.random() is runtime.random
     assert holdfast.current_run().run_id == "run_1"
+
+
+async def test_a_workflow_that_is_called_outside_a_run_warns_once() -> None:
+    app = App("plain call")
+
+    @app.workflow
+    async def inner() -> int:
+        return 1
+
+    @app.workflow
+    async def outer() -> int:
+        return await inner()
+
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        assert await outer() == 1
+        assert await outer() == 1
+    assert [issubclass(one.category, PlainCall) for one in warned] == [True]
+    assert [str(one.message) for one in warned] == [
+        "workflow outer runs as plain code here, and nothing of it is stored; "
+        "start a durable run with `await client.start(outer, ...)`"
+    ]
+    assert warned[0].filename == __file__

@@ -1,6 +1,7 @@
 """The decorators: names, defaults, and what is refused where it is written."""
 
 import functools
+import inspect
 import sys
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
@@ -321,3 +322,13 @@ def test_an_option_that_does_not_exist_is_refused_with_those_that_do():
         app.step(retry=3)
     with pytest.raises(TypeError, match=r"@workflow has no option 'timeout'; its options are name, id, max_duration"):
         app.workflow("order", timeout="5s")
+
+
+@pytest.mark.parametrize("decorator", [holdfast.step, holdfast.workflow])
+def test_help_of_a_decorator_names_and_explains_every_option(decorator: Any) -> None:
+    make = {"step": App._make_step, "workflow": App._make_workflow}[decorator.__name__]
+    options = set(inspect.signature(make).parameters) - {"self", "function"}
+    shown = inspect.signature(decorator).parameters
+    assert options <= set(shown)
+    for option in options:
+        assert f"{option}:" in (inspect.getdoc(decorator) or "")
