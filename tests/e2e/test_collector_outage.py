@@ -154,7 +154,8 @@ def _traces(sink: OtlpSink) -> set[str]:
 
 async def _dropped(coordinator: Process, reason: str) -> float:
     """What the metrics say of spans that were dropped."""
-    url = (await coordinator.wait_for_line(r"metrics are served on (http://\S+)"))[1]
+    address = (await coordinator.wait_for_line(r'"metrics_address": "(\S+:\d+)"'))[1]
+    url = f"http://{address}/metrics"
     page = await asyncio.to_thread(lambda: urllib.request.urlopen(url, timeout=10).read().decode())
     found = re.search(rf'^holdfast_spans_dropped_total{{reason="{reason}"}} (\S+)$', page, re.MULTILINE)
     return float(found[1]) if found else 0.0
