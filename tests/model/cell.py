@@ -224,6 +224,7 @@ class ModelCellStore:
             for run in self.open_runs.values()
             if (run.namespace, run.queue, run.state) == (claim.namespace, claim.queue, RunState.READY)
             and run.workflow in claim.workflows
+            and run.stall_build != dict(zip(claim.workflows, claim.not_builds, strict=False)).get(run.workflow, "")
             and run.ready_at is not None
             and run.ready_at <= now
         ]

@@ -47,7 +47,16 @@ from .tasks import end_attempt, report_attempt
 from .transitions import TransitionAnswer, take_transition
 from .workspace import Assign, Workspace
 
-Answer = TransitionAnswer | StartAnswer | HoldfastError | bool | int
+
+@dataclass(slots=True, frozen=True)
+class Claimed:
+    """What came of a claim. found: how many rows. left: names of which more are ready than sessions have taken."""
+
+    found: int
+    left: frozenset[str] = frozenset()
+
+
+Answer = TransitionAnswer | StartAnswer | HoldfastError | Claimed | bool
 
 
 BatchCommand = Command | RetryRun
@@ -194,38 +203,44 @@ def decide(commands: Sequence[BatchCommand], snapshot: Snapshot, assign: Assign)
             case EndAttempt():
                 answer = end_attempt(space, command)
             case ClaimRuns():
-                answer = _lease_claimed(space, next(claimed_runs))
+                answer = _lease_claimed(space, command, next(claimed_runs))
             case ClaimTasks():
-                answer = _claim_tasks(space, next(claimed_tasks))
+                answer = _claim_tasks(space, command, next(claimed_tasks))
             case _:
                 assert_never(command)
         answers.append(answer)
     return Decided(space.changes, answers, space.events)
 
 
-def _lease_claimed(space: Workspace, claimed: list[tuple[OpenRun, RunRecord]]) -> int:
-    """Leases claimed runs to the sessions that wait; how many rows the claim found."""
+def _lease_claimed(space: Workspace, asked: ClaimRuns, claimed: list[tuple[OpenRun, RunRecord]]) -> Claimed:
+    """Leases claimed runs to the sessions that wait."""
+    left = set(asked.workflows if len(claimed) >= asked.limit else ())
     for found, record in claimed:
         run = space.runs.get(found.run_id)
         if run is None or run.state is not RunState.READY:
             continue  # another command of this batch was faster
-        session_id = space.assign.run(run)
-        if session_id is not None:
+        session_id = space.assign.run(run, claimed=True)
+        if session_id is None:
+            left.add(run.workflow)
+        else:
             space.records[run.run_id] = record
             space.lease(space.change(run), session_id)
-    return len(claimed)
+    return Claimed(len(claimed), frozenset(left))
 
 
-def _claim_tasks(space: Workspace, claimed: list[TaskRow]) -> int:
-    """Claims ready queued steps for the sessions that wait; how many rows the claim found."""
+def _claim_tasks(space: Workspace, asked: ClaimTasks, claimed: list[TaskRow]) -> Claimed:
+    """Claims ready queued steps for the sessions that wait."""
+    left = set(asked.steps if len(claimed) >= asked.limit else ())
     for found in claimed:
         task = space.tasks.get((found.run_id, found.number))
         if task is None or task.state is not TaskState.READY:
             continue
-        session_id = space.assign.task(task)
-        if session_id is not None:
+        session_id = space.assign.task(task, claimed=True)
+        if session_id is None:
+            left.add(task.name)
+        else:
             space.claim_task(space.change_task(task), session_id)
-    return len(claimed)
+    return Claimed(len(claimed), frozenset(left))
 
 
 def batch_length(waiting: Sequence[BatchCommand], most: int) -> int:

@@ -396,12 +396,17 @@ class EndAttempt:
 
 @dataclass(slots=True)
 class ClaimRuns:
-    """Lease ready runs of one queue to the sessions that wait for them."""
+    """Lease ready runs of one queue to the sessions that wait for them.
+
+    not_builds: for each workflow the one build that all sessions with room for it have, "" when there are several;
+    runs that this build has stalled would find nobody, and hold up those behind them.
+    """
 
     namespace: str
     queue: str
     workflows: tuple[str, ...]
     limit: int
+    not_builds: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)

@@ -64,11 +64,15 @@ LOSSES_MAX = 5
 class Assign(Protocol):
     """Finds a session for work. It reserves the place; the replica gives it back when the batch fails."""
 
-    def run(self, run: OpenRun) -> str | None:
-        """The session that is to hold this run, or None."""
+    def run(self, run: OpenRun, *, claimed: bool = False) -> str | None:
+        """The session that is to hold this run, or None.
 
-    def task(self, task: TaskRow) -> str | None:
-        """The session that is to run this queued attempt, or None."""
+        claimed: it was read from the backlog, in its order; else it has just become ready, and must not overtake what
+        waits there.
+        """
+
+    def task(self, task: TaskRow, *, claimed: bool = False) -> str | None:
+        """The session that is to run this queued attempt, or None. claimed: as for runs."""
 
 
 class Workspace:

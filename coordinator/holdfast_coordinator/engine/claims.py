@@ -4,13 +4,13 @@ A hand-off needs no claim. This is for what was left behind: when there was no r
 """
 
 import asyncio
-from collections.abc import Sequence
 from datetime import timedelta
 from typing import cast
 
 import structlog
 
 from holdfast.errors import HoldfastError
+from holdfast_coordinator.domain.batch import Claimed
 from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks
 from holdfast_coordinator.store.port import StoreError
 
@@ -69,34 +69,36 @@ class Claims:
         workflows, steps = self._matcher.take_backlog(key)
         if not workflows and not steps:
             return False
-        more_runs = more_steps = False
         room = self._matcher.room(key)
+        left_runs, left_steps = set(workflows), set(steps)
         try:
+            found_runs, found_steps = set[str](), set[str]()
             for cell in self._cells:
-                runs_left, steps_left = await self._claim_in(cell, key, workflows, steps)
-                more_runs |= runs_left
-                more_steps |= steps_left
-        except BaseException:
-            self._matcher.put_back(key, workflows, steps)
-            raise
-        self._matcher.put_back(key, workflows if more_runs else (), steps if more_steps else ())
-        # Work that no session takes, say of a build that has stalled it, would be found again and again.
-        return (more_runs or more_steps) and self._matcher.room(key) != room
+                runs, queued = await self._claim_in(cell, key, workflows, steps)
+                found_runs |= runs
+                found_steps |= queued
+            left_runs, left_steps = found_runs, found_steps
+        finally:
+            self._matcher.end_claim(key, left_runs, left_steps)
+        # With the room that it had before, another claim would find the same again and again.
+        return bool(left_runs or left_steps) and self._matcher.room(key) != room
 
     async def _claim_in(
-        self, cell: Cell, key: QueueKey, workflows: Sequence[str], steps: Sequence[str]
-    ) -> tuple[bool, bool]:
-        """Claims once in a cell; whether it may have more runs and more queued steps of these names."""
+        self, cell: Cell, key: QueueKey, workflows: tuple[str, ...], steps: tuple[str, ...]
+    ) -> tuple[set[str], set[str]]:
+        """Claims once in a cell; the workflows and steps of which it may have more."""
         runs_free, slots_free = self._matcher.room(key)
         commands: list[ClaimRuns | ClaimTasks] = []
+        left: tuple[set[str], set[str]] = set(workflows), set(steps)
         if workflows and runs_free:
-            commands.append(ClaimRuns(*key, tuple(workflows), min(runs_free, CLAIM_MAX)))
+            builds = self._matcher.lone_builds(key, workflows)
+            commands.append(ClaimRuns(*key, workflows, min(runs_free, CLAIM_MAX), builds))
         if steps and slots_free:
-            commands.append(ClaimTasks(*key, tuple(steps), min(slots_free, CLAIM_MAX)))
-        more = [bool(workflows) and not runs_free, bool(steps) and not slots_free]
+            commands.append(ClaimTasks(*key, steps, min(slots_free, CLAIM_MAX)))
         for command, answer in zip(commands, await cell.writer.submit_all(commands), strict=True):
             if isinstance(answer, HoldfastError):
                 log.error("claim_refused", queue=key[1], error=str(answer))
-            elif cast(int, answer) >= command.limit:
-                more[isinstance(command, ClaimTasks)] = True
-        return more[0], more[1]
+                continue
+            names = left[isinstance(command, ClaimTasks)]
+            names.intersection_update(cast(Claimed, answer).left)
+        return left

@@ -3,10 +3,12 @@
 In memory, for the sessions of this replica. A hand-off reserves room in the session; what it cannot place is
 left ready in the database and remembered as a belief per (namespace, queue, name), until a claim takes it up.
 Beliefs are kept for queues that have sessions here: a session that comes expects work of all its names anyway.
+Nothing is handed off while work of its name is believed to wait: a claim takes what waits by priority and age, and
+what has just become ready is behind it.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from holdfast_coordinator.domain.events import LeaseEnded, LeaseReturned, MailArrived, RunLeased, TaskClaimed
@@ -23,11 +25,13 @@ Place = tuple[str, str, str]
 
 @dataclass(slots=True)
 class _Queue:
-    """The sessions of one queue, and the names of which work may wait there."""
+    """The sessions of one queue, and the names of which work may wait there; claimed: those that a claim looks for."""
 
     attachments: list[Attachment] = field(default_factory=list)
     workflows: set[str] = field(default_factory=set)
     steps: set[str] = field(default_factory=set)
+    claimed_workflows: set[str] = field(default_factory=set)
+    claimed_steps: set[str] = field(default_factory=set)
 
 
 class Matcher(Reservations):
@@ -84,26 +88,34 @@ class Matcher(Reservations):
             attachment.settle(run=is_run, gets=False)
         self._reserved.clear()
 
-    def run(self, run: OpenRun) -> str | None:
+    def run(self, run: OpenRun, *, claimed: bool = False) -> str | None:
         """The session that had the run last if it has room, else the freest one that knows the workflow."""
+        queue = self._queues.get((run.namespace, run.queue))
+        if queue is None:
+            return None
+        if not claimed and (run.workflow in queue.workflows or run.workflow in queue.claimed_workflows):
+            return None
         now = self._clock()
         if run.sticky is not None:
             sticky = self._attachments.get(run.sticky)
             if sticky is not None and sticky.free_runs > 0 and self._fits_run(sticky, run, now):
                 return self._reserve(sticky, run=True)
         best: Attachment | None = None
-        for attachment in self._attached_to((run.namespace, run.queue)):
+        for attachment in queue.attachments:
             if attachment.free_runs <= 0 or not self._fits_run(attachment, run, now):
                 continue
             if best is None or _room(attachment, run) > _room(best, run):
                 best = attachment
         return None if best is None else self._reserve(best, run=True)
 
-    def task(self, task: TaskRow) -> str | None:
+    def task(self, task: TaskRow, *, claimed: bool = False) -> str | None:
         """The freest session that knows the step."""
+        queue = self._queues.get((task.namespace, task.queue))
+        if queue is None or (not claimed and (task.name in queue.steps or task.name in queue.claimed_steps)):
+            return None
         now = self._clock()
         best: Attachment | None = None
-        for attachment in self._attached_to((task.namespace, task.queue)):
+        for attachment in queue.attachments:
             if attachment.free_slots <= 0 or task.name not in attachment.steps or not attachment.takes_work(now):
                 continue
             if best is None or attachment.free_slots > best.free_slots:
@@ -127,10 +139,6 @@ class Matcher(Reservations):
         attachment.reserve(run=run)
         self._reserved.append((attachment, run))
         return attachment.session_id
-
-    def _attached_to(self, key: QueueKey) -> Sequence[Attachment]:
-        queue = self._queues.get(key)
-        return () if queue is None else queue.attachments
 
     def _fits_run(self, attachment: Attachment, run: OpenRun, now: float) -> bool:
         return (
@@ -234,7 +242,8 @@ class Matcher(Reservations):
     def take_backlog(self, key: QueueKey) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Takes up for a claim what may wait and sessions with room know: workflows and steps.
 
-        What is left behind while the claim is under way is a new belief, whatever the claim finds.
+        It is believed to wait until `end_claim`, which must follow; one claim of a queue is under way at a time. What
+        is left behind meanwhile is a new belief, whatever the claim finds.
         """
         queue = self._queues.get(key)
         if queue is None:
@@ -243,10 +252,25 @@ class Matcher(Reservations):
         steps = queue.steps & {name for one in self._with_room(queue, runs=False) for name in one.steps}
         queue.workflows -= workflows
         queue.steps -= steps
+        queue.claimed_workflows, queue.claimed_steps = workflows, steps
         return tuple(sorted(workflows)), tuple(sorted(steps))
 
+    def end_claim(self, key: QueueKey, workflows: Iterable[str], steps: Iterable[str]) -> None:
+        """A claim has ended; of these names more may wait than it has taken."""
+        queue = self._queues.get(key)
+        if queue is not None:
+            queue.claimed_workflows, queue.claimed_steps = set(), set()
+        self.put_back(key, workflows, steps)
+
+    def lone_builds(self, key: QueueKey, workflows: Iterable[str]) -> tuple[str, ...]:
+        """For each workflow the build of all sessions with room that know it; "" when they have several."""
+        queue = self._queues.get(key)
+        with_room = list(self._with_room(queue, runs=True)) if queue is not None else []
+        builds = [{one.build for one in with_room if workflow in one.workflows} for workflow in workflows]
+        return tuple(next(iter(found)) if len(found) == 1 else "" for found in builds)
+
     def put_back(self, key: QueueKey, workflows: Iterable[str], steps: Iterable[str]) -> None:
-        """More of these names may wait than a claim has found."""
+        """Work of these names may wait."""
         queue = self._queues.get(key)
         if queue is not None:
             queue.workflows.update(workflows)

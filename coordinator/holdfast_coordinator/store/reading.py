@@ -210,14 +210,14 @@ def _plan_claim(
     take: Callable[[list[Row]], None],
 ) -> None:
     positions = floor(claim, names)
-    plan.add(
-        statement(
-            claim.namespace,
-            claim.queue,
-            list(names),
-            [priority for priority, _ in positions],
-            [ready_at for _, ready_at in positions],
-            claim.limit,
-        ),
-        take,
-    )
+    values: list[object] = [
+        claim.namespace,
+        claim.queue,
+        list(names),
+        [priority for priority, _ in positions],
+        [ready_at for _, ready_at in positions],
+        claim.limit,
+    ]
+    if isinstance(claim, ClaimRuns):
+        values.append(list(claim.not_builds or ("",) * len(names)))
+    plan.add(statement(*values), take)

@@ -140,21 +140,23 @@ def results_of_runs(schema: str) -> Statement:
 def claim_runs(schema: str) -> Statement:
     """Ready runs of one queue and some workflows, most urgent first, with what they were started with.
 
-    $3 to $5: workflows with their floors. Locks: the runs, skipping locked ones; at most $6 for each workflow.
-    Indexes: open_runs_to_claim, runs_pkey. The floor as a row comparison begins the index scan there, behind the
-    entries of runs that were claimed before and that a held vacuum horizon keeps.
+    $3 to $5: workflows with their floors, $7: the build that each is not for. Locks: the runs, skipping locked ones;
+    at most $6 for each workflow. Indexes: open_runs_to_claim, runs_pkey. The floor as a row comparison begins the
+    index scan there, behind the entries of runs that were claimed before and that a held vacuum horizon keeps.
     """
     return Statement(
         "claim_runs",
         f"SELECT {columns(open_runs, 'o')}, {columns(runs, 'r')} "
-        "FROM unnest($3::text[], $4::int4[], $5::timestamptz[]) AS w (workflow, floor_priority, floor_at) "
+        "FROM unnest($3::text[], $4::int4[], $5::timestamptz[], $7::text[]) "
+        "AS w (workflow, floor_priority, floor_at, not_build) "
         f"CROSS JOIN LATERAL (SELECT * FROM {schema}.open_runs c "
         "WHERE c.namespace = $1 AND c.queue = $2 AND c.workflow = w.workflow AND c.state = 1 "
+        "AND c.stall_build IS DISTINCT FROM w.not_build "
         "AND (c.priority, c.ready_at) >= (w.floor_priority, w.floor_at) "
         "AND c.ready_at <= (SELECT clock_timestamp()) "
         "ORDER BY c.priority, c.ready_at LIMIT $6 FOR UPDATE SKIP LOCKED) o "
         f"JOIN {schema}.runs r ON r.run_id = o.run_id ORDER BY o.priority, o.ready_at LIMIT $6",
-        (TEXT, TEXT, TEXTS, INTS, TIMES, INT),
+        (TEXT, TEXT, TEXTS, INTS, TIMES, INT, TEXTS),
     )
 
 

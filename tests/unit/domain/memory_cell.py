@@ -41,11 +41,11 @@ class Sessions:
         self.runs: dict[str, int] = {}
         self.tasks: dict[str, int] = {}
 
-    def run(self, run: OpenRun) -> str | None:
+    def run(self, run: OpenRun, *, claimed: bool = False) -> str | None:
         """See Assign."""
         return _take(self.runs, run.sticky)
 
-    def task(self, task: TaskRow) -> str | None:
+    def task(self, task: TaskRow, *, claimed: bool = False) -> str | None:
         """See Assign."""
         return _take(self.tasks, None)
 

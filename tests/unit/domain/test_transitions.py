@@ -25,6 +25,7 @@ from scenes import (
 
 from holdfast.errors import InvalidRequest
 from holdfast.statuses import RunStatus
+from holdfast_coordinator.domain.batch import Claimed
 from holdfast_coordinator.domain.commands import (
     CLOSED_BY_CODE,
     AlarmDue,
@@ -225,7 +226,7 @@ def test_a_released_run_that_nobody_takes_is_ready_until_it_is_claimed(cell: Mem
     take(cell, then=Then.RELEASE)
     assert (cell.open_runs[RUN].state, cell.open_runs[RUN].ready_at) == (RunState.READY, T0)
     offer(cell, OTHER)
-    assert cell.ask(ClaimRuns("default", "default", ("order",), 5)) == 1
+    assert cell.ask(ClaimRuns("default", "default", ("order",), 5)) == Claimed(1)
     assert cell.open_runs[RUN].owner == OTHER
 
 

@@ -14,6 +14,7 @@ from holdfast_coordinator.domain.reads import Reads, Snapshot
 from holdfast_coordinator.domain.rows import MailKind, MailRow, OpenRun, RunRecord, SignalMail, TaskRow
 from holdfast_coordinator.engine.attachments import NO_MAIL, Attachment, Handed, Held
 from holdfast_coordinator.engine.engine import Engine
+from holdfast_coordinator.engine.matcher import Matcher
 from holdfast_coordinator.engine.sessions import Introduction, SessionPolicy
 from holdfast_coordinator.metrics.metrics import Metrics
 from holdfast_coordinator.store.port import DataRejected, Moved
@@ -210,3 +211,16 @@ async def poll(
         received=received, mail_seen=mail_seen,
     )  # fmt: skip
     return delivery.handed
+
+
+def looked_at(matcher: Matcher) -> None:
+    """The queue of these tests was looked at, and nothing waits in it."""
+    matcher.take_backlog(QUEUE)
+    matcher.end_claim(QUEUE, (), ())
+
+
+async def settled(engine: Engine) -> None:
+    """Waits until nothing runs in the background; then no session is believed to have a backlog."""
+    async with asyncio.timeout(5):
+        while engine._background._tasks:
+            await asyncio.gather(*engine._background._tasks, return_exceptions=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from replicas import QUEUE, REFUSED, FailingCell, attachment, run_named, start
+from replicas import QUEUE, REFUSED, FailingCell, attachment, looked_at, run_named, start
 
 from holdfast.errors import CoordinatorUnavailable, HoldfastError, RunNotFound
 from holdfast_coordinator.domain.batch import Answer, BatchCommand
@@ -33,6 +33,7 @@ class Desk:
         self.matcher = Matcher()
         self.session: Attachment = attachment(runs=100, slots=100)
         self.matcher.attach(self.session)
+        looked_at(self.matcher)
         self.told: list[Event] = []
         self.writer = CellWriter(self.cell, self.matcher, self._committed, system_clock)
         self.writing = asyncio.create_task(self.writer.run())

@@ -3,21 +3,13 @@
 import asyncio
 from datetime import timedelta
 
-from replicas import QUEUE, FailingCell, introduction, poll, replica, run_named, start
+from replicas import QUEUE, FailingCell, introduction, poll, replica, run_named, settled, start
 
 from holdfast_coordinator.domain.commands import OnConflict
 from holdfast_coordinator.domain.rows import AlarmKind, AlarmRow, RunState
 from holdfast_coordinator.domain.starts import Started
-from holdfast_coordinator.engine.engine import Engine
 from holdfast_coordinator.store.port import StoreUnavailable
 from tests.model.batches import ready_run, record
-
-
-async def settled(engine: Engine) -> None:
-    """Waits until nothing runs in the background."""
-    async with asyncio.timeout(5):
-        while engine._background._tasks:
-            await asyncio.gather(*engine._background._tasks, return_exceptions=True)
 
 
 async def test_runs_that_were_left_ready_go_to_a_session_that_comes() -> None:
@@ -99,3 +91,18 @@ async def test_a_step_that_waits_for_its_retry_is_claimed_when_it_is_due() -> No
         async with asyncio.timeout(5):
             await rung.wait()
         polling.cancel()
+
+
+async def test_runs_that_nobody_here_can_take_hold_up_no_others() -> None:
+    """As many runs as there is room, stalled by the only build there is, stood in front of all others."""
+    cell = FailingCell()
+    async with replica(cell) as engine:
+        session, _ = await engine.open_session(introduction())
+        await settled(engine)
+        for number in range(1, 9):
+            cell.runs[run_named(number)] = record(run_named(number))
+            stalled_by = "b1" if number < 8 else None
+            cell.open_runs[run_named(number)] = ready_run(run_named(number), number, stall_build=stalled_by)
+        engine.matcher.expect_everywhere()
+        async with asyncio.timeout(5):
+            assert [event.run.run_id for event in (await poll(engine, session, runs=2)).leases] == [run_named(8)]

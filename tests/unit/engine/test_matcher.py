@@ -13,6 +13,7 @@ def matcher_of(*attachments: Attachment) -> Matcher:
     for one in attachments:
         matcher.attach(one)
     matcher.take_backlog(QUEUE)
+    matcher.end_claim(QUEUE, (), ())
     return matcher
 
 
@@ -141,3 +142,39 @@ def test_nothing_is_remembered_of_queues_without_sessions() -> None:
     matcher.detach("s1")
     assert not matcher.serves(("default", "elsewhere"))
     assert matcher.room(("default", "elsewhere")) == (0, 0)
+
+
+def test_what_becomes_ready_does_not_overtake_what_waits_or_is_being_claimed() -> None:
+    """A start at the lowest priority went to a worker before twenty at the highest, which waited."""
+    session = attachment(runs=5, slots=5)
+    matcher = matcher_of(session)
+    run, step = open_run(run_named(1), sticky="s1"), task(run_named(1), 1)
+    matcher.put_back(QUEUE, ["order"], ["charge"])
+    assert (matcher.run(run), matcher.task(step)) == (None, None)
+    matcher.take_backlog(QUEUE)
+    assert (matcher.run(run), matcher.task(step)) == (None, None)
+    assert (matcher.run(run, claimed=True), matcher.task(step, claimed=True)) == ("s1", "s1")
+    matcher.end_claim(QUEUE, ["order"], [])
+    assert (matcher.run(run), matcher.task(step)) == (None, "s1")
+    matcher.take_backlog(QUEUE)
+    matcher.end_claim(QUEUE, [], [])
+    assert matcher.run(run) == "s1"
+
+
+def test_a_session_that_comes_gets_nothing_handed_before_its_queue_was_looked_at() -> None:
+    matcher = Matcher(lambda: 0.0)
+    matcher.attach(attachment())
+    assert matcher.run(open_run(run_named(1))) is None
+
+
+def test_work_of_another_name_is_handed_off_beside_a_backlog() -> None:
+    matcher = matcher_of(attachment(workflows=["order", "refund"]))
+    matcher.put_back(QUEUE, ["order"], [])
+    assert matcher.run(open_run(run_named(1), workflow="refund")) == "s1"
+
+
+def test_a_claim_leaves_out_runs_that_the_only_build_with_room_has_stalled() -> None:
+    matcher = matcher_of(attachment("s1"), attachment("s2", runs=0, build="b2"))
+    assert matcher.lone_builds(QUEUE, ("order", "unknown")) == ("b1", "")
+    matcher.attach(attachment("s2", build="b2"))
+    assert matcher.lone_builds(QUEUE, ("order",)) == ("",)

@@ -4,7 +4,7 @@ import asyncio
 from datetime import datetime, timedelta
 
 import pytest
-from replicas import FailingCell, introduction, lease, poll, replica, run_named, start
+from replicas import FailingCell, introduction, lease, poll, replica, run_named, settled, start
 
 from holdfast.errors import CoordinatorUnavailable
 from holdfast_coordinator.domain.commands import Command, LeaseEnd
@@ -60,6 +60,7 @@ async def test_a_lease_of_unknown_outcome_goes_to_somebody_who_knows_of_it() -> 
         session = await opened(engine)
         polling = asyncio.create_task(poll(engine, session))
         await asyncio.sleep(0)
+        await settled(engine)
         cell.after = [OutcomeUnknown("the connection was lost")]
         with pytest.raises(CoordinatorUnavailable):
             await engine.start_runs([start(1)])
@@ -111,6 +112,7 @@ async def test_what_was_given_to_a_session_that_has_left_is_offered_to_others() 
         session = await opened(engine)
         polling = asyncio.create_task(poll(engine, session))
         await asyncio.sleep(0)
+        await settled(engine)
         cell.answers_commits.clear()
         cell.has_committed.clear()
         starting = asyncio.create_task(engine.start_runs([start(1)]))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 import pytest_asyncio
-from replicas import FailingCell, attachment, run_named, start
+from replicas import FailingCell, attachment, looked_at, run_named, start
 
 from holdfast.errors import CoordinatorUnavailable
 from holdfast_coordinator.domain.batch import Answer, BatchCommand
@@ -58,6 +58,7 @@ class Desk:
         self.cell = self.told.cell
         matcher = Matcher()
         matcher.attach(attachment(runs=100, slots=100))
+        looked_at(matcher)
         self.writer = CellWriter(self.cell, matcher, lambda events: None, system_clock, self.told)
         self.writing = asyncio.create_task(self.writer.run())
 
