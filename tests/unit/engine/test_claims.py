@@ -103,6 +103,6 @@ async def test_runs_that_nobody_here_can_take_hold_up_no_others() -> None:
             cell.runs[run_named(number)] = record(run_named(number))
             stalled_by = "b1" if number < 8 else None
             cell.open_runs[run_named(number)] = ready_run(run_named(number), number, stall_build=stalled_by)
-        engine.matcher.expect_everywhere()
+        engine.matcher.expect_work(QUEUE, ["order"], [])
         async with asyncio.timeout(5):
             assert [event.run.run_id for event in (await poll(engine, session, runs=2)).leases] == [run_named(8)]
