@@ -7,10 +7,33 @@ BaseException, so that a user's `except Exception` is safe.
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import PurePath
+from typing import Any
 
 
 class HoldfastError(Exception):
-    """What every error of holdfast derives from."""
+    """What every error of holdfast derives from. It can be pickled and copied, whatever its constructor takes."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[HoldfastError], args: tuple[Any, ...], attributes: dict[str, Any]) -> HoldfastError:
+    made = kind.__new__(kind, *args)
+    made.__dict__.update(attributes)
+    return made
+
+
+class OriginalError(HoldfastError):
+    """Stands, with its text, for an error that cannot be made again: some of its facts cannot be stored.
+
+    error_class: where its class is, "package.module:Name".
+    """
+
+    def __init__(self, error_type: str, message: str, error_class: str = "") -> None:
+        super().__init__(message)
+        self.error_type = error_type
+        self.message = message
+        self.error_class = error_class
 
 
 class RunFailed(HoldfastError):
@@ -20,6 +43,8 @@ class RunFailed(HoldfastError):
     """
 
     cut = False
+    failure: Any = None
+    """What it was made of, as it is stored."""
 
     def __init__(self, run_id: str, error_type: str, message: str, traceback: str = "") -> None:
         super().__init__(self._sentence(run_id, error_type, message))
@@ -119,6 +144,8 @@ class StepFailed(HoldfastError):
     """
 
     cut = False
+    failure: Any = None
+    """What it was made of, as it is stored."""
 
     def __init__(
         self, step: str, *, number: int, attempts: int, error_type: str, message: str, traceback: str = ""

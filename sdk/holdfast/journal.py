@@ -48,10 +48,11 @@ class Failure:
     error_class: str = ""
     traceback: str = ""
     cut: bool = False
-    constructor_arguments: Payload | None = None
+    facts: Payload | None = None
     step: StepOrigin | None = None
     child_run_id: str = ""
     cause: "Failure | None" = None
+    leaves: "tuple[Failure, ...]" = ()
 
 
 @dataclass(slots=True, frozen=True)

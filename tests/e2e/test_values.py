@@ -1,6 +1,7 @@
 """Values through arguments, results, signals and replays: F42, F43, F54-F57."""
 
 import threading
+from asyncio import TaskGroup
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
@@ -421,3 +422,41 @@ async def test_an_argument_that_would_arrive_as_another_class_is_refused_at_the_
     assert parameter == "animal"
     assert reason.startswith("would arrive changed: a Bird would come back as a Cat")
     assert await kinds(run) == ["RunStarted", "RunClosed"]
+
+
+gone = {"path": "/nope/nothing"}
+
+
+@app.step(retries=0)
+async def reads_a_file(path: str) -> str:
+    calls.append(path)
+    if path == gone["path"]:
+        return open(path).read()  # noqa: ASYNC230
+    return path
+
+
+@app.workflow
+async def reads_files_at_once() -> list[str]:
+    async with TaskGroup() as group:
+        tasks = [group.create_task(reads_a_file(path)) for path in ("/nope/nothing", "there")]
+    return [task.result() for task in tasks]
+
+
+async def test_the_single_error_of_a_task_group_reaches_the_client_whole_and_its_step_is_made_again(
+    client: Client, worker: WorkerFactory, queue: str
+) -> None:
+    """F156: the client saw "unhandled errors in a TaskGroup", and a retry failed at once."""
+    gone["path"] = "/nope/nothing"
+    async with worker(workflows=[app]):
+        run = await client.start(reads_files_at_once.with_options(queue=queue))
+        with pytest.raises(RunFailed) as caught:
+            await run.result(timeout=10)
+        assert caught.value.error_type == "FileNotFoundError"
+        assert "No such file" in caught.value.message
+        group = caught.value.__cause__
+        assert isinstance(group, ExceptionGroup)
+        original = group.exceptions[0]
+        assert isinstance(original, FileNotFoundError)
+        assert (original.errno, original.filename) == (2, "/nope/nothing")
+        gone["path"] = ""
+        assert await (await run.retry()).result(timeout=10) == ["/nope/nothing", "there"]

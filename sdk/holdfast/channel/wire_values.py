@@ -135,15 +135,15 @@ def run_trace_from_message(message: value_pb2.RunTrace) -> RunTrace:
 
 
 def write_failure(message: value_pb2.Failure, failure: Failure) -> None:
-    """Writes into an empty message, with all its causes."""
+    """Writes into an empty message, with all its causes and leaves."""
     message.error_type = failure.error_type
     message.error_class = failure.error_class
     message.message = failure.message
     message.traceback = failure.traceback
     message.cut = failure.cut
     message.child_run_id = failure.child_run_id
-    if failure.constructor_arguments is not None:
-        write_payload(message.constructor_arguments, failure.constructor_arguments)
+    if failure.facts is not None:
+        write_payload(message.facts, failure.facts)
     if failure.step is not None:
         step = message.step
         step.name = failure.step.name
@@ -151,6 +151,8 @@ def write_failure(message: value_pb2.Failure, failure: Failure) -> None:
         step.attempts = failure.step.attempts
     if failure.cause is not None:
         write_failure(message.cause, failure.cause)
+    for leaf in failure.leaves:
+        write_failure(message.leaves.add(), leaf)
 
 
 def failure_to_message(failure: Failure) -> value_pb2.Failure:
@@ -167,12 +169,11 @@ def failure_from_message(message: value_pb2.Failure) -> Failure:
         error_class=message.error_class,
         traceback=message.traceback,
         cut=message.cut,
-        constructor_arguments=(
-            payload_from_message(message.constructor_arguments) if message.HasField("constructor_arguments") else None
-        ),
+        facts=payload_from_message(message.facts) if message.HasField("facts") else None,
         step=StepOrigin(step.name, step.number, step.attempts) if step is not None else None,
         child_run_id=message.child_run_id,
         cause=failure_from_message(message.cause) if message.HasField("cause") else None,
+        leaves=tuple([failure_from_message(leaf) for leaf in message.leaves]),
     )
 
 

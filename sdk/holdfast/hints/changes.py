@@ -183,6 +183,8 @@ def _object(value: Any, seen: Any) -> Change | None:
         return Change(_READ_ONCE)
     if isinstance(value, (SecretStr, SecretBytes)):
         return None if value == seen else Change(_SECRET)
+    if isinstance(value, BaseException):
+        return _attributes(value, seen, ("args", "__dict__"))
     for base, compare in _COMPARED.items():
         if isinstance(value, base):
             change = compare(value, seen)

@@ -51,8 +51,9 @@ def failure_bytes(failure: Failure | None) -> int:
     size = 0
     while failure is not None:
         size += _FRAME_BYTES + 4 * (len(failure.message) + len(failure.traceback) + len(failure.error_class))
-        if failure.constructor_arguments is not None:
-            size += len(failure.constructor_arguments.data)
+        if failure.facts is not None:
+            size += len(failure.facts.data)
+        size += sum(failure_bytes(leaf) for leaf in failure.leaves)
         failure = failure.cause
     return size
 

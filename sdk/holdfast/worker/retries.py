@@ -4,7 +4,7 @@ The same rules hold for steps under a lease and for queued ones. Lost attempts a
 their rules.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -68,15 +68,25 @@ def wait_before_retry(
 
     failures: how many attempts have failed, this one included. now: the database's time. jitter: in [0, 1).
     """
-    if failures > rules.retries or isinstance(error, _NEVER_REPEATED):
+    leaves = list(_leaves(error))
+    if failures > rules.retries or any(isinstance(leaf, _NEVER_REPEATED) for leaf in leaves):
         return None
-    if isinstance(error, RetryableError):
-        asked = _asked_wait(error, now)
-        if asked is not None:
-            return asked
-    elif not _is_retried(error, rules.retry_on):
+    if not _is_retried(error, rules.retry_on) and not all(
+        isinstance(leaf, RetryableError) or _is_retried(leaf, rules.retry_on) for leaf in leaves
+    ):
         return None
-    return _policy_wait(rules.backoff, failures, jitter)
+    asked = [_asked_wait(leaf, now) for leaf in leaves if isinstance(leaf, RetryableError)]
+    waits = [wait for wait in asked if wait is not None]
+    return max(waits) if waits else _policy_wait(rules.backoff, failures, jitter)
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    """The errors in a group, which is repeated when each of them would be; any other error itself."""
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            yield from _leaves(one)
+    else:
+        yield error
 
 
 def timeout_error(timeout: timedelta) -> TimeoutError:

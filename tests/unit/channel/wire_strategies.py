@@ -32,7 +32,7 @@ failures = st.recursive(
         st.none() | st.builds(j.StepOrigin, name, count, count),
         text,
     ),
-    lambda inner: st.builds(j.Failure, name, text, cause=inner),
+    lambda inner: st.builds(j.Failure, name, text, cause=inner, leaves=st.lists(inner, max_size=2).map(tuple)),
     max_leaves=3,
 )
 backoffs = st.one_of(

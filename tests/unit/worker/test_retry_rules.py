@@ -88,6 +88,25 @@ def test_a_retryable_error_is_repeated_whatever_retry_on_says_but_not_for_ever()
 
 
 @pytest.mark.parametrize(
+    ("errors", "retry_on", "expected"),
+    [
+        ([ValueError()], (ValueError,), 5.0),
+        ([ExceptionGroup("inner", [ValueError()]), ValueError()], (ValueError,), 5.0),
+        ([ValueError(), KeyError()], (ValueError,), None),
+        ([ValueError(), KeyError()], (ExceptionGroup,), 5.0),
+        ([ValueError(), KeyError()], (Exception,), 5.0),
+        ([ValueError("again"), KeyError("again")], lambda error: "again" in str(error), 5.0),
+        ([ValueError("again"), KeyError("no")], lambda error: error.args == ("again",), None),
+        ([ValueError(), FatalError("stop")], (Exception,), None),
+        ([ValueError(), RetryableError("busy", retry_after="9s")], (ValueError,), 9.0),
+        ([RetryableError("a", retry_after="2s"), RetryableError("b", retry_after="9s")], (KeyError,), 9.0),
+    ],
+)
+def test_a_group_is_repeated_when_each_error_in_it_would_be(errors, retry_on, expected):
+    assert wait(ExceptionGroup("several", errors), retry_on=retry_on) == expected
+
+
+@pytest.mark.parametrize(
     ("backoff", "waits"),
     [
         ("exponential", [1, 2, 4, 8]),

@@ -33,26 +33,28 @@ class Arguments(_message.Message):
     def __init__(self, positional: _Optional[_Iterable[_Union[Payload, _Mapping]]] = ..., named: _Optional[_Mapping[str, Payload]] = ...) -> None: ...
 
 class Failure(_message.Message):
-    __slots__ = ("error_type", "error_class", "message", "traceback", "cut", "constructor_arguments", "step", "child_run_id", "cause")
+    __slots__ = ("error_type", "error_class", "message", "traceback", "cut", "facts", "step", "child_run_id", "cause", "leaves")
     ERROR_TYPE_FIELD_NUMBER: _ClassVar[int]
     ERROR_CLASS_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     TRACEBACK_FIELD_NUMBER: _ClassVar[int]
     CUT_FIELD_NUMBER: _ClassVar[int]
-    CONSTRUCTOR_ARGUMENTS_FIELD_NUMBER: _ClassVar[int]
+    FACTS_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     CHILD_RUN_ID_FIELD_NUMBER: _ClassVar[int]
     CAUSE_FIELD_NUMBER: _ClassVar[int]
+    LEAVES_FIELD_NUMBER: _ClassVar[int]
     error_type: str
     error_class: str
     message: str
     traceback: str
     cut: bool
-    constructor_arguments: Payload
+    facts: Payload
     step: StepOrigin
     child_run_id: str
     cause: Failure
-    def __init__(self, error_type: _Optional[str] = ..., error_class: _Optional[str] = ..., message: _Optional[str] = ..., traceback: _Optional[str] = ..., cut: bool = ..., constructor_arguments: _Optional[_Union[Payload, _Mapping]] = ..., step: _Optional[_Union[StepOrigin, _Mapping]] = ..., child_run_id: _Optional[str] = ..., cause: _Optional[_Union[Failure, _Mapping]] = ...) -> None: ...
+    leaves: _containers.RepeatedCompositeFieldContainer[Failure]
+    def __init__(self, error_type: _Optional[str] = ..., error_class: _Optional[str] = ..., message: _Optional[str] = ..., traceback: _Optional[str] = ..., cut: bool = ..., facts: _Optional[_Union[Payload, _Mapping]] = ..., step: _Optional[_Union[StepOrigin, _Mapping]] = ..., child_run_id: _Optional[str] = ..., cause: _Optional[_Union[Failure, _Mapping]] = ..., leaves: _Optional[_Iterable[_Union[Failure, _Mapping]]] = ...) -> None: ...
 
 class StepOrigin(_message.Message):
     __slots__ = ("name", "number", "attempts")
