@@ -5,7 +5,7 @@ import gc
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -50,6 +50,8 @@ class Coordinator:
     database: ProvidedPostgres
     failed: asyncio.Future[None]
     """Ends with an error when the replica cannot go on; never otherwise."""
+    withdraw: Callable[[], Awaitable[None]]
+    """Says NOT_SERVING to those who ask for its health; it serves on."""
     metrics_address: str | None = None
 
 
@@ -107,7 +109,7 @@ async def coordinator(config: Config) -> AsyncIterator[Coordinator]:
         gc.freeze()  # what exists now stays: the collector need not look at it again
         try:
             metrics_address = metered.address if metered is not None else None
-            yield Coordinator(f"{config.host}:{server.port}", database, failed, metrics_address)
+            yield Coordinator(f"{config.host}:{server.port}", database, failed, server.withdraw, metrics_address)
         finally:
             await server.stop(STOP_SECONDS)
 
@@ -139,6 +141,7 @@ def _server(config: Config, engine: Engine, exported: Exporting | None) -> Serve
         replace(DEFAULT_LIMITS, payload_bytes=config.payload_bytes_max),
         host=config.host,
         port=config.port,
+        connection_age=parse_duration(config.connection_age),
         advertise=config.advertise,
         exports=exported.tracing.exports if exported is not None else None,
         span_rules=span_rules(config),

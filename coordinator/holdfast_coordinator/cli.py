@@ -61,6 +61,12 @@ TraceRatioOption = Annotated[
     float | None,
     typer.Option("--trace-ratio", min=0, max=1, help="Share of runs whose spans are exported; 1 by default."),
 ]
+DrainOption = Annotated[
+    str | None,
+    typer.Option(
+        "--drain", help="Serve on for so long after SIGTERM, while others find other replicas; 0s by default."
+    ),
+]
 TtlOption = Annotated[
     str | None, typer.Option("--session-ttl", help="A worker that is silent for so long is dead; 10s by default.")
 ]
@@ -91,6 +97,7 @@ def serve(
     advertise: AdvertiseOption = None,
     namespace: NamespacesOption = None,
     session_ttl: TtlOption = None,
+    drain: DrainOption = None,
     log_level: LogLevelOption = None,
     log_json: LogJsonOption = None,
     metrics_port: MetricsPortOption = None,
@@ -103,8 +110,8 @@ def serve(
     config = serving.configured(
         database_url=database_url, embedded=embedded, data_directory=data_directory, ephemeral=ephemeral, host=host,
         port=port, advertise=advertise, namespaces=_with_default(namespace), session_ttl=session_ttl,
-        log_level=log_level,
-        log_json=log_json, metrics_port=metrics_port, otlp=otlp, trace_ratio=trace_ratio,
+        drain=drain, log_level=log_level, log_json=log_json, metrics_port=metrics_port, otlp=otlp,
+        trace_ratio=trace_ratio,
     )  # fmt: skip
     serving.serve(serving.with_one_database(config, database_url=database_url, embedded=embedded))
 

@@ -13,6 +13,8 @@ from holdfast_coordinator.store.database_url import checked_database_url
 from holdfast_coordinator.telemetry.spans import SPANS_MAX
 
 SEGMENT_MIN = timedelta(minutes=1)
+DRAIN_MAX = timedelta(hours=1)
+CONNECTION_AGE_MIN, CONNECTION_AGE_MAX = timedelta(seconds=1), timedelta(days=1)
 _PORTS = ("port", "metrics_port")
 
 
@@ -39,6 +41,8 @@ class Config(BaseSettings):
         default=("default",), description="namespaces to create, separated by commas"
     )
     session_ttl: str = Field(default="10s", description="a worker that is silent for so long is dead")
+    drain: str = Field(default="0s", description="how long it serves on after it was told to stop")
+    connection_age: str = Field(default="10m", description="connections are ended after about so long, to spread them")
     poll_wait: str = Field(default="30s", description="how long a poll of a worker is held")
     payload_bytes_max: int = Field(default=DEFAULT_LIMITS.payload_bytes, ge=1_024, description="the largest payload")
     otlp: str | None = Field(
@@ -125,10 +129,24 @@ class Config(BaseSettings):
                 raise ValueError(f"the ratio of {name} must be from 0 to 1")
         return value
 
-    @field_validator("session_ttl", "poll_wait", "trace_segment", "trace_relay_age")
+    @field_validator("session_ttl", "poll_wait", "drain", "connection_age", "trace_segment", "trace_relay_age")
     @classmethod
     def _is_duration(cls, value: str) -> str:
         parse_duration(value)
+        return value
+
+    @field_validator("drain")
+    @classmethod
+    def _is_short_enough(cls, value: str) -> str:
+        if not timedelta(0) <= parse_duration(value) <= DRAIN_MAX:
+            raise ValueError("a replica serves on for at most an hour after it was told to stop")
+        return value
+
+    @field_validator("connection_age")
+    @classmethod
+    def _is_worth_connecting(cls, value: str) -> str:
+        if not CONNECTION_AGE_MIN <= parse_duration(value) <= CONNECTION_AGE_MAX:
+            raise ValueError("connections live for at least one second and at most a day")
         return value
 
     @field_validator("trace_segment")

@@ -1,9 +1,12 @@
 """What `serve`, `dev` and `migrate` do once their options are read: configure, serve until told to stop, say errors."""
 
 import asyncio
+import contextlib
+import os
 import signal
-from collections.abc import Awaitable, Callable, Container, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Container, Iterator, Sequence
+from contextlib import AsyncExitStack
+from typing import Any, Self
 
 import structlog
 import typer
@@ -13,6 +16,7 @@ from pydantic_core import ErrorDetails
 from rich.console import Console
 from rich.markup import escape
 
+from holdfast.durations import parse_duration
 from holdfast.errors import HoldfastError
 
 from .app import CELLS, Coordinator, coordinator
@@ -116,21 +120,74 @@ def _announcer(config: Config) -> Callable[[Coordinator], Awaitable[None]]:
 
 
 async def _serve(config: Config, then: Callable[[Coordinator], Awaitable[None]]) -> None:
-    """Serves until SIGTERM or SIGINT, or until the replica cannot go on."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    async with coordinator(config) as running:
-        stopping = asyncio.ensure_future(stop.wait())
-        beside = asyncio.ensure_future(then(running))
-        watched: set[asyncio.Future[Any]] = {stopping, running.failed, beside}
-        while not stopping.done():
-            done, watched = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
-            for one in done:
-                one.result()  # a failure of the replica or of what runs beside it ends the program
-        beside.cancel()
-        await asyncio.gather(beside, return_exceptions=True)
+    """Serves until SIGTERM or SIGINT, then drains; or until the replica cannot go on."""
+    with _StopSignals() as signals:
+        async with AsyncExitStack() as stack:
+            try:
+                with signals.cancelling(asyncio.current_task()):
+                    running = await stack.enter_async_context(coordinator(config))
+            except asyncio.CancelledError:
+                if not signals.first.is_set():
+                    raise
+                # Not by returning: a thread may wait for the lock of a migration, and the loop for that thread. What
+                # it does is a transaction, which ends with this process.
+                os._exit(0)
+            stopping = asyncio.ensure_future(signals.first.wait())
+            beside = asyncio.ensure_future(then(running))
+            watched: set[asyncio.Future[Any]] = {stopping, running.failed, beside}
+            while not stopping.done():
+                done, watched = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+                for one in done:
+                    one.result()  # a failure of the replica or of what runs beside it ends the program
+            await _drain(running, signals.second, parse_duration(config.drain).total_seconds())
+            beside.cancel()
+            await asyncio.gather(beside, return_exceptions=True)
+
+
+async def _drain(running: Coordinator, at_once: asyncio.Event, seconds: float) -> None:
+    """Says that this replica leaves, and serves on until those who look for replicas have seen it."""
+    if not seconds:
+        return
+    err.print(f"draining for {seconds:g} s; a second signal stops at once", highlight=False)
+    await running.withdraw()
+    skipping = asyncio.ensure_future(at_once.wait())
+    try:
+        await asyncio.wait((skipping, running.failed), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        skipping.cancel()
+
+
+class _StopSignals:
+    """SIGTERM and SIGINT, counted; while it starts, the first one cancels whatever is waited for."""
+
+    def __init__(self) -> None:
+        self.first, self.second = asyncio.Event(), asyncio.Event()
+        self._cancels: asyncio.Task[Any] | None = None
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._came)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().remove_signal_handler(number)
+
+    @contextlib.contextmanager
+    def cancelling(self, task: asyncio.Task[Any] | None) -> Iterator[None]:
+        """The first signal cancels this task, for as long as the block runs."""
+        self._cancels = task
+        try:
+            yield
+        finally:
+            self._cancels = None
+
+    def _came(self) -> None:
+        if self.first.is_set():
+            self.second.set()
+        self.first.set()
+        if self._cancels is not None:
+            self._cancels.cancel()
 
 
 def _run(main: Awaitable[None], *, json: bool) -> None:

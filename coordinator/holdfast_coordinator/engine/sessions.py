@@ -178,6 +178,12 @@ class Sessions:
             attachment.forget(key)  # only now: the next heartbeat tries again what could not be committed
         return sorted(attachment.ended)
 
+    def leave(self, session_id: str, attach_no: int) -> None:
+        """The worker is sent to another replica: nothing more is granted to this attachment."""
+        attachment = self._matcher.attachment(session_id)
+        if attachment is not None and attachment.attach_no == attach_no:
+            self._matcher.detach(session_id)
+
     async def close(self, session_id: str, attach_no: int) -> None:
         """Ends a session; what it still holds is offered to others at once."""
         self.attached(session_id, attach_no).draining = True

@@ -1,6 +1,8 @@
 """The gRPC server: both services, standard health and reflection, on one port."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -52,6 +54,8 @@ class _ByName:
         pass
 
 
+CALL_MAX = timedelta(seconds=90)
+"""No call but a stream takes longer."""
 ANY_ADDRESS = frozenset({"0.0.0.0", "::", "*"})
 """Hosts that stand for every address of the machine: which of them workers can reach is not known."""
 
@@ -66,6 +70,7 @@ class Server:
         *,
         host: str,
         port: int,
+        connection_age: timedelta,
         advertise: str | None = None,
         exports: TraceExports | None = None,
         span_rules: SpanRules = DEFAULT_RULES,
@@ -74,6 +79,7 @@ class Server:
     ) -> None:
         """advertise: host:port at which workers reach this replica; None for where it listens, if that is one address.
 
+        connection_age: after about so long a connection is ended, so that its other side looks for replicas anew.
         exports, emit: None while tracing is off. server_spans: makes spans of single rpcs too.
         """
         options = [
@@ -83,13 +89,17 @@ class Server:
             ("grpc.so_reuseport", 0),
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+            # gRPC spreads the age by a tenth. Calls under way go on: the longest are streams of workers, which end
+            # by themselves before they are as old as a connection, and whatever a client waits for.
+            ("grpc.max_connection_age_ms", int(connection_age.total_seconds() * 1_000)),
+            ("grpc.max_connection_age_grace_ms", int((connection_age + CALL_MAX).total_seconds() * 1_000)),
         ]
         interceptors = None if server_spans is None else [server_spans]
         self._server = grpc.aio.server(options=options, interceptors=interceptors)
         services = _ByName(self._server)
         self._engine = engine
         self._late = LateResults(engine, emit=emit, rules=span_rules)
-        self._workers = WorkerService(engine, limits, self._late)
+        self._workers = WorkerService(engine, limits, self._late, connection_age=connection_age)
         run_service_pb2_grpc.add_RunServiceServicer_to_server(  # type: ignore[no-untyped-call]
             RunService(engine, limits, exports=exports, rules=span_rules), services
         )
@@ -124,10 +134,18 @@ class Server:
         for service in ("", *SERVICES):
             await self._health.set(service, status)
 
-    async def stop(self, grace_seconds: float) -> None:
-        """Takes no more calls, lets those under way end, and stops."""
+    async def withdraw(self) -> None:
+        """Says NOT_SERVING for good, so that whoever finds replicas by their health finds others; serves on."""
         await self._health.enter_graceful_shutdown()
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Takes no more calls, sends workers to other replicas, lets calls under way end, and stops."""
+        await self.withdraw()
+        # First this: it closes the port and says on every connection that it takes no more. Who is sent away then
+        # does not come back here.
+        stopping = asyncio.ensure_future(self._server.stop(grace_seconds))
+        await asyncio.sleep(0)
         self._workers.end_streams()
         self._engine.end_waits()
-        await self._server.stop(grace_seconds)
+        await stopping
         await self._late.close()

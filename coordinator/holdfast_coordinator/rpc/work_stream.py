@@ -21,7 +21,7 @@ FillReport = Callable[[pb.ReportRequest, pb.ReportResponse], Awaitable[None]]
 
 
 class WorkStream:
-    """See the module. Ends with the first refusal; `serve` raises it."""
+    """See the module. Ends with the first refusal; `serve` raises it. last_poll: names the attachment."""
 
     def __init__(self, context: ServicerContext, *, fill_poll: FillPoll, fill_report: FillReport) -> None:
         self._context = context
@@ -32,8 +32,10 @@ class WorkStream:
         self._reports: set[asyncio.Task[None]] = set()
         self._report_is_open = False
         self._error: BaseException | None = None
+        self._leaves = False
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._has_ended = False
+        self.last_poll: pb.PollRequest | None = None
 
     async def serve(self, requests: AsyncIterator[pb.WorkRequest]) -> None:
         """Answers until the worker has closed its side and its report is answered, or something is refused."""
@@ -41,7 +43,7 @@ class WorkStream:
         reading.add_done_callback(self._settled)
         try:
             await asyncio.wait((reading, self._failed), return_when=asyncio.FIRST_COMPLETED)
-            if self._error is None and self._reports:
+            if self._reports and (self._error is None or self._leaves):
                 await asyncio.wait(self._reports)
             async with self._writing:
                 # Behind the answer that is being written: the status goes out after it.
@@ -61,6 +63,11 @@ class WorkStream:
             if not self._failed.done():  # else the stream has been cut off
                 self._failed.set_result(None)
 
+    def leave(self, error: BaseException) -> None:
+        """Ends the stream with this status once the open report is answered; reads nothing more."""
+        self._leaves = self._error is None
+        self.end(error)
+
     async def _read(self, requests: AsyncIterator[pb.WorkRequest]) -> None:
         async for request in requests:
             match request.WhichOneof("body"):
@@ -70,6 +77,7 @@ class WorkStream:
                     self._report_is_open = True
                     self._begin(self._answer_report(request.report), self._reports)
                 case "poll":
+                    self.last_poll = request.poll
                     self._begin(self._answer_poll(request.poll), self._polls)
                 case _:
                     raise InvalidRequest("body", "is neither a poll nor a report")

@@ -1,17 +1,19 @@
 """WorkerService: what workers use. See proto/holdfast/api/v1/worker_service.proto for effects and refusals."""
 
+import asyncio
+import random
 from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
 
 from grpc.aio import ServicerContext as Context
 
 from holdfast.api.v1 import worker_service_pb2 as pb
 from holdfast.api.v1 import worker_service_pb2_grpc
-from holdfast.errors import CoordinatorUnavailable
 from holdfast.limits import Limits
 from holdfast_coordinator.domain.transitions import TransitionAnswer, TransitionStatus
 from holdfast_coordinator.engine.attachments import Attachment
 from holdfast_coordinator.engine.engine import Engine
-from holdfast_coordinator.engine.refusals import Reattach
+from holdfast_coordinator.engine.refusals import Reattach, ReplicaAway
 from holdfast_coordinator.wire.entries import set_time
 from holdfast_coordinator.wire.journals import journal_message
 
@@ -23,18 +25,22 @@ from .report_parts import ReportParts, parts_of
 from .work_stream import WorkStream
 from .worker_wire import Room, fill_poll_response, held_key, held_message, introduction, mail_seen, transition_result
 
+STREAM_SHARE = (0.5, 0.8)
+"""A stream lives for a random part of the age of connections: it is to end in good order before its connection does."""
+
 
 class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
     """See the module. address: where workers reach this replica, host:port; "" while that is not known."""
 
-    def __init__(self, engine: Engine, limits: Limits, late: LateResults) -> None:
+    def __init__(self, engine: Engine, limits: Limits, late: LateResults, *, connection_age: timedelta) -> None:
         self.address = ""
         self._engine = engine
         self._limits = limits
         self._late = late
         self._steps = StepMeasure(engine.metrics, engine.records) if engine.metrics is not None else None
         self._streams: set[WorkStream] = set()
-        self._stops: CoordinatorUnavailable | None = None
+        self._stream_seconds = connection_age.total_seconds()
+        self._stops: ReplicaAway | None = None
 
     @translated
     async def OpenSession(self, request: pb.OpenSessionRequest, context: Context) -> pb.OpenSessionResponse:
@@ -80,16 +86,27 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
             raise self._stops
         stream = WorkStream(context, fill_poll=self._poll, fill_report=self._report)
         self._streams.add(stream)
+        seconds = self._stream_seconds * random.uniform(*STREAM_SHARE)
+        renewal = asyncio.get_running_loop().call_later(
+            seconds, self._send_away, stream, ReplicaAway("it renews its connections, so that new replicas get a share")
+        )
         try:
             await stream.serve(requests)
         finally:
+            renewal.cancel()
             self._streams.discard(stream)
 
     def end_streams(self) -> None:
         """Ends all streams, so that their workers go on with another replica; for when this one stops."""
-        self._stops = CoordinatorUnavailable("", "this replica stops", is_reached=True)
+        self._stops = ReplicaAway("it stops")
         for stream in self._streams:
-            stream.end(self._stops)
+            self._send_away(stream, self._stops)
+
+    def _send_away(self, stream: WorkStream, why: ReplicaAway) -> None:
+        """Ends a stream in good order; from now on its worker is granted nothing here, where it would not get it."""
+        stream.leave(why)
+        if stream.last_poll is not None:
+            self._engine.sessions.leave(stream.last_poll.session_id, stream.last_poll.attach_no)
 
     async def _poll(self, request: pb.PollRequest, response: pb.PollResponse) -> None:
         delivery = await self._engine.poll(

@@ -131,12 +131,17 @@ class OtherLoop(HoldfastError, RuntimeError):
 class Connection:
     """One channel to the coordinator, which reconnects by itself. Made with `open`, in a running loop."""
 
-    __slots__ = ("_loop", "address", "channel", "rpc_spans")
+    __slots__ = ("_balancing", "_loop", "address", "channel", "rpc_spans")
 
-    def __init__(self, address: Address, channel: grpc.aio.Channel, *, rpc_spans: bool = False) -> None:
+    def __init__(self, address: Address, *, balancing: Balancing = "round_robin", rpc_spans: bool = False) -> None:
+        """Connects at the first call. See `open`."""
+        spans = [RpcSpans(address.socket_path or address.host, 0 if address.socket_path else address.port)]
         self.address = address
-        self.channel = channel
+        self.channel = grpc.aio.insecure_channel(
+            address.target, options=channel_options(balancing), interceptors=spans if rpc_spans else None
+        )
         self.rpc_spans = rpc_spans
+        self._balancing = balancing
         self._loop = asyncio.get_running_loop()
 
     @classmethod
@@ -154,11 +159,7 @@ class Connection:
         rpc_spans: makes a span of each rpc that is not held open on purpose. Raises CoordinatorUnavailable when
         nothing answers within `timeout`.
         """
-        spans = [RpcSpans(address.socket_path or address.host, 0 if address.socket_path else address.port)]
-        channel = grpc.aio.insecure_channel(
-            address.target, options=channel_options(balancing), interceptors=spans if rpc_spans else None
-        )
-        connection = cls(address, channel, rpc_spans=rpc_spans)
+        connection = cls(address, balancing=balancing, rpc_spans=rpc_spans)
         if timeout is not None:
             try:
                 await asyncio.wait_for(connection.channel.channel_ready(), timeout)
@@ -175,9 +176,13 @@ class Connection:
         if asyncio.get_running_loop() is not self._loop:
             raise OtherLoop(str(self.address))
 
-    async def close(self) -> None:
-        """Closes the channel; calls in flight end with ConnectionClosed."""
-        await self.channel.close()
+    def another(self) -> "Connection":
+        """A new connection to the same address: it asks for the name anew and may find another replica."""
+        return Connection(self.address, balancing=self._balancing, rpc_spans=self.rpc_spans)
+
+    async def close(self, grace: float | None = None) -> None:
+        """Closes the channel; calls that are in flight after `grace`, in seconds, end with ConnectionClosed."""
+        await self.channel.close(grace)
 
     async def __aenter__(self) -> Self:
         return self

@@ -13,6 +13,9 @@ from holdfast.api.v1 import worker_service_pb2 as pb
 from holdfast.channel.refusals import error_of_call
 from holdfast.errors import CoordinatorUnavailable, HoldfastError
 
+WRITE_FAILED = "Internal error from Core"
+"""What gRPC makes of a message that it could not send because the stream is gone; the other side never said it."""
+
 
 class WorkStream:
     """See the module. `error` is why it has ended; None while it lasts."""
@@ -76,7 +79,10 @@ class WorkStream:
                 self._take(response)
             error = CoordinatorUnavailable(self._address, "it ended the stream")
         except grpc.aio.AioRpcError as failed:
-            error = error_of_call(failed, address=self._address)
+            if failed.code() is grpc.StatusCode.INTERNAL and failed.details() == WRITE_FAILED:
+                error = CoordinatorUnavailable(self._address, "the stream broke")
+            else:
+                error = error_of_call(failed, address=self._address)
         except asyncio.CancelledError:
             error = CoordinatorUnavailable(self._address, "the connection was closed on this side")
         self._end(error)

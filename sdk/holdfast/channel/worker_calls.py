@@ -3,6 +3,8 @@
 Whoever calls decides what to repeat: an unanswered report must be repeated as it was, a poll must not.
 """
 
+import asyncio
+import logging
 from collections.abc import Awaitable, Iterable
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -12,7 +14,7 @@ import grpc
 from holdfast.api.v1 import worker_service_pb2 as pb
 from holdfast.api.v1.worker_service_pb2_grpc import WorkerServiceStub
 from holdfast.channel import wire_worker as wire
-from holdfast.channel.connection import Address, Connection
+from holdfast.channel.connection import Address, Connection, parse_address
 from holdfast.channel.leases import (
     AttemptReport,
     Held,
@@ -27,7 +29,9 @@ from holdfast.channel.leases import (
 from holdfast.channel.options import channel_options
 from holdfast.channel.refusals import ReattachRequired, SessionExpired, error_of_call
 from holdfast.channel.work_stream import WorkStream
-from holdfast.errors import CoordinatorUnavailable, HoldfastError, Refused
+from holdfast.errors import CoordinatorUnavailable, HoldfastError, InvalidRequest, Refused
+
+log = logging.getLogger("holdfast.worker")
 
 CALL_SECONDS = 10.0
 POLL_SLACK_SECONDS = 10.0
@@ -40,15 +44,39 @@ Response = TypeVar("Response")
 class WorkerCalls:
     """The calls of one worker, on its event loop. Polls and reports go over one stream for each attachment.
 
+    All calls go to one replica, until `move`. Takes over the connection, and closes it with `close`.
+
     Raises CoordinatorUnavailable when there is no answer, ReattachRequired and SessionExpired as they come.
     """
 
     def __init__(self, connection: Connection) -> None:
+        self._connection = connection
         self._address = str(connection.address)
         self._stub = WorkerServiceStub(connection.channel)  # type: ignore[no-untyped-call]
+        self._leaving: dict[asyncio.Task[None], Connection] = {}
         self._stream: WorkStream | None = None
         self._stream_of = ("", 0)
         self._is_streamed = True
+
+    def move(self) -> None:
+        """Goes on over a new connection: it asks for the address anew and takes a replica by chance.
+
+        Calls that are under way end on the old one.
+        """
+        left, self._connection = self._connection, self._connection.another()
+        self._stub = WorkerServiceStub(self._connection.channel)  # type: ignore[no-untyped-call]
+        if self._stream is not None:
+            self._stream.close("its replica is left")
+        closing = asyncio.get_running_loop().create_task(left.close(CALL_SECONDS))
+        self._leaving[closing] = left
+        closing.add_done_callback(lambda done: self._leaving.pop(done, None))
+
+    async def close(self) -> None:
+        """Closes all connections, also those that were left and still have calls under way."""
+        left, self._leaving = self._leaving, {}
+        for closing in left:
+            closing.cancel()
+        await asyncio.gather(self._connection.close(), *(connection.close() for connection in left.values()))
 
     async def open_session(
         self, introduction: Introduction, *, session_id: str = "", held: Iterable[Held] = ()
@@ -138,10 +166,18 @@ class WorkerCalls:
 
 
 class HeartbeatCalls:
-    """The heartbeat, for a thread without an event loop. It has a channel of its own, opened when it is needed."""
+    """The heartbeat, for a thread without an event loop. It has a channel of its own, opened when it is needed.
+
+    It goes to the replica that holds the attachment, where that is known and within reach; else to the address that
+    the worker was given, where any replica takes it.
+    """
 
     def __init__(self, address: Address) -> None:
         self._address = address
+        self._attachment = ("", 0)
+        self._replica: Address | None = None
+        self._route = address
+        self._found_replica = False
         self._channel: grpc.Channel | None = None
         self._stub: Any = None
 
@@ -155,19 +191,49 @@ class HeartbeatCalls:
         loop_lag: timedelta,
         draining: bool,
         timeout: float,
+        replica: str = "",
     ) -> Pulse:
-        """Says that the worker lives. timeout: in seconds. Raises as WorkerCalls does."""
+        """Says that the worker lives. timeout: in seconds. replica: where the attachment is, host:port, if known.
+
+        Raises as WorkerCalls does. After a failure the next one goes the other way: the replica may be out of reach
+        but for what comes by name, or it may be gone.
+        """
+        if (session_id, attach_no) != self._attachment:
+            self._attachment = (session_id, attach_no)
+            self._replica = _address_of(replica)
+            self._go_by(self._replica or self._address)
+        if self._route is self._replica and not self._found_replica:
+            # Where addresses of replicas lead nowhere there must be time left for the other way.
+            timeout /= 2
         request = wire.heartbeat_request(session_id, attach_no, msg_no, held, loop_lag=loop_lag, draining=draining)
         if self._channel is None:
-            self._channel = grpc.insecure_channel(self._address.target, options=channel_options("pick_first"))
+            self._channel = grpc.insecure_channel(self._route.target, options=channel_options("pick_first"))
             self._stub = WorkerServiceStub(self._channel)  # type: ignore[no-untyped-call]
         try:
-            return wire.pulse(self._stub.Heartbeat(request, timeout=timeout))
+            pulse = wire.pulse(self._stub.Heartbeat(request, timeout=timeout))
         except grpc.RpcError as failed:
-            raise error_of_call(failed, address=str(self._address)) from None
+            error = error_of_call(failed, address=str(self._route))
+            is_direct = self._route is self._replica
+            self._go_by(self._address if is_direct else self._replica or self._address)
+            raise error from None
+        self._found_replica |= self._route is self._replica
+        return pulse
 
     def close(self) -> None:
         """Closes the channel; the next heartbeat opens another one."""
         if self._channel is not None:
             self._channel.close()
             self._channel = None
+
+    def _go_by(self, route: Address) -> None:
+        # Also by the same way: another channel may find another replica there.
+        self.close()
+        self._route = route
+
+
+def _address_of(replica: str) -> Address | None:
+    try:
+        return parse_address(replica) if replica else None
+    except InvalidRequest as error:
+        log.warning("the coordinator says that its replica is at %r, which is of no use: %s", replica, error)
+        return None

@@ -45,6 +45,10 @@ class SessionClock:
         base, anchored, _ = self._anchor
         return base + timedelta(seconds=boot_seconds() - anchored)
 
+    def silent_for(self) -> float:
+        """Seconds since the last sign of life that was acknowledged, from when it was sent."""
+        return boot_seconds() - self._sure_since
+
     def is_sure(self) -> bool:
         """True while nobody else can have been given what this session holds."""
-        return boot_seconds() - self._sure_since < self._sure_for
+        return self.silent_for() < self._sure_for

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from holdfast.channel.leases import Held, Pulse
-from holdfast.channel.refusals import ReattachRequired, SessionExpired
+from holdfast.channel.refusals import SessionExpired
 from holdfast.channel.worker_calls import HeartbeatCalls
 from holdfast.errors import HoldfastError
 from holdfast.worker.clock import SessionClock, boot_seconds
@@ -28,16 +28,20 @@ BLOCKED_SECONDS = 1.0
 
 @dataclass(slots=True, frozen=True)
 class Attached:
-    """The attachment that heartbeats are for, and how often to send them."""
+    """The attachment that heartbeats are for, how often to send them, and where its replica is, if that is known."""
 
     session_id: str
     attach_no: int
     interval: timedelta
     ttl: timedelta
+    replica: str = ""
 
 
 class Heartbeat:
-    """Beats while it is attached. `on_pulse` and `on_expired` are called on the loop."""
+    """Beats while it is attached. `on_pulse`, `on_expired` and `on_silence` are called on the loop.
+
+    on_silence: nothing was acknowledged for half the time that the session may be silent.
+    """
 
     def __init__(
         self,
@@ -47,7 +51,8 @@ class Heartbeat:
         *,
         held: Callable[[], tuple[Held, ...]],
         on_pulse: Callable[[Pulse], None],
-        on_expired: Callable[[str], None],
+        on_expired: Callable[[Attached], None],
+        on_silence: Callable[[Attached], None] = lambda _: None,
     ) -> None:
         self.draining = False
         self._loop = loop
@@ -56,6 +61,7 @@ class Heartbeat:
         self._held = held
         self._on_pulse = on_pulse
         self._on_expired = on_expired
+        self._on_silence = on_silence
         self._attached: Attached | None = None
         self._msg_no = 0
         self._stop = threading.Event()
@@ -116,17 +122,16 @@ class Heartbeat:
                 loop_lag=timedelta(seconds=self._watch.lag),
                 draining=self.draining,
                 timeout=max(attached.ttl.total_seconds() / 2, attached.interval.total_seconds()),
+                replica=attached.replica,
             )
         except SessionExpired:
-            self._loop.call_soon_threadsafe(self._on_expired, attached.session_id)
-            return True
-        except ReattachRequired:
-            # The poll learns the same on its own channel and attaches again; this one may have found another
-            # replica, so it connects anew.
-            self._calls.close()
+            self._loop.call_soon_threadsafe(self._on_expired, attached)
             return False
         except HoldfastError as error:
+            # ReattachRequired too: the poll learns the same from its own replica, and this may have been another one.
             log.debug("heartbeat failed: %s", error)
+            if self._clock.silent_for() > attached.ttl.total_seconds() / 2:
+                self._loop.call_soon_threadsafe(self._on_silence, attached)
             return False
         self._clock.acknowledged(pulse.database_time, sent=sent, received=boot_seconds(), ttl=attached.ttl)
         self._loop.call_soon_threadsafe(self._on_pulse, pulse)

@@ -22,7 +22,7 @@ from holdfast.channel.leases import (
     TransitionResult,
     TransitionStatus,
 )
-from holdfast.channel.refusals import ReattachRequired, SessionExpired
+from holdfast.channel.refusals import ReattachRequired, ReplicaAway, SessionExpired
 from holdfast.channel.worker_calls import WorkerCalls
 from holdfast.errors import CoordinatorUnavailable, HoldfastError
 from holdfast.worker.clock import SessionClock, boot_seconds
@@ -52,6 +52,7 @@ class Session:
         self._received: list[Held] = []
         self._polls: set[asyncio.Task[None]] = set()
         self._journals: set[asyncio.Task[None]] = set()
+        self._recovering: set[asyncio.Task[None]] = set()
         self._room_told = 0
         self._room_timer: asyncio.TimerHandle | None = None
         self._news = asyncio.Event()
@@ -78,10 +79,18 @@ class Session:
                 self._died()
                 session_id = ""
             except CoordinatorUnavailable as error:
+                if isinstance(error, ReplicaAway):
+                    self._calls.move()
                 if retry % 10 == 0:
                     log.warning("waiting for the coordinator: %s", error)
                 await asyncio.sleep(repeat_wait(retry, jitter=random.random()))
                 retry += 1
+            except HoldfastError as error:
+                if self._opened is None:
+                    raise
+                # It was welcome before. To give up here would leave a worker that lives and works no more.
+                log.error("the session is not opened again: %s", error)
+                await asyncio.sleep(repeat_wait(10, jitter=random.random()))
         self._clock.acknowledged(opened.database_time, sent=sent, received=boot_seconds(), ttl=opened.ttl)
         if session_id and opened.session_id != session_id:
             self._drop_everything()
@@ -92,14 +101,17 @@ class Session:
         self._crew.sure_again()
         if self.heartbeat is not None:
             self.heartbeat.attached(
-                Attached(opened.session_id, opened.attach_no, opened.heartbeat_interval, opened.ttl)
+                Attached(opened.session_id, opened.attach_no, opened.heartbeat_interval, opened.ttl, opened.address)
             )
         self.is_attached.set()
         self._poll_failed = False
         self._say_reach(True)
 
     async def _recover(self, error: HoldfastError, attach_no: int) -> None:
-        """After a refusal of the attachment or the session: opens it again, once for all who noticed."""
+        """After a refusal of the attachment or the session: opens it again, once for all who noticed.
+
+        Elsewhere, when the replica is away: nothing is given up, the next one gets all that is held.
+        """
         async with self._opening:
             opened = self._opened
             if opened is None or opened.attach_no != attach_no:
@@ -109,8 +121,11 @@ class Session:
             if isinstance(error, SessionExpired):
                 self._died()
                 await self._open("")
-            else:
-                await self._open(opened.session_id)
+                return
+            if isinstance(error, ReplicaAway):
+                log.info("moving to another replica: %s", error)
+                self._calls.move()
+            await self._open(opened.session_id)
 
     def _died(self) -> None:
         log.warning("the session was declared dead; its work goes to others")
@@ -122,10 +137,19 @@ class Session:
         self._received = []
         self._crew.drop_everything()
 
-    def expired(self, session_id: str) -> None:
-        """A heartbeat learned that the session is dead. The poll and the report will open a new one."""
-        if self._opened is not None and self._opened.session_id == session_id:
-            self._drop_everything()
+    def expired(self, attached: Attached) -> None:
+        """To a heartbeat the session is dead. It may have gone astray: the session itself asks, with all it holds."""
+        self._recover_soon(ReattachRequired("REATTACH", "a heartbeat was refused", {}), attached)
+
+    def silent(self, attached: Attached) -> None:
+        """No heartbeat was acknowledged for long: this session goes to another replica while it still lives."""
+        self._recover_soon(ReplicaAway(attached.replica or "the replica", "it acknowledges no heartbeats"), attached)
+
+    def _recover_soon(self, error: HoldfastError, attached: Attached) -> None:
+        if not self._opening.locked():
+            recovering = asyncio.get_running_loop().create_task(self._recover(error, attached.attach_no))
+            self._recovering.add(recovering)
+            recovering.add_done_callback(self._recovering.discard)
 
     def pulse(self, pulse: Pulse) -> None:
         """A heartbeat was answered."""
@@ -179,7 +203,7 @@ class Session:
             if self._opened is opened:
                 # What is dropped here is missing from what the session says it holds, and goes to others.
                 self._received += self._crew.work_arrived(work.granted_to(opened.attach_no))
-        except (ReattachRequired, SessionExpired) as error:
+        except (ReattachRequired, SessionExpired, ReplicaAway) as error:
             await self._recover(error, opened.attach_no)
         except (HoldfastError, ValueError) as error:
             if not isinstance(error, CoordinatorUnavailable):
@@ -241,7 +265,7 @@ class Session:
                 return await self._calls.report(
                     opened.session_id, opened.attach_no, report.transitions, report.attempts
                 )
-            except (ReattachRequired, SessionExpired) as error:
+            except (ReattachRequired, SessionExpired, ReplicaAway) as error:
                 await self._recover(error, opened.attach_no)
             except CoordinatorUnavailable:
                 await asyncio.sleep(repeat_wait(retry, jitter=random.random()))
@@ -290,7 +314,7 @@ class Session:
                 page = await self._calls.read_journal(
                     opened.session_id, opened.attach_no, lease.run_id, lease.epoch, after=after
                 )
-            except (ReattachRequired, SessionExpired) as error:
+            except (ReattachRequired, SessionExpired, ReplicaAway) as error:
                 await self._recover(error, opened.attach_no)
                 continue
             except CoordinatorUnavailable:
@@ -313,8 +337,8 @@ class Session:
 
     async def close(self, *, within: timedelta = timedelta(seconds=2)) -> None:
         """Says good-bye, as well as it can."""
-        for reading in self._journals:
-            reading.cancel()
+        for task in (*self._journals, *self._recovering):
+            task.cancel()
         if self._room_timer is not None:
             self._room_timer.cancel()
         if self._opened is None:

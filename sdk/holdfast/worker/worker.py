@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from holdfast.authoring.build import build_of
 from holdfast.authoring.definitions import StepDefinition, WorkflowDefinition
 from holdfast.authoring.options import checked_name
-from holdfast.channel.connection import Connection
+from holdfast.channel.connection import Address, Connection
 from holdfast.channel.health_server import HealthServer
 from holdfast.channel.leases import Introduction
 from holdfast.channel.worker_calls import HeartbeatCalls, WorkerCalls
@@ -163,6 +163,7 @@ class Worker:
         connection = await Connection.open(
             clients.address, balancing="pick_first", timeout=None, rpc_spans=clients.rpc_spans
         )
+        calls = WorkerCalls(connection)
         health = HealthServer(self._health_port) if self._health_port is not None else None
         executor = self._executor or DaemonThreads(self._options.slots + ABANDONED_MAX)
         signals = _signals(self._loop, self._ask_to_drain) if self._handle_signals else contextlib.nullcontext()
@@ -170,22 +171,23 @@ class Worker:
             try:
                 if health is not None:
                     await health.start()
-                await self._work(connection, executor, health)
+                await self._work(calls, connection.address, executor, health)
             finally:
                 if health is not None:
                     await health.stop()
                 if self._executor is None:
                     executor.shutdown(wait=False)
-                await connection.close()
+                await calls.close()
                 if not self._ready.is_set():
                     # Whoever waits for it would wait for ever.
                     self._never_ready = True
                     self._ready.set()
 
-    async def _work(self, connection: Connection, executor: Executor, health: HealthServer | None) -> None:
+    async def _work(
+        self, calls: WorkerCalls, address: Address, executor: Executor, health: HealthServer | None
+    ) -> None:
         loop = asyncio.get_running_loop()
         clock = SessionClock()
-        calls = WorkerCalls(connection)
 
         def make_runner(crew: WorkCrew, context: contextvars.Context) -> AttemptRunner:
             return AttemptRunner(
@@ -211,11 +213,12 @@ class Worker:
         session = Session(calls, self._introduction(), crew=crew, clock=clock)
         heartbeat = Heartbeat(
             loop,
-            HeartbeatCalls(connection.address),
+            HeartbeatCalls(address),
             clock,
             held=lambda: crew.held,
             on_pulse=session.pulse,
             on_expired=session.expired,
+            on_silence=session.silent,
         )
         session.heartbeat = heartbeat
         if health is not None:

@@ -60,7 +60,7 @@ async def _replica() -> AsyncIterator[Replica]:
     )
     await engine.sessions.read_clock()
     writers = [asyncio.create_task(cell.writer.run()) for cell in engine.cells]
-    server = Server(engine, DEFAULT_LIMITS, host="127.0.0.1", port=0)
+    server = Server(engine, DEFAULT_LIMITS, host="127.0.0.1", port=0, connection_age=timedelta(minutes=10))
     await server.start()
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:

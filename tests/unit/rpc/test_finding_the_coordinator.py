@@ -18,7 +18,7 @@ PROXY_VARIABLES = ("http_proxy", "https_proxy", "grpc_proxy", "HTTP_PROXY", "HTT
 EXCEPTIONS = ("no_proxy", "no_grpc_proxy", "NO_PROXY")
 
 
-@workflow
+@workflow(name="finds-its-coordinator")
 async def order(number: int) -> int:
     return number
 

@@ -1,0 +1,154 @@
+"""What a worker makes of a replica that refuses, falls silent or sends it away: its session lives on, maybe elsewhere.
+
+A real worker against a WorkerService that says what the test wants.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import grpc
+import pytest
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
+
+from holdfast import workflow
+from holdfast.api.v1 import worker_service_pb2 as pb
+from holdfast.api.v1 import worker_service_pb2_grpc
+from holdfast.client import Client
+from holdfast.worker import Worker
+
+TTL = timedelta(seconds=2)
+
+
+@workflow(name="kept-session")
+async def keeps() -> None:
+    pass
+
+
+class Replica(worker_service_pb2_grpc.WorkerServiceServicer):
+    """Opens every session. heartbeats: "answers", "hangs" or "says dead once". sends_away: ends a stream, once."""
+
+    def __init__(self) -> None:
+        self.heartbeats = "answers"
+        self.sends_away = asyncio.Event()
+        self.address = ""
+        self.opened: list[pb.OpenSessionRequest] = []
+        self.peers: list[str] = []
+        self.beats = 0
+        self.news = asyncio.Condition()
+
+    async def OpenSession(self, request: pb.OpenSessionRequest, context: grpc.aio.ServicerContext) -> object:
+        async with self.news:
+            self.opened.append(request)
+            self.peers.append(context.peer())
+            self.news.notify_all()
+        response = pb.OpenSessionResponse(
+            session_id=request.session_id or "ses_1", attach_no=len(self.opened), address=self.address
+        )
+        response.ttl.FromTimedelta(TTL)
+        response.heartbeat_interval.FromTimedelta(TTL / 10)
+        response.poll_wait.FromTimedelta(timedelta(seconds=30))
+        return response
+
+    async def Heartbeat(self, request: pb.HeartbeatRequest, context: grpc.aio.ServicerContext) -> object:
+        if self.heartbeats == "hangs":
+            await asyncio.Event().wait()
+        if self.heartbeats == "says dead once":
+            self.heartbeats = "answers"
+            await _abort(context, grpc.StatusCode.FAILED_PRECONDITION, "SESSION_EXPIRED")
+        async with self.news:
+            self.beats += 1
+            self.news.notify_all()
+        return pb.HeartbeatResponse()
+
+    async def Work(self, requests: AsyncIterator[pb.WorkRequest], context: grpc.aio.ServicerContext) -> None:
+        reading = asyncio.ensure_future(_read(requests))
+        away = asyncio.ensure_future(self.sends_away.wait())
+        try:
+            await asyncio.wait((reading, away), return_when=asyncio.FIRST_COMPLETED)
+            if away.done():
+                self.sends_away.clear()
+                await _abort(context, grpc.StatusCode.UNAVAILABLE, "REPLICA_AWAY")
+        finally:
+            reading.cancel()
+            away.cancel()
+
+    async def CloseSession(self, request: pb.CloseSessionRequest, context: grpc.aio.ServicerContext) -> object:
+        return pb.CloseSessionResponse()
+
+    async def until_opened(self, times: int) -> None:
+        """Waits until sessions were opened so many times."""
+        async with self.news, asyncio.timeout(10):
+            await self.news.wait_for(lambda: len(self.opened) >= times)
+
+    async def until_beats(self, more: int) -> None:
+        """Waits for more heartbeats."""
+        async with self.news, asyncio.timeout(10):
+            due = self.beats + more
+            await self.news.wait_for(lambda: self.beats >= due)
+
+
+async def _read(requests: AsyncIterator[pb.WorkRequest]) -> None:
+    async for _ in requests:
+        pass
+
+
+async def _abort(context: grpc.aio.ServicerContext, code: grpc.StatusCode, reason: str) -> None:
+    detail = any_pb2.Any()
+    detail.Pack(error_details_pb2.ErrorInfo(reason=reason, domain="holdfast.dev"))
+    status = status_pb2.Status(code=code.value[0], message=reason, details=[detail])
+    await context.abort(code, reason, (("grpc-status-details-bin", status.SerializeToString()),))
+
+
+@asynccontextmanager
+async def working() -> AsyncIterator[Replica]:
+    """A replica that a worker has its session with."""
+    service, server = Replica(), grpc.aio.server()
+    worker_service_pb2_grpc.add_WorkerServiceServicer_to_server(service, server)
+    service.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    await server.start()
+    async with Client.connect(service.address) as client:
+        worker = Worker(client, workflows=[keeps], handle_signals=False)
+        task = asyncio.create_task(worker.run())
+        try:
+            await worker.ready()
+            yield service
+        finally:
+            worker.stop()
+            await asyncio.wait_for(task, 10)
+            await server.stop(None)
+
+
+async def test_a_heartbeat_that_went_astray_does_not_end_a_session(caplog: pytest.LogCaptureFixture) -> None:
+    async with working() as replica:
+        await replica.until_beats(1)
+        replica.heartbeats = "says dead once"
+        await replica.until_opened(2)
+        await replica.until_beats(2)
+    assert [request.session_id for request in replica.opened] == ["", "ses_1"]
+    assert "dead" not in caplog.text
+
+
+async def test_a_worker_leaves_a_replica_that_acknowledges_no_heartbeats_while_its_session_lives() -> None:
+    async with working() as replica:
+        await replica.until_beats(1)
+        replica.heartbeats = "hangs"
+        began = asyncio.get_running_loop().time()
+        await replica.until_opened(2)
+        assert asyncio.get_running_loop().time() - began < TTL.total_seconds()
+        replica.heartbeats = "answers"
+    assert replica.opened[1].session_id == "ses_1"
+    assert replica.peers[1] != replica.peers[0]  # over a new connection, which may lead elsewhere
+
+
+async def test_a_worker_that_is_sent_away_takes_its_session_to_a_new_connection_at_once() -> None:
+    async with working() as replica:
+        await replica.until_beats(1)
+        replica.sends_away.set()
+        began = asyncio.get_running_loop().time()
+        await replica.until_opened(2)
+        assert asyncio.get_running_loop().time() - began < 1
+    assert replica.opened[1].session_id == "ses_1"
+    assert replica.peers[1] != replica.peers[0]
