@@ -37,6 +37,7 @@ from holdfast.errors import (
     RunNotStalled,
     RunTimedOut,
     StepFailed,
+    UnguardedCall,
     WorkflowNotRegistered,
 )
 from holdfast.logs import configure_logging
@@ -79,6 +80,7 @@ __all__ = [
     "Step",
     "StepFailed",
     "StepStatus",
+    "UnguardedCall",
     "Worker",
     "Workflow",
     "WorkflowNotRegistered",

@@ -163,13 +163,27 @@ class NonDeterminism(HoldfastError):
     """The code does not do what the journal says it did. The run is stalled, not failed: deploy fitting code."""
 
     def __init__(self, *, position: int, expected: str, actual: str) -> None:
+        self.difference = (
+            f"the code does not match the journal at entry {position}: expected {expected}, but the code {actual}"
+        )
         super().__init__(
-            f"the code does not match the journal at entry {position}: expected {expected}, but the code {actual}; "
-            "deploy the code that this run was started with, or code that does the same up to here"
+            f"{self.difference}; deploy the code that this run was started with, or code that does the same up to here"
         )
         self.position = position
         self.expected = expected
         self.actual = actual
+
+
+class UnguardedCall(HoldfastError):
+    """Code of a run asked for something that a replay cannot repeat. Nothing was done.
+
+    call: what was asked for. instead: what to write in its place.
+    """
+
+    def __init__(self, call: str, *, instead: str) -> None:
+        super().__init__(f"{call} cannot be repeated when workflow code is replayed: {instead}")
+        self.call = call
+        self.instead = instead
 
 
 class NotAwaited(HoldfastError):

@@ -161,6 +161,7 @@ class RunStarted:
     at: datetime
     workflow: str
     origin_run_id: str = ""
+    seed: str = ""
 
 
 @dataclass(slots=True, frozen=True)
@@ -177,6 +178,7 @@ class StepScheduled:
     recoveries: int | None = 3
     retry: RetryPolicy | None = None
     started: bool = False
+    seed: str = ""
 
 
 @dataclass(slots=True, frozen=True)

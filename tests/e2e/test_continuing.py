@@ -1,11 +1,12 @@
 """Retrying a closed run: a new run continues at the failed step and takes over the business id (F36)."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
 import holdfast
-from holdfast import RunFailed, step, workflow
+from holdfast import Context, RunFailed, step, workflow
 from holdfast.client import Client
 from holdfast.errors import RunNotRetryable
 
@@ -39,6 +40,44 @@ async def ship(order: str) -> str:
 @workflow
 async def ship_two(first: str, second: str) -> list[str]:
     return list(await asyncio.gather(pack(first), pack(second)))
+
+
+keys: list[tuple[str, str, str]] = []
+
+
+@step(retries=0)
+async def pay(ctx: Context[None], key: str) -> None:
+    keys.append(("pay", key, ctx.idempotency_key))
+
+
+@step(retries=0)
+async def send(ctx: Context[None], key: str) -> None:
+    keys.append(("send", key, ctx.idempotency_key))
+    if "send" in broken:
+        raise ValueError("no courier")
+
+
+@step(retries=0, placement="queued")
+async def send_elsewhere(ctx: Context[None], key: str) -> None:
+    keys.append(("send_elsewhere", key, ctx.idempotency_key))
+    if "send_elsewhere" in broken:
+        raise ValueError("no courier")
+
+
+@workflow
+async def pays_and_sends(step_name: str) -> str:
+    key = str(holdfast.uuid4())
+    if holdfast.random().random() < 2:
+        await pay(key)
+    await (send if step_name == "send" else send_elsewhere)(key)
+    return key
+
+
+@workflow
+async def only_sends(step_name: str) -> str:
+    key = str(holdfast.uuid4())
+    await (send if step_name == "send" else send_elsewhere)(key)
+    return key
 
 
 @workflow
@@ -106,3 +145,28 @@ async def test_a_terminated_run_continues_where_it_was(client: Client, worker: W
         again = await run.retry()
         await again.signal("go", "on")
         assert await again.result(timeout=10) == "packed o-4 on"
+
+
+@pytest.mark.parametrize("step_name", ["send", "send_elsewhere"])
+@pytest.mark.parametrize("flow", [pays_and_sends, only_sends], ids=lambda flow: flow.name)
+async def test_a_retried_run_keeps_its_random_values_and_the_keys_of_its_steps(
+    client: Client, worker: WorkerFactory, queue: str, flow: Any, step_name: str
+) -> None:
+    keys.clear()
+    broken.add(step_name)
+    async with worker(workflows=[flow]):
+        run = await client.start(flow.with_options(queue=queue), step_name)
+        with pytest.raises(RunFailed, match="no courier"):
+            await run.result(timeout=10)
+        twice = await run.retry()
+        with pytest.raises(RunFailed, match="no courier"):
+            await twice.result(timeout=10)
+        broken.clear()
+        again = await twice.retry()
+        key = await again.result(timeout=10)
+    sent = [found for found in keys if found[0] == step_name]
+    assert len(sent) == 3
+    assert len(set(sent)) == 1
+    assert sent[0][1] == key
+    assert sent[0][2].startswith(f"{run.run_id}/")
+    assert len([found for found in keys if found[0] == "pay"]) == (1 if flow is pays_and_sends else 0)

@@ -114,6 +114,7 @@ class QueueStep:
     retry: bytes
     step_id: str
     at: datetime
+    seed: str = ""
 
 
 @dataclass(slots=True)

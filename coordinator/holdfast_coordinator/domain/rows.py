@@ -368,6 +368,7 @@ class TaskRow:
     recoveries: int | None = 3
     retry: bytes = b""
     step_id: str = ""
+    seed: str = ""
     workflow: str = ""
     attempts_ended: tuple[bytes | EndedAttempt, ...] = ()
     """AttemptRecord bytes, in order; records are encoded when written."""
@@ -378,7 +379,7 @@ class TaskRow:
             self.run_id, self.number, self.namespace, self.queue, self.name, self.state, self.ready_at,
             self.scheduled_at, self.arguments, self.priority, self.attempt, self.failures, self.losses,
             self.owner, self.epoch, self.started_at, self.deadline_at, self.timeout, self.recoveries,
-            self.retry, self.step_id, self.workflow, self.attempts_ended,
+            self.retry, self.step_id, self.seed, self.workflow, self.attempts_ended,
         )  # fmt: skip
 
 

@@ -200,6 +200,7 @@ def _task(space: Workspace, run: OpenRun, ask: QueueStep) -> TaskRow:
         recoveries=ask.recoveries,
         retry=ask.retry,
         step_id=ask.step_id,
+        seed=ask.seed,
         workflow=run.workflow,
     )
 

@@ -297,6 +297,7 @@ def _queue_step(step: journal_pb2.StepScheduled, at: datetime) -> QueueStep:
         retry=step.retry.SerializeToString() if step.HasField("retry") else b"",
         step_id=name("step_scheduled.step_id", step.step_id) if step.step_id else "",
         at=at,
+        seed=step.seed,
     )
 
 
@@ -409,12 +410,11 @@ def _lease(lease: RunLeased, record: RunRecord, attach_no: int) -> pb.Lease:
     if record.trace:
         message.trace.MergeFromString(record.trace)
     set_time(message.created_at, record.created_at)
-    if lease.length == 1:
+    if lease.length == 1 and record.origin_run_id is None:  # the journal of a continuation says more than this
         row = message.rows.add(seq=1)
         entry = row.entries.add()
         set_time(entry.at, record.created_at)
         entry.run_started.workflow = record.workflow
-        entry.run_started.origin_run_id = record.origin_run_id or ""
     return message
 
 
@@ -430,6 +430,7 @@ def _attempt(claim: TaskClaimed, record: RunRecord | None, attach_no: int) -> pb
         workflow=task.workflow,
         failures=task.failures,
         step_id=task.step_id,
+        seed=task.seed,
         attach_no=attach_no,
     )
     set_time(message.scheduled_at, task.scheduled_at)

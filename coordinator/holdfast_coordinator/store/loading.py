@@ -102,11 +102,11 @@ def alarm(row: Row) -> AlarmRow:
 def task(row: Row) -> TaskRow:
     """A row of `step_tasks`."""
     (run_id, number, namespace, queue, name, state, ready_at, scheduled_at, arguments, priority, attempt,
-     failures, losses, owner, epoch, started_at, deadline_at, timeout, recoveries, retry, step_id, workflow,
+     failures, losses, owner, epoch, started_at, deadline_at, timeout, recoveries, retry, step_id, seed, workflow,
      attempts_ended) = row  # fmt: skip
     return TaskRow(
         run_id, number, namespace, queue, name, TaskState(state), ready_at, scheduled_at, arguments, priority,
-        attempt, failures, losses, owner, epoch, started_at, deadline_at, timeout, recoveries, retry, step_id,
+        attempt, failures, losses, owner, epoch, started_at, deadline_at, timeout, recoveries, retry, step_id, seed,
         workflow, split_attempts(attempts_ended),
     )  # fmt: skip
 

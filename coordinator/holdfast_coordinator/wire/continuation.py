@@ -30,7 +30,10 @@ def continuation(rows: Iterable[JournalRow], origin_run_id: str) -> Continuation
     missing = called.unfinished_after(kept)
     journal = [entry for entry in (*head, *kept) if not missing.concerns(entry)]
     if journal:
-        journal[0].run_started.origin_run_id = origin_run_id
+        begun = journal[0].run_started
+        begun.origin_run_id = origin_run_id
+        # Random numbers and idempotency keys of kept steps stay what they were, also in the continuation of one.
+        begun.seed = begun.seed or origin_run_id
     mail_numbers = [entry.mail_consumed.number for entry in journal if entry.HasField("mail_consumed")]
     return Continuation(
         parts=_framed(journal),

@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from holdfast.authoring.definitions import StepDefinition, WorkflowDefinition
 
 _DIGITS = 12
+_PYTHON = re.compile(r"-py\d+\.\d+$")
 
 
 def build_of(definitions: Iterable[StepDefinition | WorkflowDefinition]) -> str:
@@ -25,6 +27,16 @@ def build_of(definitions: Iterable[StepDefinition | WorkflowDefinition]) -> str:
         if not content:
             digest.update(hashlib.sha256(name.encode()).digest())
     return digest.hexdigest()[:_DIGITS]
+
+
+def with_python(build: str) -> str:
+    """The build as this Python runs it: "3f9a0c1d2e4b-py3.11". What code does may depend on the minor version."""
+    return f"{without_python(build)}-py{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def without_python(build: str) -> str:
+    """The build without the Python that runs it."""
+    return _PYTHON.sub("", build)
 
 
 def _source_of(module: str) -> bytes:

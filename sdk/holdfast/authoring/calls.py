@@ -12,7 +12,7 @@ from typing import Any, TypeVar, overload
 
 from holdfast.authoring.options import checked_name
 from holdfast.durations import Duration, parse_duration, parse_moment
-from holdfast.workflow.current import RunInfo, WorkflowRuntime, current_runtime
+from holdfast.workflow.current import RunInfo, WorkflowRuntime, runtime_here
 
 T = TypeVar("T")
 
@@ -24,7 +24,7 @@ async def sleep(until: Duration | datetime, /, name: str = "") -> None:
     Raises ValueError naming the accepted forms.
     """
     moment = parse_moment(until)
-    runtime = current_runtime.get()
+    runtime = runtime_here()
     if runtime is not None:
         if isinstance(moment, datetime):
             await runtime.sleep(None, moment, name)
@@ -51,19 +51,19 @@ async def receive(name: str, type: Any = Any, *, timeout: Duration | None = None
 
 def now() -> datetime:
     """The time as an aware UTC datetime; inside a run the same on every replay."""
-    runtime = current_runtime.get()
+    runtime = runtime_here()
     return datetime.now(UTC) if runtime is None else runtime.now()
 
 
 def random() -> _random.Random:
     """A source of random numbers: `random().choice(...)`; inside a run the same on every replay."""
-    runtime = current_runtime.get()
+    runtime = runtime_here()
     return _outside if runtime is None else runtime.random
 
 
 def uuid4() -> _uuid.UUID:
     """A random UUID; inside a run the same on every replay."""
-    runtime = current_runtime.get()
+    runtime = runtime_here()
     return _uuid.uuid4() if runtime is None else runtime.uuid4()
 
 
@@ -78,7 +78,7 @@ async def shield(awaitable: Awaitable[T], /) -> T:
 
 
 def _runtime(call: str) -> WorkflowRuntime:
-    runtime = current_runtime.get()
+    runtime = runtime_here()
     if runtime is None:
         raise RuntimeError(
             f"{call}() works inside a run only: call it from workflow code that a worker runs, "

@@ -3,7 +3,7 @@
 from types import TracebackType
 from typing import Self
 
-from holdfast.workflow.current import EnteredSpan, current_runtime
+from holdfast.workflow.current import EnteredSpan, runtime_here
 
 
 class span:
@@ -24,7 +24,7 @@ class span:
         self._entered: EnteredSpan | None = None
 
     def __enter__(self) -> Self:
-        runtime = current_runtime.get()
+        runtime = runtime_here()
         if runtime is not None:
             if self._entered is not None:
                 raise RuntimeError(f"span {self._name!r} is entered already; make one for each `with`")

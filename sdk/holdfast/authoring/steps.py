@@ -13,7 +13,7 @@ from holdfast.authoring.definitions import PlacementChoice, StepDefinition, Step
 from holdfast.authoring.options import UNSET, RetryOnLike, Unset, step_overrides
 from holdfast.backoff import BackoffLike
 from holdfast.durations import Duration
-from holdfast.workflow.current import current_runtime
+from holdfast.workflow.current import runtime_here
 from holdfast.workflow.unawaited import place_of
 
 P = ParamSpec("P")
@@ -58,7 +58,7 @@ class Step(Generic[P, T_co]):
 
     # object and None, not Any twice: with Any in it mypy takes asyncio.gather(step_a(), step_b()) for Any.
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, None, T_co]:
-        runtime = current_runtime.get()
+        runtime = runtime_here()
         definition = self._definition
         if runtime is None:
             made = plain.call_step(definition.function, definition.is_async, args, kwargs)

@@ -24,7 +24,7 @@ from holdfast.authoring.signatures import CallSignature
 from holdfast.authoring.starting import OnConflict, Reuse, StartOptions, TraceRelation, default_starter
 from holdfast.durations import Duration, parse_moment
 from holdfast.ids import business_id_problem
-from holdfast.workflow.current import current_runtime
+from holdfast.workflow.current import runtime_here
 from holdfast.workflow.unawaited import place_of
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Workflow(Generic[P, T_co]):
 
     # object and None, not Any twice: with Any in it mypy takes asyncio.gather(step_a(), step_b()) for Any.
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, None, T_co]:
-        runtime = current_runtime.get()
+        runtime = runtime_here()
         if runtime is None:
             plain.warn_of_plain_call(self.name)
             made: Any = plain.call_workflow(self.function, args, kwargs)

@@ -132,6 +132,7 @@ class QueuedAttempt:
     step_id: str = ""
     trace: TraceContext | None = None
     attach_no: int = 0
+    seed: str = ""
 
 
 @dataclass(slots=True, frozen=True)

@@ -124,6 +124,7 @@ def _write_run_started(message: journal_pb2.Entry, entry: journal.RunStarted) ->
     body = message.run_started
     body.workflow = entry.workflow
     body.origin_run_id = entry.origin_run_id
+    body.seed = entry.seed
 
 
 def _write_step_scheduled(message: journal_pb2.Entry, entry: journal.StepScheduled) -> None:
@@ -146,6 +147,8 @@ def _write_step_scheduled(message: journal_pb2.Entry, entry: journal.StepSchedul
         write_retry(body.retry, entry.retry)
     if entry.started:
         body.started = True
+    if entry.seed:
+        body.seed = entry.seed
 
 
 def _write_step_queued(message: journal_pb2.Entry, entry: journal.StepQueued) -> None:
@@ -304,6 +307,7 @@ def _read_step_scheduled(at: Any, body: journal_pb2.StepScheduled) -> Entry:
         body.recoveries if body.HasField("recoveries") else None,
         retry_from_message(body.retry) if body.HasField("retry") else None,
         body.started,
+        body.seed,
     )
 
 
@@ -346,7 +350,7 @@ def _read_child_started(at: Any, body: journal_pb2.ChildStarted) -> Entry:
 
 
 _READERS: dict[str, Callable[[Any, Any], Entry]] = {
-    "run_started": lambda at, body: journal.RunStarted(at, body.workflow, body.origin_run_id),
+    "run_started": lambda at, body: journal.RunStarted(at, body.workflow, body.origin_run_id, body.seed),
     "step_scheduled": _read_step_scheduled,
     "step_queued": lambda at, body: journal.StepQueued(at, body.number, body.attempt, body.queue),
     "attempt_started": lambda at, body: journal.AttemptStarted(at, body.number, body.attempt),

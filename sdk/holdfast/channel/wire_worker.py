@@ -197,6 +197,7 @@ def _queued_attempt(message: pb.QueuedAttempt) -> QueuedAttempt:
         step_id=message.step_id,
         trace=trace_from_message(message.trace) if message.HasField("trace") else None,
         attach_no=message.attach_no,
+        seed=message.seed,
     )
 
 

@@ -55,6 +55,7 @@ class AttemptCall:
     timeout: timedelta | None = None
     step_id: str = ""
     position: OtelContext | None = None
+    seed: str = ""
 
 
 class AttemptListener(Protocol):
@@ -273,7 +274,7 @@ class AttemptRunner:
             workflow=call.workflow,
             step=call.definition.name,
             attempt=call.attempt,
-            idempotency_key=f"{call.run_id}/{call.number}",
+            idempotency_key=f"{call.seed or call.run_id}/{call.number}",
             heartbeat=_nothing_to_say,
             is_cancelled=lambda: attempt.is_cancelled,
             time_left=lambda: self._time_left(attempt),

@@ -276,7 +276,7 @@ class RunHolder:
         started = inline and not self.draining and self._crew.take_slot(keeps=self._slots_freed > 0)
         if started and self._slots_freed:
             self._slots_freed -= 1
-        entry = step_scheduled(call, at, inline=inline, started=started)
+        entry = step_scheduled(call, at, inline=inline, started=started, seed=self.instance.seed)
         self._outbox.append(entry)
         self.progress.scheduled(entry, call)
         if started:
@@ -438,7 +438,9 @@ class RunHolder:
                 self._outbox.append(entry)
                 self.progress.feed(entry)
         self._slots.let_go()
-        self._outbox.append(RunStalled(at, stall_reason(error), self._build))
+        self._outbox.append(
+            RunStalled(at, stall_reason(error, recorded_by=self.progress.recorded_by, build=self._build), self._build)
+        )
         self._stalled = True
         self._fresh = False
 

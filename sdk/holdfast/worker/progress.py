@@ -165,9 +165,10 @@ class RunProgress:
     """The open steps of one run.
 
     definitions: the steps that this worker knows, by name. retry_hold: the longest wait kept by the worker.
+    recorded_by: the build that ran the attempt which ended last; "" when none did.
     """
 
-    __slots__ = ("_definitions", "_in_state", "_retry_hold", "mail_consumed", "steps", "timed", "worker")
+    __slots__ = ("_definitions", "_in_state", "_retry_hold", "mail_consumed", "recorded_by", "steps", "timed", "worker")
 
     def __init__(
         self,
@@ -179,6 +180,7 @@ class RunProgress:
         self.steps: dict[int, StepProgress] = {}
         self.worker = worker
         self.mail_consumed = 0
+        self.recorded_by = ""
         self.timed = 0
         self._definitions = definitions
         self._retry_hold = retry_hold
@@ -259,6 +261,7 @@ class RunProgress:
     def _attempt_ended(self, entry: AttemptEnded) -> None:
         step = self.steps[entry.number]
         record = entry.attempt
+        self.recorded_by = record.build
         step.last_outcome = record.outcome
         step.eligible_at = entry.at
         match record.outcome:
@@ -276,12 +279,16 @@ class RunProgress:
         self._move(self.steps[entry.number], StepState.QUEUED)
 
     def _gone(self, entry: StepCompleted | StepFailed | StepCancelled) -> None:
+        if entry.attempt is not None:
+            self.recorded_by = entry.attempt.build
         self._forget(entry.number)
 
     def _mail(self, entry: MailConsumed) -> None:
         self.mail_consumed = entry.number
         body = entry.mail.body if entry.mail is not None else None
         if isinstance(body, StepResult):
+            if body.attempts:
+                self.recorded_by = body.attempts[-1].build
             self._forget(body.number)
         elif isinstance(body, RetryDue):
             step = self.steps.get(body.number)

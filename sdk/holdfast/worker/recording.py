@@ -26,8 +26,12 @@ NumberedCommand = (
 )
 
 
-def step_scheduled(call: commands.CallStep, at: datetime, *, inline: bool, started: bool) -> StepScheduled:
-    """The entry of a step call. started: its first attempt begins with this entry."""
+def step_scheduled(
+    call: commands.CallStep, at: datetime, *, inline: bool, started: bool, seed: str = ""
+) -> StepScheduled:
+    """The entry of a step call. started: its first attempt begins with this entry. seed: of a run that continues
+    another one; a queued step takes it along.
+    """
     options = call.options
     return StepScheduled(
         at,
@@ -42,6 +46,7 @@ def step_scheduled(call: commands.CallStep, at: datetime, *, inline: bool, start
         options.recoveries,
         call.retry,
         started,
+        "" if inline else seed,
     )
 
 

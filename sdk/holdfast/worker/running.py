@@ -75,6 +75,7 @@ def call_of_step(holder: RunHolder, step: StepProgress) -> AttemptCall:
         scheduled.timeout,
         scheduled.step_id,
         None if position is None else position.attempt(scheduled.number, step.attempt, step.scheduled_at),
+        holder.instance.seed,
     )
 
 
@@ -91,4 +92,5 @@ def call_of_claim(claim: QueuedAttempt, definition: StepDefinition) -> AttemptCa
         claim.timeout,
         claim.step_id,
         attempt_at(claim.trace),
+        claim.seed,
     )

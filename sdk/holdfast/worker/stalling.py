@@ -1,6 +1,7 @@
 """Why a run is stalled, in words for people. Pure."""
 
-from holdfast.errors import HoldfastError, NonDeterminism, PayloadNotSerializable
+from holdfast.authoring.build import without_python
+from holdfast.errors import HoldfastError, NonDeterminism, PayloadNotSerializable, UnguardedCall
 from holdfast.workflow.loop import CodeDoesNotPause
 
 
@@ -11,10 +12,34 @@ class StepUnknown(HoldfastError):
         super().__init__(f"step {step} has to run again, but this worker does not know it; deploy code that has it")
 
 
-def stall_reason(error: BaseException) -> str:
-    """What describe and history say of a run that `error` has stalled."""
-    if isinstance(error, (NonDeterminism, StepUnknown, CodeDoesNotPause)):
+def stall_reason(error: BaseException, *, recorded_by: str = "", build: str = "") -> str:
+    """What describe and history say of a run that `error` has stalled.
+
+    recorded_by: the build that wrote the journal up to here, as far as it says. build: of this worker.
+    """
+    if isinstance(error, NonDeterminism):
+        way_out = _way_out(recorded_by, build)
+        return f"{error.difference}; {way_out}" if way_out else str(error)
+    if isinstance(error, (StepUnknown, UnguardedCall, CodeDoesNotPause)):
         return str(error)
     if isinstance(error, PayloadNotSerializable):
         return f"{error}; deploy code whose annotation fits what is recorded"
     return f"the workflow runtime failed with {type(error).__name__}: {error}"
+
+
+def _way_out(recorded_by: str, build: str) -> str:
+    """What to look for, where the builds say more than that the code is another; else ""."""
+    if not recorded_by or not build:
+        return ""
+    if recorded_by == build:
+        return (
+            f"this is the build that wrote the journal ({build}), so its code does something else each time: look for "
+            "random numbers, UUIDs, clocks, the order of a set, or what other code changes; holdfast.random(), uuid4() "
+            "and now() are the same in every replay"
+        )
+    if without_python(recorded_by) == without_python(build):
+        return (
+            f"the code is the same under another Python ({recorded_by} wrote the journal, this worker is {build}): "
+            "let workers with that Python finish the run, or take out what the versions do differently"
+        )
+    return ""

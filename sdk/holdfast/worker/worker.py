@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Executor
 from typing import Any, Protocol
 
-from holdfast.authoring.build import build_of
+from holdfast.authoring.build import build_of, with_python
 from holdfast.authoring.definitions import StepDefinition, WorkflowDefinition
 from holdfast.authoring.options import checked_name
 from holdfast.channel.connection import Address, Connection
@@ -109,7 +109,7 @@ class Worker:
             slots=max_steps,
             runs_max=max_runs,
             retry_hold=parse_duration(retry_hold),
-            build=build or os.environ.get(BUILD_VARIABLE) or build_of(definitions),
+            build=with_python(build or os.environ.get(BUILD_VARIABLE) or build_of(definitions)),
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._drain_asked = asyncio.Event()

@@ -22,6 +22,7 @@ from holdfast.workflow.commands import (
     StartChild,
 )
 from holdfast.workflow.loop import WorkflowLoop
+from holdfast.workflow.sameness import Values
 from holdfast.workflow.tasks import WorkflowFuture, timer_words
 
 
@@ -58,9 +59,9 @@ class Inbox(Protocol):
 
 
 class StepCall(WorkflowFuture[Any]):
-    """The result to come of a step."""
+    """The result to come of a step. values: what it is called with, kept in a replay until its entry was seen."""
 
-    __slots__ = ("arguments", "definition", "host", "is_unrecorded", "number", "overrides")
+    __slots__ = ("arguments", "definition", "host", "is_unrecorded", "number", "overrides", "values")
 
     kind: ClassVar[str] = "step"
 
@@ -71,12 +72,14 @@ class StepCall(WorkflowFuture[Any]):
         definition: StepDefinition,
         overrides: StepOverrides,
         arguments: Arguments,
+        values: Values | None = None,
     ) -> None:
         super().__init__(loop)
         self.host = host
         self.definition = definition
         self.overrides = overrides
         self.arguments = arguments
+        self.values = values
         self.number = 0
         self.is_unrecorded = False
 
@@ -267,7 +270,9 @@ class Ending:
         return self.close
 
     def describe(self) -> str:
-        return f"ended as {self.close.status}"
+        failure = self.close.failure
+        why = f" with {failure.error_type}: {failure.message}" if failure is not None else ""
+        return f"ended as {self.close.status}{why}"
 
 
 _NOTHING_OVERRIDDEN = StepOverrides()

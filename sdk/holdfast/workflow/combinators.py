@@ -13,8 +13,9 @@ from asyncio import events
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from types import FunctionType
-from typing import Any
+from typing import Any, NoReturn
 
+from holdfast.errors import UnguardedCall
 from holdfast.workflow.tasks import WorkflowFuture, WorkflowTask
 
 _ALL_COMPLETED, _FIRST_COMPLETED, _FIRST_EXCEPTION = (
@@ -150,6 +151,8 @@ async def wait(
     if any(asyncio.iscoroutine(one) for one in given):
         raise TypeError("Passing coroutines is forbidden, use tasks explicitly.")
     loop = asyncio.get_running_loop()
+    if any(one.get_loop() is not loop for one in given):
+        raise ValueError("The future belongs to a different loop than the one of this run")
     waiter = loop.create_future()
     handle = None if timeout is None else loop.call_later(timeout, _release, waiter)
     left = len(given)
@@ -259,6 +262,11 @@ class as_completed(AsyncIterator[Any], Iterator[Any]):
             if not getter.done():
                 getter.set_result(None)
                 return
+
+
+def wrap_future(future: Any, *, loop: Any = None) -> NoReturn:
+    """asyncio.wrap_future, which lets a thread decide when code goes on."""
+    raise UnguardedCall("asyncio.wrap_future", instead="wait for what another thread does in a step")
 
 
 # TaskGroup, Semaphore and Condition keep their state in asyncio's own attributes, the same on every Python.
@@ -460,6 +468,7 @@ def replace_in_asyncio(loop_class: type) -> None:
     """
     replaced: list[tuple[Any, dict[str, Callable[..., Any]]]] = [
         (asyncio.tasks, {"gather": gather, "as_completed": as_completed, "wait_for": wait_for, "wait": wait}),
+        (asyncio.futures, {"wrap_future": wrap_future}),
         (asyncio.TaskGroup, {"__aexit__": _leave_group, "create_task": _create_in_group}),
         (asyncio.Semaphore, {"acquire": _acquire_semaphore, "locked": _is_locked, "release": _release_semaphore}),
         (asyncio.Condition, {"wait": _wait_for_condition}),

@@ -1,5 +1,6 @@
 """Which run the calling code belongs to, and what it can ask of it. Authoring knows the runtime only through this."""
 
+from asyncio import events
 from collections.abc import Awaitable, Coroutine, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -81,3 +82,17 @@ class EnteredSpan(Protocol):
 
 current_runtime: ContextVar[WorkflowRuntime | None] = ContextVar("holdfast_current_runtime", default=None)
 """Set while workflow code runs; None everywhere else, inside steps too."""
+
+
+def runtime_here() -> WorkflowRuntime | None:
+    """The runtime of the run that the caller belongs to; None outside of runs.
+
+    Raises where a run's loop runs code that has lost the run's context: what it calls as plain code there would
+    be done for real and recorded nowhere.
+    """
+    runtime = current_runtime.get()
+    if runtime is None:
+        loop = events._get_running_loop()
+        if loop is not None and hasattr(loop, "refuse_strangers"):
+            loop.refuse_strangers()
+    return runtime

@@ -33,6 +33,7 @@ from holdfast.workflow.commands import CallStep, Close, Command
 from holdfast.workflow.current import RunInfo, WorkflowRuntime, current_runtime
 from holdfast.workflow.loop import RunEnded, WorkflowLoop
 from holdfast.workflow.matching import Ledger
+from holdfast.workflow.sameness import Values
 from holdfast.workflow.signals import SignalInbox
 from holdfast.workflow.spans import OpenSpan, RunSpans
 from holdfast.workflow.tasks import LoopTimer
@@ -49,7 +50,8 @@ class WorkflowInstance:
 
     is_closed: the code has ended, or the journal says that the run has. is_replaying: set by the worker while
     it feeds a journal again; what workflow code logs then was logged before. prepare: called with this among the
-    context variables that the code begins with, to set those of which the runtime knows nothing.
+    context variables that the code begins with, to set those of which the runtime knows nothing. seed: what random
+    numbers and idempotency keys are made of, where the run continues another one; else "".
     """
 
     def __init__(
@@ -69,10 +71,12 @@ class WorkflowInstance:
         self._codec = codec
         self._limits = limits
         self._seed = hashlib.sha256(info.run_id.encode()).digest()
+        self.seed = ""
         self._random: Random | None = None
         self._now = info.created_at or _BEFORE_THE_START
         self._started_at = self._now
         self._loop = WorkflowLoop(self, salt=int.from_bytes(self._seed[:5], "big"))
+        self._loop.is_driven = True
         self._ledger = Ledger(self.waits)
         self._signals = SignalInbox(codec)
         self._spans = RunSpans(self._ledger)
@@ -90,22 +94,34 @@ class WorkflowInstance:
         Raises NonDeterminism when the entry records a decision that the code did not make. Any error out of
         here says that the run cannot go on with this code in this worker, never that the workflow failed.
         """
-        if self._fault is not None:
-            raise self._fault
+        loop = self._loop
+        self._raise_fault()
         self._ledger.position += 1
         self._now = entry.at
-        observe = _OBSERVERS.get(entry.__class__)
+        kind = entry.__class__
+        match = _MATCHERS.get(kind)
+        if match is not None:
+            match(self, entry)
+            return
+        observe = _OBSERVERS.get(kind)
         if observe is not None:
-            observe(self, entry)
-            if self._loop.ready:
-                self._spans.turn()
-                self._loop.run_until_idle()
-                if self._fault is not None:
-                    raise self._fault
-                if self._loop.mistake is not None:
-                    self._end(self._close_after(self._loop.mistake))
-                if self.is_closed:
-                    self._loop.shut_down()
+            loop.enter_and(self._observe, observe, entry)
+            self._raise_fault()
+            if self.is_closed:
+                loop.shut_down()
+
+    def _raise_fault(self) -> None:
+        fault = self._fault or self._loop.fault
+        if fault is not None:
+            raise fault
+
+    def _observe(self, observe: "Callable[[WorkflowInstance, Any], None]", entry: Entry) -> None:
+        observe(self, entry)
+        if self._loop.ready:
+            self._spans.turn()
+            self._loop.run_ready()
+            if self._loop.mistake is not None:
+                self._end(self._close_after(self._loop.mistake))
 
     def take_commands(self) -> list[Command]:
         """What the code has asked for and no entry records yet, in call order. Each is handed out once.
@@ -210,15 +226,23 @@ class WorkflowInstance:
             raise _unawaited_among(args, kwargs) or error from None
         except BaseException as error:  # noqa: BLE001
             self._break(error)
-        return self._called_step(step, arguments, overrides, place)
+        return self._called_step(
+            step, arguments, overrides, place, (args, kwargs) if self._loop.is_quiet and (args or kwargs) else None
+        )
 
     async def _called_step(
-        self, definition: StepDefinition, arguments: Arguments, overrides: StepOverrides, place: CallPlace | None
+        self,
+        definition: StepDefinition,
+        arguments: Arguments,
+        overrides: StepOverrides,
+        place: CallPlace | None,
+        values: Values | None,
     ) -> Any:
         if self._ledger.is_ended:
             self._loop.refuse()
             return await self._loop.create_future()
-        call = StepCall(self._loop, self._ledger, definition, overrides, arguments)
+        self._loop.refuse_from_outside()
+        call = StepCall(self._loop, self._ledger, definition, overrides, arguments, values)
         if overrides.step_id:
             self._ask_identified(call)
         else:
@@ -247,6 +271,7 @@ class WorkflowInstance:
         if self._ledger.is_ended:
             self._loop.refuse()
             return await self._loop.create_future()
+        self._loop.refuse_from_outside()
         return await start_child(self._loop, self._ledger, self._info.run_id, definition, arguments, id)
 
     def sleep(self, delay: timedelta | None, until: datetime | None, name: str) -> Awaitable[None]:
@@ -302,10 +327,13 @@ class WorkflowInstance:
         except BaseException as error:
             if self._comes_from_outside(error):
                 raise
-            self._end(self._close_after(self._cause_of(error)))
+            close = self._close_after(self._cause_of(error))
         else:
             mistake = self._loop.mistake
-            self._end(Close(RunStatus.COMPLETED, result=payload) if mistake is None else self._close_after(mistake))
+            close = Close(RunStatus.COMPLETED, result=payload) if mistake is None else self._close_after(mistake)
+        if self._loop.has_generators:
+            await self._loop.close_generators()
+        self._end(close)
 
     def _cause_of(self, error: BaseException) -> BaseException:
         """The call that was not awaited, where that explains the error: `price() + 1` is a TypeError."""
@@ -373,6 +401,9 @@ class WorkflowInstance:
 
     def _on_run_started(self, entry: journal.RunStarted) -> None:
         self._started_at = entry.at
+        if entry.seed:
+            self.seed = entry.seed
+            self._seed = hashlib.sha256(entry.seed.encode()).digest()
         context = Context()
         context.run(current_runtime.set, self)
         if self._prepare is not None:
@@ -497,20 +528,25 @@ def _thrown_away(coroutine: Coroutine[Any, Any, Any]) -> NotAwaited:
 
 calls.update((WorkflowInstance._called_step.__code__, WorkflowInstance._called_child.__code__))
 
-_OBSERVERS: dict[type, Callable[[WorkflowInstance, Any], None]] = {
-    journal.RunStarted: WorkflowInstance._on_run_started,
+_MATCHERS: dict[type, Callable[[WorkflowInstance, Any], None]] = {
     journal.StepScheduled: WorkflowInstance._on_step_scheduled,
-    journal.StepCompleted: WorkflowInstance._on_step_completed,
-    journal.StepFailed: WorkflowInstance._on_step_failed,
     journal.StepCancelled: WorkflowInstance._on_step_cancelled,
     journal.TimerSet: WorkflowInstance._on_timer_set,
     journal.TimerCancelled: WorkflowInstance._on_timer_cancelled,
     journal.ChildStarted: WorkflowInstance._on_child_started,
     journal.ChildCancelled: WorkflowInstance._on_child_cancelled,
     journal.UserSpan: WorkflowInstance._on_user_span,
-    journal.MailConsumed: WorkflowInstance._on_mail,
     journal.RunClosed: WorkflowInstance._on_run_closed,
 }
+"""Entries that record what the code has decided: they are compared with it, and wake nothing."""
+
+_OBSERVERS: dict[type, Callable[[WorkflowInstance, Any], None]] = {
+    journal.RunStarted: WorkflowInstance._on_run_started,
+    journal.StepCompleted: WorkflowInstance._on_step_completed,
+    journal.StepFailed: WorkflowInstance._on_step_failed,
+    journal.MailConsumed: WorkflowInstance._on_mail,
+}
+"""Entries that the code observes: they resolve what it awaits."""
 
 
 if TYPE_CHECKING:

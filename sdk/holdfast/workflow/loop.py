@@ -17,7 +17,7 @@ from contextvars import Context, copy_context
 from datetime import timedelta
 from typing import Any, NoReturn
 
-from holdfast.errors import HoldfastError, NotAwaited
+from holdfast.errors import HoldfastError, NotAwaited, UnguardedCall
 from holdfast.limits import SPAN_MAX
 from holdfast.workflow import combinators, interrupts, unawaited
 from holdfast.workflow.tasks import LoopTimer, ReadyHandle, TimerHost, WorkflowFuture, WorkflowTask
@@ -29,16 +29,9 @@ CALLBACKS_MAX = 250_000
 REFUSALS_MAX = 1_000
 """So often code that is being unwound may ask for something before it is left where it is."""
 
+_running_loop = events._get_running_loop
+_REFERENCES_OF_ONE_HOLDER = sys.getrefcount((object(), None)[0])
 _SHORTEST_DELAY = timedelta(microseconds=1)
-
-
-class NotInWorkflow(HoldfastError):
-    """Workflow code asked for something that cannot be repeated in a replay."""
-
-    def __init__(self, call: str, *, instead: str) -> None:
-        super().__init__(f"{call} cannot be repeated when workflow code is replayed: {instead}")
-        self.call = call
-        self.instead = instead
 
 
 class RunEnded(BaseException):
@@ -69,6 +62,7 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
     and equal hashes would make each lookup in it walk over the tasks of every other run.
     mistake: what the code has called and not awaited; nothing runs after it. excused: calls that cancelled tasks
     leave behind, held so that they are not taken for such a mistake.
+    is_driven: it is entered for all that is done to it, so who calls from elsewhere is a stranger. fault: one did.
     """
 
     def __init__(self, host: TimerHost, *, salt: int = 0) -> None:
@@ -81,8 +75,9 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
         self._order = (salt & 0xFF_FFFF_FFFF) << 20
         self._tasks: list[WorkflowTask[Any]] = []
         self._tasks_checked = 64
-        self._generators: list[AsyncGenerator[Any, Any]] = []
-        self._generators_checked = 64
+        self.is_driven = False
+        self.fault: HoldfastError | None = None
+        self._generators: list[tuple[AsyncGenerator[Any, Any], Context]] = []
         self._is_running = False
         self._refusals = 0
 
@@ -94,7 +89,7 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
         Raises CodeDoesNotPause when it does not come to an end. A KeyboardInterrupt from outside passes through; what
         else plain callbacks raise is logged, as asyncio does.
         """
-        self._enter_and(self._run_ready)
+        self.enter_and(self.run_ready)
 
     def stop(self) -> None:
         """Drop what is ready and run nothing any more, also within the current run_until_idle."""
@@ -105,7 +100,7 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
         """Close every task's coroutine, so that `finally` blocks run now and nothing is reported later."""
         self.stop()
         if self._tasks or self._generators:
-            self._enter_and(self._close_coroutines)
+            self.enter_and(self._close_coroutines)
 
     def refuse(self) -> None:
         """Raises RunEnded, again and again for code that catches it and tries once more.
@@ -146,7 +141,7 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
         self._host.set_timer(timer)
         return timer
 
-    def _enter_and(self, act: Callable[[], None]) -> None:
+    def enter_and(self, act: Callable[..., None], *args: Any) -> None:
         """Call `act` as if no other loop ran in this thread.
 
         The driver is normally a plain callback of the worker's loop. When it is a task (in tests), that task
@@ -158,16 +153,24 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
             asyncio.tasks._leave_task(outer, outer_task)
         hooks = sys.get_asyncgen_hooks()
         events._set_running_loop(self)
-        sys.set_asyncgen_hooks(self._keep_generator, self._forget_generator)
-        self._is_running = True
+        sys.set_asyncgen_hooks(self._keep_generator, _leave_it)
         try:
-            act()
+            act(*args)
         finally:
-            self._is_running = False
             sys.set_asyncgen_hooks(*hooks)
             events._set_running_loop(outer)
             if outer is not None and outer_task is not None:
                 asyncio.tasks._enter_task(outer, outer_task)
+
+    def run_ready(self) -> None:
+        """What `run_until_idle` does, for who has entered the loop."""
+        self._is_running = True
+        try:
+            self._run_ready()
+            while self._generators and self._close_abandoned():
+                self._run_ready()
+        finally:
+            self._is_running = False
 
     def _run_ready(self) -> None:
         ready = self.ready
@@ -179,7 +182,7 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
                 continue
             try:
                 handle._context.run(handle._callback, *handle._args)  # type: ignore[attr-defined]
-            except SystemExit:
+            except (SystemExit, asyncio.CancelledError):
                 # A task keeps its own; the worker must not stop because a workflow called sys.exit().
                 pass
             except KeyboardInterrupt:
@@ -199,22 +202,53 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
             coroutine = task.get_coro()
             if not task.done() and coroutine is not None:
                 _swallow(task.context.run, coroutine.close)
-        for generator in self._generators:
-            closing = generator.aclose()
-            _swallow(closing.send, None)
+        for generator, context in self._generators:
+            # In the context that it was iterated in: what its `finally` asks for is asked of this run.
+            _swallow(context.run, generator.aclose().send, None)
         self._tasks.clear()
         self._generators.clear()
         self.excused.clear()
 
     def _keep_generator(self, generator: AsyncGenerator[Any, Any]) -> None:
         """Hold an async generator, so that the garbage collector cannot choose when its `finally` runs."""
-        self._generators.append(generator)
-        if len(self._generators) > self._generators_checked:
-            self._generators = [one for one in self._generators if _is_unfinished(one)]
-            self._generators_checked = 2 * len(self._generators) + 64
+        self._generators.append((generator, copy_context()))
 
-    def _forget_generator(self, generator: AsyncGenerator[Any, Any]) -> None:
-        _swallow(generator.aclose().send, None)
+    def _close_abandoned(self) -> bool:
+        """Close the generators that only this loop still holds, as the code does it that iterates them to the end.
+
+        Their `finally` blocks may ask for steps as any code may. True: there is something to run.
+        """
+        if self.is_dead or self.mistake is not None:
+            return False
+        kept: list[tuple[AsyncGenerator[Any, Any], Context]] = []
+        abandoned: list[tuple[AsyncGenerator[Any, Any], Context]] = []
+        for pair in self._generators:
+            if _is_unfinished(pair[0]):
+                (abandoned if sys.getrefcount(pair[0]) <= _REFERENCES_OF_ONE_HOLDER else kept).append(pair)
+        self._generators = kept
+        for generator, context in abandoned:
+            self.create_task(self._close(generator), context=context)
+        return bool(abandoned)
+
+    @property
+    def has_generators(self) -> bool:
+        """True when code has begun to iterate async generators."""
+        return bool(self._generators)
+
+    async def close_generators(self) -> None:
+        """Close all async generators that code has left in the middle, in the order in which they began."""
+        pairs, self._generators = self._generators, []
+        for generator, context in pairs:
+            if _is_unfinished(generator) and not getattr(generator, "ag_running", False):
+                # A cancel request ends one of them, not the others.
+                await asyncio.wait([self.create_task(self._close(generator), context=context)])
+
+    async def _close(self, generator: AsyncGenerator[Any, Any]) -> None:
+        try:
+            await generator.aclose()
+        except Exception as error:  # noqa: BLE001
+            message = "an async generator failed while it was closed"
+            self.call_exception_handler({"message": message, "exception": error})
 
     def thrown_away(self, coroutine: Coroutine[Any, Any, Any]) -> bool:
         """Note a call that was never awaited. True: it has been dealt with."""
@@ -231,8 +265,42 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
     def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> asyncio.Handle:
         handle = ReadyHandle(callback, args, self, copy_context() if context is None else context)
         if not self.is_dead:
+            if self.is_driven and _running_loop() is not self:
+                self._refuse_from_outside()
             self.ready.append(handle)
         return handle
+
+    def call_soon_threadsafe(
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        if self.is_dead:
+            return ReadyHandle(callback, args, self, context or Context())
+        if _running_loop() is self:
+            raise UnguardedCall("real I/O (loop.call_soon_threadsafe)", instead="put this in a step")
+        return self._refuse_from_outside()
+
+    def refuse_from_outside(self) -> None:
+        """Raise where the caller is not the code of this run. Called before anything is asked for."""
+        if _running_loop() is not self:
+            self._refuse_from_outside()
+
+    def _refuse_from_outside(self) -> NoReturn:
+        error = UnguardedCall(
+            "a call into this run from outside of it (another run, a thread, or a future that is not this loop's)",
+            instead="put what waits for it in a step, or send the run a signal",
+        )
+        if self.fault is None:
+            self.fault = error
+        raise error
+
+    def refuse_strangers(self) -> NoReturn:
+        """Raise for code of this run that has lost its context, and so the run: nothing of it would be recorded."""
+        if self.is_dead:
+            raise RunEnded
+        raise UnguardedCall(
+            "a call without the context of its run (as in contextvars.Context().run, or context=Context())",
+            instead="keep the context that the code was called with, or make the new one with copy_context()",
+        )
 
     def call_later(
         self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
@@ -304,11 +372,13 @@ def _refusal(name: str) -> Callable[..., NoReturn]:
         words = "work in another thread (asyncio.to_thread, loop.run_in_executor)"
     elif name.startswith("run_") or name in ("close", "shutdown_asyncgens", "shutdown_default_executor"):
         words = f"loop.{name}"
+    elif name.startswith("set_"):
+        words = f"loop.{name}, since each run has a loop of its own"
     else:
         words = f"real I/O (loop.{name})"
 
     def refuse(self: WorkflowLoop, *_args: Any, **_kwargs: Any) -> NoReturn:
-        raise NotInWorkflow(words, instead="put this in a step")
+        raise UnguardedCall(words, instead="put this in a step")
 
     refuse.__name__ = name
     return refuse
@@ -336,6 +406,10 @@ def _span(seconds: float) -> timedelta:
 
 def _is_unfinished(generator: AsyncGenerator[Any, Any]) -> bool:
     return getattr(generator, "ag_frame", None) is not None
+
+
+def _leave_it(_: AsyncGenerator[Any, Any]) -> None:
+    """What becomes of a generator that outlived its loop: nothing, it cannot run any more."""
 
 
 def _swallow(act: Callable[..., object], *args: Any) -> None:

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from holdfast.errors import NonDeterminism
 from holdfast.journal import (
+    Arguments,
     ChildCancelled,
     ChildStarted,
     Failure,
@@ -31,6 +32,7 @@ from holdfast.workflow.calls import (
     step_words,
 )
 from holdfast.workflow.commands import Command
+from holdfast.workflow.sameness import differing_argument
 from holdfast.workflow.tasks import LoopTimer
 
 _CLOSED_BY_CODE = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
@@ -39,12 +41,13 @@ _CLOSED_BY_CODE = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CA
 class KeptStep:
     """A recorded step with a step_id that the code has not called yet. Its result waits for the call."""
 
-    __slots__ = ("name", "number", "outcome", "step_id")
+    __slots__ = ("arguments", "name", "number", "outcome", "step_id")
 
     def __init__(self, entry: StepScheduled) -> None:
         self.number = entry.number
         self.name = entry.name
         self.step_id = entry.step_id
+        self.arguments = entry.arguments
         self.outcome: Payload | Failure | None = None
 
 
@@ -108,6 +111,7 @@ class Ledger:
         if kept.name != call.definition.name:
             expected = step_words(kept.name, kept.step_id, kept.number)
             raise NonDeterminism(position=self.position, expected=expected, actual=call.describe())
+        self._check_arguments(call, kept.arguments, kept.number)
         call.number = kept.number
         if kept.outcome is None:
             self.steps[kept.number] = call
@@ -185,8 +189,10 @@ class Ledger:
             call = self._first_numbered_step()
         if call is None or call.definition.name != entry.name:
             self.diverge(step_words(entry.name, entry.step_id, entry.number), call)
+        self._check_arguments(call, entry.arguments, entry.number)
         call.is_unrecorded = False
         call.number = entry.number
+        call.values = None
         self.steps[entry.number] = call
         self._drop_matched()
 
@@ -203,6 +209,10 @@ class Ledger:
         fits = isinstance(child, ChildCall) and child.number == entry.number
         if not fits or not isinstance(child, ChildCall) or child.definition.name != entry.workflow:
             self.diverge(f"child run {entry.number} of {entry.workflow}", child)
+        different = differing_argument(child.definition.signature, child.arguments, entry.arguments)
+        if different:
+            words = f"child run {entry.number} of {entry.workflow}"
+            self._differs(words, different, child)
         child.is_unrecorded = False
         self.children[entry.number] = child
 
@@ -234,6 +244,18 @@ class Ledger:
             kept.outcome = outcome
         elif number > self._steps_last:
             self.diverge(f"a result of step {number}", None)
+
+    def _check_arguments(self, call: StepCall, recorded: Arguments, number: int) -> None:
+        """The call must be the recorded one also in what it is called with: its result belongs to that."""
+        different = differing_argument(call.definition.signature, call.arguments, recorded, call.values)
+        if different:
+            words = step_words(call.definition.name, call.overrides.step_id, number)
+            self._differs(words, different, call)
+
+    def _differs(self, words: str, argument: str, call: StepCall | ChildCall) -> NoReturn:
+        expected = f"{words} with the argument {argument!r} that it was recorded with"
+        actual = f"{call.describe()} with another {argument!r}"
+        raise NonDeterminism(position=self.position, expected=expected, actual=actual)
 
     def diverge(self, expected: str, instead: Asked | None) -> NoReturn:
         """Raise NonDeterminism. instead: what the code did in the place of `expected`; None: look for it."""

@@ -81,7 +81,7 @@ mail_bodies = st.one_of(
 mails = st.builds(j.Mail, count, instants, mail_bodies, st.none() | traces)
 
 _BY_KIND: dict[type, st.SearchStrategy[Any]] = {
-    j.RunStarted: st.builds(j.RunStarted, instants, name, text),
+    j.RunStarted: st.builds(j.RunStarted, instants, name, text, text),
     j.StepScheduled: st.builds(
         j.StepScheduled,
         instants,
@@ -96,6 +96,7 @@ _BY_KIND: dict[type, st.SearchStrategy[Any]] = {
         st.none() | st.integers(0, 100),
         st.none() | retries,
         st.booleans(),
+        text,
     ),
     j.StepQueued: st.builds(j.StepQueued, instants, count, count, text),
     j.AttemptStarted: st.builds(j.AttemptStarted, instants, count, count),

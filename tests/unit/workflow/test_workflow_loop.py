@@ -45,7 +45,7 @@ def test_real_io_is_refused_with_the_way_out(name: str) -> None:
 
     failure = Driver(flow).run().closed.failure
     assert failure is not None
-    assert failure.error_type == "NotInWorkflow"
+    assert failure.error_type == "UnguardedCall"
     assert "put this in a step" in failure.message
 
 

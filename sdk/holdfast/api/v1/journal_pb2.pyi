@@ -67,12 +67,14 @@ class JournalRow(_message.Message):
     def __init__(self, seq: _Optional[int] = ..., epoch: _Optional[int] = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ...) -> None: ...
 
 class RunStarted(_message.Message):
-    __slots__ = ("workflow", "origin_run_id")
+    __slots__ = ("workflow", "origin_run_id", "seed")
     WORKFLOW_FIELD_NUMBER: _ClassVar[int]
     ORIGIN_RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
     workflow: str
     origin_run_id: str
-    def __init__(self, workflow: _Optional[str] = ..., origin_run_id: _Optional[str] = ...) -> None: ...
+    seed: str
+    def __init__(self, workflow: _Optional[str] = ..., origin_run_id: _Optional[str] = ..., seed: _Optional[str] = ...) -> None: ...
 
 class RetryPolicy(_message.Message):
     __slots__ = ("retries", "exponential", "linear", "constant", "listed")
@@ -117,7 +119,7 @@ class ListedBackoff(_message.Message):
     def __init__(self, waits: _Optional[_Iterable[_Union[_duration_pb2.Duration, _Mapping]]] = ...) -> None: ...
 
 class StepScheduled(_message.Message):
-    __slots__ = ("number", "name", "step_id", "arguments", "placement", "queue", "priority", "timeout", "recoveries", "retry", "started")
+    __slots__ = ("number", "name", "step_id", "arguments", "placement", "queue", "priority", "timeout", "recoveries", "retry", "started", "seed")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     STEP_ID_FIELD_NUMBER: _ClassVar[int]
@@ -129,6 +131,7 @@ class StepScheduled(_message.Message):
     RECOVERIES_FIELD_NUMBER: _ClassVar[int]
     RETRY_FIELD_NUMBER: _ClassVar[int]
     STARTED_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
     number: int
     name: str
     step_id: str
@@ -140,7 +143,8 @@ class StepScheduled(_message.Message):
     recoveries: int
     retry: RetryPolicy
     started: bool
-    def __init__(self, number: _Optional[int] = ..., name: _Optional[str] = ..., step_id: _Optional[str] = ..., arguments: _Optional[_Union[_value_pb2.Arguments, _Mapping]] = ..., placement: _Optional[_Union[_status_pb2.StepPlacement, str]] = ..., queue: _Optional[str] = ..., priority: _Optional[int] = ..., timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., recoveries: _Optional[int] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., started: bool = ...) -> None: ...
+    seed: str
+    def __init__(self, number: _Optional[int] = ..., name: _Optional[str] = ..., step_id: _Optional[str] = ..., arguments: _Optional[_Union[_value_pb2.Arguments, _Mapping]] = ..., placement: _Optional[_Union[_status_pb2.StepPlacement, str]] = ..., queue: _Optional[str] = ..., priority: _Optional[int] = ..., timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., recoveries: _Optional[int] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., started: bool = ..., seed: _Optional[str] = ...) -> None: ...
 
 class StepQueued(_message.Message):
     __slots__ = ("number", "attempt", "queue")

@@ -212,7 +212,7 @@ class Lease(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., epoch: _Optional[int] = ..., workflow: _Optional[str] = ..., journal_length: _Optional[int] = ..., id: _Optional[str] = ..., queue: _Optional[str] = ..., arguments: _Optional[_Union[_value_pb2.Arguments, _Mapping]] = ..., rows: _Optional[_Iterable[_Union[_journal_pb2.JournalRow, _Mapping]]] = ..., mail: _Optional[_Iterable[_Union[_journal_pb2.Mail, _Mapping]]] = ..., trace: _Optional[_Union[_value_pb2.RunTrace, _Mapping]] = ..., after_loss: bool = ..., after_timeout: bool = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., parent_run_id: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., lost_session_id: _Optional[str] = ..., attach_no: _Optional[int] = ..., mail_taken: _Optional[int] = ...) -> None: ...
 
 class QueuedAttempt(_message.Message):
-    __slots__ = ("run_id", "step", "attempt", "epoch", "name", "arguments", "timeout", "retry", "workflow", "trace", "started_at", "failures", "step_id", "scheduled_at", "eligible_at", "attach_no")
+    __slots__ = ("run_id", "step", "attempt", "epoch", "name", "arguments", "timeout", "retry", "workflow", "trace", "started_at", "failures", "step_id", "scheduled_at", "eligible_at", "attach_no", "seed")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
@@ -229,6 +229,7 @@ class QueuedAttempt(_message.Message):
     SCHEDULED_AT_FIELD_NUMBER: _ClassVar[int]
     ELIGIBLE_AT_FIELD_NUMBER: _ClassVar[int]
     ATTACH_NO_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     step: int
     attempt: int
@@ -245,7 +246,8 @@ class QueuedAttempt(_message.Message):
     scheduled_at: _timestamp_pb2.Timestamp
     eligible_at: _timestamp_pb2.Timestamp
     attach_no: int
-    def __init__(self, run_id: _Optional[str] = ..., step: _Optional[int] = ..., attempt: _Optional[int] = ..., epoch: _Optional[int] = ..., name: _Optional[str] = ..., arguments: _Optional[_Union[_value_pb2.Arguments, _Mapping]] = ..., timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., retry: _Optional[_Union[_journal_pb2.RetryPolicy, _Mapping]] = ..., workflow: _Optional[str] = ..., trace: _Optional[_Union[_value_pb2.TraceContext, _Mapping]] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., failures: _Optional[int] = ..., step_id: _Optional[str] = ..., scheduled_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., eligible_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., attach_no: _Optional[int] = ...) -> None: ...
+    seed: str
+    def __init__(self, run_id: _Optional[str] = ..., step: _Optional[int] = ..., attempt: _Optional[int] = ..., epoch: _Optional[int] = ..., name: _Optional[str] = ..., arguments: _Optional[_Union[_value_pb2.Arguments, _Mapping]] = ..., timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., retry: _Optional[_Union[_journal_pb2.RetryPolicy, _Mapping]] = ..., workflow: _Optional[str] = ..., trace: _Optional[_Union[_value_pb2.TraceContext, _Mapping]] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., failures: _Optional[int] = ..., step_id: _Optional[str] = ..., scheduled_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., eligible_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., attach_no: _Optional[int] = ..., seed: _Optional[str] = ...) -> None: ...
 
 class Notice(_message.Message):
     __slots__ = ("held", "mail", "ended", "cancelled")

@@ -253,6 +253,7 @@ CREATE TABLE step_tasks (
     recoveries INTEGER,
     retry BYTEA NOT NULL,
     step_id TEXT COLLATE "C" NOT NULL,
+    seed TEXT COLLATE "C" NOT NULL,
     workflow TEXT COLLATE "C" NOT NULL,
     attempts_ended BYTEA NOT NULL,
     CONSTRAINT step_tasks_pkey PRIMARY KEY (run_id, number)
