@@ -19,6 +19,7 @@ from holdfast_coordinator.domain.rows import (
     AlarmKind,
     AlarmRow,
     ChildRow,
+    DeadLetter,
     JournalRow,
     KeyRow,
     MailRow,
@@ -73,6 +74,7 @@ class ModelCellStore:
         self.journals: dict[str, list[JournalRow]] = {}
         self.mail: dict[tuple[str, int], MailRow] = {}
         self.alarms: dict[tuple[str, AlarmKind, int], AlarmRow] = {}
+        self.dead_letters: dict[tuple[str, AlarmKind, int], DeadLetter] = {}
         self.tasks: dict[tuple[str, int], TaskRow] = {}
         self.children: dict[tuple[str, int], ChildRow] = {}
         self.keys: dict[tuple[str, str, str], KeyRow] = {}
@@ -278,6 +280,8 @@ class ModelCellStore:
         for alarm_key in changes.alarms_cleared:
             _delete(self.alarms, alarm_key)
         self.alarms.update(changes.alarms_set)
+        for dead in changes.dead_letters:
+            _insert(self.dead_letters, (dead.run_id, dead.kind, dead.ref), dead)
         for task_key in changes.tasks_deleted:
             _delete(self.tasks, task_key)
         for task_key, task in changes.tasks_added.items():
@@ -315,13 +319,23 @@ class ModelCellStore:
 
     # Reads
 
-    async def due_alarms(self, limit: int) -> tuple[list[AlarmRow], timedelta | None]:
-        """See port.CellStore."""
+    async def due_alarms(
+        self, limit: int, *, outbox: bool = False, from_start: bool = False
+    ) -> tuple[list[AlarmRow], timedelta | None]:
+        """See port.CellStore. A model may read twice what it has read."""
         now = self.clock()
-        ordered = sorted(self.alarms.values(), key=lambda alarm: alarm.due_at)
+        wanted = [alarm for alarm in self.alarms.values() if (alarm.kind >= AlarmKind.OUTBOX_CHILD) == outbox]
+        ordered = sorted(wanted, key=lambda alarm: alarm.due_at)
         due = [alarm for alarm in ordered if alarm.due_at <= now][:limit]
-        rest = ordered[len(due) :]
-        return deepcopy(due), max(rest[0].due_at - now, timedelta(0)) if rest else None
+        later = ordered[len(due) :]
+        return deepcopy(due), max(later[0].due_at - now, timedelta(0)) if later else None
+
+    def alarm_stays(self, alarm: AlarmRow) -> None:
+        """See port.CellStore."""
+
+    async def count_dead_letters(self, limit: int) -> int:
+        """See port.CellStore."""
+        return min(len(self.dead_letters), limit)
 
     async def overdue_tasks(self, grace: timedelta, limit: int) -> list[TaskRow]:
         """See port.CellStore."""
@@ -438,7 +452,8 @@ class ModelCellStore:
         closed_length = (
             0 if run_id in self.open_runs else max((row.seq for row in self.journals.get(run_id, ())), default=0)
         )
-        return deepcopy(RunView(record, self.open_runs.get(run_id), self.run_results.get(run_id), closed_length))
+        dead = tuple(self.dead_letters[key] for key in sorted(self.dead_letters) if key[0] == run_id)
+        return deepcopy(RunView(record, self.open_runs.get(run_id), self.run_results.get(run_id), closed_length, dead))
 
     async def list_runs(self, wanted: RunFilter) -> list[RunView]:
         """See port.CellStore."""

@@ -19,6 +19,7 @@ from .commands import (
     EndAttempt,
     EndLease,
     OfferStalled,
+    PostponeAlarm,
     ReportAttempt,
     RequestCancel,
     ResumeRun,
@@ -38,6 +39,7 @@ from .steering import (
     deliver_child_closed,
     end_lease,
     offer_stalled,
+    postpone_alarm,
     request_cancel,
     resume_run,
     send_signal,
@@ -107,6 +109,8 @@ def reads_of(commands: Sequence[BatchCommand]) -> Reads:
                 reads.alarms.add((run_id, kind, ref))
                 if kind is AlarmKind.DEADLINE:
                     _reads_of_end(reads, run_id)
+            case PostponeAlarm(run_id, kind, ref):
+                reads.alarms.add((run_id, kind, ref))
             case EndLease(run_id):
                 reads.lock_runs.add(run_id)
             case ReportAttempt(run_id, number):
@@ -196,6 +200,8 @@ def decide(commands: Sequence[BatchCommand], snapshot: Snapshot, assign: Assign)
                 answer = deliver_child_closed(space, command)
             case AlarmDue():
                 answer = alarm_due(space, command)
+            case PostponeAlarm():
+                answer = postpone_alarm(space, command)
             case EndLease():
                 answer = end_lease(space, command)
             case ReportAttempt():

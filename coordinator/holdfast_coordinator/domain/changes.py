@@ -6,6 +6,7 @@ from .rows import (
     AlarmKind,
     AlarmRow,
     ChildRow,
+    DeadLetter,
     JournalRow,
     KeyRow,
     MailRow,
@@ -50,6 +51,8 @@ class Changes:
     """Insert into alarms, or replace."""
     alarms_cleared: set[tuple[str, AlarmKind, int]] = field(default_factory=set)
     """Delete from alarms; each was read by this batch, so each must be there."""
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    """Insert into dead_letters."""
     tasks_added: dict[tuple[str, int], TaskRow] = field(default_factory=dict)
     """Insert into step_tasks."""
     tasks_updated: dict[tuple[str, int], TaskRow] = field(default_factory=dict)

@@ -350,6 +350,20 @@ class AlarmDue:
     ref: int
 
 
+@dataclass(slots=True)
+class PostponeAlarm:
+    """What an alarm was to make happen has failed: it is tried again later, and given up in the end.
+
+    due_at: of the attempt that failed; an alarm that is due at another time was moved or set anew meanwhile.
+    """
+
+    run_id: str
+    kind: AlarmKind
+    ref: int
+    due_at: datetime
+    reason: str
+
+
 class LeaseEnd(IntEnum):
     """Why the coordinator ends a lease."""
 
@@ -429,6 +443,7 @@ RunCommand = (
     | OfferStalled
     | DeliverChildClosed
     | AlarmDue
+    | PostponeAlarm
     | EndLease
     | ReportAttempt
     | EndAttempt

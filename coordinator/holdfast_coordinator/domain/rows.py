@@ -334,13 +334,27 @@ class JournalRow:
 
 @dataclass(slots=True)
 class AlarmRow:
-    """A row of `alarms`. `body` carries what an outbox delivery needs, else it is empty."""
+    """A row of `alarms`. `body` carries what an outbox delivery needs, else it is empty. attempts: that failed."""
 
     run_id: str
     kind: AlarmKind
     ref: int
     due_at: datetime
     body: bytes = b""
+    attempts: int = 0
+
+
+@dataclass(slots=True)
+class DeadLetter:
+    """A row of `dead_letters`: an alarm that was given up, and why its last attempt failed."""
+
+    run_id: str
+    kind: AlarmKind
+    ref: int
+    died_at: datetime
+    body: bytes
+    attempts: int
+    reason: str
 
 
 @dataclass(slots=True)

@@ -1,5 +1,8 @@
 """What reaches a run from outside: signals, cancel and terminate requests, alarms, the end of a lease or a child."""
 
+from dataclasses import replace
+from datetime import timedelta
+
 from holdfast.errors import HoldfastError, RunAlreadyClosed, RunNotFound, RunNotStalled
 from holdfast.statuses import RunStatus
 
@@ -9,6 +12,7 @@ from .commands import (
     EndLease,
     LeaseEnd,
     OfferStalled,
+    PostponeAlarm,
     RequestCancel,
     ResumeRun,
     SendSignal,
@@ -17,6 +21,7 @@ from .commands import (
 from .rows import (
     AlarmKind,
     CancelMail,
+    DeadLetter,
     Failure,
     MailKind,
     OpenRun,
@@ -29,6 +34,12 @@ from .rows import (
     TimerMail,
 )
 from .workspace import LOSSES_MAX, Workspace
+
+ALARM_ATTEMPTS_MAX = 20
+FIRST_WAIT = timedelta(seconds=1)
+LONGEST_WAIT = timedelta(minutes=10)
+"""An alarm that fails is tried 20 times, after 1, 2, 4 s and so on, in about two hours."""
+REASON_MAX = 1_000
 
 
 def send_signal(space: Workspace, asked: SendSignal) -> bool | HoldfastError:
@@ -188,6 +199,26 @@ def alarm_due(space: Workspace, asked: AlarmDue) -> bool:
             _attempts_overdue(space, run)
         case _:
             raise AssertionError(f"{asked.kind!r} is an outbox delivery, not an alarm of its run")
+    return True
+
+
+def postpone_alarm(space: Workspace, asked: PostponeAlarm) -> bool:
+    """Moves an alarm that failed: later each time, and after the last attempt to the dead letters, where it stays.
+
+    False when it was cleared or moved meanwhile.
+    """
+    key = (asked.run_id, asked.kind, asked.ref)
+    alarm = space.alarms.get(key)
+    if alarm is None or alarm.due_at != asked.due_at:
+        return False
+    attempts = alarm.attempts + 1
+    if attempts < ALARM_ATTEMPTS_MAX:
+        wait = min(FIRST_WAIT * 2**alarm.attempts, LONGEST_WAIT)
+        space.add_alarm(replace(alarm, due_at=space.now + wait, attempts=attempts))
+    else:
+        space.clear_alarm(key)
+        dead = DeadLetter(*key, space.now, alarm.body, attempts, asked.reason[:REASON_MAX])
+        space.changes.dead_letters.append(dead)
     return True
 
 

@@ -125,8 +125,15 @@ class Workspace:
 
     def set_alarm(self, run: OpenRun, kind: AlarmKind, ref: int, due_at: datetime) -> None:
         """Sets an alarm of a changed run."""
-        self._add_alarm(AlarmRow(run.run_id, kind, ref, due_at))
+        self.add_alarm(AlarmRow(run.run_id, kind, ref, due_at))
         run.side |= Side.ALARMS
+
+    def add_alarm(self, alarm: AlarmRow) -> None:
+        """Sets an alarm, or moves it."""
+        key = (alarm.run_id, alarm.kind, alarm.ref)
+        self.changes.alarms_cleared.discard(key)
+        self.changes.alarms_set[key] = self.alarms[key] = alarm
+        self.events.append(AlarmSet(alarm))
 
     def clear_alarm(self, key: tuple[str, AlarmKind, int]) -> bool:
         """Clears an alarm; False when it has fired or was never set. Its key must have been read."""
@@ -367,12 +374,6 @@ class Workspace:
         changes.opened.pop(run_id, None)
         self.mail.pop(run_id, None)
         del self.runs[run_id]
-
-    def _add_alarm(self, alarm: AlarmRow) -> None:
-        key = (alarm.run_id, alarm.kind, alarm.ref)
-        self.changes.alarms_cleared.discard(key)
-        self.changes.alarms_set[key] = self.alarms[key] = alarm
-        self.events.append(AlarmSet(alarm))
 
 
 def not_before(at: datetime | None, now: datetime) -> datetime:

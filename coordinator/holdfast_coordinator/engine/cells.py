@@ -22,14 +22,28 @@ WHILE_READING = datetime.max.replace(tzinfo=UTC)
 """The alarm loop does not sleep: whatever is set now may be too late for what it has read."""
 
 
+class AlarmWatch:
+    """When a loop looks for due alarms again, and what wakes it before that."""
+
+    __slots__ = ("read_at", "rung")
+
+    def __init__(self) -> None:
+        self.read_at = WHILE_READING
+        self.rung = asyncio.Event()
+
+    def alarm_set(self, due_at: datetime) -> None:
+        """An alarm is due at this time, by the database's clock."""
+        if due_at < self.read_at:
+            self.rung.set()
+
+
 class Cell:
     """One cell: its name (two characters), its store and its writer.
 
-    alarms_read_at: when the alarm loop looks for due alarms again, by the database's clock; alarm_set: one is due
-    before that.
+    alarms, outbox: when alarms of its runs and deliveries to other runs are looked for.
     """
 
-    __slots__ = ("alarm_set", "alarms_read_at", "name", "store", "writer")
+    __slots__ = ("alarms", "name", "outbox", "store", "writer")
 
     def __init__(
         self,
@@ -44,8 +58,8 @@ class Cell:
     ) -> None:
         self.name = name
         self.store = store
-        self.alarm_set = asyncio.Event()
-        self.alarms_read_at = WHILE_READING
+        self.alarms = AlarmWatch()
+        self.outbox = AlarmWatch()
         self.writer = CellWriter(
             store, reservations, lambda events: on_commit(self, events), clock, on_journal, metrics, on_decided
         )

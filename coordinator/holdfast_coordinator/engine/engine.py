@@ -28,7 +28,7 @@ from holdfast_coordinator.domain.events import (
     TaskClaimed,
     TaskReady,
 )
-from holdfast_coordinator.domain.rows import JournalRow, RunRecord, RunResult
+from holdfast_coordinator.domain.rows import AlarmKind, JournalRow, RunRecord, RunResult
 from holdfast_coordinator.domain.starts import Started
 from holdfast_coordinator.domain.transitions import TransitionAnswer, TransitionStatus
 from holdfast_coordinator.metrics.table import UNKNOWN
@@ -113,7 +113,7 @@ class Engine:
             submit=self.cells.submit,
             find_held=self.cells.held_by,
         )
-        self.outbox = Outbox(self.cells, self.records, codec, origins)
+        self.outbox = Outbox(self.cells, self.records, codec, origins, metrics)
         self._namespaces: set[str] = set()
 
     async def close(self) -> None:
@@ -343,8 +343,8 @@ class Engine:
                 case LeaseEnded():
                     self.matcher.ended(event)
                 case AlarmSet(alarm):
-                    if alarm.due_at < cell.alarms_read_at:
-                        cell.alarm_set.set()
+                    watch = cell.alarms if alarm.kind < AlarmKind.OUTBOX_CHILD else cell.outbox
+                    watch.alarm_set(alarm.due_at)
                 case OutboxDue():
                     self._background.spawn(self.outbox.deliver(event.alarm, event.mail, event.to_run_id))
                 case _:

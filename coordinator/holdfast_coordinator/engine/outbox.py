@@ -1,18 +1,20 @@
 """Deliveries to other runs: children to start, to cancel, to terminate, and parents to tell that a child closed.
 
 Each is an alarm row, written with what caused it. It is made right after the commit, and again by the alarm loop
-after a crash; the command that makes it strikes the row in its own transaction, so that it happens once.
+after a crash; the command that makes it strikes the row in its own transaction, so that it happens once. One that
+fails is tried again later and later, and is a dead letter in the end. An outage of the database is no failure of it.
 """
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from holdfast.errors import HoldfastError
+from holdfast.errors import CoordinatorUnavailable, HoldfastError, RunNotFound
 from holdfast.ids import child_run_id
 from holdfast_coordinator.domain.commands import (
     ChildStart,
     DeliverChildClosed,
+    PostponeAlarm,
     RequestCancel,
     StartRun,
     TerminateRun,
@@ -23,6 +25,9 @@ from holdfast_coordinator.telemetry.identity import Origins
 
 from .cells import Cells
 from .records import Records
+
+if TYPE_CHECKING:  # prometheus_client is imported only where metrics are on
+    from holdfast_coordinator.metrics.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
@@ -41,30 +46,60 @@ class OutboxCodec(Protocol):
 class Outbox:
     """See the module."""
 
-    def __init__(self, cells: Cells, records: Records, codec: OutboxCodec, origins: Origins | None) -> None:
+    def __init__(
+        self, cells: Cells, records: Records, codec: OutboxCodec, origins: Origins | None,
+        metrics: "Metrics | None" = None,
+    ) -> None:  # fmt: skip
         self._cells = cells
         self._records = records
         self._codec = codec
         self._origins = origins
+        self._metrics = metrics
+        self._under_way: set[tuple[str, AlarmKind, int]] = set()
 
     async def deliver(self, alarm: AlarmRow, mail: ChildClosedMail | None = None, to_run_id: str = "") -> None:
-        """Makes one delivery; a failure is logged and left to the alarm loop."""
+        """Makes one delivery, unless it is under way; one that fails is postponed."""
+        key = (alarm.run_id, alarm.kind, alarm.ref)
+        if key in self._under_way:
+            return
+        self._under_way.add(key)
         try:
             command = await self._command(alarm, mail, to_run_id)
-            if command is not None:
-                (answer,) = await self._cells.submit(command.run_id, [command])
-                if isinstance(answer, HoldfastError):
-                    log.warning("delivery_refused", kind=alarm.kind.name, run_id=alarm.run_id, error=str(answer))
-        except (HoldfastError, StoreError) as error:
-            log.warning("delivery_failed", kind=alarm.kind.name, run_id=alarm.run_id, error=str(error))
-        except Exception:
-            # What a worker wrote may make no command at all. It must not end the loop that makes all others.
-            log.exception("delivery_failed", kind=alarm.kind.name, run_id=alarm.run_id)
+            (answer,) = await self._cells.submit(command.run_id, [command])
+            if isinstance(answer, HoldfastError):
+                await self.postpone(alarm, str(answer))
+        except (CoordinatorUnavailable, StoreError) as error:
+            log.warning("delivery_waits", kind=alarm.kind.name, run_id=alarm.run_id, error=str(error))
+            self._cells.of_run(alarm.run_id).store.alarm_stays(alarm)
+        except Exception as error:  # noqa: BLE001 - what an older release wrote may make no command at all
+            await self.postpone(alarm, str(error) if isinstance(error, HoldfastError) else repr(error))
+        finally:
+            self._under_way.discard(key)
 
-    async def _command(self, alarm: AlarmRow, mail: ChildClosedMail | None, to_run_id: str) -> DeliveryCommand | None:
+    async def postpone(self, alarm: AlarmRow, reason: str) -> None:
+        """Notes that an alarm of whatever kind failed; it is tried again later, and given up in the end."""
+        log.warning(
+            "delivery_failed", kind=alarm.kind.name, run_id=alarm.run_id, ref=alarm.ref, attempts=alarm.attempts + 1,
+            error=reason,
+        )  # fmt: skip
+        if self._metrics is not None:
+            self._metrics.delivery_failed(alarm.kind.name.lower())
+        asked = PostponeAlarm(alarm.run_id, alarm.kind, alarm.ref, alarm.due_at, reason)
+        cell = self._cells.of_run(alarm.run_id)
+        try:
+            (answer,) = await cell.writer.submit_all([asked])
+            if isinstance(answer, HoldfastError):
+                log.error("alarm_not_postponed", kind=alarm.kind.name, run_id=alarm.run_id, error=str(answer))
+                cell.store.alarm_stays(alarm)
+        except (HoldfastError, StoreError):
+            cell.store.alarm_stays(alarm)
+
+    async def _command(self, alarm: AlarmRow, mail: ChildClosedMail | None, to_run_id: str) -> DeliveryCommand:
         if alarm.kind is AlarmKind.OUTBOX_CHILD:
             record = (await self._records.of([alarm.run_id])).get(alarm.run_id)
-            return self._child_start(alarm, record) if record is not None else None
+            if record is None:
+                raise RunNotFound(alarm.run_id)
+            return self._child_start(alarm, record)
         if alarm.kind is AlarmKind.OUTBOX_CHILD_CLOSED:
             if mail is None:
                 mail, to_run_id = await self._closed_child(alarm)

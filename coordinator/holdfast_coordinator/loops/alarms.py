@@ -2,16 +2,20 @@
 
 Reads due rows without locks and submits them to the cell writer, which clears each by its key: two replicas that
 read the same row make it happen once. Sleeps until the next one is due, until a sooner one is set, or for a second.
+Alarms of runs and deliveries to other runs have a loop each, and neither waits for long for one that is slow.
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 
 import structlog
 
-from holdfast.errors import HoldfastError
-from holdfast_coordinator.domain.commands import AlarmDue, Command, EndAttempt
+from holdfast.errors import CoordinatorUnavailable, HoldfastError
+from holdfast_coordinator.domain.batch import Answer
+from holdfast_coordinator.domain.commands import AlarmDue, EndAttempt
 from holdfast_coordinator.domain.rows import AlarmKind, AlarmRow
 from holdfast_coordinator.engine.cells import WHILE_READING, Cell
 from holdfast_coordinator.engine.engine import Engine
@@ -22,61 +26,101 @@ log = structlog.get_logger(__name__)
 PAGE = 1_000
 LONGEST_SLEEP_SECONDS = 1.0
 SHORTEST_SLEEP_SECONDS = 0.002
+SLOW_SECONDS = 0.1
+"""What takes longer, say because its run is locked, goes on by itself: the others are not late for it."""
+UNDER_WAY_MAX = 10_000
+PROBE_SECONDS = 5.0
+"""So often alarms are read from the start of their index: what another replica has set, and did not live to fire."""
 
 
 MEASURED = {kind: kind.name.lower() for kind in (AlarmKind.START, AlarmKind.TIMER, AlarmKind.RETRY, AlarmKind.DEADLINE)}
 """Alarms whose lateness is measured, by their label: what people wait for, at a time that they chose."""
 
+Key = tuple[str, AlarmKind, int]
+
 
 class AlarmLoop:
-    """The alarms of one cell."""
+    """The alarms of the runs of one cell, or else its deliveries to other runs."""
 
-    def __init__(self, engine: Engine, cell: Cell) -> None:
+    def __init__(self, engine: Engine, cell: Cell, *, outbox: bool = False) -> None:
         self._engine = engine
         self._cell = cell
+        self._outbox = outbox
+        self._watch = cell.outbox if outbox else cell.alarms
+        self._under_way: dict[Key, asyncio.Future[object]] = {}
+        self._probed_at = 0.0
 
     async def run(self) -> None:
         """Runs until it is cancelled."""
-        cell = self._cell
+        watch = self._watch
         while True:
             try:
                 seconds = await self.run_once()
             except (HoldfastError, StoreError) as error:
-                log.warning("alarms_failed", cell=cell.name, error=str(error))
+                log.warning("alarms_failed", cell=self._cell.name, error=str(error))
                 seconds = LONGEST_SLEEP_SECONDS
-            cell.alarms_read_at = self._engine.database_time() + timedelta(seconds=seconds)
+            watch.read_at = self._engine.database_time() + timedelta(seconds=seconds)
             try:
                 async with asyncio.timeout(seconds):
-                    await cell.alarm_set.wait()
+                    await watch.rung.wait()
             except TimeoutError:
                 pass
-            cell.alarms_read_at = WHILE_READING
-            cell.alarm_set.clear()
+            watch.read_at = WHILE_READING
+            watch.rung.clear()
 
     async def run_once(self) -> float:
         """Fires what is due; how many seconds until it should be called again."""
-        due, until_next = await self._cell.store.due_alarms(PAGE)
-        own: list[Command] = [
-            AlarmDue(alarm.run_id, alarm.kind, alarm.ref) for alarm in due if alarm.kind < AlarmKind.OUTBOX_CHILD
-        ]
-        fired = await self._cell.writer.submit_all(own)
-        self._measure([alarm for alarm in due if alarm.kind < AlarmKind.OUTBOX_CHILD], fired)
-        deliveries = [alarm for alarm in due if alarm.kind >= AlarmKind.OUTBOX_CHILD]
-        await asyncio.gather(*(self._engine.outbox.deliver(alarm) for alarm in deliveries))
-        if len(due) == PAGE:
-            return 0.0
+        now = time.monotonic()
+        from_start = now - self._probed_at >= PROBE_SECONDS
+        if from_start:
+            self._probed_at = now
+        # What is under way may be read again, and must leave room for others.
+        limit = PAGE + len(self._under_way)
+        due, until_next = await self._cell.store.due_alarms(limit, outbox=self._outbox, from_start=from_start)
+        fresh = []
+        for alarm in due:
+            key = (alarm.run_id, alarm.kind, alarm.ref)
+            if key not in self._under_way:
+                self._under_way[key] = firing = self._fire(alarm)
+                firing.add_done_callback(partial(self._fired, key))
+                fresh.append(firing)
+        if fresh:
+            await asyncio.wait(fresh, timeout=SLOW_SECONDS)
+        while len(self._under_way) > UNDER_WAY_MAX:
+            await asyncio.wait(self._under_way.values(), return_when=asyncio.FIRST_COMPLETED)
         if until_next is None:
             return LONGEST_SLEEP_SECONDS
+        if len(due) == limit:
+            return 0.0
         return min(max(until_next.total_seconds(), SHORTEST_SLEEP_SECONDS), LONGEST_SLEEP_SECONDS)
 
-    def _measure(self, due: Sequence[AlarmRow], fired: Sequence[object]) -> None:
-        metrics = self._engine.metrics
-        if metrics is None or not due:
+    def _fire(self, alarm: AlarmRow) -> asyncio.Future[object]:
+        if self._outbox:
+            return asyncio.ensure_future(self._engine.outbox.deliver(alarm))
+        return asyncio.ensure_future(self._fire_own(alarm))
+
+    def _fired(self, key: Key, firing: asyncio.Future[object]) -> None:
+        del self._under_way[key]
+        if not firing.cancelled() and (error := firing.exception()) is not None:
+            log.error("alarm_failed", run_id=key[0], kind=key[1].name, error=repr(error))
+
+    async def _fire_own(self, alarm: AlarmRow) -> None:
+        command = AlarmDue(alarm.run_id, alarm.kind, alarm.ref)
+        try:
+            answers: Sequence[Answer] = await self._cell.writer.submit_all([command])
+        except (CoordinatorUnavailable, StoreError):
+            self._cell.store.alarm_stays(alarm)
             return
-        now = self._engine.database_time()
-        for alarm, answer in zip(due, fired, strict=True):
-            if answer is True and (name := MEASURED.get(alarm.kind)) is not None:
-                metrics.alarm_fired(name, lateness_seconds=(now - alarm.due_at).total_seconds())
+        if isinstance(answers[0], HoldfastError):
+            await self._engine.outbox.postpone(alarm, str(answers[0]))
+        elif answers[0] is True:
+            self._measure(alarm)
+
+    def _measure(self, alarm: AlarmRow) -> None:
+        metrics = self._engine.metrics
+        if metrics is not None and (name := MEASURED.get(alarm.kind)) is not None:
+            late = self._engine.database_time() - alarm.due_at
+            metrics.alarm_fired(name, lateness_seconds=late.total_seconds())
 
     async def end_overdue_attempts(self, grace: timedelta) -> None:
         """Takes queued attempts from workers that should have ended them themselves."""

@@ -31,7 +31,7 @@ class Gauges:
         depths: dict[tuple[str, ...], float] = {}
         ages: dict[tuple[str, ...], float] = {}
         states: Counter[str] = Counter()
-        left_behind = 0
+        left_behind = dead_letters = 0
         now = self._engine.database_time()
         for cell in self._engine.cells:
             for ready in await cell.store.ready_work(now, COUNT_MAX):
@@ -40,10 +40,12 @@ class Gauges:
                 ages[labels] = max(ages.get(labels, 0.0), (now - ready.oldest_at).total_seconds())
             counted = await cell.store.open_run_states(COUNT_MAX)
             states.update(ready=counted.ready, leased=counted.leased, stalled=counted.stalled, waiting=counted.waiting)
+            dead_letters += await cell.store.count_dead_letters(COUNT_MAX)
             left_behind += await cell.store.marks_waiting(now, COUNT_MAX)
         self._metrics.set_gauge(table.QUEUE_DEPTH, depths)
         self._metrics.set_gauge(table.QUEUE_OLDEST_AGE, ages)
         self._metrics.set_gauge(table.OPEN_RUNS, {(state,): count for state, count in states.items()})
+        self._metrics.set_gauge(table.DEAD_LETTERS, {(): dead_letters})
         self._metrics.set_gauge(table.RELAY_BACKLOG, {(): left_behind})
 
     def _sessions(self, counts: Callable[[Attachment], bool]) -> Callable[[], GaugeValues]:

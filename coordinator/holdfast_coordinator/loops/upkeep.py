@@ -59,6 +59,7 @@ def all_loops(engine: Engine, *, on_ready: OnReady) -> Iterator[tuple[str, Corou
     for cell in engine.cells:
         alarms = AlarmLoop(engine, cell)
         yield f"alarms {cell.name}", alarms.run()
+        yield f"outbox {cell.name}", AlarmLoop(engine, cell, outbox=True).run()
         overdue = partial(alarms.end_overdue_attempts, ttl)
         turns.append((f"overdue attempts {cell.name}", overdue, OVERDUE_SECONDS))
     for name, run_once, seconds in turns:

@@ -36,6 +36,7 @@ class Metrics:
         self._commit_seconds = self._histogram(table.COMMIT_SECONDS)
         self._commit_batch_size = self._histogram(table.COMMIT_BATCH_SIZE)
         self._commits_failed = self._counter(table.COMMITS_FAILED)
+        self._deliveries_failed = self._counter(table.DELIVERIES_FAILED)
         self._pool_wait = self._histogram(table.POOL_WAIT)
         self._spans_exported = self._counter(table.SPANS_EXPORTED)
         self._spans_dropped = self._counter(table.SPANS_DROPPED)
@@ -77,6 +78,10 @@ class Metrics:
     def late_result(self, namespace: str, placement: str, count: int = 1) -> None:
         """Results of superseded attempts were refused."""
         self._late_results.of(namespace, placement).inc(count)
+
+    def delivery_failed(self, alarm: str) -> None:
+        """An alarm, or a delivery to another run, could not be made; it is tried again later."""
+        self._deliveries_failed.of(alarm).inc()
 
     def lease_lost(self, held: str, reason: str) -> None:
         """A lease of a run ("run") or a claim of an attempt ("attempt") was taken from its session."""

@@ -130,6 +130,17 @@ OPEN_RUNS = Instrument(
     "Open runs by state: ready, leased, stalled, waiting (suspended or paused); an estimate beyond 10,000 of a state.",
     ("state",),
 )  # fmt: skip
+DELIVERIES_FAILED = Instrument(
+    "holdfast_deliveries_failed_total", Kind.COUNTER,
+    "Attempts that failed to start, cancel or end a child, to bring its end to its parent, or to fire an alarm of a "
+    "run; each is tried again later.",
+    ("alarm",),
+)  # fmt: skip
+DEAD_LETTERS = Instrument(
+    "holdfast_dead_letters", Kind.GAUGE,
+    "Deliveries and alarms that were given up after 20 attempts, counted up to 10,000; `holdfast runs show` of their "
+    "run says what and why.",
+)  # fmt: skip
 SPANS_EXPORTED = Instrument(
     "holdfast_spans_exported_total", Kind.COUNTER,
     "Spans that the collector has taken; after a crash some of them twice.",
@@ -152,9 +163,9 @@ LOST = ("lost", "overdue", "undelivered", "closed_session")
 TABLE = (
     QUEUE_DEPTH, QUEUE_OLDEST_AGE, SCHEDULE_TO_START, STEP_DURATION, RETRIES, LEASES_LOST, LATE_RESULTS,
     OPEN_RUNS, RUNS_STARTED, RUNS_CLOSED, ALARM_LATENESS, COMMIT_SECONDS, COMMIT_BATCH_SIZE, COMMITS_FAILED,
-    POOL_WAIT, SESSIONS, POLLS_WAITING, SPANS_EXPORTED, SPANS_DROPPED, RELAY_BACKLOG,
+    DELIVERIES_FAILED, DEAD_LETTERS, POOL_WAIT, SESSIONS, POLLS_WAITING, SPANS_EXPORTED, SPANS_DROPPED, RELAY_BACKLOG,
 )  # fmt: skip
-OF_CELLS = frozenset({QUEUE_DEPTH.name, QUEUE_OLDEST_AGE.name, OPEN_RUNS.name, RELAY_BACKLOG.name})
+OF_CELLS = frozenset({QUEUE_DEPTH.name, QUEUE_OLDEST_AGE.name, OPEN_RUNS.name, DEAD_LETTERS.name, RELAY_BACKLOG.name})
 
 
 GaugeValues = Mapping[tuple[str, ...], float]

@@ -12,7 +12,7 @@ from holdfast.ids import business_id_problem, is_run_id
 from holdfast.limits import Limits
 from holdfast.statuses import RunStatus
 from holdfast_coordinator.domain.commands import OnConflict, Reuse, StartRun
-from holdfast_coordinator.domain.rows import OpenRun, RunRecord, RunResult, RunState
+from holdfast_coordinator.domain.rows import AlarmKind, DeadLetter, OpenRun, RunRecord, RunResult, RunState
 from holdfast_coordinator.engine.cells import Cells
 from holdfast_coordinator.engine.registry import Signature, bind
 from holdfast_coordinator.store.port import RunFilter, RunView
@@ -185,6 +185,7 @@ def description(view: RunView, *, whole: bool) -> pb.RunDescription:
         message.session_id = run.owner or ""
         message.journal_length = run.length
         message.losses = run.losses
+    message.undelivered.extend(map(_dead_letter, view.dead_letters))
     if result is not None:
         set_time(message.updated_at, result.closed_at)
         set_time(message.closed_at, result.closed_at)
@@ -197,6 +198,21 @@ def description(view: RunView, *, whole: bool) -> pb.RunDescription:
             message.result.SetInParent()
             message.result.MergeFromString(result.result)
     return message
+
+
+_GIVEN_UP = {
+    AlarmKind.OUTBOX_CHILD: "child {ref} was not started",
+    AlarmKind.OUTBOX_CHILD_CLOSED: "its parent does not know that it has closed",
+    AlarmKind.OUTBOX_CHILD_CANCEL: "child {ref} was not asked to end",
+    AlarmKind.OUTBOX_CHILD_TERMINATE: "child {ref} was not terminated",
+    AlarmKind.TIMER: "timer {ref} did not fire",
+    AlarmKind.RETRY: "step {ref} was not retried",
+}
+
+
+def _dead_letter(dead: DeadLetter) -> str:
+    what = _GIVEN_UP.get(dead.kind, f"its {dead.kind.name.lower().replace('_', ' ')} alarm did not fire")
+    return f"{what.format(ref=dead.ref)}, given up after {dead.attempts} attempts: {dead.reason}"
 
 
 def closed_run(result: RunResult) -> pb.ClosedRun:

@@ -6,15 +6,18 @@ more writers were slower. It takes two round trips for a transaction and one for
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Self
 
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks, Transition
+from holdfast_coordinator.domain.events import Closed
 from holdfast_coordinator.domain.reads import Reads, Snapshot
 from holdfast_coordinator.domain.rows import (
+    AlarmKind,
     AlarmRow,
     JournalRow,
     KeyRow,
@@ -31,7 +34,7 @@ from holdfast_coordinator.domain.rows import (
 from . import loading
 from .connection import COMMIT, ROLLBACK, Answer, Call, Connection, Statement
 from .errors import ConnectionLost, QueryFailed, translated
-from .floors import Floors, Position
+from .floors import BEGINNING, Floors, Position, TimeFloor
 from .migrate import cell_schema, session_options
 from .parameters import EPOCH
 from .pool import OnWait, Pool
@@ -86,6 +89,8 @@ class PostgresCellStore:
         self._writing = asyncio.Lock()
         self._run_floors = Floors()
         self._task_floors = Floors()
+        self._alarm_floor = TimeFloor()
+        self._outbox_floor = TimeFloor()
 
     @classmethod
     @asynccontextmanager
@@ -137,6 +142,7 @@ class PostgresCellStore:
                 await self._abandon(connection)
                 raise
             self._move_floors(snapshot, changes)
+            self._lower_outbox_floor(done.values())
             for (call, expected), answer in zip(writes, answers, strict=False):
                 assert expected is None or answer.affected == expected, (call.statement.name, answer.affected)
             return done
@@ -158,7 +164,14 @@ class PostgresCellStore:
         async with self._writing:
             connection = await self._connection()
             answers = await self._round_trip(connection, calls, commits=True)
-        return moved(row for answer in answers for row in answer.rows)
+        done = moved(row for answer in answers for row in answer.rows)
+        self._lower_outbox_floor(done.values())
+        return done
+
+    def _lower_outbox_floor(self, done: Iterable[Moved]) -> None:
+        for one in done:
+            if isinstance(one, Closed) and one.parent_run_id is not None:
+                self._outbox_floor.lower(one.closed_at)
 
     def _planned(self, changes: Changes) -> list[tuple[Call, int | None]]:
         """The writes of a batch. Raises DataRejected, so that the command whose rows cannot be written is found."""
@@ -224,7 +237,9 @@ class PostgresCellStore:
             self._task_floors.forget()
 
     def _move_floors(self, snapshot: Snapshot, changes: Changes) -> None:
-        """Raises floors to what this commit claimed and lowers them to what it made ready."""
+        """Raises floors to what this commit claimed and lowers them to what it made ready or due."""
+        for alarm in changes.alarms_set.values():
+            self._lower_alarm_floor(alarm.kind, alarm.due_at)
         claimed_runs = [run for claim in snapshot.claimed_runs for run, _ in claim]
         if all(run.run_id in changes.updated or run.run_id in changes.closed for run in claimed_runs):
             self._run_floors.claimed(_run_positions(claimed_runs))
@@ -249,12 +264,34 @@ class PostgresCellStore:
 
     # Reads
 
-    async def due_alarms(self, limit: int) -> tuple[list[AlarmRow], timedelta | None]:
+    async def due_alarms(
+        self, limit: int, *, outbox: bool = False, from_start: bool = False
+    ) -> tuple[list[AlarmRow], timedelta | None]:
         """See port.CellStore."""
-        due = [loading.alarm(row) for row in (await self._pool.read(self._views.due_alarms(limit)))[0].rows]
-        (answer,) = await self._pool.read(self._views.next_alarm(len(due)))
-        now, next_due_at = answer.rows[0]
-        return due, None if next_due_at is None else max(next_due_at - now, timedelta(0))
+        floor = self._outbox_floor if outbox else self._alarm_floor
+        statement = self._views.due_deliveries if outbox else self._views.due_alarms
+        at = floor.begin()
+        (answer,) = await self._pool.read(statement(limit, BEGINNING if from_start else at))
+        now, next_due_at = answer.rows[0][:2]
+        due = [loading.alarm(row[2:]) for row in answer.rows if row[2] is not None]
+        if len(due) < limit:
+            floor.seen(now)
+            return due, None if next_due_at is None else next_due_at - now
+        floor.seen(due[-1].due_at)
+        return due, timedelta(0)
+
+    def alarm_stays(self, alarm: AlarmRow) -> None:
+        """See port.CellStore."""
+        self._lower_alarm_floor(alarm.kind, alarm.due_at)
+
+    def _lower_alarm_floor(self, kind: AlarmKind, due_at: datetime) -> None:
+        (self._outbox_floor if kind >= AlarmKind.OUTBOX_CHILD else self._alarm_floor).lower(due_at)
+
+    async def count_dead_letters(self, limit: int) -> int:
+        """See port.CellStore."""
+        (answer,) = await self._pool.read(self._views.dead_letters_count(limit))
+        count: int = answer.rows[0][0]
+        return count
 
     async def overdue_tasks(self, grace: timedelta, limit: int) -> list[TaskRow]:
         """See port.CellStore."""
@@ -341,8 +378,10 @@ class PostgresCellStore:
 
     async def view(self, namespace: str, run_id: str) -> RunView | None:
         """See port.CellStore."""
-        (answer,) = await self._pool.read(self._views.view(namespace, run_id))
-        return next((loading.run_view(row) for row in answer.rows), None)
+        answer, dead = await self._pool.read(self._views.view(namespace, run_id), self._views.dead_letters_of(run_id))
+        if not answer.rows:
+            return None
+        return replace(loading.run_view(answer.rows[0]), dead_letters=tuple(map(loading.dead_letter, dead.rows)))
 
     async def list_runs(self, wanted: RunFilter) -> list[RunView]:
         """See port.CellStore."""

@@ -13,6 +13,7 @@ Position = tuple[int, datetime]
 
 START: Position = (-(2**31), datetime(1970, 1, 1, tzinfo=UTC))
 PROBE_SECONDS = 1.0
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 Place = tuple[str, str, str]
 """(namespace, queue, name)."""
@@ -50,3 +51,33 @@ class Floors:
     def forget(self) -> None:
         """A claim was not committed, or not all of what it found was taken: begin at the start again."""
         self._floors.clear()
+
+
+class TimeFloor:
+    """The same for alarms of one kind, which are read by time.
+
+    What was read as due counts as done with. Whoever could not finish with an alarm lowers the floor to it; so does
+    every commit that sets one. Another replica's are found by it, or by a read from the start.
+    """
+
+    __slots__ = ("_at", "_lowest")
+
+    def __init__(self) -> None:
+        self._at = BEGINNING
+        self._lowest: datetime | None = None
+
+    def begin(self) -> datetime:
+        """A read begins: where. What is set from now on it may not see."""
+        self._lowest = None
+        return self._at
+
+    def lower(self, due_at: datetime) -> None:
+        """An alarm was set, or is still to be read again."""
+        if due_at < self._at:
+            self._at = due_at
+        if self._lowest is None or due_at < self._lowest:
+            self._lowest = due_at
+
+    def seen(self, to: datetime) -> None:
+        """A read has seen everything that was due up to this time."""
+        self._at = to if self._lowest is None else min(to, self._lowest)

@@ -7,6 +7,7 @@ from holdfast_coordinator.domain.rows import (
     AlarmKind,
     AlarmRow,
     ChildRow,
+    DeadLetter,
     JournalRow,
     KeyRow,
     MailKind,
@@ -95,8 +96,14 @@ def mail_by_run(rows: Iterable[Row]) -> dict[str, list[MailRow]]:
 
 def alarm(row: Row) -> AlarmRow:
     """A row of `alarms`."""
-    run_id, kind, ref, due_at, body = row
-    return AlarmRow(run_id, _ALARM_KINDS[kind], ref, due_at, body)
+    run_id, kind, ref, due_at, body, attempts = row
+    return AlarmRow(run_id, _ALARM_KINDS[kind], ref, due_at, body, attempts)
+
+
+def dead_letter(row: Row) -> DeadLetter:
+    """A row of `dead_letters`."""
+    run_id, kind, *others = row
+    return DeadLetter(run_id, _ALARM_KINDS[kind], *others)
 
 
 def task(row: Row) -> TaskRow:

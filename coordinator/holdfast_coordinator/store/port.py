@@ -15,6 +15,7 @@ from holdfast_coordinator.domain.events import Appended, Closed
 from holdfast_coordinator.domain.reads import Reads, Snapshot
 from holdfast_coordinator.domain.rows import (
     AlarmRow,
+    DeadLetter,
     JournalRow,
     KeyRow,
     MailRow,
@@ -65,6 +66,8 @@ class RunView:
     open: OpenRun | None
     result: RunResult | None
     closed_length: int = 0
+    dead_letters: tuple[DeadLetter, ...] = ()
+    """Of what it was to get to others or to itself what was given up; the first few, not in listings."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -169,8 +172,21 @@ class CellStore(Protocol):
         by an outbox alarm. at: the database's time by this replica's estimate, for when a run closed.
         """
 
-    async def due_alarms(self, limit: int) -> tuple[list[AlarmRow], timedelta | None]:
-        """Alarms that are due, oldest first, without locks; and how long until the next one after them."""
+    async def due_alarms(
+        self, limit: int, *, outbox: bool = False, from_start: bool = False
+    ) -> tuple[list[AlarmRow], timedelta | None]:
+        """Alarms that are due, oldest first, without locks; and how long until the next one after them.
+
+        outbox: deliveries to other runs, else all other alarms. Nothing is read twice: the next read goes on behind
+        what this one has seen, unless it was set since, or named to `alarm_stays`. from_start: read everything, also
+        what another replica has left.
+        """
+
+    def alarm_stays(self, alarm: AlarmRow) -> None:
+        """An alarm that was read as due is neither cleared nor moved: it is to be read again."""
+
+    async def count_dead_letters(self, limit: int) -> int:
+        """How many alarms were given up; counted up to `limit`."""
 
     async def overdue_tasks(self, grace: timedelta, limit: int) -> list[TaskRow]:
         """Claimed tasks whose deadline passed more than `grace` ago."""

@@ -4,7 +4,7 @@ They take no locks, except where a docstring says so. IS NOT DISTINCT FROM stand
 not choose the index: a table without statistics makes a wrong one look as good as the right one.
 """
 
-from holdfast_coordinator.domain.rows import TaskState
+from holdfast_coordinator.domain.rows import AlarmKind, TaskState
 from holdfast_coordinator.store.port import MAIL_PIECES_MAX, RunFilter
 
 from . import parameters
@@ -13,7 +13,11 @@ from .parameters import BIGINT, BIGINTS, INT, INTERVAL, INTS, TEXT, TEXTS, TIME,
 from .statements import columns
 from .statements_reads import MAIL_MAX
 from .statements_writes import delete_requests
-from .tables import alarms, journal, mail, open_runs, requests, run_keys, run_results, runs, step_tasks
+from .tables import alarms, dead_letters, journal, mail, open_runs, requests, run_keys, run_results, runs, step_tasks
+
+OWN_ALARMS = f"kind < {AlarmKind.OUTBOX_CHILD.value}"
+DELIVERIES = f"kind >= {AlarmKind.OUTBOX_CHILD.value}"
+DEAD_LETTERS_SHOWN_MAX = 20
 
 # The status of an open run as people see it; a run waits for its first lease while its epoch is 0.
 _STATUS = (
@@ -28,8 +32,10 @@ class CellViews:
     def __init__(self, schema: str) -> None:
         self._schema = schema
         self._listings: dict[str, Statement] = {}
-        self.due_alarms = due_alarms(schema)
-        self.next_alarm = next_alarm(schema)
+        self.due_alarms = due_alarms(schema, OWN_ALARMS)
+        self.due_deliveries = due_alarms(schema, DELIVERIES)
+        self.dead_letters_of = dead_letters_of(schema)
+        self.dead_letters_count = dead_letters_count(schema)
         self.overdue_tasks = overdue_tasks(schema)
         self.run_owners = owners("open_runs", schema)
         self.task_owners = owners("step_tasks", schema)
@@ -114,25 +120,41 @@ def _views(schema: str, closed_length: str = "0") -> str:
     )
 
 
-def due_alarms(schema: str) -> Statement:
-    """Alarms that are due, oldest first. Index: alarms_by_time.
+def due_alarms(schema: str, kinds: str) -> Statement:
+    """The database's time, when the next alarm after it is due, and those that are due now, oldest first.
 
-    The clock in a subquery is read once and bounds the index scan; a bare call would be tried on every row.
+    kinds: a condition of a partial index. At most $1 that were due at $2 or later. Index: alarms_by_time or
+    alarms_to_deliver. Dead entries of alarms that have fired stay in the index while something holds the vacuum
+    horizon back; $2 lies behind them. The clock is read once and bounds the scan.
     """
+    name = "due_alarms" if kinds == OWN_ALARMS else "due_deliveries"
     return Statement(
-        "due_alarms",
-        f"SELECT {columns(alarms, 'a')} FROM {schema}.alarms a "
-        "WHERE a.due_at <= (SELECT clock_timestamp()) ORDER BY a.due_at LIMIT $1",
-        (INT,),
+        name,
+        "WITH c AS MATERIALIZED (SELECT clock_timestamp() AS now) SELECT c.now, (SELECT n.due_at "
+        f"FROM {schema}.alarms n WHERE n.{kinds} AND n.due_at > c.now ORDER BY n.due_at LIMIT 1), "
+        f"{columns(alarms, 'a')} FROM c LEFT JOIN LATERAL (SELECT * FROM {schema}.alarms x "
+        f"WHERE x.{kinds} AND x.due_at >= $2 AND x.due_at <= c.now ORDER BY x.due_at LIMIT $1) a ON true "
+        "ORDER BY a.due_at",
+        (INT, TIME),
     )
 
 
-def next_alarm(schema: str) -> Statement:
-    """The database's time, and when alarm number $1 + 1 is due. Index: alarms_by_time."""
+def dead_letters_of(schema: str) -> Statement:
+    """What of a run was given up. Index: dead_letters_pkey."""
     return Statement(
-        "next_alarm",
-        f"SELECT clock_timestamp(), (SELECT a.due_at FROM {schema}.alarms a ORDER BY a.due_at OFFSET $1 LIMIT 1)",
-        (INT,),
+        "dead_letters_of",
+        f"SELECT {columns(dead_letters, 'd')} FROM {schema}.dead_letters d WHERE d.run_id = $1 "
+        f"ORDER BY d.kind, d.ref LIMIT {DEAD_LETTERS_SHOWN_MAX}",
+        (TEXT,),
+    )
+
+
+def dead_letters_count(schema: str) -> Statement:
+    """How many alarms were given up, counted up to $1. Index: dead_letters_pkey."""
+    return Statement(
+        "count_dead_letters",
+        f"SELECT count(*) FROM (SELECT 1 FROM {schema}.dead_letters d ORDER BY d.run_id, d.kind, d.ref LIMIT $1) c",
+        (BIGINT,),
     )
 
 

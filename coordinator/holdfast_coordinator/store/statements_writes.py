@@ -29,6 +29,7 @@ from .statements import RowWrite, delete_rows, insert_rows, sweep_rows, update_r
 from .tables import (
     alarms,
     children,
+    dead_letters,
     journal,
     mail,
     open_runs,
@@ -66,8 +67,10 @@ class CellWrites:
         self.set_alarms = insert_rows(
             alarms,
             schema,
-            on_conflict=" ON CONFLICT (run_id, kind, ref) DO UPDATE SET due_at = excluded.due_at, body = excluded.body",
+            on_conflict=" ON CONFLICT (run_id, kind, ref) DO UPDATE "
+            "SET due_at = excluded.due_at, body = excluded.body, attempts = excluded.attempts",
         )
+        self.insert_dead_letters = insert_rows(dead_letters, schema)
         self.delete_alarms = delete_rows(alarms, schema, ("run_id", "kind", "ref"))
         self.insert_tasks = insert_rows(step_tasks, schema)
         self.update_tasks = update_rows(step_tasks, schema, ("run_id", "number"), TASK_CHANGES)

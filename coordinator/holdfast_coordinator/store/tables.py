@@ -50,6 +50,7 @@ STORAGE: dict[str, dict[str, str]] = {
     "mail": _QUEUE,
     "step_tasks": _QUEUE,
     "alarms": _QUEUE,
+    "dead_letters": _APPENDED,
     "children": _QUEUE,
     "step_progress": _QUEUE,
     "trace_marks": _QUEUE,
@@ -169,8 +170,16 @@ step_tasks = Table(
 alarms = Table(
     "alarms", cell_metadata,
     _id("run_id"), _small("kind"), _int("ref"), _at("due_at"), _bytes("body"),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
     PrimaryKeyConstraint("run_id", "kind", "ref", name="alarms_pkey"),
-    Index("alarms_by_time", "due_at"),
+    Index("alarms_by_time", "due_at", postgresql_where=text("kind < 6")),
+    Index("alarms_to_deliver", "due_at", postgresql_where=text("kind >= 6")),
+)  # fmt: skip
+
+dead_letters = Table(
+    "dead_letters", cell_metadata,
+    _id("run_id"), _small("kind"), _int("ref"), _at("died_at"), _bytes("body"), _int("attempts"), _text("reason"),
+    PrimaryKeyConstraint("run_id", "kind", "ref", name="dead_letters_pkey"),
 )  # fmt: skip
 
 children = Table(

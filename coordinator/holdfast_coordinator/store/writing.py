@@ -27,6 +27,7 @@ _open_run_changes = attrgetter("run_id", *OPEN_RUN_CHANGES)
 _task_values = attrgetter(*(column.name for column in step_tasks.c if column.name != "attempts_ended"))
 _task_changes = attrgetter("run_id", "number", *(name for name in TASK_CHANGES if name != "attempts_ended"))
 _request_values = attrgetter("run_id", "request_id", "answer", "expires_at")
+_dead_letter_values = attrgetter("run_id", "kind", "ref", "died_at", "body", "attempts", "reason")
 _mark_values = attrgetter("run_id", "exported_seq", "closed_at", "relay_at")
 _run_id = attrgetter("run_id")
 
@@ -77,6 +78,7 @@ def plan_writes(statements: CellWrites, changes: Changes) -> list[tuple[Call, in
     write(statements.insert_mail, changes.mail_added, _mail_values, count=True)
     write(statements.delete_alarms, changes.alarms_cleared, tuple)
     write(statements.set_alarms, changes.alarms_set.values(), _alarm_values, count=True)
+    write(statements.insert_dead_letters, changes.dead_letters, _dead_letter_values, count=True)
     write(statements.delete_tasks, changes.tasks_deleted, tuple)
     write(statements.insert_tasks, changes.tasks_added.values(), _added_task_values, count=True)
     write(statements.update_tasks, changes.tasks_updated.values(), _changed_task_values)
@@ -173,7 +175,7 @@ def _mail_values(row: Any) -> Sequence[Any]:
 
 
 def _alarm_values(row: Any) -> Sequence[Any]:
-    return row.run_id, row.kind, row.ref, row.due_at, row.body
+    return row.run_id, row.kind, row.ref, row.due_at, row.body, row.attempts
 
 
 def _added_task_values(row: TaskRow) -> Sequence[Any]:

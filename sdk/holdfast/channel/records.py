@@ -86,6 +86,7 @@ class RunRecord:
     session_id: str
     journal_length: int
     losses: int
+    undelivered: tuple[str, ...] = ()
 
 
 @dataclass(slots=True, frozen=True)

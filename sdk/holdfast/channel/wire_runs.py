@@ -117,6 +117,7 @@ def run_record(message: pb.RunDescription) -> RunRecord:
         session_id=message.session_id,
         journal_length=message.journal_length,
         losses=message.losses,
+        undelivered=tuple(message.undelivered),
     )
 
 

@@ -29,7 +29,7 @@ _LISTED = (
     "parent_run_id",
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_SHOWN = ("args", "kwargs", "result", "error", "failure", "session_id", "journal_length", "losses")
+_SHOWN = ("args", "kwargs", "result", "error", "failure", "session_id", "journal_length", "losses", "undelivered")
 
 
 def listed_run(run: RunDescription) -> dict[str, Any]:

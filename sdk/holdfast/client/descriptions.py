@@ -39,6 +39,8 @@ class RunDescription:
     session_id: str | None
     journal_length: int
     losses: int
+    undelivered: tuple[str, ...] = ()
+    """What it could not get to a child, to its parent or to itself, and was given up: one sentence each."""
 
     @property
     def error(self) -> str | None:
@@ -91,6 +93,7 @@ def describe(record: RunRecord, codec: Codec) -> RunDescription:
         session_id=record.session_id or None,
         journal_length=record.journal_length,
         losses=record.losses,
+        undelivered=record.undelivered,
     )
 
 

@@ -16,6 +16,7 @@ from holdfast_coordinator.domain.rows import (
     AlarmKind,
     AlarmRow,
     ChildRow,
+    DeadLetter,
     Failure,
     JournalRow,
     MailConsumedEntry,
@@ -268,7 +269,7 @@ async def test_a_plain_close_is_committed_only_where_nothing_else_is_left_of_the
         run_id: RunResult(run_id, "default", RunStatus.COMPLETED, at(5), b"result", None) for run_id in ("r0", "r3")
     }
     assert await store.journal("r0", 1, 1000) == ([JournalRow("r0", 3, 2, 1, 201, (ENTRY + ENTRY,))], False)
-    told, _ = await store.due_alarms(10)
+    told, _ = await store.due_alarms(10, outbox=True)
     assert [(alarm.run_id, alarm.kind) for alarm in told] == [("r3", AlarmKind.OUTBOX_CHILD_CLOSED)]
 
 
@@ -466,14 +467,28 @@ async def test_alarms_are_replaced_and_the_due_ones_come_oldest_first(store: Cel
     rows = [AlarmRow("r1", AlarmKind.TIMER, ref, at(10 - ref), b"body") for ref in (1, 2, 3)]
     rows.append(AlarmRow("r1", AlarmKind.TIMER, 4, at(10**9)))
     await write(store, Changes(alarms_set={(row.run_id, row.kind, row.ref): row for row in rows}))
+    delivery = AlarmRow("r1", AlarmKind.OUTBOX_CHILD, 1, at(3), b"spec", 4)
+    await write(store, Changes(alarms_set={("r1", delivery.kind, 1): delivery}))
     assert await store.due_alarms(2) == ([rows[2], rows[1]], timedelta(0))
-    due, wait = await store.due_alarms(10)
+    assert await store.due_alarms(2, outbox=True) == ([delivery], None)
+    due, wait = await store.due_alarms(10, from_start=True)
     assert due == [rows[2], rows[1], rows[0]]
     assert wait is not None
     assert wait > timedelta(days=1)
     moved = replace(rows[0], due_at=at(0), body=b"")
     await write(store, Changes(alarms_set={("r1", moved.kind, 1): moved}, alarms_cleared={("r1", moved.kind, 4)}))
-    assert await store.due_alarms(10) == ([moved, rows[2], rows[1]], None)
+    assert await store.due_alarms(10, from_start=True) == ([moved, rows[2], rows[1]], None)
+
+
+async def test_an_alarm_that_was_given_up_is_counted_and_shown_with_its_run(store: CellStore) -> None:
+    await write(store, starting(open_run("r1"), open_run("r2")))
+    dead = [DeadLetter("r1", AlarmKind.OUTBOX_CHILD, ref, at(5), b"spec", 20, "no such queue") for ref in (1, 2)]
+    await write(store, Changes(dead_letters=list(dead)))
+    assert [await store.count_dead_letters(limit) for limit in (1, 10)] == [1, 2]
+    view, other = await store.view("default", "r1"), await store.view("default", "r2")
+    assert view is not None
+    assert other is not None
+    assert (view.dead_letters, other.dead_letters) == (tuple(dead), ())
 
 
 async def test_children_are_seen_until_they_are_closed(store: CellStore) -> None:

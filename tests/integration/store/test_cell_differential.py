@@ -173,7 +173,13 @@ async def _state(store: CellStore) -> Any:
         [await store.exported_seq(run_id) for run_id in RUNS],
         await store.open_traces("", at(1), 10),
         sorted(await store.claim_marks(at(1_000), at(2_000), 10), key=lambda mark: mark.run_id),
-        sorted((row.due_at, row.run_id) for row in (await store.due_alarms(100))[0]),
+        sorted(
+            (row.due_at, row.run_id)
+            for row in [
+                *(await store.due_alarms(100, from_start=True))[0],
+                *(await store.due_alarms(100, outbox=True, from_start=True))[0],
+            ]
+        ),
     )
 
 

@@ -17,6 +17,7 @@ from holdfast_coordinator.domain.rows import (
     AlarmKind,
     AlarmRow,
     ChildRow,
+    DeadLetter,
     JournalRow,
     KeyRow,
     MailRow,
@@ -65,6 +66,7 @@ class MemoryCell:
         self.journals: dict[str, list[JournalRow]] = {}
         self.mail: dict[str, list[MailRow]] = {}
         self.alarms: dict[tuple[str, AlarmKind, int], AlarmRow] = {}
+        self.dead_letters: dict[tuple[str, AlarmKind, int], DeadLetter] = {}
         self.tasks: dict[tuple[str, int], TaskRow] = {}
         self.children: dict[tuple[str, int], ChildRow] = {}
         self.keys: dict[tuple[str, str, str], KeyRow] = {}
@@ -207,6 +209,8 @@ class MemoryCell:
             if alarm_key[0] not in swept or alarm_key[1] >= AlarmKind.OUTBOX_CHILD:
                 del self.alarms[alarm_key]
         self.alarms |= changes.alarms_set
+        for dead in changes.dead_letters:
+            _insert(self.dead_letters, (dead.run_id, dead.kind, dead.ref), dead)
         for task_key in changes.tasks_deleted:
             del self.tasks[task_key]
         for task_key, task in changes.tasks_added.items():

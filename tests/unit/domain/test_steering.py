@@ -1,5 +1,6 @@
 """What reaches a run from outside: signals, cancel, terminate, resume, alarms, lost leases, children that close."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -32,6 +33,7 @@ from holdfast_coordinator.domain.commands import (
     EndLease,
     LeaseEnd,
     OfferStalled,
+    PostponeAlarm,
     RequestCancel,
     ResumeRun,
     SetRetry,
@@ -412,3 +414,39 @@ def test_the_cancel_of_a_child_waits_for_its_start(cell: MemoryCell) -> None:
     cell.ask(delivery)
     assert cell.ask(cancel) is True
     assert cell.results[CHILD].status is RunStatus.CANCELLED
+
+
+def failing(cell: MemoryCell, key: tuple[str, AlarmKind, int], reason: str = "no such queue") -> bool:
+    """The alarm was due and what it was set for failed."""
+    alarm = cell.alarms[key]
+    cell.now = max(cell.now, alarm.due_at)
+    return bool(cell.ask(PostponeAlarm(*key, alarm.due_at, reason)))
+
+
+def test_an_alarm_that_fails_is_tried_later_each_time_and_is_a_dead_letter_in_the_end(cell: MemoryCell) -> None:
+    leased(cell)
+    take(cell, SetTimer(1, MINUTE, None))
+    key = (RUN, AlarmKind.TIMER, 1)
+    body, waits = cell.alarms[key].body, []
+    while key in cell.alarms:
+        due_at = cell.alarms[key].due_at
+        assert failing(cell, key)
+        if key in cell.alarms:
+            waits.append((cell.alarms[key].due_at - max(due_at, cell.now)).total_seconds())
+    assert waits[:4] == [1, 2, 4, 8]
+    assert (len(waits), waits[-1]) == (19, 600)
+    dead = cell.dead_letters[key]
+    assert (dead.attempts, dead.body, dead.reason) == (20, body, "no such queue")
+
+
+def test_an_alarm_that_was_moved_or_cleared_meanwhile_is_not_postponed(cell: MemoryCell) -> None:
+    leased(cell)
+    take(cell, child_of(1))
+    key = (RUN, AlarmKind.OUTBOX_CHILD, 1)
+    late = PostponeAlarm(*key, cell.alarms[key].due_at, "why")
+    assert failing(cell, key)
+    before = cell.rows()
+    assert not cell.ask(late)
+    cell.ask(child_start(cell, 1))
+    assert not cell.ask(replace(late, due_at=before.alarms[key].due_at))
+    assert key not in cell.alarms

@@ -19,12 +19,12 @@ async def test_only_a_sooner_alarm_wakes_the_alarm_loop_and_it_fires_when_it_is_
         (cell,) = engine.cells
         looping = asyncio.create_task(AlarmLoop(engine, cell).run())
         async with asyncio.timeout(5):
-            while cell.alarms_read_at == WHILE_READING:  # noqa: ASYNC110
+            while cell.alarms.read_at == WHILE_READING:  # noqa: ASYNC110
                 await asyncio.sleep(0)
             await engine.start_runs([start(1, delay=timedelta(hours=1))])
-            assert not cell.alarm_set.is_set()
+            assert not cell.alarms.rung.is_set()
             await engine.start_runs([start(2, delay=timedelta(milliseconds=20))])
-            assert cell.alarm_set.is_set()
+            assert cell.alarms.rung.is_set()
             while store.open_runs[run_named(2)].state is not RunState.READY:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
         assert store.open_runs[run_named(1)].state is RunState.SUSPENDED

@@ -92,6 +92,7 @@ def test_a_metric_that_has_no_figure_yet_is_left_out_and_all_others_are_there() 
     metrics.late_result("default", "inline")
     metrics.lease_lost("run", "lost")
     metrics.alarm_fired("timer", lateness_seconds=0.1)
+    metrics.delivery_failed("outbox_child")
     metrics.committed("append", seconds=0.001, commands=3)
     metrics.waited_for_connection("cell", 0.0)
     for one in TABLE:

@@ -17,6 +17,7 @@ CREATE TABLE alarms (
     ref INTEGER NOT NULL,
     due_at TIMESTAMP WITH TIME ZONE NOT NULL,
     body BYTEA NOT NULL,
+    attempts INTEGER DEFAULT 0 NOT NULL,
     CONSTRAINT alarms_pkey PRIMARY KEY (run_id, kind, ref)
 ) WITH (
     fillfactor = 80,
@@ -27,7 +28,25 @@ CREATE TABLE alarms (
     autovacuum_analyze_threshold = 5000
 );
 
-CREATE INDEX alarms_by_time ON alarms (due_at);
+CREATE INDEX alarms_by_time ON alarms (due_at) WHERE kind < 6;
+
+CREATE INDEX alarms_to_deliver ON alarms (due_at) WHERE kind >= 6;
+
+CREATE TABLE dead_letters (
+    run_id TEXT COLLATE "C" NOT NULL,
+    kind SMALLINT NOT NULL,
+    ref INTEGER NOT NULL,
+    died_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    body BYTEA NOT NULL,
+    attempts INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    CONSTRAINT dead_letters_pkey PRIMARY KEY (run_id, kind, ref)
+) WITH (
+    autovacuum_vacuum_insert_scale_factor = 0.0,
+    autovacuum_vacuum_insert_threshold = 200000,
+    autovacuum_analyze_scale_factor = 0.0,
+    autovacuum_analyze_threshold = 100000
+);
 
 CREATE TABLE children (
     run_id TEXT COLLATE "C" NOT NULL,
