@@ -14,7 +14,7 @@ from holdfast.statuses import RunStatus
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks, Close, Then, Transition
 from holdfast_coordinator.domain.events import Appended, Closed
-from holdfast_coordinator.domain.reads import Reads, Snapshot
+from holdfast_coordinator.domain.reads import Reads, Snapshot, time_of_batch
 from holdfast_coordinator.domain.rows import (
     AlarmKind,
     AlarmRow,
@@ -40,6 +40,7 @@ from holdfast_coordinator.store.port import (
     MAIL_PIECES_MAX,
     ClaimHeld,
     DataRejected,
+    HeldKey,
     HeldNews,
     LeaseHeld,
     Moved,
@@ -186,7 +187,7 @@ class ModelCellStore:
         snapshot.requests = {key: self.requests[key].answer for key in reads.requests & self.requests.keys()}
         snapshot.results = deepcopy({key: self.run_results[key] for key in reads.results & self.run_results.keys()})
         self._claim(reads, snapshot)
-        snapshot.now = max([snapshot.now, *(run.last_at for run in snapshot.runs.values())])
+        snapshot.now = time_of_batch(snapshot.now, snapshot.runs.values())
         return snapshot
 
     def _reserve(self, wanted: Iterable[KeyRow]) -> set[tuple[str, str, str]]:
@@ -220,7 +221,6 @@ class ModelCellStore:
             snapshot.claimed_tasks.append(tasks)
 
     def _ready_runs(self, claim: ClaimRuns) -> list[OpenRun]:
-        now = self.clock()
         ready = [
             (run.priority, run.ready_at, run)
             for run in self.open_runs.values()
@@ -228,7 +228,6 @@ class ModelCellStore:
             and run.workflow in claim.workflows
             and run.stall_build != dict(zip(claim.workflows, claim.not_builds, strict=False)).get(run.workflow, "")
             and run.ready_at is not None
-            and run.ready_at <= now
         ]
         return [run for *_, run in sorted(ready, key=lambda item: item[:2])[: claim.limit]]
 
@@ -411,6 +410,29 @@ class ModelCellStore:
         """See port.CellStore."""
         closed = [(row.closed_at, row.run_id) for row in self.run_results.values() if row.closed_at >= at]
         return [(run_id, closed_at) for closed_at, run_id in sorted(closed)[:limit]]
+
+    async def unknown_to(self, known: Mapping[str, Collection[HeldKey]], limit: int) -> list[tuple[str, HeldKey]]:
+        """See port.CellStore."""
+        runs, tasks = await self.held_by(list(known), limit)
+        held: list[tuple[str, HeldKey]] = [(run.owner or "", (run.run_id, 0, run.epoch)) for run in runs]
+        held += [(task.owner or "", (task.run_id, task.number, task.epoch)) for task in tasks]
+        return [(owner, key) for owner, key in held if key not in known[owner]]
+
+    async def pull_back(self, now: datetime, before: datetime) -> int:
+        """See port.CellStore."""
+        tasks = [
+            task for task in self.tasks.values() if task.state is TaskState.READY and now < task.ready_at <= before
+        ]
+        for task in tasks:
+            task.ready_at = now
+        deliveries = [
+            alarm
+            for alarm in self.alarms.values()
+            if alarm.kind >= AlarmKind.OUTBOX_CHILD and now < alarm.due_at <= before
+        ]
+        for alarm in deliveries:
+            alarm.due_at = now
+        return len(tasks) + len(deliveries)
 
     async def stalled_by_others(
         self, namespace: str, queue: str, workflows: Sequence[str], build: str, limit: int

@@ -31,27 +31,49 @@ class ModelControlStore:
         """See port.ControlStore."""
         return set(self.names)
 
-    async def save_session(self, session: SessionRow) -> bool:
+    async def save_session(self, session: SessionRow) -> int | None:
         """See port.ControlStore."""
         before = self.rows.get(session.session_id)
         if before is not None and (before.died_at is not None or before.namespace != session.namespace):
-            return False
-        self.rows[session.session_id] = replace(session)
-        return True
+            return None
+        attach_no = session.attach_no if before is None else before.attach_no + 1
+        self.rows[session.session_id] = replace(session, attach_no=attach_no)
+        return attach_no
 
-    async def save_heartbeats(self, session_ids: Sequence[str], replica_id: str) -> set[str]:
+    async def attached(self, attachments: Mapping[str, int]) -> set[str]:
         """See port.ControlStore."""
-        beating = [row for row in self._living() if row.session_id in session_ids and row.replica_id == replica_id]
+        return {row.session_id for row in self._attached(attachments)}
+
+    async def save_heartbeats(self, attachments: Mapping[str, int], at: datetime) -> set[str]:
+        """See port.ControlStore."""
+        beating = self._attached(attachments)
         for row in beating:
-            row.heartbeat_at = self.clock()
+            row.heartbeat_at = at
         return {row.session_id for row in beating}
 
-    async def bury_sessions(self, silent_for: timedelta) -> list[SessionRow]:
+    async def bury_sessions(
+        self, replica_id: str, *, own_before: datetime, others_before: datetime, at: datetime
+    ) -> list[SessionRow]:
         """See port.ControlStore."""
-        silent = [row for row in self._living() if row.heartbeat_at < self.clock() - silent_for]
+        silent = [
+            row
+            for row in self._living()
+            if row.heartbeat_at < (own_before if row.replica_id == replica_id else others_before)
+        ]
         for row in silent:
-            row.died_at = self.clock()
+            row.died_at = at
         return [replace(row) for row in silent]
+
+    async def latest_heartbeat(self) -> datetime | None:
+        """See port.ControlStore."""
+        return max((row.heartbeat_at for row in self.rows.values()), default=None)
+
+    async def pull_back_heartbeats(self, now: datetime) -> int:
+        """See port.ControlStore."""
+        ahead = [row for row in self.rows.values() if row.heartbeat_at > now]
+        for row in ahead:
+            row.heartbeat_at = now
+        return len(ahead)
 
     async def bury_session(self, session_id: str) -> bool:
         """See port.ControlStore."""
@@ -61,9 +83,12 @@ class ModelControlStore:
         row.died_at = self.clock()
         return True
 
-    async def dead_or_unknown(self, session_ids: Sequence[str]) -> set[str]:
+    async def dead_or_unknown(self, session_ids: Sequence[str]) -> dict[str, datetime | None]:
         """See port.ControlStore."""
-        return set(session_ids) - {row.session_id for row in self._living()}
+        living = {row.session_id for row in self._living()}
+        return {
+            one: self.rows[one].heartbeat_at if one in self.rows else None for one in session_ids if one not in living
+        }
 
     async def sessions(self, namespace: str | None = None) -> list[SessionRow]:
         """See port.ControlStore."""
@@ -83,6 +108,9 @@ class ModelControlStore:
     async def known_workflows(self, namespace: str) -> dict[str, dict[str, Any]]:
         """See port.ControlStore."""
         return dict(self.workflows.get(namespace, {}))
+
+    def _attached(self, attachments: Mapping[str, int]) -> list[SessionRow]:
+        return [row for row in self._living() if attachments.get(row.session_id) == row.attach_no]
 
     def _living(self) -> list[SessionRow]:
         return [row for row in self.rows.values() if row.died_at is None]

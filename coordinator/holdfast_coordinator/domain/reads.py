@@ -1,12 +1,24 @@
 """What a batch must see, and what it saw. The store reads it in one round trip, under the locks."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from holdfast.statuses import RunStatus
 
 from .commands import ClaimRuns, ClaimTasks
 from .rows import AlarmKind, AlarmRow, ChildRow, KeyRow, MailRow, OpenRun, RunRecord, RunResult, TaskRow
+
+LAST_AT_AHEAD_MAX = timedelta(seconds=2)
+
+
+def time_of_batch(clock: datetime, locked: Iterable[OpenRun]) -> datetime:
+    """The later of the database's time and the last times of the locked runs: no entry is before the one before it.
+
+    A run that is ahead by more than a little was last changed before the clock stepped back. Its time would put what
+    the batch makes ready, and the other runs of the batch, into a future in which nothing is claimed.
+    """
+    return max([clock, *(run.last_at for run in locked if run.last_at <= clock + LAST_AT_AHEAD_MAX)])
 
 
 @dataclass(slots=True)
@@ -39,7 +51,7 @@ class Reads:
 
 @dataclass(slots=True)
 class Snapshot:
-    """What a batch sees. `now` = max(clock_timestamp() of the locking statement, last_at of the locked runs)."""
+    """What a batch sees. `now`: see time_of_batch, of clock_timestamp() after the locks."""
 
     now: datetime
     runs: dict[str, OpenRun] = field(default_factory=dict)

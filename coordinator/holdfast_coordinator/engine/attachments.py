@@ -54,16 +54,19 @@ class Attachment:
 
     reserved_runs, reserved_slots: of batches that are not committed yet; not in free_runs and free_slots.
     granted: what the session holds as far as this replica knows; what stays missing from its heartbeats is ended.
+    heard_at: when the session last gave a sign of life. broken: the stream that brought it work was cut off.
     """
 
     __slots__ = (
         "attach_no",
+        "broken",
         "build",
         "draining",
         "ended",
         "free_runs",
         "free_slots",
         "granted",
+        "heard_at",
         "heartbeat_no",
         "held_before",
         "lagging",
@@ -75,6 +78,7 @@ class Attachment:
         "news",
         "polling",
         "queue",
+        "releasing",
         "reserved_runs",
         "reserved_slots",
         "session_id",
@@ -86,7 +90,7 @@ class Attachment:
 
     def __init__(
         self, session_id: str, attach_no: int, *, namespace: str, queue: str, workflows: Iterable[str],
-        steps: Iterable[str], build: str,
+        steps: Iterable[str], build: str, heard_at: float = 0.0,
     ) -> None:  # fmt: skip
         self.session_id = session_id
         self.attach_no = attach_no
@@ -99,6 +103,8 @@ class Attachment:
         self.free_runs = 0
         self.reserved_slots = 0
         self.reserved_runs = 0
+        self.heard_at = heard_at
+        self.broken = False
         self.draining = False
         self.lagging = False
         self.polling = False
@@ -113,6 +119,7 @@ class Attachment:
         self.missing_since: dict[Held, float] = {}
         self.held_before: frozenset[Held] = frozenset()
         self.ended: set[Held] = set()
+        self.releasing: set[Held] = set()
 
     def takes_work(self, now: float) -> bool:
         """True when new work would reach it soon."""
@@ -194,6 +201,7 @@ class Attachment:
                 self.news.set()
         self.msg_no = msg_no
         self.polling = True
+        self.broken = False
         for key in received:
             self.unacknowledged.pop(key, None)
         again = list(self.unacknowledged.values())
@@ -236,6 +244,15 @@ class Attachment:
 
     # What the session holds
 
+    def acknowledged(self) -> set[Held]:
+        """What the session has said that it has; also what came over a stream that broke: it may have ended of it."""
+        unsent = {held_of(event) for event in self.unsent()}
+        return self.granted - unsent - (set() if self.broken else self.unacknowledged.keys())
+
+    def unsent(self) -> list[RunLeased | TaskClaimed]:
+        """What it was given and no answer has brought."""
+        return [*self.undelivered.leases, *self.undelivered.tasks]
+
     def forget(self, key: Held) -> None:
         """The session holds this no longer: it gave it back, or it was taken from it."""
         self.granted.discard(key)
@@ -249,6 +266,8 @@ class Attachment:
 
         Lost on the way, or dropped by the worker: either way it does not know of it, and another should go on.
         """
+        for key in held & self.unacknowledged.keys():
+            del self.unacknowledged[key]
         missing = [key for key in self.granted if key not in held and key not in self.held_before]
         self.held_before = held
         self.ended &= held

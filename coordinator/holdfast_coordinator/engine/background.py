@@ -5,6 +5,7 @@ What they do is best effort, or done again by a loop; so they may be cut off whe
 
 import asyncio
 from collections.abc import Coroutine
+from typing import Any
 
 import structlog
 
@@ -17,11 +18,12 @@ class Background:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def spawn(self, coroutine: Coroutine[None, None, None]) -> None:
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         """Runs a coroutine beside everything else."""
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     async def close(self) -> None:
         """Cuts off what still runs."""

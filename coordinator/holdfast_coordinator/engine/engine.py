@@ -4,7 +4,6 @@ Everything it keeps in memory can be lost at any time; what must not be lost is 
 """
 
 import asyncio
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -40,6 +39,7 @@ from .background import Background
 from .cell_writer import OnJournal
 from .cells import Cell, Cells
 from .claims import Claims
+from .database_clock import boot_seconds
 from .elsewhere import Elsewhere
 from .facts import Facts
 from .held_work import HeldWork
@@ -50,6 +50,8 @@ from .records import Records
 from .registry import Registry
 from .sessions import Introduction, SessionPolicy, Sessions
 from .starting import ContinuationCodec, Starts
+from .stepped_clock import SteppedClock
+from .unknown_grants import UnknownGrants
 from .waiters import Waiters
 
 if TYPE_CHECKING:  # prometheus_client is imported only where metrics are on
@@ -88,7 +90,7 @@ class Engine:
         self.control = control
         self.origins = origins
         self.metrics = metrics
-        self.matcher = Matcher()
+        self.matcher = Matcher(silent_max_seconds=policy.away_after.total_seconds())
         self.cells = Cells(
             [
                 Cell(name, store, self.matcher, self._committed, self.database_time, on_journal, metrics, self._decided)
@@ -105,6 +107,8 @@ class Engine:
         self.records = Records(self.cells)
         self._facts = Facts(self.records)
         self.registry = Registry(control, self.matcher)
+        self.unknown_grants = UnknownGrants(self.cells, self.matcher)
+        self.stepped_clock = SteppedClock(control, self.cells)
         self.sessions = Sessions(
             control,
             self.matcher,
@@ -112,6 +116,8 @@ class Engine:
             policy=policy,
             submit=self.cells.submit,
             find_held=self.cells.held_by,
+            spawn=self._background.spawn,
+            on_step=self.stepped_clock.stepped,
         )
         self.outbox = Outbox(self.cells, self.records, codec, origins, metrics)
         self._namespaces: set[str] = set()
@@ -249,7 +255,7 @@ class Engine:
                 except TimeoutError:
                     return Delivery(Handed())
         finally:
-            attachment.end_poll(msg_no, time.monotonic())
+            attachment.end_poll(msg_no, boot_seconds())
         self.sessions.attached(session_id, attach_no)
         if attachment.msg_no != msg_no:
             return Delivery(Handed())  # a newer poll takes what there is
@@ -308,6 +314,7 @@ class Engine:
         view = await store.view(attachment.namespace, run_id)
         if view is None or view.open is None or (view.open.owner, view.open.epoch) != (attachment.session_id, epoch):
             raise RunNotFound(run_id, namespace=attachment.namespace)
+        attachment.unacknowledged.pop((run_id, 0, epoch), None)  # who reads its journal has it
         rows, more = await store.journal(run_id, after, max_bytes)
         return rows, more, view.record
 

@@ -7,15 +7,16 @@ Nothing is handed off while work of its name is believed to wait: a claim takes 
 what has just become ready is behind it.
 """
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from math import inf
 
 from holdfast_coordinator.domain.events import LeaseEnded, LeaseReturned, MailArrived, RunLeased, TaskClaimed
 from holdfast_coordinator.domain.rows import OpenRun, TaskRow
 
 from .attachments import Attachment, Held, held_of
 from .cell_writer import Reservations
+from .database_clock import boot_seconds
 
 QueueKey = tuple[str, str]
 """(namespace, queue)."""
@@ -35,10 +36,16 @@ class _Queue:
 
 
 class Matcher(Reservations):
-    """See the module. `on_room` is called with a queue when a session there has room for more."""
+    """See the module. `on_room` is called with a queue when a session there has room for more.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    silent_max_seconds: a session that gave no sign of life for longer gets nothing. grants_until: nothing is given
+    after this; a replica that has not looked at its attachments may have lost them.
+    """
+
+    def __init__(self, clock: Callable[[], float] = boot_seconds, *, silent_max_seconds: float = inf) -> None:
         self._clock = clock
+        self._silent_max_seconds = silent_max_seconds
+        self.grants_until = inf
         self._attachments: dict[str, Attachment] = {}
         self._queues: dict[QueueKey, _Queue] = {}
         self._reserved: list[tuple[Attachment, bool]] = []
@@ -116,7 +123,7 @@ class Matcher(Reservations):
         now = self._clock()
         best: Attachment | None = None
         for attachment in queue.attachments:
-            if attachment.free_slots <= 0 or task.name not in attachment.steps or not attachment.takes_work(now):
+            if attachment.free_slots <= 0 or task.name not in attachment.steps or not self._takes_work(attachment, now):
                 continue
             if best is None or attachment.free_slots > best.free_slots:
                 best = attachment
@@ -146,8 +153,14 @@ class Matcher(Reservations):
             and attachment.namespace == run.namespace
             and attachment.queue == run.queue
             and attachment.build != run.stall_build
-            and attachment.takes_work(now)
+            # The session that lost it: dead, whether or not this replica has seen that.
+            and not (run.losses and run.sticky == attachment.session_id)
+            and self._takes_work(attachment, now)
         )
+
+    def _takes_work(self, attachment: Attachment, now: float) -> bool:
+        is_heard = now - attachment.heard_at < self._silent_max_seconds
+        return is_heard and now <= self.grants_until and attachment.takes_work(now)
 
     # After a commit
 
@@ -289,7 +302,7 @@ class Matcher(Reservations):
     def _with_room(self, queue: _Queue, *, runs: bool) -> Iterator[Attachment]:
         now = self._clock()
         for attachment in queue.attachments:
-            if (attachment.free_runs if runs else attachment.free_slots) > 0 and attachment.takes_work(now):
+            if (attachment.free_runs if runs else attachment.free_slots) > 0 and self._takes_work(attachment, now):
                 yield attachment
 
 

@@ -1,45 +1,33 @@
-"""Sessions of workers: opened, kept alive by heartbeats, declared dead, reconciled.
+"""Sessions of workers: opened, kept alive by heartbeats, reconciled with what the cells say that they hold.
 
-A session's row is committed before its first poll is answered. This replica declares sessions dead only after it
-could itself write heartbeats for one whole TTL without a gap, so that neither an outage of the database nor a pause
-of the replica kills anybody.
+A session's row is committed before its first poll is answered. Who is dead, and what becomes of their leases, is in
+burials; when a heartbeat is acknowledged, in heartbeats.
 """
 
 import asyncio
 import secrets
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
 
-from holdfast.errors import HoldfastError
-from holdfast_coordinator.domain.commands import Command, EndAttempt, EndLease, LeaseEnd
 from holdfast_coordinator.domain.events import RunLeased, TaskClaimed
-from holdfast_coordinator.domain.rows import OpenRun, TaskRow
 from holdfast_coordinator.store.port import ControlStore, SessionRow
 
 from .attachments import NO_MAIL, Attachment, Held, held_of
+from .burials import HELD_PAGE, Burials, FindHeld, Submit, facts_of, undelivered
+from .database_clock import DatabaseClock, Reading, Step, boot_seconds
+from .heartbeats import Heartbeats
 from .matcher import Matcher
+from .policy import SessionPolicy as SessionPolicy
 from .refusals import Reattach, SessionExpired
 
 log = structlog.get_logger(__name__)
 
 LAG_MAX = timedelta(seconds=1)
 """A worker whose event loop is later than this gets no new work."""
-TOMBSTONE_KEPT_FOR = timedelta(hours=1)
-HELD_PAGE = 1_000
-
-
-@dataclass(slots=True, frozen=True)
-class SessionPolicy:
-    """How long a silent session lives, and how often it is to speak."""
-
-    ttl: timedelta = timedelta(seconds=10)
-    heartbeat_interval: timedelta = timedelta(seconds=2.5)
-    poll_wait: timedelta = timedelta(seconds=30)
 
 
 @dataclass(slots=True)
@@ -60,54 +48,61 @@ class Introduction:
     """Up to which number it has all mail, of the runs that it holds."""
 
 
-Submit = Callable[[str, Sequence[Command]], Awaitable[object]]
-"""Submits commands of one run: (run id, commands)."""
-FindHeld = Callable[[Sequence[str], int], Awaitable[tuple[list[OpenRun], list[TaskRow]]]]
-"""Leased runs and claimed tasks of sessions, over all cells: (session ids, how many of each cell at most)."""
+def _ignore(_step: Step) -> None:
+    pass
 
 
 class Sessions:
-    """See the module."""
+    """See the module. spawn: runs what nobody waits for. on_step: called when the database's clock has stepped."""
 
     def __init__(
         self, control: ControlStore, matcher: Matcher, *, replica_id: str, policy: SessionPolicy, submit: Submit,
-        find_held: FindHeld, clock: Callable[[], float] = time.monotonic,
+        find_held: FindHeld, spawn: Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"],
+        on_step: Callable[[Step], None] = _ignore, clock: Callable[[], float] = boot_seconds,
     ) -> None:  # fmt: skip
         self._control = control
         self._matcher = matcher
         self._replica_id = replica_id
         self.policy = policy
-        self._submit = submit
         self._find_held = find_held
-        self._attach_no = time.time_ns()
-        self._beating: set[str] = set()
+        self._spawn = spawn
         self._clock = clock
-        self._heartbeats_work_since: float | None = None
-        self._flushed_at = 0.0
-        self._clock_read = (datetime.now(UTC), clock())
+        self._on_step = on_step
+        self._database_clock = DatabaseClock(policy.ttl, clock)
+        self.heartbeats = Heartbeats(
+            control, matcher, policy, clock=clock, read_clock=self.read_clock,
+            on_left=lambda attachment: self.burials.left(attachment),
+        )  # fmt: skip
+        self.burials = Burials(
+            control, matcher, self.heartbeats, self._database_clock, replica_id=replica_id, policy=policy,
+            submit=submit, find_held=find_held, spawn=spawn,
+        )  # fmt: skip
 
     def database_time(self) -> datetime:
         """The database's time by this replica's estimate."""
-        then, at = self._clock_read
-        return then + timedelta(seconds=self._clock() - at)
+        return self._database_clock.now()
 
     async def read_clock(self) -> datetime:
         """Reads the database's time, which `database_time` goes on from."""
+        sent = self._clock()
         now = await self._control.now()
-        self._clock_read = (now, self._clock())
+        step = self._database_clock.read(Reading(now, sent, self._clock()))
+        if step is not None:
+            self._on_step(step)
         return now
 
     async def open(self, worker: Introduction) -> tuple[Attachment, list[Held]]:
-        """Opens or re-attaches a session; with it what the worker holds no longer."""
+        """Opens or re-attaches a session; with it what the worker holds no longer, as far as that is known by then."""
+        self.heartbeats.require_here()
         now = await self.read_clock()
         session_id = await self._living(worker.session_id) or f"ses_{secrets.token_hex(10)}"
-        self._attach_no += 1
         row = SessionRow(
             session_id=session_id,
             namespace=worker.namespace,
             queue=worker.queue,
             replica_id=self._replica_id,
-            attach_no=self._attach_no,
+            # Drawn, so that no two sessions of a worker begin with the same; the row counts up from there.
+            attach_no=secrets.randbits(60) + 1,
             build=worker.build,
             host=worker.host,
             pid=worker.pid,
@@ -117,16 +112,18 @@ class Sessions:
             workflows=tuple(worker.workflows),
             steps=worker.steps,
         )
-        if not await self._control.save_session(row):
+        attach_no = await self._control.save_session(row)
+        if attach_no is None:
             raise SessionExpired(session_id)
+        row.attach_no = attach_no
         if worker.workflows:
             await self._control.register_workflows(worker.namespace, worker.workflows)
         attachment = self._attach(row, worker)
-        ended = await self._reconcile(attachment, worker.held) if worker.held or worker.session_id else []
+        ended = await self._reconcile_soon(attachment, worker.held) if worker.held or worker.session_id else []
         if worker.session_id:
-            log.info("session_attached", ended=len(ended), **_facts_of(row))
+            log.info("session_attached", ended=len(ended), **facts_of(row))
         else:
-            log.info("session_opened", **_facts_of(row))
+            log.info("session_opened", **facts_of(row))
         return attachment, ended
 
     def _attach(self, row: SessionRow, worker: Introduction) -> Attachment:
@@ -146,6 +143,7 @@ class Sessions:
             workflows=worker.workflows,
             steps=worker.steps,
             build=worker.build,
+            heard_at=self._clock(),
         )
         attachment.granted.update(worker.held)
         attachment.mail_seen(worker.mail_seen)
@@ -153,7 +151,8 @@ class Sessions:
         return attachment
 
     def attached(self, session_id: str, attach_no: int) -> Attachment:
-        """The attachment that a call names. Raises Reattach when this replica does not know it."""
+        """The attachment that a call names. Raises Reattach when it is not here, and ReplicaAway."""
+        self.heartbeats.require_here()
         attachment = self._matcher.attachment(session_id)
         if attachment is None or attachment.attach_no != attach_no:
             raise Reattach(session_id)
@@ -163,19 +162,20 @@ class Sessions:
         self, session_id: str, attach_no: int, *, msg_no: int, held: frozenset[Held],
         mail_seen: Mapping[Held, int] = NO_MAIL, lag: timedelta, draining: bool,
     ) -> list[Held]:  # fmt: skip
-        """Notes a sign of life; what the worker holds no longer. Raises Reattach, SessionExpired."""
+        """Notes a sign of life and waits until it is durable; what the worker holds no longer.
+
+        Raises Reattach, SessionExpired, ReplicaAway.
+        """
         attachment = self.attached(session_id, attach_no)
-        self._beating.add(session_id)
-        if msg_no <= attachment.heartbeat_no:
-            return []
-        attachment.heartbeat_no = msg_no
-        attachment.draining = draining
-        attachment.lagging = lag > LAG_MAX
-        attachment.mail_seen(mail_seen)
-        lost = attachment.missing_from(held, self._clock(), self.policy.ttl.total_seconds())
-        for key in lost:
-            await self._submit(key[0], [_undelivered(session_id, key)])
-            attachment.forget(key)  # only now: the next heartbeat tries again what could not be committed
+        if msg_no > attachment.heartbeat_no:
+            attachment.heartbeat_no = msg_no
+            attachment.draining = draining
+            attachment.lagging = lag > LAG_MAX
+            attachment.mail_seen(mail_seen)
+            missing_max = self.policy.released_after.total_seconds()
+            self.burials.release_missing(attachment, attachment.missing_from(held, self._clock(), missing_max))
+        await self.heartbeats.durable(attachment)
+        self.attached(session_id, attach_no)  # it may have moved or died meanwhile
         return sorted(attachment.ended)
 
     def leave(self, session_id: str, attach_no: int) -> None:
@@ -183,6 +183,7 @@ class Sessions:
         attachment = self._matcher.attachment(session_id)
         if attachment is not None and attachment.attach_no == attach_no:
             self._matcher.detach(session_id)
+            self.burials.left(attachment)
 
     async def close(self, session_id: str, attach_no: int) -> None:
         """Ends a session; what it still holds is offered to others at once."""
@@ -190,70 +191,32 @@ class Sessions:
         # First: when this fails, the session is still here and its worker may repeat.
         await self._control.bury_session(session_id)
         self._matcher.detach(session_id)
-        await self.end_leases_of([session_id], LeaseEnd.CLOSED_SESSION)
+        await self.burials.end_leases_of(session_id)
         log.info("session_closed", session_id=session_id)
+
+    def stream_broke(self, session_id: str, attach_no: int) -> None:
+        """The stream of an attachment was cut off; its worker opens another, or has ended."""
+        attachment = self._matcher.attachment(session_id)
+        if attachment is not None and attachment.attach_no == attach_no:
+            attachment.broken = True
+
+    async def end_undelivered(self, event: RunLeased | TaskClaimed) -> None:
+        """Ends what was given to a session that had left when the commit came back; the sweep is the net under this."""
+        await self.burials.end_one(event.session_id, held_of(event))
 
     # Loops
 
     async def flush_heartbeats(self) -> None:
-        """Writes all heartbeats since the last flush in one statement; detaches sessions that are dead there."""
-        beating, self._beating = self._beating, set()
-        try:
-            alive = await self._control.save_heartbeats(sorted(beating), self._replica_id)
-            await self.read_clock()
-        except BaseException:  # also a database that does not answer: the caller has lost patience
-            self._beating |= beating
-            self._heartbeats_work_since = None
-            raise
-        now = self._clock()
-        # After a gap, as after a pause of this process, heartbeats that wait in the sockets are still to be read.
-        gap_max = (self.policy.ttl - self.policy.heartbeat_interval).total_seconds()
-        if self._heartbeats_work_since is None or now - self._flushed_at > gap_max:
-            self._heartbeats_work_since = now
-        self._flushed_at = now
-        for session_id in beating - alive:
-            self._matcher.detach(session_id)
+        """See Heartbeats.flush."""
+        await self.heartbeats.flush()
 
     async def reap(self) -> None:
-        """Declares silent sessions dead and ends their leases; does nothing until heartbeats could be written."""
-        since = self._heartbeats_work_since
-        if since is None or self._clock() - since < self.policy.ttl.total_seconds():
-            return
-        dead = await self._control.bury_sessions(self.policy.ttl)
-        for row in dead:
-            log.warning("session_died", **_facts_of(row))
-            self._matcher.detach(row.session_id)
-        if dead:
-            await self.end_leases_of([row.session_id for row in dead], LeaseEnd.LOST)
-
-    async def end_undelivered(self, event: RunLeased | TaskClaimed) -> None:
-        """Ends what was given to a session that had left when the commit came back; the sweep is the net under this."""
-        key = held_of(event)
-        try:
-            await self._submit(key[0], [_undelivered(event.session_id, key)])
-        except HoldfastError as error:
-            log.warning("undelivered_not_ended", session_id=event.session_id, held=key, error=str(error))
+        """See Burials.reap."""
+        await self.burials.reap()
 
     async def sweep(self, owners: set[str]) -> None:
-        """Ends leases whose owner is dead or unknown. owners: read from the cells before this looks them up."""
-        gone = await self._control.dead_or_unknown(sorted(owners))
-        if gone:
-            await self.end_leases_of(sorted(gone), LeaseEnd.LOST)
-        await self._control.prune_sessions(TOMBSTONE_KEPT_FOR)
-
-    async def end_leases_of(self, session_ids: Sequence[str], reason: LeaseEnd) -> None:
-        """Ends everything that these sessions hold; what cannot be ended now is left to the next sweep."""
-        tried: set[Held] = set()
-        while True:
-            runs, tasks = await self._find_held(session_ids, HELD_PAGE)
-            owners = {(run.run_id, 0, run.epoch): run.owner or "" for run in runs}
-            held = owners.keys() | {(task.run_id, task.number, task.epoch) for task in tasks}
-            if held <= tried:
-                if held:
-                    log.error("leases_not_ended", held=sorted(held))
-                return
-            tried |= held
-            await self._end({key: _end_of(owners.get(key, ""), key, reason) for key in held})
+        """See Burials.sweep."""
+        await self.burials.sweep(owners)
 
     # Details
 
@@ -264,7 +227,16 @@ class Sessions:
             raise SessionExpired(session_id)
         return session_id
 
-    async def _reconcile(self, attachment: Attachment, held: frozenset[Held]) -> list[Held]:
+    async def _reconcile_soon(self, attachment: Attachment, held: frozenset[Held]) -> list[Held]:
+        """Reconciles, without holding up the worker for longer than a little: it cannot send heartbeats until then."""
+        ended: list[Held] = []
+        reconciling = self._spawn(self._reconcile(attachment, held, ended))
+        done, _ = await asyncio.wait([reconciling], timeout=self.policy.ttl.total_seconds() / 8)
+        if done:
+            reconciling.result()
+        return ended
+
+    async def _reconcile(self, attachment: Attachment, held: frozenset[Held], ended: list[Held]) -> None:
         """Compares what a worker holds with what the cells say: the rest of either is ended."""
         session_id = attachment.session_id
         tried: set[Held] = set()
@@ -275,33 +247,11 @@ class Sessions:
             recorded = {(run.run_id, 0, run.epoch) for run in runs}
             recorded |= {(task.run_id, task.number, task.epoch) for task in tasks}
             surplus = recorded - attachment.granted - tried
-            await self._end({key: _undelivered(session_id, key) for key in surplus})
+            await self.burials.end({key: undelivered(session_id, key) for key in surplus})
             tried |= surplus
             if not surplus or max(len(runs), len(tasks)) < limit:
                 break
-        ended = held - recorded
-        for key in ended:
+        for key in sorted(held - recorded):
             attachment.forget(key)
-        return sorted(ended)
-
-    async def _end(self, commands: Mapping[Held, Command]) -> None:
-        await asyncio.gather(*(self._submit(key[0], [command]) for key, command in commands.items()))
-
-
-def _facts_of(row: SessionRow) -> dict[str, str | int]:
-    """What the log says of a session."""
-    return {
-        "session_id": row.session_id, "namespace": row.namespace, "queue": row.queue, "build": row.build,
-        "host": row.host, "pid": row.pid,
-    }  # fmt: skip
-
-
-def _undelivered(session_id: str, key: Held) -> Command:
-    return _end_of(session_id, key, LeaseEnd.UNDELIVERED)
-
-
-def _end_of(session_id: str, key: Held, reason: LeaseEnd) -> Command:
-    run_id, number, epoch = key
-    if number:
-        return EndAttempt(run_id, number, epoch, undelivered=reason is not LeaseEnd.LOST)
-    return EndLease(run_id, session_id, epoch, reason)
+            attachment.ended.add(key)
+            ended.append(key)

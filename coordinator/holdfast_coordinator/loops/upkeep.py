@@ -15,7 +15,7 @@ OnReady = Callable[[bool], Awaitable[None]]
 
 FLUSH_SECONDS = 1.0
 DATABASE_SECONDS = 5.0
-"""A database that does not answer for so long makes the replica unready."""
+"""A database that does not answer for so long makes the replica unready, or sooner with a short TTL."""
 LOOK_AROUND_SECONDS = 1.0
 OVERDUE_SECONDS = 1.0
 PRUNE_SECONDS = 300.0
@@ -26,16 +26,20 @@ def all_loops(engine: Engine, *, on_ready: OnReady) -> Iterator[tuple[str, Corou
     """Every loop of a replica, by name. on_ready: told after every heartbeat whether the database answers."""
     sessions = engine.sessions
     ttl = sessions.policy.ttl
+    # Several times in a TTL, however short: a late turn must not look like an outage.
+    flush_seconds = min(FLUSH_SECONDS, ttl.total_seconds() / 8)
+    # A turn that hangs ends before the replica is away, so that this is noticed when it happens.
+    patience_seconds = min(DATABASE_SECONDS, sessions.policy.away_after.total_seconds() - flush_seconds)
 
     async def beat() -> None:
         try:
-            async with asyncio.timeout(DATABASE_SECONDS):
+            async with asyncio.timeout(patience_seconds):
                 await sessions.flush_heartbeats()
         except (StoreError, TimeoutError) as error:
+            sessions.heartbeats.send_away()
             await on_ready(False)
             raise StoreUnavailable(str(error) or "it does not answer") from error
         await on_ready(True)
-        await sessions.reap()
 
     async def sweep() -> None:
         await sessions.sweep(await engine.cells.lease_owners())
@@ -45,9 +49,11 @@ def all_loops(engine: Engine, *, on_ready: OnReady) -> Iterator[tuple[str, Corou
             while await cell.store.prune_requests(PRUNE_PAGE) == PRUNE_PAGE:
                 pass  # until a page is not full: else the table grows as soon as more come than one page a turn
 
-    # Several times in a TTL, however short: a late turn must not look like an outage.
     turns = [
-        ("heartbeats", beat, min(FLUSH_SECONDS, ttl.total_seconds() / 8)),
+        ("heartbeats", beat, flush_seconds),
+        ("burials", sessions.reap, flush_seconds),
+        ("unknown_grants", engine.unknown_grants.find, ttl.total_seconds()),
+        ("clock", engine.stepped_clock.mend, FLUSH_SECONDS),
         ("sweep", sweep, ttl.total_seconds()),
         ("held_work", engine.held_work.look, LOOK_AROUND_SECONDS),
         ("work_elsewhere", engine.elsewhere.find_work, LOOK_AROUND_SECONDS),

@@ -92,6 +92,10 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
         )
         try:
             await stream.serve(requests)
+        except asyncio.CancelledError:  # the worker's end of it is gone
+            if (poll := stream.last_poll) is not None:
+                self._engine.sessions.stream_broke(poll.session_id, poll.attach_no)
+            raise
         finally:
             renewal.cancel()
             self._streams.discard(stream)
@@ -167,6 +171,7 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
 
     @translated
     async def Heartbeat(self, request: pb.HeartbeatRequest, context: Context) -> pb.HeartbeatResponse:
+        came_at = self._engine.database_time()
         ended = await self._engine.sessions.heartbeat(
             request.session_id,
             request.attach_no,
@@ -177,7 +182,8 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
             draining=request.draining,
         )
         response = pb.HeartbeatResponse(ended=[held_message(key) for key in ended])
-        set_time(response.database_time, self._engine.sessions.database_time())
+        # It was written with others, and waited for them: the worker takes this for the time in the middle of its call.
+        set_time(response.database_time, came_at + (self._engine.database_time() - came_at) / 2)
         return response
 
     @translated

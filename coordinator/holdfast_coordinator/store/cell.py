@@ -41,6 +41,7 @@ from .pool import OnWait, Pool
 from .port import (
     ClaimHeld,
     DataRejected,
+    HeldKey,
     HeldNews,
     LeaseHeld,
     Moved,
@@ -63,6 +64,8 @@ from .writing import move_calls, moved, plan_writes
 WRITE_SECONDS = 20.0
 """How long one round trip may take. Longer than the server's own limits, so that Postgres answers first."""
 
+
+PULL_BACK_PAGE = 1_000
 
 WRITER_OPTIONS = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
 """Planning anew took half of the time of a small batch: what a custom plan learns, the length of an array, changes
@@ -347,6 +350,27 @@ class PostgresCellStore:
         """See port.CellStore."""
         (answer,) = await self._pool.read(self._elsewhere.closed_since(at, limit))
         return [(run_id, closed_at) for run_id, closed_at in answer.rows]
+
+    async def unknown_to(self, known: Mapping[str, Collection[HeldKey]], limit: int) -> list[tuple[str, HeldKey]]:
+        """See port.CellStore."""
+        owners, keys = list(known), [key for held in known.values() for key in held]
+        leases = [key for key in keys if not key[1]]
+        claims = [key for key in keys if key[1]]
+        runs, tasks = await self._pool.read(
+            self._views.leases_unknown(owners, [key[0] for key in leases], [key[2] for key in leases], limit),
+            self._views.claims_unknown(owners, *([key[place] for key in claims] for place in range(3)), limit),
+        )
+        return [(owner, (run_id, number, epoch)) for owner, run_id, number, epoch in (*runs.rows, *tasks.rows)]
+
+    async def pull_back(self, now: datetime, before: datetime) -> int:
+        """See port.CellStore."""
+        moved = 0
+        for statement in (self._views.pull_back_tasks, self._views.pull_back_deliveries):
+            page = PULL_BACK_PAGE
+            while page == PULL_BACK_PAGE:
+                page = (await self._pool.write(statement(now, before, PULL_BACK_PAGE))).affected
+                moved += page
+        return moved
 
     async def stalled_by_others(
         self, namespace: str, queue: str, workflows: Sequence[str], build: str, limit: int

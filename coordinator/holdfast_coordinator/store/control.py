@@ -55,33 +55,53 @@ class PostgresControlStore:
         (answer,) = await self._pool.read(self._statements.namespaces())
         return {row[0] for row in answer.rows}
 
-    async def save_session(self, session: SessionRow) -> bool:
+    async def save_session(self, session: SessionRow) -> int | None:
         """See port.ControlStore."""
         values = list(_session_values(session))
         values[-1] = None
-        return (await self._pool.write(self._statements.save_session(*values))).affected == 1
+        answer = await self._pool.write(self._statements.save_session(*values))
+        return next((row[0] for row in answer.rows), None)
 
-    async def save_heartbeats(self, session_ids: Sequence[str], replica_id: str) -> set[str]:
+    async def attached(self, attachments: Mapping[str, int]) -> set[str]:
         """See port.ControlStore."""
-        now = await self.now()
-        answer = await self._pool.write(self._statements.save_heartbeats(sorted(session_ids), replica_id, now))
-        return {row[0] for row in answer.rows}
+        call = self._statements.attached(list(attachments), list(attachments.values()))
+        return {row[0] for row in (await self._pool.read(call))[0].rows}
 
-    async def bury_sessions(self, silent_for: timedelta) -> list[SessionRow]:
+    async def save_heartbeats(self, attachments: Mapping[str, int], at: datetime) -> set[str]:
         """See port.ControlStore."""
-        now = await self.now()
-        answer = await self._pool.write(self._statements.bury_sessions(now, now - silent_for))
+        ordered = sorted(attachments)
+        call = self._statements.save_heartbeats(ordered, [attachments[session_id] for session_id in ordered], at)
+        return {row[0] for row in (await self._pool.write(call)).rows}
+
+    async def bury_sessions(
+        self, replica_id: str, *, own_before: datetime, others_before: datetime, at: datetime
+    ) -> list[SessionRow]:
+        """See port.ControlStore."""
+        answer = await self._pool.write(self._statements.bury_sessions(at, replica_id, own_before, others_before))
         return [_session(row) for row in answer.rows]
+
+    async def latest_heartbeat(self) -> datetime | None:
+        """See port.ControlStore."""
+        (answer,) = await self._pool.read(self._statements.latest_heartbeat())
+        at: datetime | None = answer.rows[0][0]
+        return at
+
+    async def pull_back_heartbeats(self, now: datetime) -> int:
+        """See port.ControlStore."""
+        return (await self._pool.write(self._statements.pull_back_heartbeats(now))).affected
 
     async def bury_session(self, session_id: str) -> bool:
         """See port.ControlStore."""
         answer = await self._pool.write(self._statements.bury_session(session_id, await self.now()))
         return answer.affected == 1
 
-    async def dead_or_unknown(self, session_ids: Sequence[str]) -> set[str]:
+    async def dead_or_unknown(self, session_ids: Sequence[str]) -> dict[str, datetime | None]:
         """See port.ControlStore."""
-        (answer,) = await self._pool.read(self._statements.living(list(session_ids)))
-        return set(session_ids) - {row[0] for row in answer.rows}
+        (answer,) = await self._pool.read(self._statements.fates(list(session_ids)))
+        fates = {session_id: (heartbeat_at, lives) for session_id, heartbeat_at, lives in answer.rows}
+        return {
+            one: fates[one][0] if one in fates else None for one in session_ids if not fates.get(one, (0, False))[1]
+        }
 
     async def sessions(self, namespace: str | None = None) -> list[SessionRow]:
         """See port.ControlStore."""

@@ -35,6 +35,10 @@ MAIL_PIECES_MAX = 1_000
 """How many pieces of mail of one run are read at once."""
 
 
+HeldKey = tuple[str, int, int]
+"""(run id, step number or 0 for the run's lease, epoch)."""
+
+
 class StoreError(Exception):
     """What every error of a store derives from."""
 
@@ -216,6 +220,15 @@ class CellStore(Protocol):
     async def closed_since(self, at: datetime, limit: int) -> list[tuple[str, datetime]]:
         """Runs that closed at this time or later, and when, oldest first."""
 
+    async def unknown_to(self, known: Mapping[str, Collection[HeldKey]], limit: int) -> list[tuple[str, HeldKey]]:
+        """What sessions hold by the rows besides what is known of each; of leases and claims at most `limit`."""
+
+    async def pull_back(self, now: datetime, before: datetime) -> int:
+        """Makes what was due by `before`, when the clock has stepped back to `now`, due now; how many rows.
+
+        Of queued steps and deliveries to other runs; timers, retries and deadlines keep their times.
+        """
+
     async def stalled_by_others(
         self, namespace: str, queue: str, workflows: Sequence[str], build: str, limit: int
     ) -> list[str]:
@@ -319,20 +332,36 @@ class ControlStore(Protocol):
     async def namespaces(self) -> set[str]:
         """All namespaces."""
 
-    async def save_session(self, session: SessionRow) -> bool:
-        """Inserts or replaces a session; False, and nothing, when it is dead or of another namespace."""
+    async def save_session(self, session: SessionRow) -> int | None:
+        """Inserts a session, or attaches it again; its attachment. None, and nothing, when it is dead or not of the
+        namespace. A new session keeps the attach_no that it brings, one that was there counts its own up.
+        """
 
-    async def save_heartbeats(self, session_ids: Sequence[str], replica_id: str) -> set[str]:
-        """Sets heartbeat_at to the database's time; answers those that are alive and attached to this replica."""
+    async def attached(self, attachments: Mapping[str, int]) -> set[str]:
+        """Which of these sessions are alive and have this attachment."""
 
-    async def bury_sessions(self, silent_for: timedelta) -> list[SessionRow]:
-        """Marks sessions dead that were silent for so long, and answers them."""
+    async def save_heartbeats(self, attachments: Mapping[str, int], at: datetime) -> set[str]:
+        """Sets heartbeat_at of those sessions that are alive and have this attachment, and answers them."""
+
+    async def bury_sessions(
+        self, replica_id: str, *, own_before: datetime, others_before: datetime, at: datetime
+    ) -> list[SessionRow]:
+        """Marks sessions dead whose last heartbeat is older than that, and answers them.
+
+        own_before: for sessions of this replica; others_before: for those of others. Rows that are being written stay.
+        """
+
+    async def latest_heartbeat(self) -> datetime | None:
+        """The latest heartbeat of any session, dead or alive."""
+
+    async def pull_back_heartbeats(self, now: datetime) -> int:
+        """Sets heartbeats that are later than now to now; how many."""
 
     async def bury_session(self, session_id: str) -> bool:
         """Marks one session dead; False when it was dead or unknown already."""
 
-    async def dead_or_unknown(self, session_ids: Sequence[str]) -> set[str]:
-        """Which of these sessions are dead or were never here."""
+    async def dead_or_unknown(self, session_ids: Sequence[str]) -> dict[str, datetime | None]:
+        """Which of these sessions are dead, with their last heartbeat, or were never here, with None."""
 
     async def sessions(self, namespace: str | None = None) -> list[SessionRow]:
         """Live sessions."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from holdfast.statuses import RunStatus
 from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks
-from holdfast_coordinator.domain.reads import Reads, Snapshot
+from holdfast_coordinator.domain.reads import Reads, Snapshot, time_of_batch
 from holdfast_coordinator.domain.rows import KeyRow
 
 from . import loading, statements_reads
@@ -84,7 +84,7 @@ def plan_reads(statements: CellReads, reads: Reads, snapshot: Snapshot, floor: F
     _plan_claims(plan, statements, reads, snapshot, floor)
 
     def take_clock(rows: list[Row]) -> None:
-        snapshot.now = max([rows[0][0], *(run.last_at for run in snapshot.runs.values())])
+        snapshot.now = time_of_batch(rows[0][0], snapshot.runs.values())
 
     plan.add(statements.clock(), take_clock)
     return plan

@@ -1,11 +1,11 @@
 """The statements of the control schema. They lock the rows they write, each for one statement only."""
 
 from .connection import Statement
-from .parameters import BIGINT, INT, JSONS, TEXT, TEXTS, TIME
+from .parameters import BIGINT, BIGINTS, INT, JSONS, TEXT, TEXTS, TIME
 from .statements import columns
 from .tables import known_workflows, namespaces, sessions
 
-_CHANGES = tuple(column.name for column in sessions.c if column.name != "session_id")
+_CHANGES = tuple(column.name for column in sessions.c if column.name not in ("session_id", "attach_no"))
 
 
 class ControlStatements:
@@ -25,30 +25,49 @@ class ControlStatements:
             f"INSERT INTO {schema}.sessions ({', '.join(column.name for column in sessions.c)}) "
             "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) "
             "ON CONFLICT (session_id) DO UPDATE SET "
-            + ", ".join(f"{name} = excluded.{name}" for name in _CHANGES)
-            + " WHERE sessions.namespace = excluded.namespace AND sessions.died_at IS NULL",
+            # Counted up here, so that attachments have an order that no replica's clock makes.
+            + ", ".join(("attach_no = sessions.attach_no + 1", *(f"{name} = excluded.{name}" for name in _CHANGES)))
+            + " WHERE sessions.namespace = excluded.namespace AND sessions.died_at IS NULL RETURNING attach_no",
             (TEXT, TEXT, TEXT, TEXT, BIGINT, TEXT, TEXT, BIGINT, INT, TIME, TIME, TEXTS, TEXTS, TIME),
         )
         self.save_heartbeats = Statement(
             "save_heartbeats",
-            f"UPDATE {schema}.sessions s SET heartbeat_at = $3 WHERE s.session_id = ANY ($1::text[]) "
-            "AND s.replica_id = $2 AND s.died_at IS NULL RETURNING s.session_id",
-            (TEXTS, TEXT, TIME),
+            f"UPDATE {schema}.sessions s SET heartbeat_at = $3 FROM {_ATTACHMENTS} "
+            f"WHERE {_SAME_ATTACHMENT} AND s.died_at IS NULL RETURNING s.session_id",
+            (TEXTS, BIGINTS, TIME),
         )
+        self.attached = Statement(
+            "attached",
+            f"SELECT s.session_id FROM {_ATTACHMENTS} JOIN {schema}.sessions s ON {_SAME_ATTACHMENT} "
+            "WHERE s.died_at IS NULL",
+            (TEXTS, BIGINTS),
+        )
+        # A row that somebody writes just now is not silent; and waiting for it could be a deadlock.
         self.bury_sessions = Statement(
             "bury_sessions",
-            f"UPDATE {schema}.sessions s SET died_at = $1 WHERE s.died_at IS NULL AND s.heartbeat_at < $2 "
+            f"WITH silent AS (SELECT b.session_id FROM {schema}.sessions b WHERE b.died_at IS NULL "
+            "AND b.heartbeat_at < CASE WHEN b.replica_id = $2 THEN $3 ELSE $4 END FOR UPDATE SKIP LOCKED) "
+            f"UPDATE {schema}.sessions s SET died_at = $1 FROM silent WHERE s.session_id = silent.session_id "
             f"RETURNING {columns(sessions, 's')}",
-            (TIME, TIME),
+            (TIME, TEXT, TIME, TIME),
+        )
+        self.latest_heartbeat = Statement("latest_heartbeat", f"SELECT max(s.heartbeat_at) FROM {schema}.sessions s")
+        self.pull_back_heartbeats = Statement(
+            "pull_back_heartbeats",
+            f"WITH ahead AS (SELECT b.session_id FROM {schema}.sessions b WHERE b.heartbeat_at > $1 "
+            f"FOR UPDATE SKIP LOCKED) UPDATE {schema}.sessions s SET heartbeat_at = $1 FROM ahead "
+            "WHERE s.session_id = ahead.session_id",
+            (TIME,),
         )
         self.bury_session = Statement(
             "bury_session",
             f"UPDATE {schema}.sessions s SET died_at = $2 WHERE s.session_id = $1 AND s.died_at IS NULL",
             (TEXT, TIME),
         )
-        self.living = Statement(
-            "living",
-            f"SELECT s.session_id FROM {schema}.sessions s WHERE s.session_id = ANY ($1::text[]) AND s.died_at IS NULL",
+        self.fates = Statement(
+            "fates",
+            f"SELECT s.session_id, s.heartbeat_at, s.died_at IS NULL FROM {schema}.sessions s "
+            "WHERE s.session_id = ANY ($1::text[])",
             (TEXTS,),
         )
         self.sessions = Statement("sessions", f"{all_sessions} WHERE s.died_at IS NULL ORDER BY s.session_id")
@@ -75,3 +94,7 @@ class ControlStatements:
             f"SELECT k.name, k.signature FROM {schema}.{known_workflows.name} k WHERE k.namespace = $1",
             (TEXT,),
         )
+
+
+_ATTACHMENTS = "unnest($1::text[], $2::int8[]) AS t (session_id, attach_no)"
+_SAME_ATTACHMENT = "s.session_id = t.session_id AND s.attach_no = t.attach_no"

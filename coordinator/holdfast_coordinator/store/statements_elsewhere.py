@@ -9,13 +9,14 @@ class CellElsewhere:
 
     def __init__(self, schema: str) -> None:
         self.waiting_runs = waiting("open_runs", "workflow", schema)
-        self.waiting_tasks = waiting("step_tasks", "name", schema)
+        self.waiting_tasks = waiting("step_tasks", "name", schema, "AND c.ready_at <= (SELECT clock_timestamp()) ")
         self.closed_since = closed_since(schema)
 
 
-def waiting(table: str, name: str, schema: str) -> Statement:
+def waiting(table: str, name: str, schema: str, condition: str = "") -> Statement:
     """Which of these names, by place, have ready rows. $1 to $3: namespaces, queues, names.
 
+    condition: steps that wait for their retry are not ready yet; runs are, whatever the clock says.
     One index probe for each, from the start: what other replicas left may be before any floor. Index:
     open_runs_to_claim, step_tasks_to_claim.
     """
@@ -24,8 +25,8 @@ def waiting(table: str, name: str, schema: str) -> Statement:
         "SELECT t.place FROM unnest($1::text[], $2::text[], $3::text[]) "
         "WITH ORDINALITY AS t (namespace, queue, name, place) CROSS JOIN LATERAL ("
         f"SELECT 1 FROM {schema}.{table} c WHERE c.namespace = t.namespace "
-        f"AND c.queue = t.queue AND c.{name} = t.name AND c.state = 1 "
-        "AND c.ready_at <= (SELECT clock_timestamp()) ORDER BY c.priority, c.ready_at LIMIT 1) o",
+        f"AND c.queue = t.queue AND c.{name} = t.name AND c.state = 1 {condition}"
+        "ORDER BY c.priority, c.ready_at LIMIT 1) o",
         (TEXTS, TEXTS, TEXTS),
     )
 

@@ -44,6 +44,10 @@ class CellViews:
         self.leases_differ = leases_differ(schema)
         self.claims_differ = claims_differ(schema)
         self.mail_of = mail_of(schema)
+        self.leases_unknown = leases_unknown(schema)
+        self.claims_unknown = claims_unknown(schema)
+        self.pull_back_tasks = pull_back_tasks(schema)
+        self.pull_back_deliveries = pull_back_deliveries(schema)
         self.stalled_by_others = stalled_by_others(schema)
         self.has_transition = has_transition(schema)
         self.existing = existing(schema)
@@ -249,6 +253,57 @@ def mail_of(schema: str) -> Statement:
         f"SELECT * FROM {schema}.mail x WHERE x.run_id = t.run_id AND x.number > t.after "
         f"ORDER BY x.number LIMIT {MAIL_PIECES_MAX}) n) m WHERE m.bytes_before <= $3 ORDER BY m.place, m.number",
         (TEXTS, BIGINTS, BIGINT),
+    )
+
+
+def leases_unknown(schema: str) -> Statement:
+    """Leases of the sessions $1 besides the runs $2 under the epochs $3. Index: open_runs_by_owner."""
+    return Statement(
+        "leases_unknown",
+        f"SELECT o.owner, o.run_id, 0, o.epoch FROM {schema}.open_runs o "
+        "LEFT JOIN unnest($2::text[], $3::int8[]) AS t (run_id, epoch) ON t.run_id = o.run_id AND t.epoch = o.epoch "
+        "WHERE o.owner = ANY ($1::text[]) AND o.owner IS NOT NULL AND o.state = 2 AND t.run_id IS NULL LIMIT $4",
+        (TEXTS, TEXTS, BIGINTS, INT),
+    )
+
+
+def claims_unknown(schema: str) -> Statement:
+    """Claims of the sessions $1 besides the steps $2, $3 under the epochs $4. Index: step_tasks_by_owner."""
+    return Statement(
+        "claims_unknown",
+        f"SELECT s.owner, s.run_id, s.number, s.epoch FROM {schema}.step_tasks s "
+        "LEFT JOIN unnest($2::text[], $3::int4[], $4::int8[]) AS t (run_id, number, epoch) "
+        "ON t.run_id = s.run_id AND t.number = s.number AND t.epoch = s.epoch "
+        "WHERE s.owner = ANY ($1::text[]) AND s.owner IS NOT NULL AND s.state IS NOT DISTINCT FROM 2 "
+        "AND t.run_id IS NULL LIMIT $5",
+        (TEXTS, TEXTS, INTS, BIGINTS, INT),
+    )
+
+
+def pull_back_tasks(schema: str) -> Statement:
+    """Makes ready steps that were due by $2 due at $1. Locks: up to $3 rows, skipping locked ones.
+
+    Reads all ready steps: it runs when a clock has stepped back.
+    """
+    return Statement(
+        "pull_back_tasks",
+        f"WITH ahead AS (SELECT b.run_id, b.number FROM {schema}.step_tasks b WHERE b.state = 1 "
+        "AND b.ready_at > $1 AND b.ready_at <= $2 LIMIT $3 FOR UPDATE SKIP LOCKED) "
+        f"UPDATE {schema}.step_tasks s SET ready_at = $1 FROM ahead WHERE s.run_id = ahead.run_id "
+        "AND s.number = ahead.number",
+        (TIME, TIME, INT),
+    )
+
+
+def pull_back_deliveries(schema: str) -> Statement:
+    """Makes deliveries to other runs that were due by $2 due at $1; as pull_back_tasks. Index: alarms_by_time."""
+    return Statement(
+        "pull_back_deliveries",
+        f"WITH ahead AS (SELECT b.run_id, b.kind, b.ref FROM {schema}.alarms b WHERE b.due_at > $1 "
+        f"AND b.due_at <= $2 AND b.kind >= {int(AlarmKind.OUTBOX_CHILD)} LIMIT $3 FOR UPDATE SKIP LOCKED) "
+        f"UPDATE {schema}.alarms a SET due_at = $1 FROM ahead WHERE a.run_id = ahead.run_id "
+        "AND a.kind = ahead.kind AND a.ref = ahead.ref",
+        (TIME, TIME, INT),
     )
 
 

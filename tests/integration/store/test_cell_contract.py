@@ -77,11 +77,47 @@ async def test_a_run_of_another_namespace_is_not_visible(store: CellStore) -> No
     assert await store.list_runs(RunFilter("default")) == []
 
 
-async def test_now_is_never_before_the_last_time_of_a_locked_run(store: CellStore) -> None:
+async def test_now_is_not_before_the_last_time_of_a_locked_run(store: CellStore) -> None:
+    ahead = (await read(store, Reads())).now + timedelta(seconds=1)
+    await write(store, starting(open_run("r1", last_at=ahead)))
+    assert (await read(store, Reads(lock_runs={"r1"}))).now >= ahead
+
+
+async def test_now_is_not_that_of_a_run_from_before_a_step_back_of_the_clock(store: CellStore) -> None:
     ahead = T0 + timedelta(days=36_500)
     await write(store, starting(open_run("r1", last_at=ahead)))
-    assert (await read(store, Reads(lock_runs={"r1"}))).now == ahead
-    assert T0 < (await read(store, Reads())).now < ahead
+    assert T0 < (await read(store, Reads(lock_runs={"r1"}))).now < ahead
+
+
+async def test_what_became_ready_before_a_step_back_of_the_clock_can_be_claimed(store: CellStore) -> None:
+    now = (await read(store, Reads())).now
+    before = now + timedelta(hours=1)  # what the clock said
+    run = open_run("r1", state=RunState.READY, owner=None, ready_at=before)
+    await write(store, starting(run))
+    ready = task("r1", 1, state=TaskState.READY, owner=None, ready_at=before)
+    waits = task("r1", 2, state=TaskState.READY, owner=None, ready_at=before + timedelta(seconds=5))
+    await write(store, Changes(tasks_added={("r1", 1): ready, ("r1", 2): waits}))
+    claim = Reads(
+        claim_runs=[ClaimRuns("default", "default", ("order",), 5)],
+        claim_tasks=[ClaimTasks("default", "default", ("charge",), 5)],
+    )
+    snapshot = await read(store, claim)
+    assert [row.run_id for row, _ in snapshot.claimed_runs[0]] == ["r1"]
+    assert snapshot.claimed_tasks == [[]]
+    assert await store.pull_back(now, before) == 1
+    assert [row.number for row in (await read(store, claim)).claimed_tasks[0]] == [1]
+
+
+async def test_what_sessions_hold_and_nobody_knows_of_is_found(store: CellStore) -> None:
+    for name in ("r1", "r2", "r3"):
+        await write(store, starting(open_run(name, owner="s2" if name == "r3" else "s1", epoch=4)))
+    claimed = {("r1", number): task("r1", number, state=TaskState.CLAIMED, owner="s1", epoch=7) for number in (1, 2)}
+    await write(store, Changes(tasks_added=claimed))
+    known = {"s1": [("r1", 0, 4), ("r2", 0, 3), ("r1", 1, 7)]}
+    assert sorted(await store.unknown_to(known, 10)) == [("s1", ("r1", 2, 7)), ("s1", ("r2", 0, 4))]
+    assert sorted(await store.unknown_to({"s1": [], "s2": []}, 10)) == [
+        ("s1", ("r1", 0, 4)), ("s1", ("r1", 1, 7)), ("s1", ("r1", 2, 7)), ("s1", ("r2", 0, 4)), ("s2", ("r3", 0, 4)),
+    ]  # fmt: skip
 
 
 async def test_a_decision_that_raises_leaves_nothing(store: CellStore) -> None:
@@ -359,11 +395,12 @@ async def test_what_sessions_hold_is_compared_with_the_rows(store: CellStore) ->
 
 async def test_names_of_which_work_is_ready_are_found(store: CellStore) -> None:
     runs = [ready_run("r1", 0), ready_run("r2", 0, workflow="other"), open_run("r3", workflow="leased")]
-    await write(store, starting(*runs, ready_run("r4", 10_000_000_000, workflow="later")))
-    tasks = [task("r3", 1), task("r3", 2, name="held", state=TaskState.CLAIMED, owner="s1", started_at=T0)]
+    await write(store, starting(*runs))
+    later = task("r3", 3, name="later", ready_at=at(10_000_000_000))  # it waits for its retry
+    tasks = [later, task("r3", 1), task("r3", 2, name="held", state=TaskState.CLAIMED, owner="s1", started_at=T0)]
     await write(store, Changes(tasks_added={(step.run_id, step.number): step for step in tasks}))
-    workflows = [("default", "default", name) for name in ("leased", "order", "later", "unknown", "other")]
-    steps = [("default", queue, name) for queue in ("gpu", "default") for name in ("charge", "held")]
+    workflows = [("default", "default", name) for name in ("leased", "order", "unknown", "other")]
+    steps = [("default", queue, name) for queue in ("gpu", "default") for name in ("charge", "held", "later")]
     with_runs, with_steps = await store.waiting_names(workflows, steps)
     assert [name for *_, name in with_runs] == ["order", "other"]
     assert with_steps == [("default", "default", "charge")]

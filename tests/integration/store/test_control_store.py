@@ -1,9 +1,11 @@
 """The control schema on real Postgres."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 import pytest
 
 from holdfast_coordinator.store.control import PostgresControlStore
@@ -43,15 +45,29 @@ async def test_a_session_is_read_as_it_was_saved_last(control: PostgresControlSt
     assert len(await control.sessions()) == 2
 
 
-async def test_heartbeats_count_for_living_sessions_of_the_replica(control: PostgresControlStore) -> None:
+async def test_heartbeats_and_looks_count_for_living_sessions_under_their_attachment(
+    control: PostgresControlStore,
+) -> None:
     old = datetime(2026, 1, 1, tzinfo=UTC)
-    for row in (session("s1", old), session("s2", old, replica_id="replica-2"), session("s3", old)):
+    for row in (session("s1", old), session("s2", old), session("s3", old)):
         await control.save_session(row)
+    await control.save_session(session("s2", old))  # attached again, under the next number
     assert await control.bury_session("s3")
-    assert await control.save_heartbeats(["s1", "s2", "s3", "unknown"], "replica-1") == {"s1"}
+    beats = {"s1": 1, "s2": 1, "s3": 1, "unknown": 1}
+    assert await control.attached(beats) == {"s1"}
+    now = await control.now()
+    assert await control.save_heartbeats(beats, now) == {"s1"}
     (first, second) = await control.sessions()
-    assert first.heartbeat_at > old
+    assert first.heartbeat_at == now > old
     assert second.heartbeat_at == old
+    assert await control.attached({}) == set()
+
+
+async def test_an_attachment_follows_the_one_before_it_whoever_makes_it(control: PostgresControlStore) -> None:
+    now = await control.now()
+    assert await control.save_session(replace(session("s1", now), attach_no=900)) == 900
+    assert await control.save_session(replace(session("s1", now), replica_id="replica-2", attach_no=5)) == 901
+    assert (await control.sessions())[0].attach_no == 901
 
 
 async def test_silent_sessions_are_buried_once_and_stay_dead(
@@ -60,15 +76,43 @@ async def test_silent_sessions_are_buried_once_and_stay_dead(
     now = await control.now()
     await control.save_session(session("s1", now))
     await control.save_session(silent := session("s2", now - timedelta(minutes=1)))
-    (buried,) = await control.bury_sessions(timedelta(seconds=30))
-    assert replace(buried, died_at=None) == silent
-    assert buried.died_at is not None
-    assert await control.bury_sessions(timedelta(seconds=30)) == []
+    await control.save_session(foreign := session("s3", now - timedelta(minutes=1), replica_id="replica-2"))
+
+    async def bury(own: int, others: int) -> list[SessionRow]:
+        own_before, others_before = now - timedelta(seconds=own), now - timedelta(seconds=others)
+        return await control.bury_sessions("replica-1", own_before=own_before, others_before=others_before, at=now)
+
+    assert await bury(30, 90) == [replace(silent, died_at=now)]
+    assert await bury(30, 90) == []
+    assert await bury(30, 45) == [replace(foreign, died_at=now)]
     assert not await control.bury_session("s2")
     assert not await control.bury_session("unknown")
-    assert await control.dead_or_unknown(["s1", "s2", "unknown"]) == {"s2", "unknown"}
-    assert not await control.save_session(silent)
-    assert await control.dead_or_unknown(["s2"]) == {"s2"}
+    fates = {"s2": silent.heartbeat_at, "unknown": None}
+    assert await control.dead_or_unknown(["s1", "s2", "unknown"]) == fates
+    assert await control.save_session(silent) is None
+    assert await control.dead_or_unknown(["s2"]) == {"s2": silent.heartbeat_at}
+
+
+async def test_a_session_whose_row_is_being_written_is_not_buried(control: PostgresControlStore, database: str) -> None:
+    now = await control.now()
+    await control.save_session(session("s1", now - timedelta(minutes=1)))
+    with psycopg.connect(database) as writing:
+        writing.execute("UPDATE holdfast.sessions SET heartbeat_at = %s", [now])
+        async with asyncio.timeout(2):
+            buried = await control.bury_sessions("replica-1", own_before=now, others_before=now, at=now)
+    assert buried == []
+
+
+async def test_heartbeats_from_before_a_step_back_of_the_clock_are_set_to_now(control: PostgresControlStore) -> None:
+    now = await control.now()
+    await control.save_session(session("s1", now - timedelta(seconds=5)))
+    assert await control.pull_back_heartbeats(now) == 0
+    await control.save_session(session("s2", ahead := now + timedelta(hours=1)))
+    assert await control.latest_heartbeat() == ahead
+    assert await control.pull_back_heartbeats(now) == 1
+    assert {row.session_id: row.heartbeat_at for row in await control.sessions()} == {
+        "s1": now - timedelta(seconds=5), "s2": now,
+    }  # fmt: skip
 
 
 async def test_a_session_cannot_be_taken_over_from_another_namespace(control: PostgresControlStore) -> None:

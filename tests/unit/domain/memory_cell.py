@@ -12,7 +12,7 @@ from typing import Any
 from holdfast_coordinator.domain.batch import Answer, BatchCommand, Decided, batch_length, decide, reads_of
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.events import Event, RunLeased, TaskClaimed
-from holdfast_coordinator.domain.reads import Reads, Snapshot
+from holdfast_coordinator.domain.reads import Reads, Snapshot, time_of_batch
 from holdfast_coordinator.domain.rows import (
     AlarmKind,
     AlarmRow,
@@ -149,7 +149,7 @@ class MemoryCell:
         snapshot.requests = {key: self.requests[key].answer for key in reads.requests & self.requests.keys()}
         snapshot.results = {run_id: self.results[run_id] for run_id in reads.results & self.results.keys()}
         self._claim(reads, snapshot)
-        snapshot.now = max([self.now, *(run.last_at for run in snapshot.runs.values())])
+        snapshot.now = time_of_batch(self.now, snapshot.runs.values())
         return snapshot
 
     def _lock(self, run_ids: Iterable[str], snapshot: Snapshot) -> None:

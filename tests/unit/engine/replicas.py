@@ -172,7 +172,7 @@ async def replica(
     cell: ModelCellStore | None = None, control: ModelControlStore | None = None, policy: SessionPolicy | None = None,
     metrics: Metrics | None = None, origins: Origins | None = None,
 ) -> AsyncIterator[Engine]:  # fmt: skip
-    """A replica over one cell, "00", whose writer runs."""
+    """A replica over one cell, "00", whose writer runs, and which writes heartbeats as they come."""
     engine = Engine(
         control or ModelControlStore(),
         [("00", cell or FailingCell())],
@@ -184,12 +184,21 @@ async def replica(
     )
     (only,) = engine.cells
     writing = asyncio.create_task(only.writer.run())
+    beating = asyncio.create_task(_flush_on(engine))
     try:
         yield engine
     finally:
+        beating.cancel()
         only.writer.close()
-        await asyncio.gather(writing, return_exceptions=True)
+        await asyncio.gather(writing, beating, return_exceptions=True)
         await engine.close()
+
+
+async def _flush_on(engine: Engine) -> None:
+    """Heartbeats are durable at once: no test of these is about how often they are written."""
+    while True:
+        await engine.sessions.flush_heartbeats()
+        await asyncio.sleep(0.001)
 
 
 def introduction(session_id: str | None = None, held: Sequence[Held] = (), **changed: Any) -> Introduction:

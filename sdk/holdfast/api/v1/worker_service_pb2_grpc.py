@@ -28,7 +28,8 @@ if _version_not_supported:
 class WorkerServiceStub(object):
     """Hands work to workers and records what they did. Every call but OpenSession fails with
     FAILED_PRECONDITION, reason REATTACH, when this replica does not know the attachment (open the
-    session again with what is held), or SESSION_EXPIRED when the session was declared dead.
+    session again with what is held), or SESSION_EXPIRED when the session was declared dead. Every call
+    fails with UNAVAILABLE, reason REPLICA_AWAY, when the replica cannot serve workers: connect to another.
     """
 
     def __init__(self, channel):
@@ -77,7 +78,8 @@ class WorkerServiceStub(object):
 class WorkerServiceServicer(object):
     """Hands work to workers and records what they did. Every call but OpenSession fails with
     FAILED_PRECONDITION, reason REATTACH, when this replica does not know the attachment (open the
-    session again with what is held), or SESSION_EXPIRED when the session was declared dead.
+    session again with what is held), or SESSION_EXPIRED when the session was declared dead. Every call
+    fails with UNAVAILABLE, reason REPLICA_AWAY, when the replica cannot serve workers: connect to another.
     """
 
     def OpenSession(self, request, context):
@@ -116,7 +118,7 @@ class WorkerServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Heartbeat(self, request, context):
-        """Says that the worker is alive and what it holds.
+        """Says that the worker is alive and what it holds. Answered once that is durable, up to a second later.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -185,7 +187,8 @@ def add_WorkerServiceServicer_to_server(servicer, server):
 class WorkerService(object):
     """Hands work to workers and records what they did. Every call but OpenSession fails with
     FAILED_PRECONDITION, reason REATTACH, when this replica does not know the attachment (open the
-    session again with what is held), or SESSION_EXPIRED when the session was declared dead.
+    session again with what is held), or SESSION_EXPIRED when the session was declared dead. Every call
+    fails with UNAVAILABLE, reason REPLICA_AWAY, when the replica cannot serve workers: connect to another.
     """
 
     @staticmethod

@@ -1,0 +1,32 @@
+"""How long sessions live without a sign, and what follows from that."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+
+@dataclass(slots=True, frozen=True)
+class SessionPolicy:
+    """How long a silent session lives, and how often it is to speak.
+
+    missing_max: how long a grant may be missing from what its session says that it holds; one TTL unless it is given.
+    """
+
+    ttl: timedelta = timedelta(seconds=10)
+    heartbeat_interval: timedelta = timedelta(seconds=2.5)
+    poll_wait: timedelta = timedelta(seconds=30)
+    missing_max: timedelta | None = None
+
+    @property
+    def away_after(self) -> timedelta:
+        """A replica that could write no heartbeats for so long is away, and a session that sent none gets no work."""
+        return self.ttl / 2
+
+    @property
+    def foreign_ttl(self) -> timedelta:
+        """Silent for so long, a session of another replica is dead: its own would have buried it, or is gone."""
+        return self.ttl * 1.5
+
+    @property
+    def released_after(self) -> timedelta:
+        """A grant that is missing from full sets for so long is released."""
+        return self.ttl if self.missing_max is None else self.missing_max

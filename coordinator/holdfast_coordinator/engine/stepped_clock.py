@@ -1,0 +1,52 @@
+"""What a step back of the database's clock leaves in the future is made due again: see decisions/0017.
+
+What was due by the clock before the step stays due. Timers, retries and deadlines are due by the clock, whatever it
+says; they are not touched.
+"""
+
+import structlog
+
+from holdfast_coordinator.store.port import ControlStore
+
+from .cells import Cells
+from .database_clock import STEP_MIN, Step
+
+log = structlog.get_logger(__name__)
+
+
+class SteppedClock:
+    """See the module."""
+
+    def __init__(self, control: ControlStore, cells: Cells) -> None:
+        self._control = control
+        self._cells = cells
+        self._has_looked = False
+        self._step: Step | None = None
+
+    def stepped(self, step: Step) -> None:
+        """The clock has stepped."""
+        log.warning("clock_stepped", seconds=round((step.after - step.before).total_seconds(), 3))
+        if step.is_back and (self._step is None or step.before > self._step.before):
+            self._step = step
+
+    async def mend(self) -> None:
+        """Mends what the last step has left, and at the first call what one before this replica may have. Raises
+        StoreError; then the next call tries again.
+        """
+        if not self._has_looked:
+            await self._look_back()
+            self._has_looked = True
+        step = self._step
+        if step is None:
+            return
+        now = await self._control.now()
+        await self._control.pull_back_heartbeats(now)
+        for cell in self._cells:
+            await cell.store.pull_back(now, step.before)
+        if self._step is step:
+            self._step = None
+
+    async def _look_back(self) -> None:
+        latest, now = await self._control.latest_heartbeat(), await self._control.now()
+        if latest is not None and latest > now + STEP_MIN:
+            self.stepped(Step(latest, now))
