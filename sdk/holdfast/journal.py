@@ -314,6 +314,16 @@ class UserSpan:
     error_type: str = ""
 
 
+@dataclass(slots=True, frozen=True)
+class SignalSetAside:
+    """`number` is that of the mail that brought the signal."""
+
+    at: datetime
+    number: int
+    name: str
+    problem: str
+
+
 Entry = (
     RunStarted
     | StepScheduled
@@ -333,4 +343,5 @@ Entry = (
     | RunResumed
     | RunClosed
     | UserSpan
+    | SignalSetAside
 )

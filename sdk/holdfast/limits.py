@@ -19,6 +19,9 @@ class Limits:
 
 DEFAULT_LIMITS = Limits()
 
+PROBLEM_MAX = 500
+"""Characters of what is said of a signal that does not fit."""
+
 NAME_MAX = 200
 """The longest name of a workflow, step, queue, signal or namespace, in characters."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from holdfast.api.v1 import journal_pb2
 from holdfast.errors import InvalidRequest
-from holdfast.limits import NAME_MAX
+from holdfast.limits import NAME_MAX, PROBLEM_MAX
 from holdfast.statuses import AttemptOutcome, Placement
 
 from .fields import ENTRY_SECONDS_MAX, INT32_MAX, NANOS_MAX, check_time, name, span, whole
@@ -121,6 +121,14 @@ def _user_span(kind: str, body: journal_pb2.UserSpan) -> None:
     check_time(f"{kind}.began_at", body.began_at, ENTRY_SECONDS_MAX)
 
 
+def _signal_set_aside(kind: str, body: journal_pb2.SignalSetAside) -> None:
+    _numbered(kind, body)
+    if not 0 < len(body.name) <= NAME_MAX:
+        raise InvalidRequest(f"{kind}.name", f"{body.name[:50]!r} must have 1 to {NAME_MAX} characters")
+    if len(body.problem) > PROBLEM_MAX:
+        raise InvalidRequest(f"{kind}.problem", f"has {len(body.problem)} characters, the limit is {PROBLEM_MAX}")
+
+
 def _run_closed(kind: str, body: journal_pb2.RunClosed) -> None:
     if body.HasField("result") and body.HasField("failure"):
         raise InvalidRequest(kind, "has a result and a failure; a run ends with one of them")
@@ -145,5 +153,6 @@ BODIES: dict[str, Callable[[str, Any], None]] = {
     "run_stalled": _anything,
     "run_closed": _run_closed,
     "user_span": _user_span,
+    "signal_set_aside": _signal_set_aside,
 }
 """What a worker may write, and what checks it; all other kinds are the coordinator's."""

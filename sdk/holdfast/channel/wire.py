@@ -271,6 +271,13 @@ def _write_user_span(message: journal_pb2.Entry, entry: journal.UserSpan) -> Non
         body.error_type = entry.error_type
 
 
+def _write_signal_set_aside(message: journal_pb2.Entry, entry: journal.SignalSetAside) -> None:
+    body = message.signal_set_aside
+    body.number = entry.number
+    body.name = entry.name
+    body.problem = entry.problem
+
+
 _WRITERS: dict[type, Callable[[journal_pb2.Entry, Any], None]] = {
     journal.RunStarted: _write_run_started,
     journal.StepScheduled: _write_step_scheduled,
@@ -290,6 +297,7 @@ _WRITERS: dict[type, Callable[[journal_pb2.Entry, Any], None]] = {
     journal.RunResumed: _write_run_resumed,
     journal.RunClosed: _write_run_closed,
     journal.UserSpan: _write_user_span,
+    journal.SignalSetAside: _write_signal_set_aside,
 }
 
 
@@ -378,4 +386,5 @@ _READERS: dict[str, Callable[[Any, Any], Entry]] = {
     "user_span": lambda at, body: journal.UserSpan(
         at, body.number, body.name, time_from(body.began_at), body.parent, body.error_type
     ),
+    "signal_set_aside": lambda at, body: journal.SignalSetAside(at, body.number, body.name, body.problem),
 }

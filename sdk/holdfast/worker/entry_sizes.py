@@ -15,6 +15,7 @@ from holdfast.journal import (
     RunClosed,
     RunStalled,
     Signal,
+    SignalSetAside,
     StepCompleted,
     StepFailed,
     StepResult,
@@ -79,5 +80,6 @@ _SIZES: dict[type, Callable[[Any], int]] = {
     ChildStarted: lambda entry: _arguments_bytes(entry.arguments),
     RunStalled: lambda entry: 4 * len(entry.reason),
     UserSpan: lambda entry: 4 * (len(entry.name) + len(entry.error_type)),
+    SignalSetAside: lambda entry: 4 * (len(entry.name) + len(entry.problem)),
     RunClosed: lambda entry: failure_bytes(entry.failure) + (len(entry.result.data) if entry.result is not None else 0),
 }

@@ -1,10 +1,11 @@
-"""What a worker's log says of failures: one line for each attempt and each run that failed. It decides nothing."""
+"""What a worker's log says of failures: one line for each attempt and each run that failed, and for each
+signal that did not fit. It decides nothing."""
 
 import logging
 from datetime import timedelta
 
 from holdfast.durations import format_duration
-from holdfast.journal import AttemptRecord, Failure, RunClosed
+from holdfast.journal import AttemptRecord, Failure, RunClosed, SignalSetAside
 from holdfast.statuses import AttemptOutcome, RunStatus
 
 log = logging.getLogger("holdfast.worker")
@@ -28,6 +29,13 @@ def log_closed_run(closed: RunClosed, *, run_id: str, workflow: str) -> None:
     """An error for a run that failed; nothing for other ends."""
     if closed.status is RunStatus.FAILED and closed.failure is not None:
         log.error("run %s (%s) failed with %s", run_id, workflow, _one_line(closed.failure))
+
+
+def log_signal_set_aside(entry: SignalSetAside, *, run_id: str, workflow: str) -> None:
+    """A warning for a signal that does not fit what the code waits for."""
+    log.warning(
+        "run %s (%s): signal %s was set aside and the run waits on: %s", run_id, workflow, entry.name, entry.problem
+    )
 
 
 def _after(delay: timedelta) -> str:

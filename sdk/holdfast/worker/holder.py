@@ -21,13 +21,14 @@ from holdfast.journal import (
     RetryDue,
     RunClosed,
     RunStalled,
+    SignalSetAside,
     StepCompleted,
     StepFailed,
     StepScheduled,
 )
 from holdfast.limits import DEFAULT_LIMITS, Limits
 from holdfast.worker.entry_sizes import body_bytes
-from holdfast.worker.failure_lines import log_closed_run, log_failed_attempt
+from holdfast.worker.failure_lines import log_closed_run, log_failed_attempt, log_signal_set_aside
 from holdfast.worker.mailbox import Mailbox
 from holdfast.worker.outbox import Outbox
 from holdfast.worker.ports import Crew
@@ -270,6 +271,8 @@ class RunHolder:
                         log_closed_run(entry, run_id=self.run_id, workflow=self.lease.workflow)
                         self.closed = True
                         self._slots.let_go()
+                    elif isinstance(entry, SignalSetAside):
+                        log_signal_set_aside(entry, run_id=self.run_id, workflow=self.lease.workflow)
 
     def _schedule(self, call: commands.CallStep, at: datetime) -> None:
         inline = self._crew.runs_inline(call)

@@ -51,12 +51,16 @@ class Rebuilding:
 
     def prepared(self, lease: Lease, holder: RunHolder) -> None:
         """The arguments are known, so there is a holder to feed."""
-        self._rebuilds[lease.run_id].holder = holder
+        rebuild = self._rebuilds[lease.run_id]
+        rebuild.holder = holder
+        holder.instance.foresee(rebuild.entries)
 
     def add(self, lease: Lease, entries: Sequence[Entry], *, more: bool) -> None:
         """More of the journal is at hand."""
         rebuild = self._rebuilds[lease.run_id]
         rebuild.entries.extend(entries)
+        if rebuild.holder is not None:
+            rebuild.holder.instance.foresee(entries)
         rebuild.is_read = not more
 
     def mail_arrived(self, run_id: str, mail: Sequence[Mail]) -> None:

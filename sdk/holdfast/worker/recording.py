@@ -8,6 +8,7 @@ from holdfast.journal import (
     ChildStarted,
     Entry,
     RunClosed,
+    SignalSetAside,
     StepScheduled,
     TimerCancelled,
     TimerSet,
@@ -22,6 +23,7 @@ NumberedCommand = (
     | commands.StartChild
     | commands.CancelChild
     | commands.LeaveSpan
+    | commands.SetSignalAside
     | commands.Close
 )
 
@@ -73,6 +75,8 @@ def recorded(command: NumberedCommand, at: datetime) -> Entry:
             return ChildCancelled(at, command.number)
         case commands.LeaveSpan():
             return UserSpan(at, command.number, command.name, command.began_at, command.parent, command.error_type)
+        case commands.SetSignalAside():
+            return SignalSetAside(at, command.number, command.name, command.problem)
         case commands.Close():
             return RunClosed(at, command.status, command.result, command.failure)
         case _:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol
 
 from holdfast.authoring.definitions import StepDefinition, StepOverrides, WorkflowDefinition
 from holdfast.authoring.options import recorded_retry, resolve
+from holdfast.hints import ValueType
 from holdfast.journal import Arguments
 from holdfast.workflow.commands import (
     CallStep,
@@ -18,6 +19,7 @@ from holdfast.workflow.commands import (
     CancelTimer,
     Close,
     Command,
+    SetSignalAside,
     SetTimer,
     StartChild,
 )
@@ -201,13 +203,13 @@ class ChildCall(WorkflowFuture[Any]):
 class ReceiveCall(WorkflowFuture[Any]):
     """A signal to come. It is no command: signals come without being asked for."""
 
-    __slots__ = ("inbox", "name", "since", "timer", "type_hint")
+    __slots__ = ("inbox", "name", "since", "timer", "type")
 
-    def __init__(self, loop: WorkflowLoop, inbox: Inbox, name: str, type_hint: Any, *, since: datetime) -> None:
+    def __init__(self, loop: WorkflowLoop, inbox: Inbox, name: str, type: ValueType, *, since: datetime) -> None:
         super().__init__(loop)
         self.inbox = inbox
         self.name = name
-        self.type_hint = type_hint
+        self.type = type
         self.since = since
         self.timer: asyncio.Handle | None = None
 
@@ -252,6 +254,26 @@ class Cancellation:
 
     def describe(self) -> str:
         return f"cancelled {self.cancelled.kind} {self.number}"
+
+
+class Misfit:
+    """A signal did not fit the type that the code asked for. number: of the mail that brought it."""
+
+    __slots__ = ("is_unrecorded", "name", "number", "problem")
+
+    kind: ClassVar[str] = "misfit"
+
+    def __init__(self, number: int, name: str, problem: str) -> None:
+        self.number = number
+        self.name = name
+        self.problem = problem
+        self.is_unrecorded = False
+
+    def command(self) -> SetSignalAside:
+        return SetSignalAside(self.number, self.name, self.problem)
+
+    def describe(self) -> str:
+        return f"set signal {self.name} aside, which does not fit: {self.problem}"
 
 
 class Ending:

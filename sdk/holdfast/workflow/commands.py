@@ -81,6 +81,15 @@ class LeaveSpan:
 
 
 @dataclass(slots=True, frozen=True)
+class SetSignalAside:
+    """A signal did not fit the type that the code asked for. Recorded as SignalSetAside. number: of its mail."""
+
+    number: int
+    name: str
+    problem: str
+
+
+@dataclass(slots=True, frozen=True)
 class Close:
     """The code has ended. Recorded as RunClosed."""
 
@@ -89,4 +98,4 @@ class Close:
     failure: Failure | None = None
 
 
-Command = CallStep | CancelStep | SetTimer | CancelTimer | StartChild | CancelChild | LeaveSpan | Close
+Command = CallStep | CancelStep | SetTimer | CancelTimer | StartChild | CancelChild | LeaveSpan | SetSignalAside | Close

@@ -9,7 +9,7 @@ failure of the workflow: such errors leave `feed`.
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextvars import Context
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -22,7 +22,7 @@ from holdfast.authoring.definitions import StepDefinition, StepOverrides, Workfl
 from holdfast.codec import Codec
 from holdfast.codec.failures import as_run_failed, as_step_failed, capture
 from holdfast.errors import DuplicateStepId, HoldfastError, NotAwaited
-from holdfast.hints import ValueType
+from holdfast.hints import HopelessHint, UnknownYet, ValueType, value_type
 from holdfast.journal import Arguments, Entry, Failure, MailBody, Payload, StepOrigin
 from holdfast.limits import DEFAULT_LIMITS, Limits
 from holdfast.statuses import RunStatus
@@ -78,7 +78,7 @@ class WorkflowInstance:
         self._loop = WorkflowLoop(self, salt=int.from_bytes(self._seed[:5], "big"))
         self._loop.is_driven = True
         self._ledger = Ledger(self.waits)
-        self._signals = SignalInbox(codec)
+        self._signals = SignalInbox(self._ledger)
         self._spans = RunSpans(self._ledger)
         self._step_ids: set[str] = set()
         self._main: asyncio.Task[None] | None = None
@@ -156,7 +156,11 @@ class WorkflowInstance:
 
     def awaited_since(self, body: MailBody) -> datetime | None:
         """Since when the code waits without a limit for this signal; None for other mail, and when it does not."""
-        return self._signals.awaited_since(body.name) if isinstance(body, journal.Signal) else None
+        return self._signals.awaited_since(body) if isinstance(body, journal.Signal) else None
+
+    def foresee(self, entries: Iterable[Entry]) -> None:
+        """Entries that will be fed: signals that they set aside do not reach code that would take them now."""
+        self._signals.foresee(entry.number for entry in entries if type(entry) is journal.SignalSetAside)
 
     def close(self) -> None:
         """Drop the code from memory: its `finally` blocks run now, and can record nothing."""
@@ -288,11 +292,18 @@ class WorkflowInstance:
         return call
 
     def receive(self, name: str, type_hint: Any, timeout: timedelta | None) -> Awaitable[Any]:
-        """The next signal of this name, which may have arrived before; TimeoutError after `timeout`."""
+        """The next signal of this name that fits the type, which may have arrived before.
+
+        Raises TimeoutError after `timeout`, and TypeError for a type that no signal can fit.
+        """
         if self._ledger.is_ended:
             self._loop.refuse()
             return self._loop.create_future()
-        call = ReceiveCall(self._loop, self._signals, name, type_hint, since=self._now)
+        try:
+            found = value_type(type_hint)
+        except (HopelessHint, UnknownYet) as error:
+            raise TypeError(f"receive {name!r}: no signal can be {type_hint}: {error}") from error
+        call = ReceiveCall(self._loop, self._signals, name, found, since=self._now)
         if not self._signals.receive(call) and timeout is not None:
             call.timer = self._loop.set_timer(timeout, call.time_out, name=f"signal {name}", signal=name)
         return call
@@ -467,6 +478,9 @@ class WorkflowInstance:
     def _on_user_span(self, entry: journal.UserSpan) -> None:
         self._spans.recorded(entry.number)
 
+    def _on_signal_set_aside(self, entry: journal.SignalSetAside) -> None:
+        self._signals.recorded(entry)
+
     def _on_child_cancelled(self, entry: journal.ChildCancelled) -> None:
         self._ledger.child_cancelled(entry)
 
@@ -480,7 +494,7 @@ class WorkflowInstance:
             raise ValueError(f"the mail of MailConsumed({entry.number}) is missing; feed it as the coordinator sent it")
         match entry.mail.body:
             case journal.Signal() as signal:
-                self._signals.arrive(signal)
+                self._signals.arrive(entry.number, signal)
             case journal.TimerFired(number):
                 timer = self._ledger.timers.pop(number, None)
                 if timer is not None:
@@ -536,6 +550,7 @@ _MATCHERS: dict[type, Callable[[WorkflowInstance, Any], None]] = {
     journal.ChildStarted: WorkflowInstance._on_child_started,
     journal.ChildCancelled: WorkflowInstance._on_child_cancelled,
     journal.UserSpan: WorkflowInstance._on_user_span,
+    journal.SignalSetAside: WorkflowInstance._on_signal_set_aside,
     journal.RunClosed: WorkflowInstance._on_run_closed,
 }
 """Entries that record what the code has decided: they are compared with it, and wake nothing."""

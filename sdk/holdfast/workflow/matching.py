@@ -16,6 +16,7 @@ from holdfast.journal import (
     Failure,
     Payload,
     RunClosed,
+    SignalSetAside,
     StepCancelled,
     StepScheduled,
     TimerCancelled,
@@ -27,6 +28,7 @@ from holdfast.workflow.calls import (
     Cancellation,
     ChildCall,
     Ending,
+    Misfit,
     StepCall,
     TimerCall,
     step_words,
@@ -228,6 +230,15 @@ class Ledger:
 
     def child_cancelled(self, entry: ChildCancelled) -> None:
         self._cancellation("child", entry.number)
+
+    def signal_set_aside(self, entry: SignalSetAside) -> bool:
+        """Meet the decision of the code to set this signal aside; False: it has made none."""
+        for asked in self._unrecorded:
+            if asked.is_unrecorded and asked.number == entry.number and asked.kind == Misfit.kind:
+                asked.is_unrecorded = False
+                self._drop_matched()
+                return True
+        return False
 
     def run_closed(self, entry: RunClosed) -> None:
         if entry.status not in _CLOSED_BY_CODE:

@@ -298,6 +298,7 @@ def many_entries(lease: Lease) -> list[journal_pb2.Entry]:
         entry(child_started=child(lease, close_policy=3, max_duration=Duration(seconds=60))),
         entry(child_cancelled=journal_pb2.ChildCancelled(number=1)),
         entry(user_span=journal_pb2.UserSpan(number=1, name="part")),
+        entry(signal_set_aside=journal_pb2.SignalSetAside(number=1, name="go", problem="not int")),
         entry(step_failed=journal_pb2.StepFailed(number=4, failure=value_pb2.Failure(error_type="E"), attempt=done)),
         entry(step_cancelled=journal_pb2.StepCancelled(number=2)),
     ]

@@ -10,7 +10,7 @@ from workflow_driver import START, Driver, a_step, instance_of, replayed
 
 import holdfast
 from holdfast.errors import StepFailed
-from holdfast.journal import CancelRequested, Entry, Signal, UserSpan
+from holdfast.journal import CancelRequested, Entry, Payload, Signal, UserSpan
 from holdfast.statuses import RunStatus
 
 
@@ -239,9 +239,10 @@ def test_the_runtime_knows_since_when_a_signal_is_awaited_without_a_limit() -> N
     driver = Driver(waits_twice)
     driver.instance = instance
     driver.start()
-    assert instance.awaited_since(Signal("first")) == START
-    assert instance.awaited_since(Signal("second")) is None
+    one = Payload(b"1")
+    assert instance.awaited_since(Signal("first", one)) == START
+    assert instance.awaited_since(Signal("second", one)) is None
     assert instance.awaited_since(CancelRequested()) is None
-    driver.post(Signal("first"))
-    assert instance.awaited_since(Signal("second")) is None, "its timer says it"
+    driver.post(Signal("first", one))
+    assert instance.awaited_since(Signal("second", one)) is None, "its timer says it"
     assert [command.signal for command in driver.commands if hasattr(command, "signal")] == ["second"]

@@ -467,7 +467,7 @@ def receive(name: str, hint: Any = int, timeout: float | None = None) -> Any:
 def test_signals_are_received_per_name_in_arrival_order_also_early_ones() -> None:
     async def flow() -> list[Any]:
         await echo("busy")
-        return [await receive("a"), await receive("b"), await receive("a"), await receive("a")]
+        return [await receive("a"), await receive("b"), await receive("a"), await receive("a", Any)]
 
     driver = Driver(flow).start()
     for name, payload in (("a", b"1"), ("a", b"0"), ("b", b"2")):
@@ -495,19 +495,6 @@ def test_a_receive_that_times_out_raises_and_leaves_the_signal_for_the_next() ->
     assert [type(entry) for entry in driver.journal[1:]] == [
         *(TimerSet, MailConsumed, TimerSet, MailConsumed, TimerCancelled, RunClosed)
     ]
-
-
-def test_a_signal_that_does_not_fit_raises_in_the_code() -> None:
-    async def flow() -> str:
-        try:
-            await receive("go")
-        except PayloadNotSerializable as error:
-            return error.what
-        return ""
-
-    driver = Driver(flow).start()
-    driver.post(Signal("go", Payload(b'"x"')))
-    assert driver.result == "the payload of signal 'go'"
 
 
 def test_a_cancelled_receiver_takes_no_signal() -> None:

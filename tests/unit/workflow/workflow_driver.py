@@ -26,6 +26,7 @@ from holdfast.journal import (
     MailConsumed,
     RunClosed,
     RunStarted,
+    SignalSetAside,
     StepCancelled,
     StepCompleted,
     StepFailed,
@@ -105,6 +106,8 @@ def entry_of(command: Command, at: datetime) -> Entry:
             return ChildCancelled(at, number)
         case commands.LeaveSpan(number, name, began_at, parent, error_type):
             return UserSpan(at, number, name, began_at, parent, error_type)
+        case commands.SetSignalAside(number, name, problem):
+            return SignalSetAside(at, number, name, problem)
         case commands.Close(status, result, failure):
             return RunClosed(at, status, result, failure)
 

@@ -11,7 +11,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Entry(_message.Message):
-    __slots__ = ("at", "run_started", "step_scheduled", "step_queued", "attempt_started", "attempt_ended", "step_completed", "step_failed", "step_cancelled", "timer_set", "timer_cancelled", "mail_consumed", "mail_undelivered", "child_started", "child_cancelled", "run_stalled", "run_resumed", "run_closed", "user_span", "run_paused", "update_completed")
+    __slots__ = ("at", "run_started", "step_scheduled", "step_queued", "attempt_started", "attempt_ended", "step_completed", "step_failed", "step_cancelled", "timer_set", "timer_cancelled", "mail_consumed", "mail_undelivered", "child_started", "child_cancelled", "run_stalled", "run_resumed", "run_closed", "user_span", "run_paused", "update_completed", "signal_set_aside")
     AT_FIELD_NUMBER: _ClassVar[int]
     RUN_STARTED_FIELD_NUMBER: _ClassVar[int]
     STEP_SCHEDULED_FIELD_NUMBER: _ClassVar[int]
@@ -33,6 +33,7 @@ class Entry(_message.Message):
     USER_SPAN_FIELD_NUMBER: _ClassVar[int]
     RUN_PAUSED_FIELD_NUMBER: _ClassVar[int]
     UPDATE_COMPLETED_FIELD_NUMBER: _ClassVar[int]
+    SIGNAL_SET_ASIDE_FIELD_NUMBER: _ClassVar[int]
     at: _timestamp_pb2.Timestamp
     run_started: RunStarted
     step_scheduled: StepScheduled
@@ -54,7 +55,8 @@ class Entry(_message.Message):
     user_span: UserSpan
     run_paused: RunPaused
     update_completed: UpdateCompleted
-    def __init__(self, at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., run_started: _Optional[_Union[RunStarted, _Mapping]] = ..., step_scheduled: _Optional[_Union[StepScheduled, _Mapping]] = ..., step_queued: _Optional[_Union[StepQueued, _Mapping]] = ..., attempt_started: _Optional[_Union[AttemptStarted, _Mapping]] = ..., attempt_ended: _Optional[_Union[AttemptEnded, _Mapping]] = ..., step_completed: _Optional[_Union[StepCompleted, _Mapping]] = ..., step_failed: _Optional[_Union[StepFailed, _Mapping]] = ..., step_cancelled: _Optional[_Union[StepCancelled, _Mapping]] = ..., timer_set: _Optional[_Union[TimerSet, _Mapping]] = ..., timer_cancelled: _Optional[_Union[TimerCancelled, _Mapping]] = ..., mail_consumed: _Optional[_Union[MailConsumed, _Mapping]] = ..., mail_undelivered: _Optional[_Union[MailUndelivered, _Mapping]] = ..., child_started: _Optional[_Union[ChildStarted, _Mapping]] = ..., child_cancelled: _Optional[_Union[ChildCancelled, _Mapping]] = ..., run_stalled: _Optional[_Union[RunStalled, _Mapping]] = ..., run_resumed: _Optional[_Union[RunResumed, _Mapping]] = ..., run_closed: _Optional[_Union[RunClosed, _Mapping]] = ..., user_span: _Optional[_Union[UserSpan, _Mapping]] = ..., run_paused: _Optional[_Union[RunPaused, _Mapping]] = ..., update_completed: _Optional[_Union[UpdateCompleted, _Mapping]] = ...) -> None: ...
+    signal_set_aside: SignalSetAside
+    def __init__(self, at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., run_started: _Optional[_Union[RunStarted, _Mapping]] = ..., step_scheduled: _Optional[_Union[StepScheduled, _Mapping]] = ..., step_queued: _Optional[_Union[StepQueued, _Mapping]] = ..., attempt_started: _Optional[_Union[AttemptStarted, _Mapping]] = ..., attempt_ended: _Optional[_Union[AttemptEnded, _Mapping]] = ..., step_completed: _Optional[_Union[StepCompleted, _Mapping]] = ..., step_failed: _Optional[_Union[StepFailed, _Mapping]] = ..., step_cancelled: _Optional[_Union[StepCancelled, _Mapping]] = ..., timer_set: _Optional[_Union[TimerSet, _Mapping]] = ..., timer_cancelled: _Optional[_Union[TimerCancelled, _Mapping]] = ..., mail_consumed: _Optional[_Union[MailConsumed, _Mapping]] = ..., mail_undelivered: _Optional[_Union[MailUndelivered, _Mapping]] = ..., child_started: _Optional[_Union[ChildStarted, _Mapping]] = ..., child_cancelled: _Optional[_Union[ChildCancelled, _Mapping]] = ..., run_stalled: _Optional[_Union[RunStalled, _Mapping]] = ..., run_resumed: _Optional[_Union[RunResumed, _Mapping]] = ..., run_closed: _Optional[_Union[RunClosed, _Mapping]] = ..., user_span: _Optional[_Union[UserSpan, _Mapping]] = ..., run_paused: _Optional[_Union[RunPaused, _Mapping]] = ..., update_completed: _Optional[_Union[UpdateCompleted, _Mapping]] = ..., signal_set_aside: _Optional[_Union[SignalSetAside, _Mapping]] = ...) -> None: ...
 
 class JournalRow(_message.Message):
     __slots__ = ("seq", "epoch", "entries")
@@ -333,6 +335,16 @@ class UserSpan(_message.Message):
     parent: int
     error_type: str
     def __init__(self, number: _Optional[int] = ..., name: _Optional[str] = ..., began_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., parent: _Optional[int] = ..., error_type: _Optional[str] = ...) -> None: ...
+
+class SignalSetAside(_message.Message):
+    __slots__ = ("number", "name", "problem")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    name: str
+    problem: str
+    def __init__(self, number: _Optional[int] = ..., name: _Optional[str] = ..., problem: _Optional[str] = ...) -> None: ...
 
 class RunPaused(_message.Message):
     __slots__ = ("reason",)
