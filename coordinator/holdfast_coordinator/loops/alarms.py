@@ -59,6 +59,9 @@ class AlarmLoop:
             except (HoldfastError, StoreError) as error:
                 log.warning("alarms_failed", cell=self._cell.name, error=str(error))
                 seconds = LONGEST_SLEEP_SECONDS
+            except Exception:  # a defect that one alarm meets must not end the loop that fires all others
+                log.exception("alarms_failed", cell=cell.name)
+                seconds = LONGEST_SLEEP_SECONDS
             watch.read_at = self._engine.database_time() + timedelta(seconds=seconds)
             try:
                 async with asyncio.timeout(seconds):

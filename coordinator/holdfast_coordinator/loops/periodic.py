@@ -1,4 +1,8 @@
-"""A loop: does one thing every so often until it is stopped. A failure is logged, and the next turn tries again."""
+"""A loop: does one thing every so often until it is stopped. A failure is logged, and the next turn tries again.
+
+No failure ends a loop, a defect least of all: what one turn met, say a row that breaks it, must not stop the others
+that the loop serves, nor the replica.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -23,5 +27,9 @@ async def periodic(name: str, run_once: Callable[[], Awaitable[object]], *, ever
         except (HoldfastError, StoreError) as error:
             if not failing:
                 log.warning("loop_failed", loop=name, error=str(error))
+            failing = True
+        except Exception:
+            if not failing:
+                log.exception("loop_failed", loop=name)
             failing = True
         await asyncio.sleep(every_seconds)

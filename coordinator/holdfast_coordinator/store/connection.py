@@ -114,12 +114,19 @@ class Connection:
 
     @classmethod
     async def open(cls, dsn: str, *, options: str = "", seconds: float = CONNECT_SECONDS) -> "Connection":
-        """Connects. options: server options such as "-c lock_timeout=5s". Raises ConnectionLost."""
+        """Connects to a server that takes writes. options: server options such as "-c lock_timeout=5s".
+
+        Raises ConnectionLost, also while every server is read-only: to connect again is the way to find the new
+        primary after a failover. The URL may ask for another kind of server with target_session_attrs.
+        """
         dsn = checked_database_url(dsn)
         try:
-            given = conninfo_to_dict(dsn).get("options") or ""
-            if options:
-                dsn = make_conninfo(dsn, options=f"{options} {given}")
+            given = conninfo_to_dict(dsn)
+            dsn = make_conninfo(
+                dsn,
+                options=f"{options} {given.get('options') or ''}".strip(),
+                target_session_attrs=given.get("target_session_attrs") or "read-write",
+            )
             async with asyncio.timeout(seconds):
                 connection = await psycopg.AsyncConnection.connect(dsn, autocommit=True, application_name="holdfast")
         except (psycopg.OperationalError, TimeoutError, OSError) as error:

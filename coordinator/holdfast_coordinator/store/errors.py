@@ -9,6 +9,18 @@ DIVISION_BY_ZERO = "22012"
 UNIQUE_VIOLATION = "23505"
 LOCK_NOT_AVAILABLE = "55P03"
 
+_ENDS_CONNECTION = frozenset(
+    {
+        "57P01", "57P02", "57P03", "57P04", "57P05", "25P03", "25P04",  # Postgres says that it closes it
+        # A server that is read-only since a failover stays so for the sessions it has; a new one finds the primary.
+        "25006",
+        # A prepared statement is gone, is there already, or no longer fits its tables: what this side believes to be
+        # prepared is wrong.
+        "26000", "42P05", "0A000",
+        "25P02",  # a transaction that has failed, and of which nobody here knows
+    }
+)  # fmt: skip
+
 
 class QueryFailed(Exception):
     """Postgres answered a statement with an error. `raced`: a unique violation there means that another was first."""
@@ -22,8 +34,8 @@ class QueryFailed(Exception):
 
     @property
     def ends_connection(self) -> bool:
-        """True when Postgres closes the connection, or has no room for it."""
-        return self.sqlstate[:2] in ("08", "53") or self.sqlstate in ("57P01", "57P02", "57P03", "57P05", "25P03")
+        """True when Postgres closes the connection, has no room for it, or will never again do here what is asked."""
+        return self.sqlstate[:2] in ("08", "53") or self.sqlstate in _ENDS_CONNECTION
 
 
 class ConnectionLost(Exception):

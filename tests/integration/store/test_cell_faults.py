@@ -200,6 +200,8 @@ async def _until_waiting(database: str, count: int) -> None:
         ("57P01", {}, True, StoreUnavailable),
         ("53300", {}, False, StoreUnavailable),
         ("25006", {}, True, StoreUnavailable),
+        ("26000", {}, True, StoreUnavailable),
+        ("0A000", {}, True, StoreUnavailable),
         ("40001", {"at_commit": True}, True, SerializationConflict),
         ("23503", {"at_commit": True}, True, DataRejected),
         ("57P01", {"at_commit": True}, True, OutcomeUnknown),
