@@ -294,6 +294,30 @@ class CoordinatorUnavailable(HoldfastError):
         self.is_reached = is_reached
 
 
+class CoordinatorOverloaded(CoordinatorUnavailable):
+    """The coordinator has more to do than it gets done, and has recorded nothing of this call. Repeat it later."""
+
+    def __init__(self, *, retry_after_seconds: float, detail: str = "") -> None:
+        super().__init__("", detail, is_reached=True)
+        self.args = (
+            f"the coordinator is overloaded{f' ({detail})' if detail else ''}; nothing was recorded, "
+            f"repeat the call after {retry_after_seconds:g} s",
+        )
+        self.retry_after_seconds = retry_after_seconds
+
+
+class RunBusy(CoordinatorUnavailable):
+    """Another transaction of the database has the rows of the run for too long. Nothing was recorded; repeat it."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__("", "the run is locked", is_reached=True)
+        self.args = (
+            f"run {run_id} is locked by another transaction of the database; nothing was recorded, repeat the call "
+            "(pg_stat_activity shows which transactions are open for long)",
+        )
+        self.run_id = run_id
+
+
 class TracingOff(HoldfastError):
     """The coordinator exports no traces, since nobody told it where a collector is."""
 

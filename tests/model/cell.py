@@ -43,6 +43,7 @@ from holdfast_coordinator.store.port import (
     HeldKey,
     HeldNews,
     LeaseHeld,
+    LockTimeout,
     Moved,
     OpenRunStates,
     Place,
@@ -81,6 +82,8 @@ class ModelCellStore:
         self.keys: dict[tuple[str, str, str], KeyRow] = {}
         self.requests: dict[tuple[str, str], RequestRow] = {}
         self.trace_marks: dict[str, TraceMark] = {}
+        self.locked_elsewhere: set[str] = set()
+        """Runs whose rows another transaction has locked."""
         self._lock = asyncio.Lock()
 
     # Transactions
@@ -119,6 +122,8 @@ class ModelCellStore:
             held = (RunState.LEASED, transition.session_id, transition.epoch, transition.expected_seq)
             if run is None or (run.state, run.owner, run.epoch, run.length) != held:
                 continue
+            if run.run_id in self.locked_elsewhere:
+                raise LockTimeout(run.run_id)
             if transition.then is not Then.CLOSE:
                 done[run.run_id] = self._append(run, transition)
             elif not run.side & ~(Side.TRACE | Side.TRACE_FAILURE) and run.mail_next == run.mail_taken + 1:
@@ -166,7 +171,9 @@ class ModelCellStore:
     def _read(self, reads: Reads) -> Snapshot:
         snapshot = Snapshot(now=self.clock())
         fresh = self._reserve(reads.keys)
-        snapshot.runs = deepcopy({key: self.open_runs[key] for key in reads.lock_runs & self.open_runs.keys()})
+        wanted_runs = reads.lock_runs & self.open_runs.keys()
+        snapshot.locked.runs = wanted_runs & self.locked_elsewhere
+        snapshot.runs = deepcopy({key: self.open_runs[key] for key in wanted_runs - self.locked_elsewhere})
         snapshot.mail = {run_id: mail for run_id in reads.lock_runs if (mail := self._mail_of(run_id))}
         snapshot.tasks = deepcopy(
             {key: task for key, task in self.tasks.items() if key in reads.tasks or key[0] in reads.tasks_of}
@@ -227,6 +234,7 @@ class ModelCellStore:
             if (run.namespace, run.queue, run.state) == (claim.namespace, claim.queue, RunState.READY)
             and run.workflow in claim.workflows
             and run.stall_build != dict(zip(claim.workflows, claim.not_builds, strict=False)).get(run.workflow, "")
+            and run.run_id not in self.locked_elsewhere
             and run.ready_at is not None
         ]
         return [run for *_, run in sorted(ready, key=lambda item: item[:2])[: claim.limit]]

@@ -14,16 +14,19 @@ from .commands import (
     CancelTimer,
     ClaimRuns,
     ClaimTasks,
+    Close,
     Command,
     DeliverChildClosed,
     EndAttempt,
     EndLease,
     OfferStalled,
     PostponeAlarm,
+    QueueStep,
     ReportAttempt,
     RequestCancel,
     ResumeRun,
     SendSignal,
+    StartChild,
     StartRun,
     TerminateRun,
     Then,
@@ -31,8 +34,8 @@ from .commands import (
 )
 from .continuing import RetryRun, id_key, retry_run
 from .events import Event
-from .reads import Reads, Snapshot
-from .rows import AlarmKind, AlarmRow, OpenRun, RunRecord, RunState, TaskRow, TaskState
+from .reads import Locked, Reads, Snapshot
+from .rows import AlarmKind, AlarmRow, OpenRun, RunRecord, RunState, TaskRow, TaskState, body_bytes
 from .starts import KnownRuns, StartAnswer, key_rows, start_run
 from .steering import (
     alarm_due,
@@ -249,17 +252,63 @@ def _claim_tasks(space: Workspace, asked: ClaimTasks, claimed: list[TaskRow]) ->
     return Claimed(len(claimed), frozenset(left))
 
 
-def batch_length(waiting: Sequence[BatchCommand], most: int) -> int:
-    """How many of the waiting commands, from the first, fit into one batch.
+def keys_of(command: BatchCommand) -> tuple[tuple[str, str, str], ...]:
+    """The keys that a command reserves, as (namespace, kind, key)."""
+    match command:
+        case StartRun() if command.id is not None or command.idempotency_key is not None:
+            rows = key_rows(command)
+        case RetryRun():
+            rows = id_key(command)
+        case _:
+            return ()
+    return tuple((row.namespace, row.kind, row.key) for row in rows)
 
-    Two starts with one key cannot: the second must see what became of the first.
+
+def command_bytes(command: BatchCommand) -> int:
+    """How large a command is: what can be large in it, not the rest."""
+    match command:
+        case Transition():
+            size = sum(len(part) for part in command.journal if type(part) is bytes)
+            for ask in command.asks:
+                match ask:
+                    case Close():
+                        size += len(ask.entry) + len(ask.result or b"") + len(ask.failure or b"")
+                    case QueueStep():
+                        size += len(ask.arguments)
+                    case StartChild():
+                        size += len(ask.spec)
+                    case _:
+                        pass
+            return size
+        case StartRun():
+            return len(command.arguments)
+        case SendSignal():
+            return len(command.signal.payload)
+        case ReportAttempt():
+            return len(command.record) + len(command.result or b"")
+        case RetryRun():
+            return len(command.origin.arguments) + sum(len(part) for part, _ in command.begin.parts)
+        case DeliverChildClosed():
+            return body_bytes(command.mail)
+        case _:
+            return 0
+
+
+def held_up(commands: Sequence[BatchCommand], locked: Locked) -> dict[int, bool]:
+    """The commands, by their place, that need rows which another transaction has locked.
+
+    True: the row of its run is among them, so that all later commands of that run are held up too.
     """
-    keys: set[tuple[str, str, str]] = set()
-    for index, command in enumerate(waiting[:most]):
-        if isinstance(command, StartRun | RetryRun):
-            for row in key_rows(command) if isinstance(command, StartRun) else id_key(command):
-                key = (row.namespace, row.kind, row.key)
-                if key in keys:
-                    return index
-                keys.add(key)
-    return min(len(waiting), most)
+    found: dict[int, bool] = {}
+    for place, command in enumerate(commands):
+        reads = reads_of([command])
+        if not reads.lock_runs.isdisjoint(locked.runs):
+            found[place] = True
+        elif (
+            not reads.tasks.isdisjoint(locked.tasks)
+            or any(run_id in reads.tasks_of for run_id, _ in locked.tasks)
+            or not reads.alarms.isdisjoint(locked.alarms)
+            or any((key.namespace, key.kind, key.key) in locked.keys for key in reads.keys)
+        ):
+            found[place] = False
+    return found

@@ -26,7 +26,10 @@ class Reads:
     """What a batch needs to see. Everything of a run is read after its open_runs row is locked, in key order."""
 
     lock_runs: set[str] = field(default_factory=set)
-    """Run ids: their open_runs rows are locked, their mail is read (at most 1,000 pieces each, in order)."""
+    """Run ids: their open_runs rows are locked, their mail is read (at most 1,000 pieces each, in order).
+
+    Rows that another transaction has locked are skipped, these and all others: see Locked.
+    """
     tasks_of: set[str] = field(default_factory=set)
     """Run ids (also in lock_runs): all their step_tasks rows are locked."""
     children_of: set[str] = field(default_factory=set)
@@ -47,6 +50,19 @@ class Reads:
     """For each: up to `limit` READY runs, locked with SKIP LOCKED, by (priority, ready_at)."""
     claim_tasks: list[ClaimTasks] = field(default_factory=list)
     """For each: up to `limit` READY step_tasks whose ready_at has come, locked with SKIP LOCKED."""
+
+
+@dataclass(slots=True)
+class Locked:
+    """Rows that a batch has asked for and another transaction has locked: nothing is known of them."""
+
+    runs: set[str] = field(default_factory=set)
+    tasks: set[tuple[str, int]] = field(default_factory=set)
+    alarms: set[tuple[str, AlarmKind, int]] = field(default_factory=set)
+    keys: set[tuple[str, str, str]] = field(default_factory=set)
+
+    def __bool__(self) -> bool:
+        return bool(self.runs or self.tasks or self.alarms or self.keys)
 
 
 @dataclass(slots=True)
@@ -71,3 +87,5 @@ class Snapshot:
     """Per claim, in its order. Mail of claimed runs is in `mail`, the rows are in `runs` too."""
     claimed_tasks: list[list[TaskRow]] = field(default_factory=list)
     """Per claim, in its order. The rows are in `tasks` too."""
+    locked: Locked = field(default_factory=Locked)
+    """What is missing here because another transaction has it. Commands that need it must not be decided."""

@@ -54,6 +54,7 @@ class TransitionStatus(IntEnum):
     COMMITTED_WITH_MAIL = 2
     SUPERSEDED = 3
     REFUSED = 4
+    BUSY = 5
 
 
 @dataclass(slots=True)

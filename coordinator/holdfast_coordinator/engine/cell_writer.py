@@ -1,21 +1,20 @@
 """One writer per cell and replica: whatever commands have accumulated become one transaction.
 
 There are no timers: a lone command commits at once, and while a transaction commits the next batch grows by
-itself. Answers and events go out only after the commit. Never decides anything itself: the core does.
+itself. Answers and events go out only after the commit. Never decides anything itself: the core does. Never ends
+before it is closed: whatever goes wrong with a command is that command's answer alone.
 """
 
 import asyncio
 import time
-from abc import abstractmethod
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, cast
 
 import structlog
 
-from holdfast.errors import CoordinatorUnavailable, HoldfastError
-from holdfast_coordinator.domain.batch import Answer, BatchCommand, Decided, batch_length, decide, reads_of
+from holdfast.errors import CoordinatorOverloaded, CoordinatorUnavailable, HoldfastError, RunBusy
+from holdfast_coordinator.domain.batch import Answer, BatchCommand, Decided, decide, held_up, reads_of
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.commands import Close, StartRun, Transition
 from holdfast_coordinator.domain.events import Appended, Closed, Event, RunLeased, TaskClaimed
@@ -23,16 +22,20 @@ from holdfast_coordinator.domain.reads import Snapshot
 from holdfast_coordinator.domain.rows import JournalRow, RunRecord
 from holdfast_coordinator.domain.starts import needs_no_reading
 from holdfast_coordinator.domain.transitions import TransitionAnswer, TransitionStatus, events_of_close
-from holdfast_coordinator.domain.workspace import Assign
 from holdfast_coordinator.store.port import (
     CellStore,
     DataRejected,
+    LockTimeout,
     Moved,
     OutcomeUnknown,
     SerializationConflict,
     StoreError,
-    StoreUnavailable,
 )
+
+from .background import Background
+from .line import Line, Ticket, Waiting
+from .reservations import Reservations
+from .shedding import Shedding
 
 if TYPE_CHECKING:  # prometheus_client is imported only where metrics are on
     from holdfast_coordinator.metrics.metrics import Metrics
@@ -45,46 +48,20 @@ OnDecided = Callable[[Sequence[BatchCommand], Decided], None]
 
 _COMMITTED = TransitionAnswer(TransitionStatus.COMMITTED)
 
-BATCH_COMMANDS_MAX = 1_000
-CONFLICT_REPEATS_MAX = 20
+COMMAND_SECONDS = 10.0
+"""How long a command waits for its turn when its caller does not say."""
+CONFLICT_REPEATS_MAX = 3
+"""How often a batch is repeated at once when another transaction was in the way, before that command is looked for."""
+LOCK_WAITS_MAX = 12
+"""How many locks are waited for in vain to find the commands of a batch that need them; the others are then tried
+one by one, later."""
+EXPIRY_SECONDS = 0.1
 
 
-class _Ticket:
-    """Commands that were submitted together, and the future of their answers."""
-
-    __slots__ = ("answers", "future", "missing")
-
-    def __init__(self, count: int, future: asyncio.Future[list[Answer]]) -> None:
-        self.answers: list[Answer | None] = [None] * count
-        self.missing = count
-        self.future = future
-
-    def answer(self, index: int, answer: Answer) -> None:
-        self.answers[index] = answer
-        self.missing -= 1
-        if not self.missing and not self.future.done():
-            self.future.set_result(cast(list[Answer], self.answers))
-
-
-class _Waiting:
-    """A command in the line, and where its answer goes. `locking` keeps it off the compare-and-set path."""
-
-    __slots__ = ("command", "index", "locking", "ticket")
-
-    def __init__(self, command: BatchCommand, ticket: _Ticket, index: int) -> None:
-        self.command = command
-        self.ticket = ticket
-        self.index = index
-        self.locking = not (type(command) is Transition and (command.is_append_only or command.is_plain_close))
-
-    def answer(self, answer: Answer) -> None:
-        self.ticket.answer(self.index, answer)
-
-
-def _split(batch: list[_Waiting]) -> tuple[list[_Waiting], list[_Waiting]]:
+def _split(batch: list[Waiting]) -> tuple[list[Waiting], list[Waiting]]:
     """Transitions that a compare-and-set can commit, one per run, and everything else."""
-    moves: dict[str, _Waiting] = {}
-    others: list[_Waiting] = []
+    moves: dict[str, Waiting] = {}
+    others: list[Waiting] = []
     for waiting in batch:
         if waiting.locking or cast(Transition, waiting.command).run_id in moves:
             others.append(waiting)
@@ -93,28 +70,20 @@ def _split(batch: list[_Waiting]) -> tuple[list[_Waiting], list[_Waiting]]:
     return list(moves.values()), others
 
 
+def _refusal(error: Exception) -> HoldfastError:
+    return HoldfastError(f"this request cannot be recorded: {error}")
+
+
 def _is_plain_start(command: BatchCommand) -> bool:
     return type(command) is StartRun and needs_no_reading(command)
 
 
-class Reservations(Assign):
-    """An `Assign` that is told what became of every place that it has reserved, except what is committed."""
+class _KeysLocked(StoreError):
+    """Keys that some commands of a batch need are locked; held: see held_up."""
 
-    @abstractmethod
-    def begin(self) -> None:
-        """A decision begins; it waits for nothing, so no other is under way."""
-
-    @abstractmethod
-    def undo(self) -> None:
-        """The decision that began last has failed: nobody gets anything of it."""
-
-    @abstractmethod
-    def release(self, event: RunLeased | TaskClaimed) -> None:
-        """The commit failed: the session does not get this after all."""
-
-    @abstractmethod
-    def doubt(self, event: RunLeased | TaskClaimed) -> None:
-        """The commit may have happened: the database may say that the session holds this, and nobody will tell it."""
+    def __init__(self, held: dict[int, bool]) -> None:
+        super().__init__("keys are locked by another transaction")
+        self.held = held
 
 
 class CellWriter:
@@ -142,30 +111,57 @@ class CellWriter:
         self._on_journal = on_journal
         self._metrics = metrics
         self._on_decided = on_decided
-        self._line: deque[_Waiting] = deque()
+        self._line = Line()
+        self._shedding = Shedding()
+        self._lock_waits = 0
         self._news = asyncio.Event()
+        self._expiry: asyncio.TimerHandle | None = None
+        self._answering = Background()
         self._closing = False
 
-    def submit_all(self, commands: Sequence[BatchCommand]) -> asyncio.Future[list[Answer]]:
+    def submit_all(
+        self, commands: Sequence[BatchCommand], *, seconds: float = COMMAND_SECONDS, parked_seconds: float | None = None
+    ) -> asyncio.Future[list[Answer]]:
         """Puts commands into the line; the answers come when all of them are committed or refused.
 
-        The future fails with CoordinatorUnavailable when a commit is impossible or its outcome unknown: repeat.
+        seconds: how long they may wait for their turn. parked_seconds: how long, when another transaction has locked
+        what they need; the answer is RunBusy then. The future fails with CoordinatorUnavailable when a commit is
+        impossible or its outcome unknown, or when their turn has not come: repeat. It fails with CoordinatorOverloaded
+        when the line is too long.
         """
-        future: asyncio.Future[list[Answer]] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[list[Answer]] = loop.create_future()
         if not commands:
             future.set_result([])
             return future
         if self._closing:
             future.set_exception(CoordinatorUnavailable("", "it is shutting down", is_reached=True))
             return future
-        ticket = _Ticket(len(commands), future)
-        self._line.extend(_Waiting(command, ticket, index) for index, command in enumerate(commands))
+        now = loop.time()
+        line = self._line
+        if retry_after := self._shedding.refuses(commands[0], waiting=len(line), waiting_bytes=line.bytes, now=now):
+            detail = f"{len(line):,} commands of {line.bytes:,} bytes wait for its database"
+            future.set_exception(CoordinatorOverloaded(retry_after_seconds=round(retry_after, 1), detail=detail))
+            return future
+        ticket = Ticket(len(commands), future)
+        expires_at = now + seconds
+        patience = seconds if parked_seconds is None else parked_seconds
+        for index, command in enumerate(commands):
+            try:
+                waiting = Waiting(command, ticket, index, expires_at=expires_at, parked_seconds=patience)
+            except Exception as error:
+                log.exception("command_broken", command=type(command).__name__)
+                ticket.answer(index, _refusal(error))
+            else:
+                line.add(waiting)
         self._news.set()
+        if self._expiry is None:
+            self._expiry = loop.call_later(EXPIRY_SECONDS, self._drop_expired)
         return future
 
-    async def submit(self, command: BatchCommand) -> Answer:
+    async def submit(self, command: BatchCommand, *, seconds: float = COMMAND_SECONDS) -> Answer:
         """Submits one command; a refusal is raised."""
-        (answer,) = await self.submit_all([command])
+        (answer,) = await self.submit_all([command], seconds=seconds)
         if isinstance(answer, HoldfastError):
             raise answer
         return answer
@@ -175,52 +171,81 @@ class CellWriter:
 
         However it ends, no command is left without an answer.
         """
+        loop = asyncio.get_running_loop()
         try:
             while True:
-                await self._news.wait()
-                self._news.clear()
-                while self._line:
-                    await self._write(self._take())
+                while batch := self._line.take(loop.time()):
+                    await self._write(batch)
                 if self._closing:
                     return
+                await self._wait(loop)
         finally:
             self._closing = True
-            self._fail(self._line, "its writer has ended")
-            self._line.clear()
+            if self._expiry is not None:
+                self._expiry.cancel()
+            self._fail(self._line.drop(lambda waiting: True), "its writer has ended")
+            await self._answering.close()
+
+    async def _wait(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Waits for commands, or until one that is parked is to be tried again."""
+        try_at = self._line.next_try_at()
+        timer = None if try_at is None else loop.call_at(try_at, self._news.set)
+        await self._news.wait()
+        self._news.clear()
+        if timer is not None:
+            timer.cancel()
 
     def close(self) -> None:
         """No more commands are taken; `run` ends after what is in the line."""
         self._closing = True
         self._news.set()
 
-    def _take(self) -> list[_Waiting]:
-        line = self._line
-        count = batch_length([waiting.command for waiting in line], BATCH_COMMANDS_MAX)
-        return [line.popleft() for _ in range(count)]
-
-    async def _write(self, batch: list[_Waiting]) -> None:
-        """Commits a batch, in one round trip where nothing has to be read for it, else in two."""
-        moves, others = _split(batch)
-        try:
-            if not others:
-                others = await self._move(moves)
-            elif not moves and all(_is_plain_start(waiting.command) for waiting in others):
-                others = await self._create(others)
+    def _drop_expired(self) -> None:
+        """Answers commands that have waited for too long, also while a batch is under way."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for waiting in self._line.drop(lambda one: min(one.expires_at, one.parked_until or now + 1) <= now):
+            if waiting.parked_until:
+                waiting.answer(RunBusy(waiting.run_id))
             else:
-                await self._transact(others, moves)
-                return
-            if others:
-                await self._transact(others, [])
+                self._fail([waiting], "it has not got to this request in time, and has recorded nothing of it")
+        has_more = next(iter(self._line), None) is not None
+        self._expiry = loop.call_later(EXPIRY_SECONDS, self._drop_expired) if has_more else None
+
+    async def _write(self, batch: list[Waiting]) -> None:
+        """Commits a batch; whatever happens, each of its commands is answered or parked then."""
+        self._lock_waits = 0
+        try:
+            await self._commit_all(batch)
         except StoreError as error:
             log.warning("batch_failed", commands=len(batch), error=str(error))
             if self._metrics is not None:
                 self._metrics.commit_failed()
             self._fail(batch, str(error))
+        except Exception as error:
+            # A defect, met after a commit may have happened: the repeats of these commands settle what did.
+            log.exception("batch_broken", commands=len(batch))
+            self._fail(batch, repr(error))
         except BaseException as error:
             self._fail(batch, repr(error))
             raise
+        finally:
+            self._line.settle(batch)
 
-    async def _move(self, moves: list[_Waiting]) -> list[_Waiting]:
+    async def _commit_all(self, batch: list[Waiting]) -> None:
+        """Commits a batch, in one round trip where nothing has to be read for it, else in two."""
+        moves, others = _split(batch)
+        if not others:
+            others = await self._move(moves)
+        elif not moves and all(_is_plain_start(waiting.command) for waiting in others):
+            others = await self._create(others)
+        else:
+            await self._transact(others, moves)
+            return
+        if others:
+            await self._transact(others, [])
+
+    async def _move(self, moves: list[Waiting]) -> list[Waiting]:
         """Commits transitions that need no decision; returns those that must take the locking path."""
         began_at = time.perf_counter()
         try:
@@ -229,9 +254,9 @@ class CellWriter:
             return moves
         self._measure("append", began_at, len(moves))
         self._tell_moves(moves, done)
-        return await self._answer_moves(moves, done)
+        return self._answer_moves(moves, done)
 
-    async def _answer_moves(self, moves: list[_Waiting], done: dict[str, Moved]) -> list[_Waiting]:
+    def _answer_moves(self, moves: list[Waiting], done: dict[str, Moved]) -> list[Waiting]:
         """Answers the moves that are committed; returns the others."""
         missed, behind = [], []
         for waiting in moves:
@@ -241,31 +266,34 @@ class CellWriter:
                     missed.append(waiting)
                 case Closed() as closed:
                     waiting.answer(_COMMITTED)
-                    self._on_commit(events_of_close(asked, closed))
+                    self._tell(events_of_close(asked, closed))
                 case Appended(mail_next=mail_next) if mail_next - 1 <= asked.mail_seen:
                     waiting.answer(_COMMITTED)
                 case Appended():
                     behind.append(waiting)
         if behind:
-            await self._answer_with_mail(behind)
+            # Beside the next batches: who reads slowly must not hold up who writes.
+            self._answering.spawn(self._answer_with_mail(behind))
         return missed
 
-    async def _answer_with_mail(self, moves: list[_Waiting]) -> None:
+    async def _answer_with_mail(self, moves: list[Waiting]) -> None:
         """Answers committed moves whose runs have mail that their workers have not seen."""
         asked = [cast(Transition, waiting.command) for waiting in moves]
-        pages = await asyncio.gather(
-            *(self._store.mail_after(one.run_id, one.mail_seen) for one in asked), return_exceptions=True
-        )
+        try:
+            pages = await asyncio.gather(
+                *(self._store.mail_after(one.run_id, one.mail_seen) for one in asked), return_exceptions=True
+            )
+        except BaseException as error:  # the replica stops
+            self._fail(moves, repr(error))
+            raise
         for waiting, page in zip(moves, pages, strict=True):
             if isinstance(page, list):
                 waiting.answer(TransitionAnswer(TransitionStatus.COMMITTED, page))
-            elif isinstance(page, StoreError):
+            else:
                 # It alone is asked to repeat, and its repeat brings the mail: what else is committed must be told.
                 self._fail([waiting], str(page))
-            else:
-                raise page
 
-    async def _create(self, starts: list[_Waiting]) -> list[_Waiting]:
+    async def _create(self, starts: list[Waiting]) -> list[Waiting]:
         """Commits starts for which nothing has to be read; returns them when one of them was made before.
 
         Their time is this replica's estimate of the database's: no alarm hangs on it.
@@ -286,46 +314,100 @@ class CellWriter:
         self._answer(starts, decided)
         return []
 
-    async def _transact(self, batch: list[_Waiting], moves: list[_Waiting]) -> None:
-        """Commits commands, and moves beside them, in one transaction."""
-        commands = [waiting.command for waiting in batch]
-        transitions = [cast(Transition, waiting.command) for waiting in moves]
-        for _ in range(CONFLICT_REPEATS_MAX + 1):
-            try:
-                decided, done = await self._commit(commands, transitions)
-            except SerializationConflict:
-                continue
-            except DataRejected as error:
-                await self._halve([*moves, *batch], error)
-                return
-            self._tell_moves(moves, done)
-            self._tell_changes(decided.changes)
-            self._answer(batch, decided)
-            if missed := await self._answer_moves(moves, done):
-                await self._transact(missed, [])
+    async def _transact(self, batch: list[Waiting], moves: list[Waiting], repeats: int = 0) -> None:
+        """Commits commands, and moves beside them, in one transaction; parks those whose rows are locked."""
+        try:
+            decided, taken, done = await self._commit(batch, moves)
+        except _KeysLocked as error:
+            self._park_held_up(batch, error.held)
+            if left := [waiting for place, waiting in enumerate(batch) if place not in error.held]:
+                await self._transact(left, moves)
+            elif moves:
+                await self._transact(moves, [])
             return
-        raise StoreUnavailable("other transactions were in the way all the time")
+        except LockTimeout as error:
+            self._lock_waits += 1
+            await self._look_for_locked([*moves, *batch], error)
+            return
+        except SerializationConflict as error:
+            if repeats < CONFLICT_REPEATS_MAX:
+                await self._transact(batch, moves, repeats + 1)
+            else:
+                await self._look_for_locked([*moves, *batch], error)
+            return
+        except DataRejected as error:
+            await self._halve([*moves, *batch], error)
+            return
+        self._tell_moves(moves, done)
+        self._tell_changes(decided.changes)
+        self._answer(taken, decided)
+        if missed := self._answer_moves(moves, done):
+            await self._transact(missed, [])
 
     async def _commit(
-        self, commands: Sequence[BatchCommand], moves: Sequence[Transition]
-    ) -> tuple[Decided, dict[str, Moved]]:
-        """Decides under the locks and commits. What it reserved is settled when that fails."""
+        self, batch: list[Waiting], moves: Sequence[Waiting]
+    ) -> tuple[Decided, list[Waiting], dict[str, Moved]]:
+        """Decides under the locks and commits; with what was decided the commands that it was about.
+
+        What it reserved is settled when that fails.
+        """
         decided: Decided | None = None
+        taken = batch
+        held: dict[int, bool] = {}
         began_at = time.perf_counter()
+        commands = [waiting.command for waiting in batch]
 
         def decide_batch(snapshot: Snapshot) -> Changes:
-            nonlocal decided
-            decided = self._decide(commands, snapshot)
+            nonlocal decided, taken, held
+            if snapshot.locked:
+                held = held_up(commands, snapshot.locked)
+                if snapshot.locked.keys:
+                    # What this transaction has reserved for them must not stay.
+                    raise _KeysLocked(held)
+                taken = [waiting for place, waiting in enumerate(batch) if place not in held]
+            decided = self._decide([waiting.command for waiting in taken], snapshot)
             return decided.changes
 
         try:
-            done = await self._store.transact(reads_of(commands), decide_batch, moves, at=self._clock())
+            try:
+                reads = reads_of(commands)
+            except Exception as error:
+                raise DataRejected(f"an internal error: {error!r}") from error
+            transitions = [cast(Transition, waiting.command) for waiting in moves]
+            done = await self._store.transact(reads, decide_batch, transitions, at=self._clock())
         except BaseException as error:
             self._give_up(decided, error)
             raise
         assert decided is not None, "the store has committed what nobody decided"
-        self._measure("locked", began_at, len(commands) + len(moves))
-        return decided, done
+        self._measure("locked", began_at, len(taken) + len(moves))
+        self._park_held_up(batch, held)
+        return decided, taken, done
+
+    async def _look_for_locked(self, batch: list[Waiting], error: SerializationConflict) -> None:
+        """Finds the commands that another transaction is in the way of, and parks them; their neighbours succeed."""
+        if len(batch) == 1 or self._lock_waits > LOCK_WAITS_MAX:
+            if not all(waiting.parked_until for waiting in batch):
+                log.warning("commands_wait_for_locks", commands=len(batch), error=str(error))
+            for waiting in batch:
+                waiting.is_alone = True
+                self._park(waiting, with_run=False)
+            return
+        middle = len(batch) // 2
+        await self._transact(batch[:middle], [])
+        await self._transact(batch[middle:], [])
+
+    def _park_held_up(self, batch: Sequence[Waiting], held: dict[int, bool]) -> None:
+        for place, with_run in held.items():
+            self._park(batch[place], with_run=with_run)
+
+    def _park(self, waiting: Waiting, *, with_run: bool) -> None:
+        """Puts a command aside until its rows are free, or answers that they are not."""
+        now = asyncio.get_running_loop().time()
+        waiting.begin_to_park(now)
+        if waiting.parked_until <= now:
+            waiting.answer(RunBusy(waiting.run_id))
+        else:
+            self._line.park(waiting, now, with_run=with_run)
 
     def _decide(self, commands: Sequence[BatchCommand], snapshot: Snapshot) -> Decided:
         """What the core decides. Raises DataRejected when the core fails."""
@@ -339,18 +421,29 @@ class CellWriter:
                 log.exception("decision_failed", command=type(commands[0]).__name__)
             raise DataRejected(f"an internal error: {error!r}") from error
 
-    def _answer(self, batch: list[_Waiting], decided: Decided) -> None:
+    def _answer(self, batch: list[Waiting], decided: Decided) -> None:
         for waiting, answer in zip(batch, decided.answers, strict=True):
             waiting.answer(answer)
-        self._on_commit(decided.events)
+        self._tell(decided.events)
         if self._on_decided is not None:
-            self._on_decided([waiting.command for waiting in batch], decided)
+            try:
+                self._on_decided([waiting.command for waiting in batch], decided)
+            except Exception:
+                log.exception("commands_not_measured")
+
+    def _tell(self, events: Sequence[Event]) -> None:
+        """Tells the replica what was committed. What it makes of it must not be taken for a failure of the commit."""
+        try:
+            self._on_commit(events)
+        except Exception:
+            log.exception("events_not_taken", events=len(events))
 
     def _measure(self, path: str, began_at: float, commands: int) -> None:
+        self._shedding.committed(commands, time.monotonic())
         if self._metrics is not None:
             self._metrics.committed(path, seconds=time.perf_counter() - began_at, commands=commands)
 
-    def _tell_moves(self, moves: list[_Waiting], done: dict[str, Moved]) -> None:
+    def _tell_moves(self, moves: list[Waiting], done: dict[str, Moved]) -> None:
         if self._on_journal is None:
             return
         rows = []
@@ -375,11 +468,11 @@ class CellWriter:
         if rows:
             self._on_journal(rows, changes.runs)
 
-    async def _halve(self, batch: list[_Waiting], error: DataRejected) -> None:
+    async def _halve(self, batch: list[Waiting], error: DataRejected) -> None:
         """Finds the command whose data the database refuses; its neighbours succeed."""
         if len(batch) == 1:
             log.error("command_rejected", command=type(batch[0].command).__name__, error=str(error))
-            batch[0].answer(HoldfastError(f"this request cannot be recorded: {error}"))
+            batch[0].answer(_refusal(error))
             return
         middle = len(batch) // 2
         await self._transact(batch[:middle], [])
@@ -395,7 +488,7 @@ class CellWriter:
                 else:
                     self._reservations.doubt(event)
 
-    def _fail(self, batch: Iterable[_Waiting], why: str) -> None:
+    def _fail(self, batch: Iterable[Waiting], why: str) -> None:
         for waiting in batch:
             if not waiting.ticket.future.done():
                 waiting.ticket.future.set_exception(CoordinatorUnavailable("", f"its database: {why}", is_reached=True))

@@ -13,7 +13,8 @@ from holdfast_coordinator.domain.events import Event
 from holdfast_coordinator.domain.rows import OpenRun, TaskRow
 from holdfast_coordinator.store.port import CellStore
 
-from .cell_writer import CellWriter, OnDecided, OnJournal, Reservations
+from .cell_writer import COMMAND_SECONDS, CellWriter, OnDecided, OnJournal
+from .reservations import Reservations
 
 if TYPE_CHECKING:  # prometheus_client is imported only where metrics are on
     from holdfast_coordinator.metrics.metrics import Metrics
@@ -121,20 +122,30 @@ class Cells:
             groups.setdefault(self.of_run(of_run_id).name, []).append(of_run_id)
         return [(self._cells[name], group) for name, group in groups.items()]
 
-    async def submit(self, of_run_id: str, commands: Sequence[BatchCommand]) -> list[Answer]:
-        """Submits commands of one run to the writer of its cell."""
-        return await self.of_run(of_run_id).writer.submit_all(commands)
+    async def submit(
+        self, of_run_id: str, commands: Sequence[BatchCommand], *, seconds: float = COMMAND_SECONDS,
+        parked_seconds: float | None = None,
+    ) -> list[Answer]:  # fmt: skip
+        """Submits commands of one run to the writer of its cell. seconds, parked_seconds: see CellWriter."""
+        writer = self.of_run(of_run_id).writer
+        return await writer.submit_all(commands, seconds=seconds, parked_seconds=parked_seconds)
 
-    async def submit_each(self, commands: Sequence[tuple[str, BatchCommand]]) -> list[Answer]:
+    async def submit_each(
+        self, commands: Sequence[tuple[str, BatchCommand]], *, seconds: float = COMMAND_SECONDS,
+        parked_seconds: float | None = None,
+    ) -> list[Answer]:  # fmt: skip
         """Submits commands, each with its run id, to their cells at once; the answers in order."""
         if len(self._cells) == 1 and commands:
-            return await self.submit(commands[0][0], [command for _, command in commands])
+            alone = [command for _, command in commands]
+            return await self.submit(commands[0][0], alone, seconds=seconds, parked_seconds=parked_seconds)
         places: dict[str, list[int]] = {}
         for place, (of_run_id, _) in enumerate(commands):
             places.setdefault(self.of_run(of_run_id).name, []).append(place)
         answered = await asyncio.gather(
             *(
-                self._cells[name].writer.submit_all([commands[place][1] for place in group])
+                self._cells[name].writer.submit_all(
+                    [commands[place][1] for place in group], seconds=seconds, parked_seconds=parked_seconds
+                )
                 for name, group in places.items()
             )
         )

@@ -7,12 +7,13 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Protocol, assert_never, cast
 
 import structlog
 
-from holdfast.errors import HoldfastError, NamespaceNotFound, RunNotFound
-from holdfast_coordinator.domain.batch import BatchCommand, Decided
+from holdfast.errors import CoordinatorOverloaded, HoldfastError, NamespaceNotFound, RunBusy, RunNotFound
+from holdfast_coordinator.domain.batch import Answer, BatchCommand, Decided
 from holdfast_coordinator.domain.commands import Command, OfferStalled, ReportAttempt, StartRun, Transition
 from holdfast_coordinator.domain.events import (
     AlarmSet,
@@ -36,7 +37,7 @@ from holdfast_coordinator.telemetry.identity import Origins
 
 from .attachments import NO_MAIL, Attachment, Handed, Held
 from .background import Background
-from .cell_writer import OnJournal
+from .cell_writer import COMMAND_SECONDS, OnJournal
 from .cells import Cell, Cells
 from .claims import Claims
 from .database_clock import boot_seconds
@@ -59,6 +60,10 @@ if TYPE_CHECKING:  # prometheus_client is imported only where metrics are on
 
 log = structlog.get_logger(__name__)
 
+LEASE_END_SECONDS = 1.0
+"""How long the end of a lease waits for a row that is locked; then the next look at the session ends it."""
+REPORT_PARKED_SECONDS = 0.02
+"""How long the other runs of a report wait for one whose row is locked; it is reported again by itself."""
 STALLED_PAGE = 1_000
 OFFER_AGAIN_SECONDS = 1.0
 
@@ -114,7 +119,7 @@ class Engine:
             self.matcher,
             replica_id=replica_id,
             policy=policy,
-            submit=self.cells.submit,
+            submit=partial(self.cells.submit, parked_seconds=LEASE_END_SECONDS),
             find_held=self.cells.held_by,
             spawn=self._background.spawn,
             on_step=self.stepped_clock.stepped,
@@ -141,20 +146,22 @@ class Engine:
 
     # Runs
 
-    async def start_runs(self, starts: Sequence[StartRun]) -> list[Started | HoldfastError]:
-        """Starts runs; each succeeds or is refused by itself, in order."""
-        return await self._starts.start_runs(starts)
+    async def start_runs(
+        self, starts: Sequence[StartRun], *, seconds: float = COMMAND_SECONDS
+    ) -> list[Started | HoldfastError]:
+        """Starts runs; each succeeds or is refused by itself, in order. seconds: how long they may wait."""
+        return await self._starts.start_runs(starts, seconds=seconds)
 
-    async def retry(self, run_id: str, start_id: str) -> Started:
+    async def retry(self, run_id: str, start_id: str, *, seconds: float = COMMAND_SECONDS) -> Started:
         """Makes a run that continues a closed one at its failed step. Raises RunNotRetryable, RunAlreadyStarted."""
-        answer = await self._starts.continue_run(run_id, self.cells.beside(run_id, start_id))
+        answer = await self._starts.continue_run(run_id, self.cells.beside(run_id, start_id), seconds=seconds)
         if isinstance(answer, HoldfastError):
             raise answer
         return answer
 
-    async def steer(self, run_id: str, command: Command) -> bool:
-        """Submits a signal, cancel, terminate or resume; a refusal is raised."""
-        return bool(await self.cells.of_run(run_id).writer.submit(command))
+    async def steer(self, run_id: str, command: Command, *, seconds: float = COMMAND_SECONDS) -> bool:
+        """Submits a signal, cancel, terminate or resume; a refusal is raised. seconds: how long it may wait."""
+        return bool(await self.cells.of_run(run_id).writer.submit(command, seconds=seconds))
 
     async def wait_for(self, namespace: str, run_ids: Sequence[str], seconds: float) -> list[RunResult]:
         """Runs of the set that are closed; waits until there is one. Raises RunNotFound."""
@@ -232,7 +239,9 @@ class Engine:
             run_ids = await cell.store.stalled_by_others(
                 worker.namespace, worker.queue, list(worker.workflows), worker.build, STALLED_PAGE
             )
-            offered = await cell.writer.submit_all([OfferStalled(run_id, worker.build) for run_id in run_ids])
+            offered = await cell.writer.submit_all(
+                [OfferStalled(run_id, worker.build) for run_id in run_ids], parked_seconds=LEASE_END_SECONDS
+            )
             more = len(run_ids) == STALLED_PAGE and any(answer is True for answer in offered)
 
     async def poll(
@@ -279,24 +288,31 @@ class Engine:
 
     async def report(
         self, attachment: Attachment, transitions: Sequence[Transition], attempts: Sequence[ReportAttempt]
-    ) -> tuple[list[TransitionAnswer], list[bool]]:
-        """Commits what a worker did; answers in order."""
+    ) -> tuple[list[TransitionAnswer], list[bool | None]]:
+        """Commits what a worker did; answers in order, of an attempt whether it was recorded, None when it is busy."""
         commands: list[tuple[str, Command]] = [(asked.run_id, asked) for asked in transitions]
         commands += [(asked.run_id, asked) for asked in attempts]
-        answers = await self.cells.submit_each(commands)
+        answers: list[Answer]
+        try:
+            answers = await self.cells.submit_each(commands, parked_seconds=REPORT_PARKED_SECONDS)
+        except CoordinatorOverloaded:  # nothing of it was taken, and nothing but time is lost
+            answers = [RunBusy(run_id) for run_id, _ in commands]
         taken = [
             await self._recognise_repeat(attachment.namespace, transition, cast(TransitionAnswer, answer))
             for transition, answer in zip(transitions, answers, strict=False)
         ]
-        recorded = [answer is True for answer in answers[len(transitions) :]]
-        for attempt in attempts:
-            self.matcher.attempt_ended(attempt.session_id, (attempt.run_id, attempt.number, attempt.epoch))
+        recorded = [None if isinstance(answer, RunBusy) else answer is True for answer in answers[len(transitions) :]]
+        for attempt, was_recorded in zip(attempts, recorded, strict=True):
+            if was_recorded is not None:
+                self.matcher.attempt_ended(attempt.session_id, (attempt.run_id, attempt.number, attempt.epoch))
         return taken, recorded
 
     async def _recognise_repeat(
         self, namespace: str, asked: Transition, answer: TransitionAnswer | HoldfastError
     ) -> TransitionAnswer:
         """A transition that came too late may be a repeat of one whose answer was lost. namespace: the worker's."""
+        if isinstance(answer, RunBusy):
+            return TransitionAnswer(TransitionStatus.BUSY)
         if isinstance(answer, HoldfastError):
             return TransitionAnswer(TransitionStatus.REFUSED, refusal=str(answer))
         if answer.status is TransitionStatus.SUPERSEDED and asked.count:

@@ -15,8 +15,8 @@ from holdfast_coordinator.domain.events import LeaseEnded, LeaseReturned, MailAr
 from holdfast_coordinator.domain.rows import OpenRun, TaskRow
 
 from .attachments import Attachment, Held, held_of
-from .cell_writer import Reservations
 from .database_clock import boot_seconds
+from .reservations import Reservations
 
 QueueKey = tuple[str, str]
 """(namespace, queue)."""

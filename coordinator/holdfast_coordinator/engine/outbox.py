@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from holdfast.errors import CoordinatorUnavailable, HoldfastError, RunNotFound
+from holdfast.errors import CoordinatorUnavailable, HoldfastError, RunBusy, RunNotFound
 from holdfast.ids import child_run_id
 from holdfast_coordinator.domain.commands import (
     ChildStart,
@@ -66,6 +66,8 @@ class Outbox:
         try:
             command = await self._command(alarm, mail, to_run_id)
             (answer,) = await self._cells.submit(command.run_id, [command])
+            if isinstance(answer, RunBusy):
+                raise answer  # it is locked, which says nothing of the delivery
             if isinstance(answer, HoldfastError):
                 await self.postpone(alarm, str(answer))
         except (CoordinatorUnavailable, StoreError) as error:

@@ -34,12 +34,12 @@ class Starts:
         self._codec = codec
         self._origins = origins
 
-    async def start_runs(self, starts: Sequence[StartRun]) -> list[Started | HoldfastError]:
+    async def start_runs(self, starts: Sequence[StartRun], *, seconds: float) -> list[Started | HoldfastError]:
         """Starts runs; each succeeds or is refused by itself, in order."""
-        answers = await self._cells.submit_each([(start.run_id, start) for start in starts])
-        return [await self._settle(start, answer) for start, answer in zip(starts, answers, strict=True)]
+        answers = await self._cells.submit_each([(start.run_id, start) for start in starts], seconds=seconds)
+        return [await self._settle(start, answer, seconds) for start, answer in zip(starts, answers, strict=True)]
 
-    async def _settle(self, start: StartRun, answer: Answer) -> Started | HoldfastError:
+    async def _settle(self, start: StartRun, answer: Answer, seconds: float) -> Started | HoldfastError:
         """Does what a start asked for first, and repeats it."""
         repeats = 0
         while isinstance(answer, TerminateFirst):
@@ -47,16 +47,17 @@ class Starts:
                 return HoldfastError(f"the id {start.id!r} was taken again and again; choose another on_conflict")
             repeats += 1
             text = f"run {start.run_id} takes its id {start.id!r}"
-            await self._cells.submit(answer.run_id, [TerminateRun(answer.run_id, start.run_id, text)])
-            (answer,) = await self._cells.submit(start.run_id, [start])
+            terminate = TerminateRun(answer.run_id, start.run_id, text)
+            await self._cells.submit(answer.run_id, [terminate], seconds=seconds)
+            (answer,) = await self._cells.submit(start.run_id, [start], seconds=seconds)
         if isinstance(answer, RetryInstead):
-            return await self.continue_run(answer.run_id, start.run_id)
+            return await self.continue_run(answer.run_id, start.run_id, seconds=seconds)
         assert isinstance(answer, Started | HoldfastError), f"a start cannot be answered with {answer!r}"
         if isinstance(answer, Started) and not answer.attached:
             self._waiters.is_open(start.namespace, answer.run_id)
         return answer
 
-    async def continue_run(self, run_id: str, new_run_id: str) -> Started | HoldfastError:
+    async def continue_run(self, run_id: str, new_run_id: str, *, seconds: float) -> Started | HoldfastError:
         """Makes a run that continues a closed one at its failed step. new_run_id: in the same cell."""
         store = self._cells.of_run(run_id).store
         origin = (await store.records([run_id]))[run_id]
@@ -73,7 +74,7 @@ class Starts:
         if self._origins is not None:
             identity = self._origins.of_retry(new_run_id, origin)
             asked.trace, asked.traced = identity.trace, identity.side
-        (answer,) = await self._cells.submit(run_id, [asked])
+        (answer,) = await self._cells.submit(run_id, [asked], seconds=seconds)
         assert isinstance(answer, Started | HoldfastError), answer
         if isinstance(answer, Started):
             self._waiters.is_open(origin.namespace, answer.run_id)

@@ -13,7 +13,7 @@ from functools import partial
 
 import structlog
 
-from holdfast.errors import CoordinatorUnavailable, HoldfastError
+from holdfast.errors import CoordinatorUnavailable, HoldfastError, RunBusy
 from holdfast_coordinator.domain.batch import Answer
 from holdfast_coordinator.domain.commands import AlarmDue, EndAttempt
 from holdfast_coordinator.domain.rows import AlarmKind, AlarmRow
@@ -24,6 +24,8 @@ from holdfast_coordinator.store.port import StoreError
 log = structlog.get_logger(__name__)
 
 PAGE = 1_000
+PARKED_SECONDS = 0.05
+"""How long what a page brings waits for rows that are locked; the others of the next page must not be late for them."""
 LONGEST_SLEEP_SECONDS = 1.0
 SHORTEST_SLEEP_SECONDS = 0.002
 SLOW_SECONDS = 0.1
@@ -60,7 +62,7 @@ class AlarmLoop:
                 log.warning("alarms_failed", cell=self._cell.name, error=str(error))
                 seconds = LONGEST_SLEEP_SECONDS
             except Exception:  # a defect that one alarm meets must not end the loop that fires all others
-                log.exception("alarms_failed", cell=cell.name)
+                log.exception("alarms_failed", cell=self._cell.name)
                 seconds = LONGEST_SLEEP_SECONDS
             watch.read_at = self._engine.database_time() + timedelta(seconds=seconds)
             try:
@@ -114,7 +116,9 @@ class AlarmLoop:
         except (CoordinatorUnavailable, StoreError):
             self._cell.store.alarm_stays(alarm)
             return
-        if isinstance(answers[0], HoldfastError):
+        if isinstance(answers[0], RunBusy):
+            self._cell.store.alarm_stays(alarm)  # its run is locked, which says nothing of the alarm
+        elif isinstance(answers[0], HoldfastError):
             await self._engine.outbox.postpone(alarm, str(answers[0]))
         elif answers[0] is True:
             self._measure(alarm)
@@ -129,5 +133,6 @@ class AlarmLoop:
         """Takes queued attempts from workers that should have ended them themselves."""
         tasks = await self._cell.store.overdue_tasks(grace, PAGE)
         await self._cell.writer.submit_all(
-            [EndAttempt(task.run_id, task.number, task.epoch, timed_out=True) for task in tasks]
+            [EndAttempt(task.run_id, task.number, task.epoch, timed_out=True) for task in tasks],
+            parked_seconds=PARKED_SECONDS,
         )

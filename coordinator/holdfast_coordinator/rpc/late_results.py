@@ -75,15 +75,19 @@ class LateResults:
         self._saying: asyncio.Task[None] | None = None
 
     def answered(
-        self, worker: Attachment, request: pb.ReportRequest, taken: Sequence[TransitionAnswer], recorded: Sequence[bool]
-    ) -> None:
+        self,
+        worker: Attachment,
+        request: pb.ReportRequest,
+        taken: Sequence[TransitionAnswer],
+        recorded: Sequence[bool | None],
+    ) -> None:  # fmt: skip
         """A report was answered: what of it was refused because it came too late is said soon."""
         for transition, answer in zip(request.transitions, taken, strict=True):
             if answer.status is TransitionStatus.SUPERSEDED:
                 self._put(_of_transition(worker.session_id, worker, transition))
-        if not all(recorded):
+        if False in recorded:
             for report, was_recorded in zip(request.attempts, recorded, strict=True):
-                if not was_recorded:
+                if was_recorded is False:
                     self._put(_of_attempt(worker.session_id, worker, report))
 
     def unattached(self, request: pb.ReportRequest) -> None:

@@ -56,8 +56,12 @@ class StepMeasure:
             self._remember(claim.task.run_id, claim.task.number, claim.task.name)
 
     def reported(
-        self, worker: Attachment, request: pb.ReportRequest, taken: Sequence[TransitionAnswer], recorded: Sequence[bool]
-    ) -> None:
+        self,
+        worker: Attachment,
+        request: pb.ReportRequest,
+        taken: Sequence[TransitionAnswer],
+        recorded: Sequence[bool | None],
+    ) -> None:  # fmt: skip
         """A report was answered: each of its transitions and attempts was committed, or not; see late_results too."""
         for transition, answer in zip(request.transitions, taken, strict=True):
             if answer.status in (TransitionStatus.COMMITTED, TransitionStatus.COMMITTED_WITH_MAIL):

@@ -16,7 +16,7 @@ from grpc.aio import ServicerContext
 from holdfast import errors
 from holdfast.api.v1 import run_service_pb2
 from holdfast_coordinator.engine.refusals import Reattach, ReplicaAway, SessionExpired
-from holdfast_coordinator.store.port import DataRejected, StoreError
+from holdfast_coordinator.store.port import DataRejected, StoreBusy, StoreError
 
 log = structlog.get_logger(__name__)
 
@@ -46,6 +46,8 @@ _TABLE: dict[type[errors.HoldfastError], tuple[Code, str, tuple[str, ...]]] = {
     errors.TracingOff: (Code.FAILED_PRECONDITION, "TRACING_OFF", ()),
     errors.CollectorRefused: (Code.FAILED_PRECONDITION, "COLLECTOR_REFUSED", ("collector", "detail")),
     errors.CollectorUnavailable: (Code.UNAVAILABLE, "COLLECTOR_UNAVAILABLE", ("collector", "detail")),
+    errors.CoordinatorOverloaded: (Code.RESOURCE_EXHAUSTED, "OVERLOADED", ("retry_after_seconds", "detail")),
+    errors.RunBusy: (Code.UNAVAILABLE, "RUN_BUSY", ("run_id",)),
     errors.CoordinatorUnavailable: (Code.UNAVAILABLE, "UNAVAILABLE", ("detail",)),
     ReplicaAway: (Code.UNAVAILABLE, "REPLICA_AWAY", ("detail",)),
     Reattach: (Code.FAILED_PRECONDITION, "REATTACH", ("session_id",)),
@@ -81,6 +83,8 @@ def translated(handler: Handler) -> Handler:
             await _abort(context, error)
         except DataRejected as error:
             await _abort(context, errors.InvalidRequest("request", f"its data cannot be stored ({error})"))
+        except StoreBusy as error:
+            await _abort(context, errors.CoordinatorOverloaded(retry_after_seconds=1.0, detail=str(error)))
         except StoreError as error:
             await _abort(context, errors.CoordinatorUnavailable("", f"its database: {error}", is_reached=True))
 
@@ -92,4 +96,8 @@ async def _abort(context: ServicerContext, error: errors.HoldfastError) -> None:
     detail = any_pb2.Any()
     detail.Pack(error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=facts))
     status = status_pb2.Status(code=code.value[0], message=str(error), details=[detail])
+    if isinstance(error, errors.CoordinatorOverloaded):
+        delay = error_details_pb2.RetryInfo()
+        delay.retry_delay.FromMilliseconds(int(error.retry_after_seconds * 1_000))
+        status.details.add().Pack(delay)
     await context.abort(code, str(error), ((DETAILS_KEY, status.SerializeToString()),))

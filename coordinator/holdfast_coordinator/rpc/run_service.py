@@ -18,6 +18,7 @@ from holdfast_coordinator.telemetry.run_trace import DEFAULT_RULES
 from holdfast_coordinator.telemetry.spans import SpanRules
 from holdfast_coordinator.wire.journals import journal_message, open_steps
 
+from .deadlines import seconds_left
 from .fields import DEFAULT, INT64_MAX, name, span, storable, whole
 from .refusals import refusal_message, translated
 from .run_traces import TraceExports, span_page
@@ -127,7 +128,9 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         payload = signal.payload.SerializeToString() if signal.HasField("payload") else b""
         mail = SignalMail(name("signal.name", signal.name), payload)
         accepted = await self._engine.steer(
-            run_id, SendSignal(run_id, _request_id(request.request_id), mail, request.once, _sender(request, context))
+            run_id,
+            SendSignal(run_id, _request_id(request.request_id), mail, request.once, _sender(request, context)),
+            seconds=seconds_left(context),
         )
         return pb.SignalRunResponse(accepted=accepted)
 
@@ -135,26 +138,30 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
     async def CancelRun(self, request: pb.CancelRunRequest, context: Context) -> pb.CancelRunResponse:
         run_id = await self._find(request.namespace, request.run)
         command = RequestCancel(run_id, _request_id(request.request_id), _reason(request.reason))
-        return pb.CancelRunResponse(accepted=await self._engine.steer(run_id, command))
+        return pb.CancelRunResponse(accepted=await self._engine.steer(run_id, command, seconds=seconds_left(context)))
 
     @translated
     async def TerminateRun(self, request: pb.TerminateRunRequest, context: Context) -> pb.TerminateRunResponse:
         run_id = await self._find(request.namespace, request.run)
         command = TerminateRun(run_id, _request_id(request.request_id), _reason(request.reason))
-        return pb.TerminateRunResponse(accepted=await self._engine.steer(run_id, command))
+        return pb.TerminateRunResponse(
+            accepted=await self._engine.steer(run_id, command, seconds=seconds_left(context))
+        )
 
     @translated
     async def RetryRun(self, request: pb.RetryRunRequest, context: Context) -> pb.RetryRunResponse:
         view = await self._view(request.namespace, request.run)
         if view.result is None:
             raise RunNotRetryable(view.record.run_id, status_of(view))
-        started = await self._engine.retry(view.record.run_id, request.start_id)
+        started = await self._engine.retry(view.record.run_id, request.start_id, seconds=seconds_left(context))
         return pb.RetryRunResponse(run=_started(started, view.record.id or ""))
 
     @translated
     async def ResumeRun(self, request: pb.ResumeRunRequest, context: Context) -> pb.ResumeRunResponse:
         run_id = await self._find(request.namespace, request.run)
-        await self._engine.steer(run_id, ResumeRun(run_id, _request_id(request.request_id)))
+        await self._engine.steer(
+            run_id, ResumeRun(run_id, _request_id(request.request_id)), seconds=seconds_left(context)
+        )
         return pb.ResumeRunResponse()
 
     @translated
@@ -198,7 +205,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
                 outcomes.append(None)
             except HoldfastError as error:
                 outcomes.append(error)
-        started = iter(await self._engine.start_runs(starts))
+        started = iter(await self._engine.start_runs(starts, seconds=seconds_left(context)))
         return [outcome if outcome is not None else next(started) for outcome in outcomes]
 
     async def _find(self, namespace: str, run: str) -> str:

@@ -145,7 +145,7 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
 
     def _fill_report(
         self, attachment: Attachment, request: pb.ReportRequest, response: pb.ReportResponse, parts: ReportParts,
-        taken: Sequence[TransitionAnswer], recorded: Sequence[bool],
+        taken: Sequence[TransitionAnswer], recorded: Sequence[bool | None],
     ) -> None:  # fmt: skip
         """Answers every part in its place."""
         room = Room(self._limits.message_bytes // 2)
@@ -162,11 +162,13 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
             response.transitions.append(result)
         for place, ended in enumerate(request.attempts):
             refusal = parts.refused_attempts.get(place)
+            was_recorded = next(marks) if refusal is None else False
             response.attempts.add(
                 run_id=ended.run_id,
                 step=ended.step,
-                recorded=next(marks) if refusal is None else False,
+                recorded=bool(was_recorded),
                 refusal="" if refusal is None else str(refusal),
+                busy=was_recorded is None,
             )
 
     @translated

@@ -10,7 +10,9 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mappi
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Self
+from typing import Self, TypeVar
+
+import structlog
 
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks, Transition
@@ -61,13 +63,20 @@ from .statements_views import CellViews
 from .statements_writes import CellWrites
 from .writing import move_calls, moved, plan_writes
 
+log = structlog.get_logger(__name__)
+
+Planned = TypeVar("Planned")
+
 WRITE_SECONDS = 20.0
 """How long one round trip may take. Longer than the server's own limits, so that Postgres answers first."""
 
 
 PULL_BACK_PAGE = 1_000
 
-WRITER_OPTIONS = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
+LOCK_WAIT_MS = 100
+"""How long the writer waits for a lock. What it can skip it does not wait for, so this is for a compare-and-set and
+for what another replica writes right now: longer than a commit takes, and less than anybody notices."""
+WRITER_OPTIONS = f"-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c lock_timeout={LOCK_WAIT_MS}ms"
 """Planning anew took half of the time of a small batch: what a custom plan learns, the length of an array, changes
 nothing here. A plan is kept while a table grows from nothing, so it must not be a scan; decisions/0010."""
 
@@ -125,14 +134,12 @@ class PostgresCellStore:
         async with self._writing:
             snapshot = Snapshot(now=EPOCH)
             done: dict[str, Moved] = {}
-            plan = plan_reads(self._reads, reads, snapshot, self._floors_of)
-            for call in move_calls(self._writes, moves, at):
-                plan.add_first(call, lambda rows: done.update(moved(rows)))
+            plan = self._planned(lambda: self._plan(reads, snapshot, moves, done, at))
             connection = await self._connection()
             try:
                 await self._read(connection, plan, snapshot)
                 changes = decide(snapshot)
-                writes = self._planned(changes)
+                writes = self._planned(lambda: plan_writes(self._writes, changes))
                 if not writes and not plan.reserved and not done:
                     await self._round_trip(connection, [ROLLBACK()])
                     self._forget_unclaimed(snapshot)
@@ -144,24 +151,30 @@ class PostgresCellStore:
                 self._task_floors.forget()
                 await self._abandon(connection)
                 raise
-            self._move_floors(snapshot, changes)
-            self._lower_outbox_floor(done.values())
-            for (call, expected), answer in zip(writes, answers, strict=False):
-                assert expected is None or answer.affected == expected, (call.statement.name, answer.affected)
+            self._committed(snapshot, changes, writes, answers, done.values())
             return done
+
+    def _plan(
+        self, reads: Reads, snapshot: Snapshot, moves: Sequence[Transition], done: dict[str, Moved], at: datetime
+    ) -> Plan:
+        plan = plan_reads(self._reads, reads, snapshot, self._floors_of)
+        # First: they are all that waits for locks here, so that who waits holds nothing that others skip meanwhile.
+        for call in reversed(move_calls(self._writes, moves, at)):
+            plan.add_first(call, lambda rows: done.update(moved(rows)))
+        return plan
 
     async def create(self, changes: Changes) -> None:
         """See port.CellStore."""
-        writes = self._planned(changes)
+        writes = self._planned(lambda: plan_writes(self._writes, changes))
         async with self._writing:
             connection = await self._connection()
             # Without BEGIN a round trip is one transaction.
-            await self._round_trip(connection, [call for call, _ in writes], commits=True)
-            self._move_floors(Snapshot(now=EPOCH), changes)
+            answers = await self._round_trip(connection, [call for call, _ in writes], commits=True)
+            self._committed(Snapshot(now=EPOCH), changes, writes, answers)
 
     async def move(self, transitions: Sequence[Transition], *, at: datetime) -> dict[str, Moved]:
         """See port.CellStore."""
-        calls = move_calls(self._writes, transitions, at)
+        calls = self._planned(lambda: move_calls(self._writes, transitions, at))
         if not calls:
             return {}
         async with self._writing:
@@ -176,10 +189,11 @@ class PostgresCellStore:
             if isinstance(one, Closed) and one.parent_run_id is not None:
                 self._outbox_floor.lower(one.closed_at)
 
-    def _planned(self, changes: Changes) -> list[tuple[Call, int | None]]:
-        """The writes of a batch. Raises DataRejected, so that the command whose rows cannot be written is found."""
+    def _planned(self, plan: Callable[[], Planned]) -> Planned:
+        """What is to be sent for a batch, or what was read for it. Raises DataRejected for whatever is wrong with it,
+        so that the command that met it is found."""
         try:
-            return plan_writes(self._writes, changes)
+            return plan()
         except DataRejected:
             raise
         except Exception as error:
@@ -207,7 +221,8 @@ class PostgresCellStore:
             raise translated(error, commit_sent=commits) from error
 
     async def _read(self, connection: Connection, plan: Plan, snapshot: Snapshot) -> None:
-        take_answers(plan, await self._round_trip(connection, plan.calls))
+        answers = await self._round_trip(connection, plan.calls)
+        self._planned(lambda: take_answers(plan, answers))
         # Claimed runs are known only now. Few of them have mail; the others need no further round trip.
         unread = [
             run.run_id
@@ -217,7 +232,23 @@ class PostgresCellStore:
         ]
         if unread:
             (answer,) = await self._round_trip(connection, [self._reads.mail_of_runs(sorted(unread))])
-            snapshot.mail.update(loading.mail_by_run(answer.rows))
+            self._planned(lambda: snapshot.mail.update(loading.mail_by_run(answer.rows)))
+
+    def _committed(
+        self, snapshot: Snapshot, changes: Changes, writes: Sequence[tuple[Call, int | None]],
+        answers: Sequence[Answer], done: Iterable[Moved] = (),
+    ) -> None:  # fmt: skip
+        """What follows from a commit here. It fails nothing: whatever is wrong now, the commit has happened."""
+        try:
+            self._move_floors(snapshot, changes)
+            self._lower_outbox_floor(done)
+            for (call, expected), answer in zip(writes, answers, strict=False):
+                if expected is not None and answer.affected != expected:
+                    log.error("rows_miscounted", statement=call.statement.name, rows=answer.affected, of=expected)
+        except Exception:
+            log.exception("floors_not_moved")
+            self._run_floors.forget()
+            self._task_floors.forget()
 
     async def _abandon(self, connection: Connection) -> None:
         """Ends a transaction that will not be committed, without hiding why."""

@@ -3,7 +3,7 @@
 Must not guess: what fails at COMMIT outside classes 40 and 23 may have been committed.
 """
 
-from .port import DataRejected, OutcomeUnknown, SerializationConflict, StoreError, StoreUnavailable
+from .port import DataRejected, LockTimeout, OutcomeUnknown, SerializationConflict, StoreError, StoreUnavailable
 
 DIVISION_BY_ZERO = "22012"
 UNIQUE_VIOLATION = "23505"
@@ -83,7 +83,9 @@ def translated(error: QueryFailed | ConnectionLost, *, commit_sent: bool) -> Sto
         return OutcomeUnknown(str(error)) if commit_sent else StoreUnavailable(str(error))
     text, sqlstate = str(error), error.sqlstate
     category = sqlstate[:2]
-    if category == "40" or sqlstate == LOCK_NOT_AVAILABLE or (sqlstate == UNIQUE_VIOLATION and error.raced):
+    if sqlstate == LOCK_NOT_AVAILABLE:
+        return LockTimeout(text)
+    if category == "40" or (sqlstate == UNIQUE_VIOLATION and error.raced):
         return SerializationConflict(text)
     if error.at_commit and category != "23":
         return OutcomeUnknown(text)

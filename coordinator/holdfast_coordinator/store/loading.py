@@ -1,6 +1,7 @@
 """Rows of the core from the tuples that Postgres answers; their columns come in the order of the tables."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from holdfast.statuses import ClosePolicy, RunStatus
 from holdfast_coordinator.domain.rows import (
@@ -37,7 +38,7 @@ OPEN_RUN_WIDTH = len(open_runs.c)
 RECORD_WIDTH = len(runs.c)
 
 
-def open_run(row: Row) -> OpenRun:
+def open_run(row: Sequence[Any]) -> OpenRun:
     """A row of `open_runs`."""
     run = OpenRun(*row)
     run.state = _STATES[row[4]]
@@ -94,7 +95,7 @@ def mail_by_run(rows: Iterable[Row]) -> dict[str, list[MailRow]]:
     return grouped
 
 
-def alarm(row: Row) -> AlarmRow:
+def alarm(row: Sequence[Any]) -> AlarmRow:
     """A row of `alarms`."""
     run_id, kind, ref, due_at, body, attempts = row
     return AlarmRow(run_id, _ALARM_KINDS[kind], ref, due_at, body, attempts)
@@ -106,7 +107,7 @@ def dead_letter(row: Row) -> DeadLetter:
     return DeadLetter(run_id, _ALARM_KINDS[kind], *others)
 
 
-def task(row: Row) -> TaskRow:
+def task(row: Sequence[Any]) -> TaskRow:
     """A row of `step_tasks`."""
     (run_id, number, namespace, queue, name, state, ready_at, scheduled_at, arguments, priority, attempt,
      failures, losses, owner, epoch, started_at, deadline_at, timeout, recoveries, retry, step_id, seed, workflow,
@@ -124,7 +125,7 @@ def child(row: Row) -> ChildRow:
     return ChildRow(run_id, number, child_run_id, ClosePolicy(close_policy), closed)
 
 
-def key(row: Row) -> KeyRow:
+def key(row: Sequence[Any]) -> KeyRow:
     """A row of `run_keys`."""
     return KeyRow(*row)
 

@@ -59,6 +59,14 @@ class SerializationConflict(StoreError):
     """Another transaction was in the way (SQLSTATE class 40, or a key that was made meanwhile). Repeat at once."""
 
 
+class LockTimeout(SerializationConflict):
+    """A lock was waited for in vain (SQLSTATE 55P03), by a statement that cannot skip what is locked."""
+
+
+class StoreBusy(StoreUnavailable):
+    """All connections for this kind of question were in use for as long as it may wait. Nothing was asked."""
+
+
 @dataclass(slots=True, frozen=True)
 class RunView:
     """All of one run but its journal: `open` while it is open, `result` once it is closed.
@@ -156,6 +164,8 @@ class CellStore(Protocol):
     ) -> dict[str, Moved]:
         """Locks and reads, calls `decide`, writes its changes, commits. `decide` may be called at most once.
 
+        Waits for no row that another transaction has locked: Snapshot.locked names them, and `decide` leaves out the
+        commands that need them.
         moves: transitions that are committed with the rest as `move` does it, before anything is read; the answer
         is about these. at: see `move`.
         Raises StoreUnavailable, OutcomeUnknown, DataRejected, SerializationConflict.

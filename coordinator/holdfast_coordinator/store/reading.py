@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from holdfast.statuses import RunStatus
 from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks
 from holdfast_coordinator.domain.reads import Reads, Snapshot, time_of_batch
-from holdfast_coordinator.domain.rows import KeyRow
+from holdfast_coordinator.domain.rows import AlarmKind, KeyRow
 
 from . import loading, statements_reads
 from .connection import BEGIN, Answer, Call, Row
@@ -101,7 +101,11 @@ def _plan_runs(plan: Plan, statements: CellReads, reads: Reads, snapshot: Snapsh
         run_ids = sorted(reads.lock_runs)
 
         def take_runs(rows: list[Row]) -> None:
-            snapshot.runs = {row[0]: loading.open_run(row) for row in rows}
+            for run_id, *row in rows:
+                if row[0] is None:
+                    snapshot.locked.runs.add(run_id)
+                else:
+                    snapshot.runs[run_id] = loading.open_run(row)
 
         def take_mail(rows: list[Row]) -> None:
             snapshot.mail = loading.mail_by_run(rows)
@@ -112,7 +116,11 @@ def _plan_runs(plan: Plan, statements: CellReads, reads: Reads, snapshot: Snapsh
         keys = sorted(reads.tasks)
 
         def take_tasks(rows: list[Row]) -> None:
-            snapshot.tasks = {(row[0], row[1]): loading.task(row) for row in rows}
+            for run_id, number, *row in rows:
+                if row[0] is None:
+                    snapshot.locked.tasks.add((run_id, number))
+                else:
+                    snapshot.tasks[run_id, number] = loading.task(row)
 
         call = statements.lock_tasks([key[0] for key in keys], [key[1] for key in keys], sorted(reads.tasks_of))
         plan.add(call, take_tasks)
@@ -127,9 +135,12 @@ def _plan_runs(plan: Plan, statements: CellReads, reads: Reads, snapshot: Snapsh
         alarms = sorted(reads.alarms)
 
         def take_alarms(rows: list[Row]) -> None:
-            for row in rows:
-                alarm = loading.alarm(row)
-                snapshot.alarms[alarm.run_id, alarm.kind, alarm.ref] = alarm
+            for run_id, kind, ref, *row in rows:
+                key = (run_id, AlarmKind(kind), ref)
+                if row[0] is None:
+                    snapshot.locked.alarms.add(key)
+                else:
+                    snapshot.alarms[key] = loading.alarm(row)
 
         plan.add(statements.lock_alarms(*(list(part) for part in zip(*alarms, strict=True))), take_alarms)
 
@@ -146,8 +157,11 @@ def _plan_keys(plan: Plan, statements: CellReads, keys: list[KeyRow], snapshot: 
         plan.reserved = {(row[0], row[1], row[2]) for row in rows}
 
     def take_keys(rows: list[Row]) -> None:
-        for row in rows:
-            name = (row[0], row[1], row[2])
+        for namespace, kind, key, *row in rows:
+            name = (namespace, kind, key)
+            if row[0] is None:
+                snapshot.locked.keys.add(name)
+                continue
             others = {owner for *of, owner in owners if tuple(of) == name} - {row[3]}
             if name not in plan.reserved and others:
                 snapshot.keys[name] = loading.key(row)

@@ -1,6 +1,8 @@
 """The statements that lock and read what a batch must see. They run in the order of the functions here.
 
-Locks are taken on runs, then queued steps, then alarms, then keys, each in key order; claims skip what is locked.
+Nothing here waits for a row that another transaction has locked, so that a batch is neither held up nor part of a
+deadlock; reserve_keys alone waits for a key that another is making. A statement that locks answers each row that is
+there by its key: with its columns when it is locked now, with NULLs when another transaction has it.
 """
 
 from . import parameters
@@ -13,11 +15,15 @@ MAIL_MAX = 1_000
 
 
 def lock_runs(schema: str) -> Statement:
-    """Locks open runs. Locks: their rows, in key order. Index: open_runs_pkey."""
+    """Locks open runs. Locks: their rows, skipping locked ones. Index: open_runs_pkey.
+
+    A run that is missing here closed before this statement began: what reads results comes later and sees it.
+    """
     return Statement(
         "lock_runs",
-        f"SELECT {columns(open_runs, 'o')} FROM {schema}.open_runs o "
-        "WHERE o.run_id = ANY ($1::text[]) ORDER BY o.run_id FOR UPDATE",
+        f"SELECT k.run_id, {columns(open_runs, 'o')} FROM {schema}.open_runs k LEFT JOIN LATERAL "
+        f"(SELECT * FROM {schema}.open_runs x WHERE x.run_id = k.run_id FOR UPDATE SKIP LOCKED) o ON true "
+        "WHERE k.run_id = ANY ($1::text[])",
         (TEXTS,),
     )
 
@@ -34,16 +40,18 @@ def mail_of_runs(schema: str) -> Statement:
 
 
 def lock_tasks(schema: str) -> Statement:
-    """Locks queued steps: $1, $2 by key, $3 all of these runs. Locks: their rows, in key order.
+    """Locks queued steps: $1, $2 by key, $3 all of these runs. Locks: their rows, skipping locked ones.
 
-    Index: step_tasks_pkey. One statement for both, so that two batches lock in the same order.
+    Index: step_tasks_pkey.
     """
     return Statement(
         "lock_tasks",
-        f"SELECT {columns(step_tasks, 's')} FROM {schema}.step_tasks s JOIN ("
-        "SELECT t.run_id, t.number FROM unnest($1::text[], $2::int4[]) AS t (run_id, number) "
+        f"SELECT k.run_id, k.number, {columns(step_tasks, 's')} FROM ("
+        "SELECT b.run_id, b.number FROM unnest($1::text[], $2::int4[]) AS t (run_id, number) "
+        f"JOIN {schema}.step_tasks b ON b.run_id = t.run_id AND b.number = t.number "
         f"UNION SELECT a.run_id, a.number FROM {schema}.step_tasks a WHERE a.run_id = ANY ($3::text[])"
-        ") k ON k.run_id = s.run_id AND k.number = s.number ORDER BY s.run_id, s.number FOR UPDATE OF s",
+        f") k LEFT JOIN LATERAL (SELECT * FROM {schema}.step_tasks x "
+        "WHERE x.run_id = k.run_id AND x.number = k.number FOR UPDATE SKIP LOCKED) s ON true",
         (TEXTS, INTS, TEXTS),
     )
 
@@ -59,21 +67,26 @@ def open_children(schema: str) -> Statement:
 
 
 def lock_alarms(schema: str) -> Statement:
-    """Alarms by key. Locks: their rows, in key order. Index: alarms_pkey.
+    """Alarms by key. Locks: their rows, skipping locked ones. Index: alarms_pkey.
 
     Locked, because the run under whose lock an outbox alarm is delivered is not the run that it belongs to.
     """
     return Statement(
         "lock_alarms",
-        f"SELECT {columns(alarms, 'a')} FROM unnest($1::text[], $2::int2[], $3::int4[]) AS t (run_id, kind, ref) "
-        f"JOIN {schema}.alarms a ON a.run_id = t.run_id AND a.kind = t.kind AND a.ref = t.ref "
-        "ORDER BY a.run_id, a.kind, a.ref FOR UPDATE OF a",
+        f"SELECT k.run_id, k.kind, k.ref, {columns(alarms, 'a')} "
+        "FROM unnest($1::text[], $2::int2[], $3::int4[]) AS t (run_id, kind, ref) "
+        f"JOIN {schema}.alarms k ON k.run_id = t.run_id AND k.kind = t.kind AND k.ref = t.ref "
+        f"LEFT JOIN LATERAL (SELECT * FROM {schema}.alarms x "
+        "WHERE x.run_id = k.run_id AND x.kind = k.kind AND x.ref = k.ref FOR UPDATE SKIP LOCKED) a ON true",
         (TEXTS, parameters.SMALLINTS, INTS),
     )
 
 
 def reserve_keys(schema: str) -> Statement:
-    """Inserts keys that are free, given in key order; answers those. Locks: the new rows. Index: run_keys_pkey."""
+    """Inserts keys that are free, given in key order; answers those. Locks: the new rows. Index: run_keys_pkey.
+
+    Waits for a transaction that has inserted one of them and is not over yet, in key order.
+    """
     names = [column.name for column in run_keys.c]
     return Statement(
         "reserve_keys",
@@ -87,11 +100,13 @@ def reserve_keys(schema: str) -> Statement:
 
 
 def lock_keys(schema: str) -> Statement:
-    """The rows of keys. Locks: those rows, in key order. Index: run_keys_pkey."""
+    """The rows of keys. Locks: those rows, skipping locked ones. Index: run_keys_pkey."""
     return Statement(
         "lock_keys",
-        f"SELECT {columns(run_keys, 'k')} FROM {_KEYS} JOIN {schema}.run_keys k "
-        f"ON {_SAME_KEY} ORDER BY k.namespace, k.kind, k.key FOR UPDATE OF k",
+        f"SELECT r.namespace, r.kind, r.key, {columns(run_keys, 'k')} FROM {_KEYS} JOIN {schema}.run_keys r "
+        "ON r.namespace = t.namespace AND r.kind = t.kind AND r.key = t.key "
+        f"LEFT JOIN LATERAL (SELECT * FROM {schema}.run_keys x WHERE x.namespace = r.namespace "
+        "AND x.kind = r.kind AND x.key = r.key FOR UPDATE SKIP LOCKED) k ON true",
         (TEXTS, TEXTS, TEXTS),
     )
 

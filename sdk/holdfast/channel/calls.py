@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 import grpc
 
 from holdfast.channel.refusals import error_of_call, is_repeatable
-from holdfast.errors import CoordinatorUnavailable, HoldfastError
+from holdfast.errors import CoordinatorOverloaded, CoordinatorUnavailable, HoldfastError
 
 ATTEMPT_SECONDS = 10.0
 RETRY_FOR_SECONDS = 10.0
@@ -58,9 +58,13 @@ async def call(
             return await method(request, timeout=max(left, 0.001))
         except grpc.aio.AioRpcError as failed:
             error = error_of_call(failed, address=str(address))
-            if not isinstance(error, CoordinatorUnavailable) or not is_repeatable(failed.code()):
+            if not _may_be_repeated(error, failed.code()):
                 raise error from None
-            wait = repeat_wait(retry, jitter=random.random())
+            jitter = random.random()
+            wait = repeat_wait(retry, jitter=jitter)
+            if isinstance(error, CoordinatorOverloaded):
+                # As it asked, and not all at once.
+                wait = max(wait, error.retry_after_seconds * (1 + jitter / 2))
             if give_up_at is not None and monotonic() + wait >= give_up_at:
                 raise error from None
         except grpc.aio.UsageError as closed:
@@ -73,6 +77,12 @@ async def call(
             raise ConnectionClosed(str(address)) from None
         retry += 1
         await asyncio.sleep(wait)
+
+
+def _may_be_repeated(error: HoldfastError, code: grpc.StatusCode) -> bool:
+    return isinstance(error, CoordinatorOverloaded) or (
+        isinstance(error, CoordinatorUnavailable) and is_repeatable(code)
+    )
 
 
 def repeat_wait(retry: int, *, jitter: float) -> float:

@@ -198,6 +198,7 @@ class TransitionStatus(IntEnum):
     COMMITTED_WITH_MAIL = 2
     SUPERSEDED = 3
     REFUSED = 4
+    BUSY = 5
 
 
 @dataclass(slots=True, frozen=True)
@@ -224,12 +225,13 @@ class AttemptReport:
 
 @dataclass(slots=True, frozen=True)
 class AttemptReportResult:
-    """What came of an attempt report; not recorded means that the claim had moved on, or that it was refused."""
+    """What came of an attempt report; none of the three below means that the claim had moved on."""
 
     run_id: str
     step: int
     recorded: bool
     refusal: str = ""
+    busy: bool = False
 
 
 @dataclass(slots=True, frozen=True)

@@ -49,6 +49,8 @@ class ReplicaAway(errors.CoordinatorUnavailable):
 #   FAILED_PRECONDITION  COLLECTOR_REFUSED        collector, detail                 CollectorRefused
 #   UNAVAILABLE          COLLECTOR_UNAVAILABLE    collector, detail                 CollectorUnavailable
 #   UNAVAILABLE          REPLICA_AWAY             detail                            ReplicaAway
+#   RESOURCE_EXHAUSTED   OVERLOADED               retry_after_seconds, detail       CoordinatorOverloaded
+#   UNAVAILABLE          RUN_BUSY                 run_id                            RunBusy
 #   UNAVAILABLE          UNAVAILABLE              detail                            CoordinatorUnavailable
 #
 # A reason that is not in the table becomes `Refused`, so that a newer coordinator is still understood.
@@ -84,6 +86,11 @@ _ERRORS: dict[str, Callable[[str, Facts], errors.HoldfastError]] = {
     "INVALID_REQUEST": lambda message, facts: errors.InvalidRequest(
         facts.get("field", "request"), facts.get("problem", message)
     ),
+    "OVERLOADED": lambda _, facts: errors.CoordinatorOverloaded(
+        retry_after_seconds=_seconds(facts.get("retry_after_seconds")),
+        detail=facts.get("detail", ""),
+    ),
+    "RUN_BUSY": lambda _, facts: errors.RunBusy(facts.get("run_id", "")),
     "TRACING_OFF": lambda _, __: errors.TracingOff(),
     "COLLECTOR_REFUSED": lambda _, facts: errors.CollectorRefused(
         facts.get("collector", "an unknown address"), facts.get("detail", "")
@@ -146,6 +153,13 @@ def _error_info(failed: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo | N
             if detail.Unpack(info) and info.domain == DOMAIN:
                 return info
     return None
+
+
+def _seconds(text: str | None) -> float:
+    try:
+        return float(text or 1.0)
+    except ValueError:
+        return 1.0
 
 
 def _integer(text: str | None) -> int:

@@ -271,7 +271,12 @@ def report_answer(response: pb.ReportResponse) -> ReportAnswer:
     elsewhere = response.free_slots_elsewhere
     return ReportAnswer(
         tuple([_transition_result(one) for one in response.transitions]),
-        tuple([AttemptReportResult(one.run_id, one.step, one.recorded, one.refusal) for one in response.attempts]),
+        tuple(
+            [
+                AttemptReportResult(one.run_id, one.step, one.recorded, one.refusal, one.busy)
+                for one in response.attempts
+            ]
+        ),
         dict(elsewhere) if elsewhere else {},
     )
 

@@ -138,18 +138,19 @@ class QueuedClaims:
     def take_reports(self, count: int) -> list[AttemptReport]:
         """Up to `count` reports to send; they count as sent until `answered`."""
         keys = list(self._reports)[:count]
-        self._sent = {key: self._reports.pop(key) for key in keys}
-        return list(self._sent.values())
+        sent = {key: self._reports.pop(key) for key in keys}
+        self._sent |= sent
+        return list(sent.values())
 
     def answered(self, results: tuple[AttemptReportResult, ...]) -> list[Key]:
         """Forgets what was reported; returns the keys that are no longer held."""
         done = []
-        for key, report in self._sent.items():
-            claim = self._claims.get(key)
-            if claim is not None and claim.epoch == report.epoch:
+        for result in results:
+            key = (result.run_id, result.step)
+            report, claim = self._sent.pop(key, None), self._claims.get(key)
+            if report is not None and claim is not None and claim.epoch == report.epoch:
                 del self._claims[key]
                 done.append(key)
-        self._sent = {}
         return done
 
     def _settle(

@@ -25,6 +25,7 @@ from holdfast.channel.leases import (
 from holdfast.channel.refusals import ReattachRequired, ReplicaAway, SessionExpired
 from holdfast.channel.worker_calls import WorkerCalls
 from holdfast.errors import CoordinatorUnavailable, HoldfastError
+from holdfast.worker.busy import BusyReports
 from holdfast.worker.clock import SessionClock, boot_seconds
 from holdfast.worker.crew import Report, WorkCrew
 from holdfast.worker.heartbeat import Attached, Heartbeat
@@ -56,6 +57,7 @@ class Session:
         self._room_told = 0
         self._room_timer: asyncio.TimerHandle | None = None
         self._news = asyncio.Event()
+        self._busy = BusyReports()
         self._in_reach = False
         self._poll_failed = False
         self._poll_answered = asyncio.Event()
@@ -242,14 +244,21 @@ class Session:
         while True:
             await self._news.wait()
             self._news.clear()
-            while (report := self._crew.take_report()) is not None:
+            loop = asyncio.get_running_loop()
+            while (report := self._busy.with_due(self._crew.take_report(), loop.time())) is not None:
                 answer = await self._answer_to(report)
                 if answer is not None:
+                    answer = self._busy.keep_busy(report, answer, loop.time(), jitter=random.random())
                     self._crew.report_answered(answer)
+                else:
+                    self._busy.clear()
                 self.room_changed()
                 if not self._news.is_set():
                     # Whoever was given news by the answer gets its turn before the next report is made.
                     await asyncio.sleep(0)
+            again_at = self._busy.next_at()
+            if again_at is not None:
+                loop.call_at(again_at, self._news.set)
 
     async def _answer_to(self, report: Report) -> ReportAnswer | None:
         """The answer to a report; None when the session died before it came."""

@@ -1,6 +1,7 @@
 """The Postgres store when its connections die, rows are locked by others, and commits fail."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -10,16 +11,26 @@ import pytest
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.commands import ClaimRuns
 from holdfast_coordinator.domain.reads import Reads, Snapshot
-from holdfast_coordinator.domain.rows import MailKind, MailRow, RunState, StepResultMail
+from holdfast_coordinator.domain.rows import (
+    AlarmKind,
+    AlarmRow,
+    KeyRow,
+    MailKind,
+    MailRow,
+    RunState,
+    SignalMail,
+    StepResultMail,
+)
 from holdfast_coordinator.store.cell import PostgresCellStore
 from holdfast_coordinator.store.errors import ConnectionLost, QueryFailed, translated
 from holdfast_coordinator.store.port import (
     DataRejected,
+    LockTimeout,
     OutcomeUnknown,
     SerializationConflict,
     StoreUnavailable,
 )
-from tests.model.batches import T0, appending, decide, open_run, read, ready_run, record, starting, write
+from tests.model.batches import T0, appending, decide, open_run, read, ready_run, record, starting, task, write
 
 
 def kill_backends(dsn: str) -> int:
@@ -119,19 +130,80 @@ async def test_a_cancelled_batch_leaves_nothing_and_the_next_one_works(cell: Pos
     await write(cell, starting(open_run("r2")))
 
 
-async def test_deadlocked_batches_are_conflicts(cell: PostgresCellStore, database: str) -> None:
-    await write(cell, starting(open_run("r1"), open_run("r2")))
+@pytest.mark.parametrize(
+    ("row", "reads", "kind"),
+    [
+        ("open_runs WHERE run_id = 'r1'", Reads(lock_runs={"r1", "r2"}), "runs"),
+        ("step_tasks WHERE run_id = 'r1'", Reads(lock_runs={"r1"}, tasks={("r1", 1)}), "tasks"),
+        ("step_tasks WHERE run_id = 'r1'", Reads(lock_runs={"r1"}, tasks_of={"r1"}), "tasks"),
+        ("alarms WHERE run_id = 'r1'", Reads(alarms={("r1", AlarmKind.TIMER, 1)}), "alarms"),
+        ("run_keys WHERE key = 'k1'", Reads(keys=[KeyRow("default", "id", "k1", "r9", b"", "order")]), "keys"),
+    ],
+    ids=lambda value: value if isinstance(value, str) and value.isalpha() else "",
+)
+async def test_a_row_that_another_connection_has_locked_is_skipped_and_named(
+    cell: PostgresCellStore, database: str, row: str, reads: Reads, kind: str
+) -> None:
+    changes = starting(open_run("r1"), open_run("r2"))
+    changes.tasks_added["r1", 1] = task("r1", 1)
+    changes.alarms_set["r1", AlarmKind.TIMER, 1] = AlarmRow("r1", AlarmKind.TIMER, 1, T0)
+    await write(cell, changes)
+    await read(cell, Reads(keys=[KeyRow("default", "id", "k1", "r1", b"", "order")]))
+    assert not (await read(cell, reads)).locked
     with psycopg.connect(database) as other:
-        other.execute("SELECT FROM holdfast_c00.open_runs WHERE run_id = 'r2' FOR UPDATE")
-        locking = asyncio.create_task(read(cell, Reads(lock_runs={"r1", "r2"})))
-        await _until_waiting(database, 1)
-        try:
-            await asyncio.to_thread(other.execute, "SELECT FROM holdfast_c00.open_runs WHERE run_id = 'r1' FOR UPDATE")
-            with pytest.raises(SerializationConflict):
-                await locking
-        except psycopg.errors.DeadlockDetected:  # Postgres chose the other one
-            other.rollback()
-            assert len((await locking).runs) == 2
+        other.execute(f"SELECT FROM holdfast_c00.{row} FOR UPDATE".encode())
+        async with asyncio.timeout(1):
+            locked = (await read(cell, reads)).locked
+    assert locked
+    assert {name for name in ("runs", "tasks", "alarms", "keys") if getattr(locked, name)} == {kind}
+
+
+async def test_replicas_whose_batches_cross_never_wait_for_each_other(cell: PostgresCellStore, database: str) -> None:
+    await write(cell, starting(open_run("r1"), open_run("r2")))
+    async with PostgresCellStore.open(database, "00") as second:
+        crossing = asyncio.Event()
+
+        async def advance(store: PostgresCellStore, moved: str, other: str) -> None:
+            for seq in range(1, 60):
+                moves = [appending(moved, expected_seq=2 * seq - 1)]
+                await store.transact(Reads(lock_runs={other}), _signals(other), moves, at=T0)
+                if not crossing.is_set():
+                    crossing.set()
+                await asyncio.sleep(0)
+
+        async with asyncio.timeout(20):
+            await asyncio.gather(advance(cell, "r1", "r2"), advance(second, "r2", "r1"))
+    with psycopg.connect(database) as connection:
+        assert connection.execute(
+            "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+        ).fetchone() == (0,)
+
+
+def _signals(run_id: str) -> Callable[[Snapshot], Changes]:
+    """Puts a signal into the mail of a run, unless it is locked."""
+
+    def decided(snapshot: Snapshot) -> Changes:
+        run = snapshot.runs.get(run_id)
+        if run is None:
+            return Changes()
+        mail = MailRow(run_id, run.mail_next, MailKind.SIGNAL, T0, SignalMail("go", b""))
+        changed = run.copy()
+        changed.mail_next += 1
+        return Changes(updated={run_id: changed}, mail_added=[mail])
+
+    return decided
+
+
+async def test_a_compare_and_set_waits_for_a_locked_row_no_longer_than_a_commit_takes(
+    cell: PostgresCellStore, database: str
+) -> None:
+    await write(cell, starting(open_run("r1")))
+    with psycopg.connect(database) as other:
+        other.execute("SELECT FROM holdfast_c00.open_runs WHERE run_id = 'r1' FOR UPDATE")
+        async with asyncio.timeout(2):
+            with pytest.raises(LockTimeout):
+                await cell.move([appending("r1")], at=T0)
+    assert "r1" in await cell.move([appending("r1")], at=T0)
 
 
 async def test_text_that_postgres_cannot_hold_is_rejected_and_nothing_else_is_harmed(
@@ -190,7 +262,7 @@ async def _until_waiting(database: str, count: int) -> None:
     [
         ("40001", {}, True, SerializationConflict),
         ("40P01", {}, False, SerializationConflict),
-        ("55P03", {}, False, SerializationConflict),
+        ("55P03", {}, False, LockTimeout),
         ("23505", {"raced": True}, True, SerializationConflict),
         ("23505", {}, True, DataRejected),
         ("22021", {}, True, DataRejected),

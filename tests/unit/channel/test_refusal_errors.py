@@ -25,6 +25,13 @@ CASES: list[tuple[str, dict[str, str], type[errors.HoldfastError], dict[str, obj
         errors.RunAlreadyStarted,
         {"id": "o-1", "run_id": "run_1"},
     ),
+    ("RUN_BUSY", {"run_id": "run_1"}, errors.RunBusy, {"run_id": "run_1"}),
+    (
+        "OVERLOADED",
+        {"retry_after_seconds": "0.4", "detail": "10,000 commands"},
+        errors.CoordinatorOverloaded,
+        {"retry_after_seconds": 0.4, "detail": "10,000 commands"},
+    ),
     ("RUN_ALREADY_CLOSED", {"run_id": "run_1"}, errors.RunAlreadyClosed, {"run_id": "run_1"}),
     (
         "RUN_CONFLICT",

@@ -2,15 +2,18 @@
 
 import asyncio
 import itertools
+from time import monotonic
 
 import grpc
 import pytest
+from google.rpc import error_details_pb2, status_pb2
 from grpc.aio import AioRpcError, Metadata
 from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.channel import calls
 from holdfast.channel.calls import ConnectionClosed, call, repeat_wait
+from holdfast.channel.refusals import DETAILS_KEY, DOMAIN
 from holdfast.errors import CoordinatorUnavailable, Refused
 
 
@@ -44,6 +47,25 @@ async def test_a_call_without_an_answer_is_repeated_as_it_was() -> None:
     method = Method(grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
     assert await call(method, "start a", address="here:1") == "answer to start a"
     assert method.requests == ["start a"] * 4
+
+
+async def test_a_call_that_an_overloaded_coordinator_refused_is_repeated_when_it_said() -> None:
+    called_at: list[float] = []
+
+    async def start(request: str, *, timeout: float | None = None) -> str:
+        called_at.append(monotonic())
+        if len(called_at) > 1:
+            return f"answer to {request}"
+        info = error_details_pb2.ErrorInfo(
+            reason="OVERLOADED", domain=DOMAIN, metadata={"retry_after_seconds": "0.2", "detail": "the line is long"}
+        )
+        status = status_pb2.Status()
+        status.details.add().Pack(info)
+        code = grpc.StatusCode.RESOURCE_EXHAUSTED
+        raise AioRpcError(code, Metadata(), Metadata((DETAILS_KEY, status.SerializeToString())))
+
+    assert await call(start, "start a", address="here:1") == "answer to start a"
+    assert called_at[1] - called_at[0] >= 0.2
 
 
 async def test_a_refusal_is_not_repeated() -> None:

@@ -5,11 +5,11 @@ keeps the records of the core as they are, so that tests see entries and not byt
 that rows which were read are never changed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from holdfast_coordinator.domain.batch import Answer, BatchCommand, Decided, batch_length, decide, reads_of
+from holdfast_coordinator.domain.batch import Answer, BatchCommand, Decided, decide, keys_of, reads_of
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.events import Event, RunLeased, TaskClaimed
 from holdfast_coordinator.domain.reads import Reads, Snapshot, time_of_batch
@@ -74,7 +74,7 @@ class MemoryCell:
 
     def submit(self, *commands: BatchCommand) -> list[Answer]:
         """One batch, or as many as it takes; the answers in order."""
-        count = batch_length(commands, len(commands))
+        count = _batch_length(commands)
         reads = reads_of(commands[:count])
         snapshot = self._read(reads)
         seen = [(row, repr(row)) for row in _rows_of(snapshot)]
@@ -237,6 +237,16 @@ class MemoryCell:
                 del self.tasks[task_key]
             for child_key in [key for key in self.children if key[0] == run_id] if side & Side.CHILDREN else ():
                 del self.children[child_key]
+
+
+def _batch_length(commands: Sequence[BatchCommand]) -> int:
+    """How many commands fit into one batch: each key is reserved once in it."""
+    keys: set[tuple[str, str, str]] = set()
+    for count, command in enumerate(commands):
+        if not keys.isdisjoint(keys_of(command)):
+            return count
+        keys.update(keys_of(command))
+    return len(commands)
 
 
 def _rows_of(snapshot: Snapshot) -> Iterable[object]:

@@ -23,7 +23,7 @@ from scenes import (
 from holdfast.errors import InvalidRequest, RunAlreadyStarted, RunConflict
 from holdfast.ids import child_run_id
 from holdfast.statuses import RunStatus
-from holdfast_coordinator.domain.batch import batch_length
+from holdfast_coordinator.domain.batch import keys_of
 from holdfast_coordinator.domain.commands import OnConflict, Reuse, TerminateRun, Then
 from holdfast_coordinator.domain.rows import AlarmKind, RunState
 from holdfast_coordinator.domain.starts import RetryInstead, Started, TerminateFirst
@@ -72,9 +72,9 @@ def test_a_start_id_with_other_arguments_is_refused(cell: MemoryCell) -> None:
     assert isinstance(cell.ask(start(arguments_hash=b"other")), InvalidRequest)
 
 
-def test_starts_with_one_key_never_share_a_batch() -> None:
-    assert batch_length([start(1, id="a"), start(2, id="b"), start(3, id="a"), start(4)], 10) == 2
-    assert batch_length([start(number) for number in range(1, 9)], 5) == 5
+def test_a_start_names_the_keys_that_it_reserves() -> None:
+    assert keys_of(start(id="a", idempotency_key="k")) == (("default", "id", "a"), ("default", "key", "k"))
+    assert keys_of(start()) == ()
 
 
 @pytest.mark.parametrize("named", [{"id": "a"}, {"idempotency_key": "k"}])

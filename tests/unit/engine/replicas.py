@@ -17,7 +17,7 @@ from holdfast_coordinator.engine.engine import Engine
 from holdfast_coordinator.engine.matcher import Matcher
 from holdfast_coordinator.engine.sessions import Introduction, SessionPolicy
 from holdfast_coordinator.metrics.metrics import Metrics
-from holdfast_coordinator.store.port import DataRejected, Moved
+from holdfast_coordinator.store.port import DataRejected, LockTimeout, Moved
 from holdfast_coordinator.telemetry.identity import Origins
 from holdfast_coordinator.wire.children import child_start
 from holdfast_coordinator.wire.continuation import continuation
@@ -88,6 +88,8 @@ class FailingCell(ModelCellStore):
         self.before: list[Exception] = []
         self.after: list[Exception] = []
         self.at_reads: list[Exception] = []
+        self.slow_signals_of = ""
+        """A run into whose mail nothing can be written, because another transaction has a lock there."""
         self.commits = 0
         self.has_committed = asyncio.Event()
         self.answers_commits = _set_event()
@@ -104,6 +106,8 @@ class FailingCell(ModelCellStore):
             _raise_next(self.before)
             if any(one.workflow == REFUSED for one in changes.runs):
                 raise DataRejected(REFUSED)
+            if any(mail.run_id == self.slow_signals_of for mail in changes.mail_added):
+                raise LockTimeout(self.slow_signals_of)
             return changes
 
         done = await super().transact(reads, decide_or_fail, moves, at=at)

@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 from replicas import QUEUE, REFUSED, FailingCell, attachment, looked_at, run_named, start
 
-from holdfast.errors import CoordinatorUnavailable, HoldfastError, RunNotFound
+from holdfast.errors import CoordinatorUnavailable, HoldfastError, RunBusy, RunNotFound
 from holdfast_coordinator.domain.batch import Answer, BatchCommand
 from holdfast_coordinator.domain.commands import SendSignal, TerminateRun
 from holdfast_coordinator.domain.events import Event, LeaseReturned, RunEnded, RunLeased, RunReady
@@ -191,17 +191,82 @@ async def test_a_repeat_settles_an_append_of_unknown_outcome(desk: Desk) -> None
 
 
 async def test_conflicts_are_repeated_at_once(desk: Desk) -> None:
-    desk.cell.before = [SerializationConflict("deadlock")] * 4
+    desk.cell.before = [SerializationConflict("deadlock")] * CONFLICT_REPEATS_MAX
     assert await desk.ask(start(1)) == [Started(run_named(1), attached=False)]
     assert desk.runs_free == 99
 
 
-async def test_conflicts_without_end_are_given_up(desk: Desk) -> None:
-    desk.cell.before = [SerializationConflict("deadlock")] * (CONFLICT_REPEATS_MAX + 1)
-    with pytest.raises(CoordinatorUnavailable, match="in the way"):
-        await desk.ask(start(1, id="order-1"))
+async def test_a_command_that_others_are_in_the_way_of_all_the_time_is_repeated_until_its_time_is_over(
+    desk: Desk,
+) -> None:
+    desk.cell.before = [SerializationConflict("deadlock")] * 10_000
+    waiting = desk.writer.submit_all([start(1, id="order-1")], seconds=0.3)
+    (answer,) = await asyncio.wait_for(waiting, 5)
+    assert isinstance(answer, RunBusy)
+    desk.cell.before.clear()
     assert desk.runs_free == 100
     assert isinstance((await desk.ask(start(1, id="order-1")))[0], Started)
+
+
+async def test_a_locked_run_holds_up_nobody_else_and_its_commands_keep_their_order(desk: Desk) -> None:
+    await desk.ask(start(1), start(2), start(3))
+    desk.cell.locked_elsewhere = {run_named(1)}
+    first, second = desk.writer.submit_all([signal(1)]), desk.writer.submit_all([signal(1)])
+    assert await desk.ask(signal(2), start(4)) == [True, Started(run_named(4), attached=False)]
+    append = desk.writer.submit_all([appending(run_named(1))])
+    assert status((await desk.ask(appending(run_named(3))))[0]) is TransitionStatus.COMMITTED
+    assert [first.done(), second.done(), append.done()] == [False] * 3
+    desk.cell.locked_elsewhere.clear()
+    await asyncio.wait_for(asyncio.gather(first, second), 5)
+    (answer,) = await asyncio.wait_for(append, 5)
+    assert isinstance(answer, TransitionAnswer)
+    assert [mail.number for mail in answer.mail] == [1, 2]
+
+
+async def test_a_command_of_a_locked_run_is_answered_when_its_time_is_over_and_has_done_nothing(desk: Desk) -> None:
+    await desk.ask(start(1), start(2))
+    desk.cell.locked_elsewhere = {run_named(1)}
+    answers = await asyncio.wait_for(desk.writer.submit_all([signal(1), signal(2)], parked_seconds=0.05), 5)
+    assert isinstance(answers[0], RunBusy)
+    assert answers[1] is True
+    desk.cell.locked_elsewhere.clear()
+    (answer,) = await desk.ask(appending(run_named(1)))
+    assert isinstance(answer, TransitionAnswer)
+    assert answer.mail == []
+
+
+async def test_a_move_of_a_locked_run_waits_alone(desk: Desk) -> None:
+    await desk.ask(start(1), start(2))
+    desk.cell.locked_elsewhere = {run_named(1)}
+    stuck = desk.writer.submit_all([appending(run_named(1))])
+    moved = await asyncio.gather(desk.ask(appending(run_named(2))), desk.ask(start(3)))
+    assert status(moved[0][0]) is TransitionStatus.COMMITTED
+    assert not stuck.done()
+    desk.cell.locked_elsewhere.clear()
+    assert status((await asyncio.wait_for(stuck, 5))[0]) is TransitionStatus.COMMITTED
+
+
+async def test_a_command_that_waits_for_a_lock_inside_its_transaction_is_found_and_waits_alone(desk: Desk) -> None:
+    await desk.ask(start(1), start(2), start(3))
+    desk.cell.slow_signals_of = run_named(2)
+    stuck = desk.writer.submit_all([signal(2)])
+    answers = await desk.ask(signal(1), signal(3), start(4))
+    assert answers == [True, True, Started(run_named(4), attached=False)]
+    assert not stuck.done()
+    desk.cell.slow_signals_of = ""
+    assert await asyncio.wait_for(stuck, 5) == [True]
+
+
+async def test_a_command_whose_turn_does_not_come_in_time_is_answered_and_dropped(desk: Desk) -> None:
+    desk.cell.answers_commits.clear()
+    committing = desk.writer.submit_all([start(1)], seconds=0.05)
+    await desk.cell.has_committed.wait()
+    with pytest.raises(CoordinatorUnavailable, match="in time"):
+        await asyncio.wait_for(desk.writer.submit_all([start(2)], seconds=0.05), 5)
+    assert not committing.done(), "its commit may have happened"
+    desk.cell.answers_commits.set()
+    assert await committing == [Started(run_named(1), attached=False)]
+    assert run_named(2) not in desk.cell.runs
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable(LOST), SerializationConflict("a lock was not available")])
@@ -221,15 +286,44 @@ async def test_mail_that_cannot_be_read_concerns_its_own_move_alone(desk: Desk, 
     assert [mail.number for mail in again.mail] == [1]
 
 
-async def test_a_writer_that_breaks_leaves_no_command_without_an_answer(desk: Desk) -> None:
-    desk.cell.before = [RuntimeError("a defect")]
-    waiting = [desk.writer.submit_all([start(1, id="a")]), desk.writer.submit_all([start(2, id="a")])]
+@pytest.mark.parametrize("at", ["before", "after"])
+async def test_a_defect_of_the_store_fails_its_batch_and_not_the_writer(desk: Desk, at: str) -> None:
+    setattr(desk.cell, at, [RuntimeError("a defect")])
+    waiting = [desk.writer.submit_all([start(1, id="a")]), desk.writer.submit_all([start(2, id="b")])]
+    answers = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 5)
+    assert [type(answer) for answer in answers] == [CoordinatorUnavailable] * 2
+    assert await desk.ask(start(1, id="a"), start(3)) == [
+        Started(run_named(1), attached=False), Started(run_named(3), attached=False),
+    ]  # fmt: skip
+
+
+async def test_a_command_that_is_none_is_refused_alone(desk: Desk) -> None:
+    broken: Any = object()
+    first, refused, last = await desk.ask(start(1), broken, start(2))
+    assert isinstance(first, Started)
+    assert isinstance(refused, HoldfastError)
+    assert isinstance(last, Started)
+
+
+async def test_whatever_becomes_of_what_is_told_the_commit_is_answered_and_the_writer_goes_on(desk: Desk) -> None:
+    def tell(_: Sequence[Event]) -> None:
+        raise RuntimeError("a defect")
+
+    desk.writer._on_commit = tell
+    assert isinstance((await desk.ask(start(1)))[0], Started)
+    assert isinstance((await desk.ask(start(2, id="a")))[0], Started)
+
+
+async def test_a_writer_that_ends_leaves_no_command_without_an_answer(desk: Desk) -> None:
+    desk.cell.answers_commits.clear()
+    waiting = [desk.writer.submit_all([start(1)])]
+    await desk.cell.has_committed.wait()
+    waiting.append(desk.writer.submit_all([start(2)]))
+    desk.writing.cancel()
     answers = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 5)
     assert [type(answer) for answer in answers] == [CoordinatorUnavailable] * 2
     with pytest.raises(CoordinatorUnavailable):
         await desk.ask(start(3))
-    with pytest.raises(RuntimeError, match="a defect"):
-        await desk.writing
 
 
 async def test_a_closed_writer_commits_its_line_and_takes_nothing_more(desk: Desk) -> None:

@@ -2,14 +2,17 @@
 
 import asyncio
 from datetime import timedelta
+from typing import cast
 
 import pytest
 from replicas import FailingCell, replica, run_named, start
 
-from holdfast_coordinator.domain.rows import RequestRow, RunState
+from holdfast_coordinator.domain.rows import AlarmKind, AlarmRow, RequestRow, RunState
 from holdfast_coordinator.engine.cells import WHILE_READING
-from holdfast_coordinator.loops import upkeep
+from holdfast_coordinator.loops import alarms, upkeep
 from holdfast_coordinator.loops.alarms import AlarmLoop
+from holdfast_coordinator.loops.periodic import periodic
+from holdfast_coordinator.store.port import StoreUnavailable
 from tests.model.batches import T0
 
 
@@ -49,3 +52,35 @@ async def test_all_expired_requests_go_in_one_turn_however_many_there_are(monkey
             while store.requests:  # noqa: ASYNC110
                 await asyncio.sleep(0)
         pruning.cancel()
+
+
+async def test_a_loop_goes_on_whatever_one_of_its_turns_meets() -> None:
+    errors: list[Exception] = [StoreUnavailable("gone"), ValueError("a defect"), KeyError("another")]
+    turned = asyncio.Event()
+
+    async def turn() -> None:
+        if errors:
+            raise errors.pop(0)
+        turned.set()
+
+    looping = asyncio.create_task(periodic("turns", turn, every_seconds=0))
+    await asyncio.wait_for(turned.wait(), 5)
+    looping.cancel()
+
+
+async def test_the_alarm_loop_goes_on_after_a_defect_that_one_alarm_met(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alarms, "LONGEST_SLEEP_SECONDS", 0.01)
+    store = FailingCell()
+    async with replica(store) as engine:
+        (cell,) = engine.cells
+        await engine.start_runs([start(1, delay=timedelta(milliseconds=20))])
+        broken = AlarmRow(run_named(9), cast(AlarmKind, "no kind"), 0, T0)
+        store.alarms[run_named(9), AlarmKind.TIMER, 0] = broken
+        looping = asyncio.create_task(AlarmLoop(engine, cell).run())
+        await asyncio.sleep(0.05)
+        assert not looping.done()
+        del store.alarms[run_named(9), AlarmKind.TIMER, 0]
+        async with asyncio.timeout(5):
+            while store.open_runs[run_named(1)].state is not RunState.READY:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+        looping.cancel()

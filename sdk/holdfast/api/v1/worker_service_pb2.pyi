@@ -34,6 +34,7 @@ class TransitionStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     TRANSITION_STATUS_COMMITTED_WITH_MAIL: _ClassVar[TransitionStatus]
     TRANSITION_STATUS_SUPERSEDED: _ClassVar[TransitionStatus]
     TRANSITION_STATUS_REFUSED: _ClassVar[TransitionStatus]
+    TRANSITION_STATUS_BUSY: _ClassVar[TransitionStatus]
 PARAMETER_KIND_UNSPECIFIED: ParameterKind
 PARAMETER_KIND_EITHER: ParameterKind
 PARAMETER_KIND_POSITIONAL_ONLY: ParameterKind
@@ -49,6 +50,7 @@ TRANSITION_STATUS_COMMITTED: TransitionStatus
 TRANSITION_STATUS_COMMITTED_WITH_MAIL: TransitionStatus
 TRANSITION_STATUS_SUPERSEDED: TransitionStatus
 TRANSITION_STATUS_REFUSED: TransitionStatus
+TRANSITION_STATUS_BUSY: TransitionStatus
 
 class WorkflowRegistration(_message.Message):
     __slots__ = ("name", "parameters", "extra_positional", "extra_named")
@@ -333,16 +335,18 @@ class AttemptReport(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., step: _Optional[int] = ..., attempt: _Optional[int] = ..., epoch: _Optional[int] = ..., record: _Optional[_Union[_journal_pb2.AttemptRecord, _Mapping]] = ..., result: _Optional[_Union[_value_pb2.Payload, _Mapping]] = ...) -> None: ...
 
 class AttemptReportResult(_message.Message):
-    __slots__ = ("run_id", "step", "recorded", "refusal")
+    __slots__ = ("run_id", "step", "recorded", "refusal", "busy")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     RECORDED_FIELD_NUMBER: _ClassVar[int]
     REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    BUSY_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     step: int
     recorded: bool
     refusal: str
-    def __init__(self, run_id: _Optional[str] = ..., step: _Optional[int] = ..., recorded: bool = ..., refusal: _Optional[str] = ...) -> None: ...
+    busy: bool
+    def __init__(self, run_id: _Optional[str] = ..., step: _Optional[int] = ..., recorded: bool = ..., refusal: _Optional[str] = ..., busy: bool = ...) -> None: ...
 
 class ReportRequest(_message.Message):
     __slots__ = ("session_id", "attach_no", "transitions", "attempts")

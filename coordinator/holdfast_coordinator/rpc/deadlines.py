@@ -1,0 +1,14 @@
+"""How long a call may wait for its turn: what its caller gives it, less what its answer takes."""
+
+from grpc.aio import ServicerContext
+
+from holdfast_coordinator.engine.cell_writer import COMMAND_SECONDS
+
+SHARE = 0.9
+"""So much of the caller's time is used up: then it still hears why, and not only that its time is over."""
+
+
+def seconds_left(context: ServicerContext) -> float:
+    """For how many seconds the commands of a call may wait; without a deadline for as long as any command."""
+    left = context.time_remaining()
+    return COMMAND_SECONDS if left is None else max(left * SHARE, 0.0)
