@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import conninfo_to_dict
 
 from holdfast_coordinator.store.cell import PostgresCellStore
 from holdfast_coordinator.store.connection import Statement
@@ -42,9 +42,8 @@ def cut(url: str, admin: "psycopg.Connection[tuple[object, ...]]") -> None:
 async def test_a_cell_writes_again_as_soon_as_the_database_is_no_longer_read_only(
     database: str, postgres_url: str, attrs: str
 ) -> None:
-    url = make_conninfo(database, target_session_attrs=attrs) if attrs else database
-    async with PostgresCellStore.open(database, "00") as cell:
-        cell._dsn = url
+    url = f"{database}&target_session_attrs={attrs}" if attrs else database
+    async with PostgresCellStore.open(url, "00") as cell:
         await write(cell, starting(open_run("r1")))
         with read_only(database, postgres_url):
             for _ in range(3):
