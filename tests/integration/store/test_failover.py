@@ -53,14 +53,14 @@ async def test_a_cell_writes_again_as_soon_as_the_database_is_no_longer_read_onl
         assert await cell.view("default", "r3") is not None
 
 
-async def test_heartbeats_are_written_again_as_soon_as_the_database_is_no_longer_read_only(
+async def test_the_control_schema_is_written_again_as_soon_as_the_database_is_no_longer_read_only(
     database: str, postgres_url: str
 ) -> None:
     async with PostgresControlStore.open(database) as control:
-        await control.save_heartbeats(["s1"], "r1")
+        await control.create_namespace("n1")
         with read_only(database, postgres_url), pytest.raises(StoreUnavailable):
-            await control.save_heartbeats(["s1"], "r1")
-        await control.save_heartbeats(["s1"], "r1")
+            await control.create_namespace("n1")
+        await control.create_namespace("n1")
 
 
 async def test_statements_that_a_proxy_has_forgotten_are_prepared_again(database: str) -> None:
