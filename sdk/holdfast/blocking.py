@@ -4,6 +4,7 @@ One background thread runs the event loop of the asynchronous client; calls may 
 """
 
 import asyncio
+import os
 import threading
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError
@@ -12,7 +13,7 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
 
 from holdfast.authoring.workflows import Workflow, WorkflowStart
 from holdfast.channel.calls import RETRY_FOR_SECONDS
-from holdfast.channel.connection import CONNECT_SECONDS
+from holdfast.channel.connection import CONNECT_SECONDS, ForkedProcess, check_not_forked
 from holdfast.client import Client as AsyncClient
 from holdfast.client import History, RunDescription, RunPage
 from holdfast.client import RunHandle as AsyncRunHandle
@@ -43,12 +44,22 @@ class _Background:
         self._loop = new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="holdfast-client", daemon=True)
         self._thread.start()
+        self._pid = os.getpid()
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """True in a forked process, which has everything of this but the thread."""
+        return os.getpid() != self._pid
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         """Runs it on the loop and returns what it returns. Interrupting the caller cancels it.
 
-        Raises ClientClosed after `stop`, also to those who wait at that moment.
+        Raises ClientClosed after `stop`, also to those who wait at that moment, and ForkedProcess in a process that
+        was forked meanwhile: the thread stayed in the other one.
         """
+        if self.is_elsewhere:
+            work.close()
+            raise ForkedProcess
         if threading.current_thread() is self._thread:
             work.close()
             raise RuntimeError("a blocking client was called from its own event loop, which it would block for ever")
@@ -68,6 +79,8 @@ class _Background:
 
     def stop(self) -> None:
         """Cancels what still runs and ends the thread. May be called twice."""
+        if self.is_elsewhere:
+            return
         with self._lock:
             if self._stopped:
                 return
@@ -153,13 +166,14 @@ class Client:
         retry_for: Duration = RETRY_FOR_SECONDS,
         rpc_spans: bool | None = None,
     ) -> Self:
-        """Connects, in a background thread that `close` ends. Usable as a context manager."""
+        """Connects, in a background thread that `close` ends. Usable as a context manager. Raises ForkedProcess."""
 
         async def connect() -> AsyncClient:
             return await AsyncClient.connect(
                 address, namespace, timeout=timeout, retry_for=retry_for, rpc_spans=rpc_spans
             )
 
+        check_not_forked()
         background = _Background()
         try:
             return cls(background, background.call(connect()))
@@ -171,7 +185,7 @@ class Client:
         """Closes the connection and ends the thread. May be called twice."""
         try:
             self._background.call(self._client.close())
-        except ClientClosed:
+        except (ClientClosed, ForkedProcess):
             return
         self._background.stop()
 

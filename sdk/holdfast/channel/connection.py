@@ -9,6 +9,7 @@ import os
 import re
 from dataclasses import dataclass
 from typing import Self
+from weakref import WeakSet
 
 import grpc
 
@@ -128,13 +129,43 @@ class OtherLoop(HoldfastError, RuntimeError):
         self.address = address
 
 
+class ForkedProcess(HoldfastError, RuntimeError):
+    """The process was forked while connections were open. gRPC's threads are gone, and every call would hang."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this process was forked from one that had holdfast clients open, which gRPC does not survive: connect in "
+            "each process after the fork (in a post_fork hook, not at import), or start processes with spawn"
+        )
+
+
+_open_connections: "WeakSet[Connection]" = WeakSet()
+_was_forked_with_connections = False
+
+
+def check_not_forked() -> None:
+    """Raises ForkedProcess where connections were open when this process was forked."""
+    if _was_forked_with_connections:
+        raise ForkedProcess
+
+
+def _after_fork() -> None:
+    global _was_forked_with_connections
+    _was_forked_with_connections |= len(_open_connections) > 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 class Connection:
     """One channel to the coordinator, which reconnects by itself. Made with `open`, in a running loop."""
 
-    __slots__ = ("_balancing", "_loop", "address", "channel", "rpc_spans")
+    __slots__ = ("__weakref__", "_balancing", "_loop", "address", "channel", "rpc_spans")
 
     def __init__(self, address: Address, *, balancing: Balancing = "round_robin", rpc_spans: bool = False) -> None:
-        """Connects at the first call. See `open`."""
+        """Connects at the first call. See `open`. Raises ForkedProcess."""
+        check_not_forked()
         spans = [RpcSpans(address.socket_path or address.host, 0 if address.socket_path else address.port)]
         self.address = address
         self.channel = grpc.aio.insecure_channel(
@@ -143,6 +174,7 @@ class Connection:
         self.rpc_spans = rpc_spans
         self._balancing = balancing
         self._loop = asyncio.get_running_loop()
+        _open_connections.add(self)
 
     @classmethod
     async def open(
@@ -157,7 +189,7 @@ class Connection:
 
         timeout: in seconds; None returns at once without a check, the first call then connects.
         rpc_spans: makes a span of each rpc that is not held open on purpose. Raises CoordinatorUnavailable when
-        nothing answers within `timeout`.
+        nothing answers within `timeout`, ForkedProcess.
         """
         connection = cls(address, balancing=balancing, rpc_spans=rpc_spans)
         if timeout is not None:
@@ -182,6 +214,7 @@ class Connection:
 
     async def close(self, grace: float | None = None) -> None:
         """Closes the channel; calls that are in flight after `grace`, in seconds, end with ConnectionClosed."""
+        _open_connections.discard(self)
         await self.channel.close(grace)
 
     async def __aenter__(self) -> Self:

@@ -1,11 +1,12 @@
-"""The client behind `await order.start(...)`: one per event loop, connected at the first start.
+"""The client behind `await order.start(...)`: one per event loop, connected at the first start, closed with the loop.
 
 Its address is HOLDFAST_ADDRESS, else localhost:7410; its namespace "default".
 """
 
 import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from holdfast.authoring.definitions import WorkflowDefinition
 from holdfast.authoring.starting import StartOptions
@@ -14,30 +15,58 @@ from holdfast.client.client import Client
 from holdfast.client.handle import RunHandle
 from holdfast.errors import HoldfastError
 
-_connecting: "WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[Client]]" = WeakKeyDictionary()
+
+@dataclass(slots=True, frozen=True)
+class _Default:
+    """The client of one loop, and what closes it with the loop: the loop itself refers to that only weakly."""
+
+    connecting: asyncio.Task[Client]
+    closing: AsyncGenerator[None]
+
+
+_defaults: dict[asyncio.AbstractEventLoop, _Default] = {}
 
 
 async def default_client() -> Client:
     """The default client of the running loop. Concurrent first calls connect once. Raises as Client.connect."""
     loop = asyncio.get_running_loop()
-    task = _connecting.get(loop)
-    if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
-        task = _connecting[loop] = loop.create_task(_connect())
+    for other in [other for other in _defaults if other.is_closed()]:
+        # Closed without the clean-up that asyncio.run does. Without a reference the channel of its client ends too.
+        del _defaults[other]
+    default = _defaults.get(loop)
+    if default is None or _has_failed(default.connecting):
+        connecting = loop.create_task(_connect())
+        default = _defaults[loop] = _Default(connecting, _until_the_loop_ends(connecting))
+        await anext(default.closing)
     # Shielded: the one who asked first may go away while others wait for the same connection.
-    return await asyncio.shield(task)
+    return await asyncio.shield(default.connecting)
 
 
 async def close_default_client() -> None:
     """Closes the default client of the running loop, if there is one. The next start connects again."""
-    task = _connecting.pop(asyncio.get_running_loop(), None)
-    if task is None:
+    default = _defaults.pop(asyncio.get_running_loop(), None)
+    if default is None or default.connecting.cancelled():
         return
     try:
-        client = await task
+        client = await default.connecting
     except HoldfastError:
         # It never connected, as those who asked for it have heard: there is nothing to close.
         return
     await client.close()
+
+
+def _has_failed(connecting: asyncio.Task[Client]) -> bool:
+    return connecting.done() and (connecting.cancelled() or connecting.exception() is not None)
+
+
+async def _until_the_loop_ends(connecting: asyncio.Task[Client]) -> AsyncGenerator[None]:
+    """Waits at its yield for what asyncio.run does with all asynchronous generators of its loop: close them."""
+    try:
+        yield
+    finally:
+        default = _defaults.get(asyncio.get_running_loop())
+        if default is not None and default.connecting is connecting:  # else it was closed, or has failed, before
+            await close_default_client()
 
 
 async def start_with_default_client(
