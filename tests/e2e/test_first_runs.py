@@ -68,6 +68,21 @@ async def test_a_signal_reaches_a_suspended_run(client: Client, worker: WorkerFa
         assert await run.result(timeout=10) == "hello Ada"
 
 
+@pytest.mark.parametrize("timeout", [0, 0.0005])
+async def test_a_closed_run_gives_its_result_to_who_does_not_wait_at_all(
+    client: Client, worker: WorkerFactory, queue: str, timeout: float
+) -> None:
+    waiting = await client.start(greets.with_options(queue=f"{queue}-nobody"))
+    with pytest.raises(TimeoutError, match="still open"):
+        await client.get(waiting.run_id).result(timeout=timeout)
+    async with worker(workflows=[calculate]):
+        closed = await client.start(calculate.with_options(queue=queue), 5)
+        await closed.result(timeout=10)
+    assert await client.get(closed.run_id).result(timeout=timeout) == 23
+    assert await client.wait_many([closed.run_id] * 3, timeout=timeout) == [23] * 3
+    await waiting.terminate()
+
+
 async def test_a_worker_of_an_unknown_namespace_ends_with_one_sentence(
     coordinator: Coordinator, worker: WorkerFactory
 ) -> None:

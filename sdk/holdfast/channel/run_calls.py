@@ -78,6 +78,12 @@ class RunCalls:
         )
         return wire_runs.closed_runs(response)
 
+    async def closed_runs(self, run_ids: Collection[str]) -> list[ClosedRun]:
+        """Those of the runs that are closed now. Raises RunNotFound, naming one of the runs."""
+        request = wire_runs.wait_runs_request(self._namespace, run_ids, wait_seconds=0)
+        response: pb.WaitRunsResponse = await self._call(self._stub.WaitRuns, request)
+        return wire_runs.closed_runs(response)
+
     async def get_history(self, run: str, *, after: int = 0) -> JournalPage:
         """A page of a journal: the entries after number `after`. Raises RunNotFound."""
         request = pb.GetHistoryRequest(namespace=self._namespace, run=run, after=after)

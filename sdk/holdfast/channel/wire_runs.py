@@ -145,6 +145,7 @@ def run_record_page(response: pb.ListRunsResponse) -> RunRecordPage:
 
 def wait_runs_request(namespace: str, run_ids: Iterable[str], *, wait_seconds: int) -> pb.WaitRunsRequest:
     request = pb.WaitRunsRequest(namespace=namespace, run_ids=run_ids)
+    request.wait.SetInParent()  # absent would mean 30 s
     request.wait.seconds = wait_seconds
     return request
 

@@ -15,6 +15,7 @@ from holdfast.channel.connection import CONNECT_SECONDS, Connection, address_or_
 from holdfast.channel.records import RunFilter
 from holdfast.channel.rpc_spans import rpc_spans_or_default
 from holdfast.channel.run_calls import RunCalls
+from holdfast.client.asking import AskedRuns
 from holdfast.client.batching import StartBatcher
 from holdfast.client.descriptions import RunPage, describe_page
 from holdfast.client.handle import Reach, RunHandle
@@ -92,7 +93,7 @@ class Client:
         self._calls = RunCalls(connection, namespace, retry_for=retry_for)
         self._starts = StartBatcher(self._calls.start_runs)
         self._awaited = AwaitedRuns(self._calls.wait_runs)
-        self._reach = Reach(self._calls, self._awaited, self.codec, namespace)
+        self._reach = Reach(self._calls, self._awaited, AskedRuns(self._calls.closed_runs), self.codec, namespace)
 
     @staticmethod
     def connect(

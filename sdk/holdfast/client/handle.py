@@ -11,6 +11,7 @@ from uuid import uuid4
 from holdfast import ids
 from holdfast.channel.records import ClosedRun
 from holdfast.channel.run_calls import RunCalls
+from holdfast.client.asking import AskedRuns
 from holdfast.client.descriptions import RunDescription, describe
 from holdfast.client.history import History, HistoryEntry
 from holdfast.client.spans import CallSpan
@@ -25,6 +26,9 @@ from holdfast.statuses import RunStatus
 
 Result = TypeVar("Result", covariant=True)
 
+ANSWER_SECONDS = 1.0
+"""Who waits for less may have no answer from the coordinator yet when the time has passed, and asks once more."""
+
 
 @dataclass(slots=True, frozen=True)
 class Reach:
@@ -32,6 +36,7 @@ class Reach:
 
     calls: RunCalls
     awaited: AwaitedRuns
+    asked: AskedRuns
     codec: Codec
     namespace: str
 
@@ -106,6 +111,7 @@ class RunHandle(Generic[Result]):
 
         Raises RunFailed, RunCancelled or RunTimedOut with the original type, text and traceback, and
         TimeoutError when `timeout` passes first; the run then goes on. While the coordinator is away, it waits.
+        timeout: 0 asks once whether the run is closed.
         """
         closed = await self._closing(timeout)
         if closed.status is not RunStatus.COMPLETED:
@@ -185,8 +191,18 @@ class RunHandle(Generic[Result]):
                         await self.describe()
                     self._closed = await self._reach.awaited.closed(self.run_id)
             except TimeoutError:
-                raise TimeoutError(f"run {self._asked} is still open after {seconds:g} s; it goes on") from None
+                assert seconds is not None
+                if seconds < ANSWER_SECONDS:
+                    # No time for an answer, which may be that it has long been closed.
+                    self._closed = await self._closed_now()
+                if self._closed is None:
+                    raise TimeoutError(f"run {self._asked} is still open after {seconds:g} s; it goes on") from None
         return self._closed
+
+    async def _closed_now(self) -> ClosedRun | None:
+        if self._run_id is None:
+            await self.describe()
+        return await self._reach.asked.closed(self.run_id)
 
 
 def new_start_id() -> str:

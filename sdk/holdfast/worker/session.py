@@ -152,6 +152,7 @@ class Session:
             recovering = asyncio.get_running_loop().create_task(self._recover(error, attached.attach_no))
             self._recovering.add(recovering)
             recovering.add_done_callback(self._recovering.discard)
+            recovering.add_done_callback(_log_failure)
 
     def pulse(self, pulse: Pulse) -> None:
         """A heartbeat was answered."""
@@ -179,6 +180,7 @@ class Session:
                 poll = asyncio.create_task(self._poll())
                 self._polls.add(poll)
                 poll.add_done_callback(self._polls.discard)
+                poll.add_done_callback(_log_failure)
                 await self._poll_answered.wait()
         finally:
             for poll in self._polls:
@@ -312,6 +314,7 @@ class Session:
         reading = asyncio.get_running_loop().create_task(self._read(lease))
         self._journals.add(reading)
         reading.add_done_callback(self._journals.discard)
+        reading.add_done_callback(_log_failure)
 
     async def _read(self, lease: Lease) -> None:
         after, retry = 0, 0
@@ -357,3 +360,9 @@ class Session:
                 await self._calls.close_session(self._opened.session_id, self._opened.attach_no)
         except (HoldfastError, TimeoutError) as error:
             log.warning("the session was not closed, it ends by its time limit: %s", error)
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    """Says at once what went wrong in a task that nobody waits for."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("an error inside the worker; it goes on", exc_info=error)
