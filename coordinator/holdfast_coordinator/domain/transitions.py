@@ -5,6 +5,7 @@ from datetime import timedelta
 from enum import IntEnum
 from typing import assert_never
 
+from holdfast.errors import HoldfastError, RunAlreadyClosed, RunNotFound
 from holdfast.limits import DEFAULT_LIMITS
 
 from .commands import (
@@ -64,6 +65,13 @@ class TransitionAnswer:
     status: TransitionStatus
     mail: list[MailRow] = field(default_factory=list)
     refusal: str = ""
+
+
+def answer_of_refusal(refusal: HoldfastError) -> TransitionAnswer:
+    """What a worker is told when its transition was refused before it was taken: that a lease is lost, or why not."""
+    if isinstance(refusal, RunNotFound | RunAlreadyClosed):
+        return TransitionAnswer(TransitionStatus.SUPERSEDED)
+    return TransitionAnswer(TransitionStatus.REFUSED, refusal=str(refusal))
 
 
 def take_transition(space: Workspace, asked: Transition) -> TransitionAnswer:

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Protocol, assert_never, cast
 
 import structlog
 
-from holdfast.errors import CoordinatorOverloaded, HoldfastError, NamespaceNotFound, RunBusy, RunNotFound
+from holdfast.errors import (
+    CoordinatorOverloaded,
+    CoordinatorUnavailable,
+    HoldfastError,
+    NamespaceNotFound,
+    RunBusy,
+    RunNotFound,
+)
 from holdfast_coordinator.domain.batch import Answer, BatchCommand, Decided
 from holdfast_coordinator.domain.commands import Command, OfferStalled, ReportAttempt, StartRun, Transition
 from holdfast_coordinator.domain.events import (
@@ -30,7 +37,7 @@ from holdfast_coordinator.domain.events import (
 )
 from holdfast_coordinator.domain.rows import AlarmKind, JournalRow, RunRecord, RunResult
 from holdfast_coordinator.domain.starts import Started
-from holdfast_coordinator.domain.transitions import TransitionAnswer, TransitionStatus
+from holdfast_coordinator.domain.transitions import TransitionAnswer, TransitionStatus, answer_of_refusal
 from holdfast_coordinator.metrics.table import UNKNOWN
 from holdfast_coordinator.store.port import CellStore, ControlStore, RunFilter, RunView, StoreError
 from holdfast_coordinator.telemetry.identity import Origins
@@ -313,8 +320,10 @@ class Engine:
         """A transition that came too late may be a repeat of one whose answer was lost. namespace: the worker's."""
         if isinstance(answer, RunBusy):
             return TransitionAnswer(TransitionStatus.BUSY)
+        if isinstance(answer, CoordinatorUnavailable):
+            raise answer  # nobody knows what became of it: the report is repeated
         if isinstance(answer, HoldfastError):
-            return TransitionAnswer(TransitionStatus.REFUSED, refusal=str(answer))
+            return answer_of_refusal(answer)
         if answer.status is TransitionStatus.SUPERSEDED and asked.count:
             store = self.cells.of_run(asked.run_id).store
             repeated = await store.has_transition(asked.run_id, asked.expected_seq, asked.epoch, asked.transition_id)

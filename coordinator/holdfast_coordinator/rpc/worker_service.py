@@ -10,7 +10,7 @@ from grpc.aio import ServicerContext as Context
 from holdfast.api.v1 import worker_service_pb2 as pb
 from holdfast.api.v1 import worker_service_pb2_grpc
 from holdfast.limits import Limits
-from holdfast_coordinator.domain.transitions import TransitionAnswer, TransitionStatus
+from holdfast_coordinator.domain.transitions import TransitionAnswer, answer_of_refusal
 from holdfast_coordinator.engine.attachments import Attachment
 from holdfast_coordinator.engine.engine import Engine
 from holdfast_coordinator.engine.refusals import Reattach, ReplicaAway
@@ -152,10 +152,7 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
         answers, marks = iter(taken), iter(recorded)
         for place, asked in enumerate(request.transitions):
             refusal = parts.refused_transitions.get(place)
-            if refusal is not None:
-                answer = TransitionAnswer(TransitionStatus.REFUSED, refusal=str(refusal))
-            else:
-                answer = next(answers)
+            answer = answer_of_refusal(refusal) if refusal is not None else next(answers)
             result = transition_result(asked.run_id, answer, room)
             if len(result.mail) < len(answer.mail):
                 attachment.mail_waits(asked.run_id, asked.epoch)

@@ -24,7 +24,14 @@ from holdfast.channel.leases import (
 )
 from holdfast.channel.refusals import ReattachRequired, ReplicaAway, SessionExpired
 from holdfast.channel.worker_calls import WorkerCalls
-from holdfast.errors import CoordinatorUnavailable, HoldfastError
+from holdfast.errors import (
+    ArgumentsRejected,
+    CoordinatorUnavailable,
+    HoldfastError,
+    InvalidRequest,
+    PayloadTooLarge,
+    Refused,
+)
 from holdfast.worker.busy import BusyReports
 from holdfast.worker.clock import SessionClock, boot_seconds
 from holdfast.worker.crew import Report, WorkCrew
@@ -288,11 +295,11 @@ class Session:
         """After a refusal of a whole report: finds the part that it was for, so that the others succeed."""
         if len(report.transitions) + len(report.attempts) == 1:
             log.error("a report was refused: %s", error)
+            # A stalled run waits for a person, so only what the run itself has made stalls it. All else says that the
+            # lease is lost, or nothing of it: then it is given up, and another session gets the run.
+            status = TransitionStatus.REFUSED if _is_of_the_run(error) else TransitionStatus.SUPERSEDED
             return ReportAnswer(
-                tuple(
-                    TransitionResult(one.run_id, TransitionStatus.REFUSED, refusal=str(error))
-                    for one in report.transitions
-                ),
+                tuple(TransitionResult(one.run_id, status, refusal=str(error)) for one in report.transitions),
                 tuple(AttemptReportResult(one.run_id, one.step, False) for one in report.attempts),
             )
         transitions: list[TransitionResult] = []
@@ -360,6 +367,17 @@ class Session:
                 await self._calls.close_session(self._opened.session_id, self._opened.attach_no)
         except (HoldfastError, TimeoutError) as error:
             log.warning("the session was not closed, it ends by its time limit: %s", error)
+
+
+def _is_of_the_run(error: HoldfastError) -> bool:
+    """True when a report is refused for what is in it."""
+    if isinstance(error, Refused):
+        return error.reason in _REFUSED_CONTENT
+    return isinstance(error, InvalidRequest | ArgumentsRejected | PayloadTooLarge)
+
+
+_REFUSED_CONTENT = frozenset({"INVALID_ARGUMENT", "OUT_OF_RANGE", "RESOURCE_EXHAUSTED"})
+"""What gRPC itself says of messages that are too large or make no sense."""
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:
