@@ -27,6 +27,7 @@ from .postgres import ProvidedPostgres, provide
 from .rpc.server import Server
 from .store.cell import PostgresCellStore
 from .store.control import PostgresControlStore
+from .store.doorbell import PostgresDoorbell
 from .store.migrate import migrate
 from .store.pool import OnWait
 from .telemetry.otel_variables import ExportSettings
@@ -102,7 +103,8 @@ async def coordinator(config: Config) -> AsyncIterator[Coordinator]:
             await enter(exported.running())
         server = _server(config, engine, exported)
         failed = asyncio.get_running_loop().create_future()
-        await enter(_running(engine, database, failed, on_ready=server.set_serving))
+        doorbell = PostgresDoorbell(database.url) if config.doorbell else None
+        await enter(_running(engine, database, failed, on_ready=server.set_serving, doorbell=doorbell))
         await server.start()
         await server.set_serving(True)
         gc.collect()
@@ -170,11 +172,13 @@ def _waits(metrics: "Metrics | None", pool: str) -> OnWait | None:
 
 @asynccontextmanager
 async def _running(
-    engine: Engine, database: ProvidedPostgres, failed: asyncio.Future[None], *, on_ready: OnReady
-) -> AsyncIterator[None]:
+    engine: Engine, database: ProvidedPostgres, failed: asyncio.Future[None], *, on_ready: OnReady,
+    doorbell: PostgresDoorbell | None,
+) -> AsyncIterator[None]:  # fmt: skip
     """Runs the writers and loops of a replica; a loop that ends by itself ends the replica."""
     writers = [asyncio.create_task(cell.writer.run(), name=f"writer {cell.name}") for cell in engine.cells]
-    loops = [asyncio.create_task(loop, name=name) for name, loop in all_loops(engine, on_ready=on_ready)]
+    every_loop = all_loops(engine, on_ready=on_ready, doorbell=doorbell)
+    loops = [asyncio.create_task(loop, name=name) for name, loop in every_loop]
     loops.append(asyncio.create_task(_watch_database(database), name="database watch"))
     report = _failure_reporter(failed)
     for task in (*writers, *loops):

@@ -32,6 +32,7 @@ class Config(BaseSettings):
     embedded: bool = Field(default=False, description="serve brings its own Postgres instead")
     data_directory: Path | None = Field(default=None, description="where the embedded Postgres keeps its data")
     ephemeral: bool = Field(default=False, description="embedded Postgres in a directory that is removed at the end")
+    doorbell: bool = Field(default=True, description="whether replicas tell each other at once what they did")
     host: str = Field(default="127.0.0.1", description="the address to listen on")
     port: int = Field(default=DEFAULT_PORT, ge=0, le=65_535, description="the port to listen on; 0 takes a free one")
     advertise: str | None = Field(

@@ -1,6 +1,8 @@
 """Fixtures of the end-to-end tests: a real coordinator process for each test module, clients, workers.
 
-After every test the invariants are checked on the rows that it left in Postgres.
+After every test the invariants are checked on the rows that it left in Postgres. With HOLDFAST_TEST_REPLICAS=3 there
+are three coordinators for each module: clients use the first, workers in the test's process the second, worker
+processes the third. HOLDFAST_DOORBELL=off reaches every coordinator, so that replicas find things by looking only.
 """
 
 import asyncio
@@ -27,18 +29,33 @@ from .ledger import Ledger
 from .processes import Process, coordinator_process, worker_process
 
 _numbers = itertools.count(1)
+REPLICAS = int(os.environ.get("HOLDFAST_TEST_REPLICAS", "1"))
 
 WorkerFactory = Callable[..., AbstractAsyncContextManager[Worker]]
 WorkerProcessFactory = Callable[..., AbstractAsyncContextManager[Process]]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Each replica takes as long to start as the first, and that counts as time of the test that needs it first."""
+    for item in items if REPLICAS > 1 else ():
+        marker = item.get_closest_marker("timeout")
+        if marker is not None and marker.args:
+            item.add_marker(pytest.mark.timeout(marker.args[0] * REPLICAS), append=False)
+
+
 @dataclass(slots=True, frozen=True)
 class Coordinator:
-    """A coordinator process that serves."""
+    """A coordinator process that serves, and the addresses of all its replicas, itself first."""
 
     process: Process
     address: str
     database_url: str
+    addresses: tuple[str, ...] = ()
+
+    def address_of(self, number: int) -> str:
+        """The address of a replica; of another one where there are not so many."""
+        addresses = self.addresses or (self.address,)
+        return addresses[number % len(addresses)]
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +75,16 @@ def module_database(postgres_url: str, postgres_server: EmbeddedPostgres, migrat
 async def coordinator(module_database: str) -> AsyncIterator[Coordinator]:
     """A coordinator process for the tests of one module, with the namespaces default and other."""
     options = ["--namespace", "other"]
-    async with coordinator_process(module_database, options=options) as process:
-        match = await process.wait_for_line(r"listens on (\S+:\d+)")
-        yield Coordinator(process, match.group(1), module_database)
-        assert not process.has_ended, f"the coordinator ended by itself:\n{process.output}"
+    async with contextlib.AsyncExitStack() as stack:
+        processes = [
+            await stack.enter_async_context(coordinator_process(module_database, options=options))
+            for _ in range(REPLICAS)
+        ]
+        listening = [await process.wait_for_line(r"listens on (\S+:\d+)") for process in processes]
+        addresses = tuple(match.group(1) for match in listening)
+        yield Coordinator(processes[0], addresses[0], module_database, addresses)
+        for process in processes:
+            assert not process.has_ended, f"the coordinator ended by itself:\n{process.output}"
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -92,13 +115,23 @@ def queue() -> str:
     return f"queue-{next(_numbers)}"
 
 
+@pytest_asyncio.fixture(loop_scope="module")
+async def worker_client(coordinator: Coordinator, client: Client) -> AsyncIterator[Client]:
+    """The client that says where the workers of the test's process find their coordinator."""
+    if REPLICAS == 1:
+        yield client
+    else:
+        async with Client.connect(coordinator.address_of(1)) as connected:
+            yield connected
+
+
 @pytest.fixture
-def worker(client: Client, queue: str) -> WorkerFactory:
+def worker(worker_client: Client, queue: str) -> WorkerFactory:
     """`async with worker(workflows=[...])`: a worker inside the test's process, on the test's queue."""
 
     @asynccontextmanager
     async def running(**options: Any) -> AsyncIterator[Worker]:
-        made = Worker(options.pop("client", client), options.pop("queue", queue), **options)
+        made = Worker(options.pop("client", worker_client), options.pop("queue", queue), **options)
         task = asyncio.create_task(made.run())
         ready = asyncio.create_task(made.ready())
         await asyncio.wait((task, ready), return_when=asyncio.FIRST_COMPLETED)
@@ -123,7 +156,7 @@ def process_worker(coordinator: Coordinator, queue: str) -> WorkerProcessFactory
     @asynccontextmanager
     async def running(*modules: str, **options: Any) -> AsyncIterator[Process]:
         options.setdefault("queue", queue)
-        async with worker_process(coordinator.address, *modules, **options) as process:
+        async with worker_process(coordinator.address_of(2), *modules, **options) as process:
             yield process
 
     return running

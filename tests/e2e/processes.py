@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Self
 
-START_SECONDS = 30.0
+START_SECONDS = 30.0 * int(os.environ.get("HOLDFAST_TEST_REPLICAS", "1"))
 STOP_SECONDS = 30.0
 
 

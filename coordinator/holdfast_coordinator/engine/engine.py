@@ -48,6 +48,7 @@ from .cell_writer import COMMAND_SECONDS, OnJournal
 from .cells import Cell, Cells
 from .claims import Claims
 from .database_clock import boot_seconds
+from .doorbell import Doorbell, Rung
 from .elsewhere import Elsewhere
 from .facts import Facts
 from .held_work import HeldWork
@@ -112,6 +113,7 @@ class Engine:
         self._background = Background()
         self._claims = Claims(self.cells, self.matcher, self._background)
         self.matcher.on_room = self._claims.claim_soon
+        self.doorbell = Doorbell(replica_id)
         self.held_work = HeldWork(self.cells, self.matcher)
         self.waiters = Waiters()
         self.elsewhere = Elsewhere(self.cells, self.matcher, self.waiters, self.database_time)
@@ -343,6 +345,17 @@ class Engine:
         rows, more = await store.journal(run_id, after, max_bytes)
         return rows, more, view.record
 
+    async def look_at(self, rung: Rung) -> None:
+        """Looks at what other replicas rang for. Raises StoreError."""
+        for namespace, queue, workflow in rung.runs_ready:
+            self.matcher.left_ready((namespace, queue), workflow)
+        for namespace, queue, step in rung.steps_ready:
+            self.matcher.left_queued((namespace, queue), step)
+        if rung.held:
+            await self.held_work.look(rung.held)
+        if rung.closed:
+            await self.elsewhere.closed(rung.closed)
+
     # After a commit
 
     def _decided(self, commands: Sequence[BatchCommand], decided: Decided) -> None:
@@ -360,20 +373,25 @@ class Engine:
                     self.matcher.returned(event)
                 case RunEnded(result):
                     self.waiters.has_closed(result)
+                    self.doorbell.closed(result.run_id)
                     self._facts.closed(result)
                     if self.metrics is not None:
                         self._count_closed(self.metrics, result)
                 case RunReady(namespace, queue, workflow):
                     self.matcher.left_ready((namespace, queue), workflow)
+                    self.doorbell.run_ready((namespace, queue, workflow))
                 case TaskReady(namespace, queue, name, wait):
                     if wait:
                         self._claims.claim_after(wait, (namespace, queue), name)
                     else:
                         self.matcher.left_queued((namespace, queue), name)
+                        self.doorbell.step_ready((namespace, queue, name))
                 case MailArrived():
-                    self.matcher.mail_arrived(event)
+                    if not self.matcher.mail_arrived(event):
+                        self.doorbell.held(event.session_id, event.run_id)
                 case LeaseEnded():
-                    self.matcher.ended(event)
+                    if not self.matcher.ended(event):
+                        self.doorbell.held(event.session_id, event.run_id)
                 case AlarmSet(alarm):
                     watch = cell.alarms if alarm.kind < AlarmKind.OUTBOX_CHILD else cell.outbox
                     watch.alarm_set(alarm.due_at)

@@ -13,6 +13,7 @@ from math import inf
 
 from holdfast_coordinator.domain.events import LeaseEnded, LeaseReturned, MailArrived, RunLeased, TaskClaimed
 from holdfast_coordinator.domain.rows import OpenRun, TaskRow
+from holdfast_coordinator.store.port import Place
 
 from .attachments import Attachment, Held, held_of
 from .database_clock import boot_seconds
@@ -20,8 +21,6 @@ from .reservations import Reservations
 
 QueueKey = tuple[str, str]
 """(namespace, queue)."""
-Place = tuple[str, str, str]
-"""(namespace, queue, name)."""
 
 
 @dataclass(slots=True)

@@ -5,9 +5,10 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from functools import partial
 
 from holdfast_coordinator.engine.engine import Engine
-from holdfast_coordinator.store.port import StoreError, StoreUnavailable
+from holdfast_coordinator.store.port import DoorbellStore, StoreError, StoreUnavailable
 
 from .alarms import AlarmLoop
+from .doorbell import DoorbellLoops
 from .gauges import GAUGES_SECONDS, Gauges
 from .periodic import periodic
 
@@ -22,8 +23,15 @@ PRUNE_SECONDS = 300.0
 PRUNE_PAGE = 10_000
 
 
-def all_loops(engine: Engine, *, on_ready: OnReady) -> Iterator[tuple[str, Coroutine[None, None, None]]]:
-    """Every loop of a replica, by name. on_ready: told after every heartbeat whether the database answers."""
+def all_loops(
+    engine: Engine, *, on_ready: OnReady, doorbell: DoorbellStore | None = None
+) -> Iterator[tuple[str, Coroutine[None, None, None]]]:
+    """Every loop of a replica, by name. on_ready: told after every heartbeat whether the database answers.
+
+    doorbell: None where replicas tell each other nothing, and find everything by looking.
+    """
+    if doorbell is not None:
+        yield from DoorbellLoops(engine.doorbell, doorbell, engine.look_at).all()
     sessions = engine.sessions
     ttl = sessions.policy.ttl
     # Several times in a TTL, however short: a late turn must not look like an outage.

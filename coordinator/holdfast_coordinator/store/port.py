@@ -3,7 +3,8 @@
 `transact` is the heart: lock and read what `Reads` names, let the core decide, write its changes, commit.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -27,6 +28,9 @@ from holdfast_coordinator.domain.rows import (
 )
 
 Moved = Appended | Closed
+
+NOTICE_BYTES_MAX = 7_900
+"""Postgres takes notices of less than 8,000 bytes."""
 
 Place = tuple[str, str, str]
 """(namespace, queue, name): where work waits."""
@@ -308,6 +312,19 @@ class CellStore(Protocol):
         """Of the next `limit` open runs after run id `after` the sampled ones that nobody holds, that last changed
         before `idle_before`, and that have entries which are not exported, by how far they are; and the run id to go
         on after, None at the end."""
+
+
+class DoorbellStore(Protocol):
+    """How replicas tell each other of keys that are worth a look. Best effort: what is lost costs latency."""
+
+    async def ring(self, notices: Sequence[str]) -> None:
+        """Says notices, each of at most NOTICE_BYTES_MAX, to all who listen, this replica too. Raises StoreError."""
+
+    def listening(self, *, silent_seconds: float) -> AbstractAsyncContextManager[AsyncIterator[str]]:
+        """What is said from the moment on that the block is entered. Raises StoreError, also after a long silence."""
+
+    def close(self) -> None:
+        """Closes the connection it rings with."""
 
 
 @dataclass(slots=True)

@@ -1,0 +1,109 @@
+"""What replicas tell each other: keys, in notices that Postgres takes."""
+
+from holdfast_coordinator.engine.doorbell import FORGOTTEN_AFTER_SECONDS, KEYS_MAX, Doorbell, Rung
+from holdfast_coordinator.store.port import NOTICE_BYTES_MAX
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def tell(sender: Doorbell, *listeners: Doorbell) -> list[str]:
+    """Everybody hears everything, the sender itself too."""
+    notices = sender.take()
+    for notice in notices:
+        for listener in (sender, *listeners):
+            listener.heard(notice)
+    return notices
+
+
+def acquainted(clock: Clock | None = None) -> tuple[Doorbell, Doorbell]:
+    """Two replicas of which the second has just come."""
+    one, two = (Doorbell(name, clock=clock or Clock()) for name in ("r1", "r2"))
+    two.hello()
+    tell(two, one)
+    tell(one, two)
+    return one, two
+
+
+def test_a_replica_that_knows_of_no_other_says_nothing() -> None:
+    bell = Doorbell("r1")
+    bell.closed("run_1")
+    bell.held("ses_1", "run_1")
+    bell.run_ready(("default", "default", "order"))
+    bell.step_ready(("default", "default", "charge"))
+    assert bell.take() == []
+    bell.here()
+    tell(bell)
+    assert not bell.has_others
+
+
+def test_each_key_is_said_once_however_often_it_came_up() -> None:
+    one, two = acquainted()
+    for _ in range(3):
+        one.held("ses_1", "run_1")
+        one.run_ready(("default", "gpu", "order \u2603"))
+        one.step_ready(("default", "gpu", 'quo"te'))
+        one.closed("run_2")
+    assert len(tell(one, two)) == 1
+    assert two.take_rung() == Rung(
+        held={"ses_1": {"run_1"}},  # type: ignore[arg-type]
+        runs_ready={("default", "gpu", "order \u2603")},
+        steps_ready={("default", "gpu", 'quo"te')},
+        closed={"run_2"},
+    )
+    assert not two.take_rung()
+    assert not one.take_rung(), "what a replica said itself is no news to it"
+
+
+def test_a_flood_of_keys_is_said_in_notices_that_postgres_takes() -> None:
+    one, two = acquainted()
+    wide = "\u2603" * 255
+    for number in range(KEYS_MAX + 10):
+        one.closed(f"run_{number:026}")
+    assert max(len(notice.encode()) for notice in tell(one, two)) <= NOTICE_BYTES_MAX
+    assert len(two.take_rung().closed) == KEYS_MAX
+    for number in range(50):
+        one.run_ready((wide, wide, f"{wide[:-2]}{number:02}"))
+    assert max(len(notice.encode()) for notice in tell(one, two)) <= NOTICE_BYTES_MAX
+    assert len(two.take_rung().runs_ready) == 50
+
+
+def test_a_replica_that_left_or_fell_silent_is_told_nothing() -> None:
+    clock = Clock()
+    one, two = acquainted(clock)
+    two.bye()
+    tell(two, one)
+    assert not one.has_others
+    one, two = acquainted(clock)
+    clock.now = FORGOTTEN_AFTER_SECONDS
+    one.here()
+    assert not one.has_others
+
+
+def test_a_notice_that_makes_no_sense_is_as_if_it_were_lost() -> None:
+    one, two = acquainted()
+    for notice in ("", "{}", "[1]", '["r9", 7]', '["r9", [[], ["closed"], ["held", "s"], ["later", "x"]]]', "nonsense"):
+        two.heard(notice)
+    assert not two.take_rung()
+    one.closed("run_1")
+    tell(one, two)
+    assert two.take_rung().closed == {"run_1"}
+
+
+def test_who_comes_is_known_to_all_and_knows_all() -> None:
+    one, two = acquainted()
+    three = Doorbell("r3")
+    three.hello()
+    tell(three, one, two)
+    tell(one, two, three)
+    assert three.has_others
+    one.closed("run_1")
+    tell(one, two, three)
+    assert three.take_rung().closed == two.take_rung().closed == {"run_1"}
