@@ -14,7 +14,7 @@ from holdfast.statuses import RunStatus
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks, Close, Then, Transition
 from holdfast_coordinator.domain.events import Appended, Closed
-from holdfast_coordinator.domain.reads import Reads, Snapshot, time_of_batch
+from holdfast_coordinator.domain.reads import MailWanted, Reads, Snapshot, time_of_batch
 from holdfast_coordinator.domain.rows import (
     AlarmKind,
     AlarmRow,
@@ -34,7 +34,7 @@ from holdfast_coordinator.domain.rows import (
     TraceMark,
     body_bytes,
 )
-from holdfast_coordinator.domain.workspace import trace_mark
+from holdfast_coordinator.domain.workspace import REQUEST_KEPT_FOR, trace_mark
 from holdfast_coordinator.store.errors import RowsMissing
 from holdfast_coordinator.store.port import (
     MAIL_PIECES_MAX,
@@ -174,13 +174,14 @@ class ModelCellStore:
         wanted_runs = reads.lock_runs & self.open_runs.keys()
         snapshot.locked.runs = wanted_runs & self.locked_elsewhere
         snapshot.runs = deepcopy({key: self.open_runs[key] for key in wanted_runs - self.locked_elsewhere})
-        snapshot.mail = {run_id: mail for run_id in reads.lock_runs if (mail := self._mail_of(run_id))}
+        found = {run_id: self._wanted(run_id, wanted) for run_id, wanted in reads.mail.items()}
+        snapshot.mail = {run_id: mail for run_id, mail in found.items() if mail}
         snapshot.tasks = deepcopy(
             {key: task for key, task in self.tasks.items() if key in reads.tasks or key[0] in reads.tasks_of}
         )
         for key in sorted(self.children):
             child = self.children[key]
-            if key[0] in reads.children_of and not child.closed:
+            if (key[0] in reads.children_of or key in reads.children) and not child.closed:
                 snapshot.children.setdefault(key[0], []).append(deepcopy(child))
         snapshot.alarms = deepcopy({key: self.alarms[key] for key in reads.alarms & self.alarms.keys()})
         for wanted in reads.keys:
@@ -321,6 +322,11 @@ class ModelCellStore:
                 self.alarms = {k: row for k, row in self.alarms.items() if k[0] != run_id or k not in own}
             if side & Side.TASKS:
                 self.tasks = {key: row for key, row in self.tasks.items() if key[0] != run_id}
+            if side & Side.REQUESTS:
+                expire_at = changes.closed[run_id].closed_at + REQUEST_KEPT_FOR
+                for request in self.requests.values():
+                    if request.run_id == run_id:
+                        request.expires_at = min(request.expires_at, expire_at)
             if side & Side.CHILDREN:
                 self.children = {key: row for key, row in self.children.items() if key[0] != run_id}
 
@@ -593,6 +599,14 @@ class ModelCellStore:
         exported = {run.run_id: await self.exported_seq(run.run_id) for run in idle}
         behind = {run.run_id: exported[run.run_id] for run in idle if exported[run.run_id] < run.length}
         return behind, page[-1].run_id if len(page) == limit else None
+
+    def _wanted(self, run_id: str, wanted: MailWanted) -> list[MailRow]:
+        pieces = self._mail_of(run_id, None)
+        after = wanted.after if wanted.after is not None else 2**62
+        page = {mail.number for mail in [mail for mail in pieces if mail.number > after][:1000]}
+        return [
+            mail for mail in pieces if wanted.all or wanted.first <= mail.number <= wanted.last or mail.number in page
+        ]
 
     def _mail_of(self, run_id: str, limit: int | None = 1000) -> list[MailRow]:
         return deepcopy([self.mail[key] for key in sorted(self.mail) if key[0] == run_id][:limit])

@@ -16,6 +16,7 @@ from .commands import (
     ClaimTasks,
     Close,
     Command,
+    ConsumeMail,
     DeliverChildClosed,
     EndAttempt,
     EndLease,
@@ -101,21 +102,26 @@ def reads_of(commands: Sequence[BatchCommand]) -> Reads:
                 _reads_of_end(reads, run_id)
             case ResumeRun(run_id, request_id):
                 _reads_of_steering(reads, run_id, request_id)
+                reads.wants_mail(run_id, after=0)
             case OfferStalled(run_id):
                 reads.lock_runs.add(run_id)
-            case DeliverChildClosed(run_id, _, outbox):
+                reads.wants_mail(run_id, after=0)
+            case DeliverChildClosed(run_id, mail, outbox):
                 reads.lock_runs.add(run_id)
-                reads.children_of.add(run_id)
+                reads.children.add((run_id, mail.number))
                 _reads_of_outbox(reads, outbox)
             case AlarmDue(run_id, kind, ref):
                 reads.lock_runs.add(run_id)
                 reads.alarms.add((run_id, kind, ref))
                 if kind is AlarmKind.DEADLINE:
                     _reads_of_end(reads, run_id)
+                elif kind in (AlarmKind.START, AlarmKind.ATTEMPT_DEADLINE):
+                    reads.wants_mail(run_id, after=0)
             case PostponeAlarm(run_id, kind, ref):
                 reads.alarms.add((run_id, kind, ref))
             case EndLease(run_id):
                 reads.lock_runs.add(run_id)
+                reads.wants_mail(run_id, after=0)
             case ReportAttempt(run_id, number):
                 reads.tasks.add((run_id, number))
                 if command.again_after is None or command.handed_back:
@@ -135,8 +141,17 @@ def reads_of(commands: Sequence[BatchCommand]) -> Reads:
 def _reads_of_transition(reads: Reads, command: Transition) -> None:
     run_id = command.run_id
     reads.lock_runs.add(run_id)
-    if command.then is Then.CLOSE:
-        _reads_of_end(reads, run_id)
+    consumed = [part.number for part in command.journal if isinstance(part, ConsumeMail)]
+    last = consumed[-1] if consumed else 0
+    if consumed:
+        reads.wants_mail(run_id, first=consumed[0], last=last)
+    match command.then:
+        case Then.CLOSE:
+            _reads_of_end(reads, run_id)
+        case Then.RELEASE:  # the next holder gets also what this one has seen and left
+            reads.wants_mail(run_id, after=last)
+        case Then.CONTINUE | Then.SUSPEND:
+            reads.wants_mail(run_id, after=max(last, command.mail_seen))
     for ask in command.asks:
         match ask:
             case CancelTimer(number):
@@ -144,8 +159,8 @@ def _reads_of_transition(reads: Reads, command: Transition) -> None:
             case CancelStep(number):
                 reads.tasks.add((run_id, number))
                 reads.alarms.add((run_id, AlarmKind.RETRY, number))
-            case CancelChild():
-                reads.children_of.add(run_id)
+            case CancelChild(number):
+                reads.children.add((run_id, number))
             case _:
                 pass
 
@@ -160,6 +175,7 @@ def _reads_of_steering(reads: Reads, run_id: str, request_id: str) -> None:
 def _reads_of_end(reads: Reads, run_id: str) -> None:
     reads.tasks_of.add(run_id)
     reads.children_of.add(run_id)
+    reads.wants_mail(run_id, all=True)
 
 
 def _reads_of_outbox(reads: Reads, outbox: AlarmRow | None) -> None:
@@ -171,9 +187,9 @@ def decide(commands: Sequence[BatchCommand], snapshot: Snapshot, assign: Assign)
     """Decides the commands in order, each seeing what those before it did."""
     space = Workspace(snapshot.now, assign)
     space.runs = snapshot.runs
-    space.mail = snapshot.mail
+    space.mail = {run_id: {mail.number: mail for mail in pieces} for run_id, pieces in snapshot.mail.items()}
     space.tasks = snapshot.tasks
-    space.children = snapshot.children
+    space.children = {run_id: {one.number: one for one in rows} for run_id, rows in snapshot.children.items()}
     space.alarms = snapshot.alarms
     space.requests = snapshot.requests
     space.results = snapshot.results

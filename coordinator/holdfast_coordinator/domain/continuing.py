@@ -120,8 +120,7 @@ def _create(space: Workspace, asked: RetryRun) -> None:
     for body in begin.signals:
         mail = MailRow(run.run_id, run.mail_next, MailKind.SIGNAL, now, body)
         run.mail_next += 1
-        space.changes.mail_added.append(mail)
-        space.mail.setdefault(run.run_id, []).append(mail)
+        space.add_mail(mail)
     for number, due_at in begin.timers:
         space.set_alarm(run, AlarmKind.TIMER, number, due_at)
     if deadline_at is not None:

@@ -22,18 +22,35 @@ def time_of_batch(clock: datetime, locked: Iterable[OpenRun]) -> datetime:
 
 
 @dataclass(slots=True)
+class MailWanted:
+    """Which mail of a run a batch needs: pieces first..last, one page of those after a number, or all there is.
+
+    Bodies can be large and many: no more is read than is journaled or sent.
+    """
+
+    first: int = 0
+    last: int = 0
+    after: int | None = None
+    all: bool = False
+
+
+@dataclass(slots=True)
 class Reads:
     """What a batch needs to see. Everything of a run is read after its open_runs row is locked, in key order."""
 
     lock_runs: set[str] = field(default_factory=set)
-    """Run ids: their open_runs rows are locked, their mail is read (at most 1,000 pieces each, in order).
+    """Run ids: their open_runs rows are locked. Their counters say what mail they have; `mail` says what is read.
 
     Rows that another transaction has locked are skipped, these and all others: see Locked.
     """
+    mail: dict[str, MailWanted] = field(default_factory=dict)
+    """By run id (also in lock_runs): which mail is read, in order."""
     tasks_of: set[str] = field(default_factory=set)
     """Run ids (also in lock_runs): all their step_tasks rows are locked."""
     children_of: set[str] = field(default_factory=set)
     """Run ids (also in lock_runs): their children that are not closed."""
+    children: set[tuple[str, int]] = field(default_factory=set)
+    """(run id, number of the child): these children, if they are not closed; their runs are in lock_runs."""
     tasks: set[tuple[str, int]] = field(default_factory=set)
     """(run id, step number): these step_tasks rows are locked."""
     alarms: set[tuple[str, AlarmKind, int]] = field(default_factory=set)
@@ -50,6 +67,18 @@ class Reads:
     """For each: up to `limit` READY runs, locked with SKIP LOCKED, by (priority, ready_at)."""
     claim_tasks: list[ClaimTasks] = field(default_factory=list)
     """For each: up to `limit` READY step_tasks whose ready_at has come, locked with SKIP LOCKED."""
+
+    def wants_mail(
+        self, run_id: str, *, first: int = 0, last: int = 0, after: int | None = None, all: bool = False
+    ) -> None:
+        """A command needs this mail of a run, whatever others of the batch need."""
+        wanted = self.mail.setdefault(run_id, MailWanted())
+        if last:
+            wanted.first = min(first, wanted.first) if wanted.last else first
+            wanted.last = max(last, wanted.last)
+        if after is not None:
+            wanted.after = after if wanted.after is None else min(after, wanted.after)
+        wanted.all |= all
 
 
 @dataclass(slots=True)

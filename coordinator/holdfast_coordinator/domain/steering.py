@@ -141,13 +141,11 @@ def deliver_child_closed(space: Workspace, asked: DeliverChildClosed) -> bool:
     if not space.clear_outbox(asked.outbox):
         return False
     run = space.runs.get(asked.run_id)
-    children = space.children.get(asked.run_id, [])
-    told = [child for child in children if child.number == asked.mail.number and not child.closed]
-    if run is None or not told:
+    child = space.children.get(asked.run_id, {}).get(asked.mail.number)
+    if run is None or child is None or child.closed:
         return False
     run = space.change(run)
-    # Gone from what the batch sees; rows that were read are never changed.
-    space.children[run.run_id] = [child for child in children if child not in told]
+    del space.children[run.run_id][child.number]
     space.changes.children_closed.add((run.run_id, asked.mail.number))
     space.deliver(run, MailKind.CHILD_CLOSED, asked.mail, at=asked.outbox.due_at)
     return True

@@ -137,10 +137,12 @@ def _misfit(space: Workspace, run: OpenRun, asked: Transition) -> str:
             f"its journal would have {run.length + asked.count:,} entries, the limit is {JOURNAL_ENTRIES_MAX:,}; "
             "split the work into child runs"
         )
-    waiting = space.waiting_mail(run.run_id)
     consumed = [part.number for part in asked.journal if isinstance(part, ConsumeMail)]
-    if consumed != [mail.number for mail in waiting[: len(consumed)]]:
-        return f"it consumes mail {consumed}, but mail {[mail.number for mail in waiting]} waits, in this order"
+    if consumed and (consumed[0] != run.mail_taken + 1 or consumed[-1] >= run.mail_next):
+        return (
+            f"it consumes mail {consumed[0]} to {consumed[-1]}, but mail {run.mail_taken + 1} to {run.mail_next - 1} "
+            "waits, in this order"
+        )
     return ""
 
 
@@ -149,7 +151,7 @@ def _consume_mail(space: Workspace, run: OpenRun, asked: Transition) -> list[byt
     entries: list[bytes | CoordinatorEntry] = []
     for part in asked.journal:
         if isinstance(part, ConsumeMail):
-            mail = space.waiting_mail(run.run_id)[0]
+            mail = space.mail[run.run_id][part.number]
             space.take_mail(run, mail)
             entries.append(MailConsumedEntry(part.at, mail, part.awaited_since))
         elif isinstance(part, CancelledStep):
@@ -180,13 +182,14 @@ def _do(space: Workspace, run: OpenRun, ask: Ask) -> None:
         case StartChild(number, child_run_id, policy, spec):
             child = ChildRow(run.run_id, number, child_run_id, policy)
             space.changes.children_added.append(child)
-            space.children.setdefault(run.run_id, []).append(child)
+            space.children.setdefault(run.run_id, {})[number] = child
             space.send_outbox(run.run_id, AlarmKind.OUTBOX_CHILD, number, body=spec, to_run_id=child_run_id)
             run.side |= Side.CHILDREN
         case CancelChild(number):
-            for child in space.children.get(run.run_id, ()):
-                if child.number == number and not child.closed:
-                    space.send_outbox(run.run_id, AlarmKind.OUTBOX_CHILD_CANCEL, number, to_run_id=child.child_run_id)
+            open_child = space.children.get(run.run_id, {}).get(number)
+            if open_child is not None and not open_child.closed:
+                kind = AlarmKind.OUTBOX_CHILD_CANCEL
+                space.send_outbox(run.run_id, kind, number, to_run_id=open_child.child_run_id)
         case Stall() | Close():
             pass  # the lease is settled at the end of the transition
         case _:

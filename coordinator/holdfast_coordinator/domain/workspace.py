@@ -79,8 +79,8 @@ class Workspace:
     """See the module. `runs` and `tasks` hold what is open now; a closed run or ended task is gone from them."""
 
     __slots__ = (
-        "alarms", "assign", "changes", "children", "events", "mail", "now", "records", "requests", "results", "runs",
-        "tasks",
+        "_new_mail", "alarms", "assign", "changes", "children", "events", "mail", "now", "records", "requests",
+        "results", "runs", "tasks",
     )  # fmt: skip
 
     def __init__(self, now: datetime, assign: Assign) -> None:
@@ -88,9 +88,10 @@ class Workspace:
         self.assign = assign
         self.runs: dict[str, OpenRun] = {}
         self.records: dict[str, RunRecord] = {}
-        self.mail: dict[str, list[MailRow]] = {}
+        self.mail: dict[str, dict[int, MailRow]] = {}
+        self._new_mail: set[tuple[str, int]] = set()
         self.tasks: dict[tuple[str, int], TaskRow] = {}
-        self.children: dict[str, list[ChildRow]] = {}
+        self.children: dict[str, dict[int, ChildRow]] = {}
         self.alarms: dict[tuple[str, AlarmKind, int], AlarmRow] = {}
         self.requests: dict[tuple[str, str], bool] = {}
         self.results: dict[str, RunResult] = {}
@@ -195,7 +196,7 @@ class Workspace:
                 run,
                 run.epoch,
                 run.length,
-                list(self.mail.get(run.run_id, ())),
+                self.waiting_mail(run.run_id),
                 self.records.get(run.run_id),
                 lost or "",
             )
@@ -215,25 +216,31 @@ class Workspace:
         """Puts mail into a changed run and wakes it. at: when what it tells of has happened."""
         mail = MailRow(run.run_id, run.mail_next, kind, not_before(at, self.now), body, trace)
         run.mail_next += 1
-        self.changes.mail_added.append(mail)
-        self.mail.setdefault(run.run_id, []).append(mail)
+        self.add_mail(mail)
         if run.state is RunState.LEASED and run.owner is not None:
             self.events.append(MailArrived(run.owner, run.run_id, run.epoch, mail))
         elif run.state is RunState.SUSPENDED and run.epoch > 0:  # a delayed start is woken by its alarm alone
             self.make_ready(run)
 
+    def add_mail(self, mail: MailRow) -> None:
+        """Writes a piece of mail with the next number of its run."""
+        self.changes.mail_added.append(mail)
+        self.mail.setdefault(mail.run_id, {})[mail.number] = mail
+        self._new_mail.add((mail.run_id, mail.number))
+
     def take_mail(self, run: OpenRun, mail: MailRow) -> None:
         """Moves the next piece of mail of a changed run into its journal; the caller writes the entry."""
-        self.mail[run.run_id].remove(mail)
+        del self.mail[run.run_id][mail.number]
         run.mail_taken = mail.number
-        try:
+        key = (run.run_id, mail.number)
+        if key in self._new_mail:
             self.changes.mail_added.remove(mail)
-        except ValueError:
-            self.changes.mail_taken.append((run.run_id, mail.number))
+        else:
+            self.changes.mail_taken.append(key)
 
     def waiting_mail(self, run_id: str) -> list[MailRow]:
-        """Mail that is not in the journal yet, in order."""
-        return self.mail.get(run_id, [])
+        """Mail that is not in the journal yet, in order, as far as this batch has read it."""
+        return list(self.mail.get(run_id, {}).values())
 
     def add_task(self, run: OpenRun, task: TaskRow) -> None:
         """Queues a step of a changed run, and gives it to a session that waits for it."""
@@ -306,14 +313,14 @@ class Workspace:
 
         Attempts of queued steps that end with the run are journaled as mail too: it is the form that has them all.
         """
-        size = sum(map(_entry_bytes, entries))
+        size, entries = sum(map(_entry_bytes, entries)), list(entries)
         for missed in [*self.waiting_mail(run.run_id), *self._attempts_cut_short(run)]:
             # A row travels whole, so it must fit into a message, however much mail nobody received.
             size += body_bytes(missed.body)
             if size > ROW_BYTES_MAX and entries:
                 self.append(run, entries, count, epoch=epoch, transition_id=transition_id)
                 entries, count, size = [], 0, body_bytes(missed.body)
-            entries = [*entries, MailUndeliveredEntry(self.now, missed)]
+            entries.append(MailUndeliveredEntry(self.now, missed))
             count += 1
         self.append(run, [*entries, closing], count + 1, epoch=epoch, transition_id=transition_id)
         closed_at = not_before(at, self.now)
@@ -351,7 +358,7 @@ class Workspace:
             for task in [task for task in self.tasks.values() if task.run_id == run_id]:
                 self.drop_task(task)
             changes.tasks_deleted = {key for key in changes.tasks_deleted if key[0] != run_id}
-        for child in self.children.get(run_id, ()):
+        for child in self.children.get(run_id, {}).values():
             if not child.closed and child.close_policy is not ClosePolicy.ABANDON:
                 terminate = child.close_policy is ClosePolicy.TERMINATE
                 kind = AlarmKind.OUTBOX_CHILD_TERMINATE if terminate else AlarmKind.OUTBOX_CHILD_CANCEL
@@ -363,6 +370,11 @@ class Workspace:
             changes.alarms_cleared = {
                 key for key in changes.alarms_cleared if key[0] != run_id or key[1] >= AlarmKind.OUTBOX_CHILD
             }
+        if run.side & Side.REQUESTS:
+            # Repeats of what came just before the end get their answer for as long as those of other requests.
+            for request in changes.requests:
+                if request.run_id == run_id:
+                    request.expires_at = min(request.expires_at, self.now + REQUEST_KEPT_FOR)
         if run.mail_next > 1:
             changes.mail_added = [mail for mail in changes.mail_added if mail.run_id != run_id]
             changes.mail_taken = [key for key in changes.mail_taken if key[0] != run_id]

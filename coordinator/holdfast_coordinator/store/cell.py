@@ -231,7 +231,8 @@ class PostgresCellStore:
             if run.mail_next - 1 > run.mail_taken and run.run_id not in snapshot.mail
         ]
         if unread:
-            (answer,) = await self._round_trip(connection, [self._reads.mail_of_runs(sorted(unread))])
+            pages = self._reads.mail_of_runs(sorted(unread), [0] * len(unread))
+            (answer,) = await self._round_trip(connection, [pages])
             self._planned(lambda: snapshot.mail.update(loading.mail_by_run(answer.rows)))
 
     def _committed(

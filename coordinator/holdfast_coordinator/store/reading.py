@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 
 from holdfast.statuses import RunStatus
 from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks
-from holdfast_coordinator.domain.reads import Reads, Snapshot, time_of_batch
+from holdfast_coordinator.domain.reads import MailWanted, Reads, Snapshot, time_of_batch
 from holdfast_coordinator.domain.rows import AlarmKind, KeyRow
 
 from . import loading, statements_reads
 from .connection import BEGIN, Answer, Call, Row
 from .floors import Position
+
+MAIL_NUMBER_MAX = 2**62
 
 Floor = Callable[[ClaimRuns | ClaimTasks, tuple[str, ...]], list[Position]]
 """Where a claim begins, for each of its names."""
@@ -21,9 +23,11 @@ class CellReads:
 
     def __init__(self, schema: str) -> None:
         self.lock_runs = statements_reads.lock_runs(schema)
+        self.mail_between = statements_reads.mail_between(schema)
         self.mail_of_runs = statements_reads.mail_of_runs(schema)
         self.lock_tasks = statements_reads.lock_tasks(schema)
         self.open_children = statements_reads.open_children(schema)
+        self.open_children_by_key = statements_reads.open_children_by_key(schema)
         self.lock_alarms = statements_reads.lock_alarms(schema)
         self.reserve_keys = statements_reads.reserve_keys(schema)
         self.lock_keys = statements_reads.lock_keys(schema)
@@ -107,11 +111,9 @@ def _plan_runs(plan: Plan, statements: CellReads, reads: Reads, snapshot: Snapsh
                 else:
                     snapshot.runs[run_id] = loading.open_run(row)
 
-        def take_mail(rows: list[Row]) -> None:
-            snapshot.mail = loading.mail_by_run(rows)
-
         plan.add(statements.lock_runs(run_ids), take_runs)
-        plan.add(statements.mail_of_runs(run_ids), take_mail)
+    if reads.mail:
+        _plan_mail(plan, statements, reads.mail, snapshot)
     if reads.tasks or reads.tasks_of:
         keys = sorted(reads.tasks)
 
@@ -124,13 +126,17 @@ def _plan_runs(plan: Plan, statements: CellReads, reads: Reads, snapshot: Snapsh
 
         call = statements.lock_tasks([key[0] for key in keys], [key[1] for key in keys], sorted(reads.tasks_of))
         plan.add(call, take_tasks)
+
+    def take_children(rows: list[Row]) -> None:
+        for row in rows:
+            snapshot.children.setdefault(row[0], []).append(loading.child(row))
+
     if reads.children_of:
-
-        def take_children(rows: list[Row]) -> None:
-            for row in rows:
-                snapshot.children.setdefault(row[0], []).append(loading.child(row))
-
         plan.add(statements.open_children(sorted(reads.children_of)), take_children)
+    by_key = sorted(key for key in reads.children if key[0] not in reads.children_of)
+    if by_key:
+        call = statements.open_children_by_key([key[0] for key in by_key], [key[1] for key in by_key])
+        plan.add(call, take_children)
     if reads.alarms:
         alarms = sorted(reads.alarms)
 
@@ -143,6 +149,27 @@ def _plan_runs(plan: Plan, statements: CellReads, reads: Reads, snapshot: Snapsh
                     snapshot.alarms[key] = loading.alarm(row)
 
         plan.add(statements.lock_alarms(*(list(part) for part in zip(*alarms, strict=True))), take_alarms)
+
+
+def _plan_mail(plan: Plan, statements: CellReads, mail: dict[str, MailWanted], snapshot: Snapshot) -> None:
+    """What is journaled, and what is sent: of each run in its order, each piece once."""
+
+    def take_mail(rows: list[Row]) -> None:
+        for run_id, pieces in loading.mail_by_run(rows).items():
+            by_number = {piece.number: piece for piece in (*snapshot.mail.get(run_id, ()), *pieces)}
+            snapshot.mail[run_id] = [by_number[number] for number in sorted(by_number)]
+
+    ordered = sorted(mail.items())
+    between = [
+        (run_id, *((0, MAIL_NUMBER_MAX) if wanted.all else (wanted.first, wanted.last)))
+        for run_id, wanted in ordered
+        if wanted.all or wanted.last
+    ]
+    pages = [(run_id, wanted.after) for run_id, wanted in ordered if wanted.after is not None and not wanted.all]
+    if between:
+        plan.add(statements.mail_between(*map(list, zip(*between, strict=True))), take_mail)
+    if pages:
+        plan.add(statements.mail_of_runs(*map(list, zip(*pages, strict=True))), take_mail)
 
 
 def _plan_keys(plan: Plan, statements: CellReads, keys: list[KeyRow], snapshot: Snapshot) -> None:

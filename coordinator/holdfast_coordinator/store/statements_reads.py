@@ -7,11 +7,12 @@ there by its key: with its columns when it is locked now, with NULLs when anothe
 
 from . import parameters
 from .connection import Statement
-from .parameters import INT, INTS, TEXT, TEXTS, TIMES
+from .parameters import BIGINTS, INT, INTS, TEXT, TEXTS, TIMES
 from .statements import columns
 from .tables import alarms, children, mail, open_runs, requests, run_keys, run_results, runs, step_tasks
 
 MAIL_MAX = 1_000
+MAIL_PAGE_BYTES = 1024 * 1024
 
 
 def lock_runs(schema: str) -> Statement:
@@ -28,14 +29,30 @@ def lock_runs(schema: str) -> Statement:
     )
 
 
+def mail_between(schema: str) -> Statement:
+    """Mail of runs from a number to a number each. Locks: none, mail changes under its run's. Index: mail_pkey."""
+    return Statement(
+        "mail_between",
+        f"SELECT {columns(mail, 'm')} FROM unnest($1::text[], $2::int8[], $3::int8[]) AS t (run_id, first, last) "
+        f"CROSS JOIN LATERAL (SELECT * FROM {schema}.mail n WHERE n.run_id = t.run_id AND n.number >= t.first "
+        "AND n.number <= t.last ORDER BY n.number) m ORDER BY m.run_id, m.number",
+        (TEXTS, BIGINTS, BIGINTS),
+    )
+
+
 def mail_of_runs(schema: str) -> Statement:
-    """The first 1,000 pieces of mail of each run. Locks: none, mail changes under its run's. Index: mail_pkey."""
+    """A page of the mail of each run after a number: 1,000 pieces, and no more than the first beyond 1 MiB.
+
+    Locks: none. Index: mail_pkey. octet_length does not read a body that is stored out of line.
+    """
     return Statement(
         "mail_of_runs",
-        f"SELECT {columns(mail, 'm')} FROM unnest($1::text[]) AS t (run_id) CROSS JOIN LATERAL "
-        f"(SELECT * FROM {schema}.mail n WHERE n.run_id = t.run_id ORDER BY n.number LIMIT {MAIL_MAX}) m "
+        f"SELECT {columns(mail, 'm')} FROM unnest($1::text[], $2::int8[]) AS t (run_id, after) CROSS JOIN LATERAL "
+        "(SELECT * FROM (SELECT n.*, sum(octet_length(n.body)) OVER (ORDER BY n.number ROWS UNBOUNDED PRECEDING) "
+        f"- octet_length(n.body) AS bytes_before FROM {schema}.mail n WHERE n.run_id = t.run_id "
+        f"AND n.number > t.after ORDER BY n.number LIMIT {MAIL_MAX}) p WHERE p.bytes_before <= {MAIL_PAGE_BYTES}) m "
         "ORDER BY m.run_id, m.number",
-        (TEXTS,),
+        (TEXTS, BIGINTS),
     )
 
 
@@ -63,6 +80,17 @@ def open_children(schema: str) -> Statement:
         f"SELECT {columns(children, 'c')} FROM {schema}.children c "
         "WHERE c.run_id = ANY ($1::text[]) AND NOT c.closed ORDER BY c.run_id, c.number",
         (TEXTS,),
+    )
+
+
+def open_children_by_key(schema: str) -> Statement:
+    """These children, those of them that are not closed. Locks: none. Index: children_pkey."""
+    return Statement(
+        "open_children_by_key",
+        f"SELECT {columns(children, 'c')} FROM unnest($1::text[], $2::int4[]) AS t (run_id, number) "
+        f"JOIN {schema}.children c ON c.run_id = t.run_id AND c.number = t.number "
+        "WHERE NOT c.closed ORDER BY c.run_id, c.number",
+        (TEXTS, INTS),
     )
 
 

@@ -84,6 +84,7 @@ class CellWrites:
         # Alarms of the outbox kinds are promises to other runs; they outlive the run.
         self.sweep_alarms = sweep_rows(alarms, schema, "x.kind < 6")
         self.sweep_tasks = sweep_rows(step_tasks, schema)
+        self.expire_requests = expire_requests(schema)
         self.sweep_children = sweep_rows(children, schema)
         self.close_traces = insert_rows(
             trace_marks,
@@ -223,6 +224,15 @@ def _journal_of(written: str, schema: str) -> str:
     return (
         f"j AS (INSERT INTO {schema}.journal (run_id, seq, count, epoch, transition_id, entries) "
         f"SELECT {', '.join(f'{written}.{column}' for column in columns)} FROM {written})"
+    )
+
+
+def expire_requests(schema: str) -> Statement:
+    """Lets requests of runs that were kept for as long as those are open expire at $2. Index: requests_pkey."""
+    return Statement(
+        "expire_requests",
+        f"UPDATE {schema}.requests x SET expires_at = $2 WHERE x.run_id = ANY ($1::text[]) AND x.expires_at > $2",
+        (TEXTS, TIME),
     )
 
 

@@ -10,7 +10,7 @@ from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.commands import Close, Then, Transition
 from holdfast_coordinator.domain.events import Appended, Closed
 from holdfast_coordinator.domain.rows import AlarmKind, KeyRow, RunResult, Side, TaskRow
-from holdfast_coordinator.domain.workspace import not_before
+from holdfast_coordinator.domain.workspace import REQUEST_KEPT_FOR, not_before
 from holdfast_coordinator.wire.entries import encode_failure, join_attempts, join_entries, mail_bytes
 
 from .connection import Call, Statement
@@ -135,6 +135,10 @@ def _plan_sweeps(statements: CellWrites, changes: Changes, plan: list[tuple[Call
         run_ids = sorted(run_id for run_id, sides in changes.swept.items() if side is None or sides & side)
         if run_ids:
             plan.append((statement(run_ids), None))
+    with_requests = sorted(run_id for run_id, sides in changes.swept.items() if sides & Side.REQUESTS)
+    if with_requests:
+        expire_at = max(changes.closed[run_id].closed_at for run_id in with_requests) + REQUEST_KEPT_FOR
+        plan.append((statements.expire_requests(with_requests, expire_at), None))
 
 
 def _without_swept(changes: Changes) -> Changes:

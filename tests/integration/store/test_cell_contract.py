@@ -11,7 +11,7 @@ from holdfast.statuses import ClosePolicy, RunStatus
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks
 from holdfast_coordinator.domain.events import Appended, Closed
-from holdfast_coordinator.domain.reads import Reads, Snapshot
+from holdfast_coordinator.domain.reads import MailWanted, Reads, Snapshot
 from holdfast_coordinator.domain.rows import (
     AlarmKind,
     AlarmRow,
@@ -176,7 +176,8 @@ async def test_mail_is_read_in_order_and_leaves_when_it_is_taken(store: CellStor
     changes = starting(open_run("r1", mail_next=4))
     changes.mail_added.extend(mail)
     await write(store, changes)
-    found = (await read(store, Reads(lock_runs={"r1"}))).mail["r1"]
+    assert (await read(store, Reads(lock_runs={"r1"}))).mail == {}
+    found = (await read(store, Reads(lock_runs={"r1"}, mail={"r1": MailWanted(all=True)}))).mail["r1"]
     assert [(row.number, row.kind, row.arrived_at) for row in found] == [
         (number, MailKind.SIGNAL, at(number)) for number in (1, 2, 3)
     ]
@@ -194,6 +195,30 @@ async def test_mail_is_read_in_order_and_leaves_when_it_is_taken(store: CellStor
     assert [entries[1].mail_consumed.number, entries[1].mail_consumed.mail.number, len(entries)] == [1, 1, 2]
     assert entries[1].mail_consumed.mail.signal.name == "s1"
     assert entries[1].mail_consumed.mail.arrived_at.ToDatetime() == at(1).replace(tzinfo=None)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "numbers"),
+    [
+        (MailWanted(first=2, last=3), [2, 3]),
+        (MailWanted(after=2), list(range(3, 1_003))),
+        (MailWanted(first=1, last=2, after=1_199), [1, 2, 1_200]),
+        (MailWanted(first=3, last=3, after=0), list(range(1, 1_001))),
+        (MailWanted(after=1_200), []),
+        (MailWanted(first=1, last=1, after=4, all=True), list(range(1, 1_201))),
+    ],
+    ids=str,
+)
+async def test_a_batch_reads_of_mail_what_it_journals_and_one_page_of_what_it_sends(
+    store: CellStore, wanted: MailWanted, numbers: list[int]
+) -> None:
+    changes = starting(open_run("r1", mail_next=1_201))
+    changes.mail_added.extend(
+        MailRow("r1", number, MailKind.SIGNAL, T0, SignalMail("s", b"")) for number in range(1, 1_201)
+    )
+    await write(store, changes)
+    found = (await read(store, Reads(lock_runs={"r1"}, mail={"r1": wanted}))).mail.get("r1", [])
+    assert [row.number for row in found] == numbers
 
 
 async def test_closing_a_run_sweeps_what_is_its_own_and_keeps_its_promises_to_others(store: CellStore) -> None:
@@ -533,6 +558,19 @@ async def test_children_are_seen_until_they_are_closed(store: CellStore) -> None
     await write(store, Changes(children_added=list(children)))
     await write(store, Changes(children_closed={("r1", 1)}))
     assert (await read(store, Reads(children_of={"r1"}))).children == {"r1": [children[1]]}
+    by_key = Reads(children={("r1", 1), ("r1", 2), ("r1", 3)})
+    assert (await read(store, by_key)).children == {"r1": [children[1]]}
+
+
+async def test_requests_that_are_kept_while_a_run_is_open_expire_a_day_after_its_end(store: CellStore) -> None:
+    side = Side.REQUESTS
+    requests = [RequestRow("r1", "once/go", True, at(10**8)), RequestRow("r1", "req-1", True, at(50))]
+    await write(store, starting(open_run("r1", side=side)))
+    await write(store, Changes(requests=requests))
+    result = RunResult("r1", "default", RunStatus.COMPLETED, at(9))
+    await write(store, Changes(closed={"r1": result}, swept={"r1": side}), Reads(lock_runs={"r1"}))
+    # Both are long past for any clock: one expires a day after the end, the other before.
+    assert await store.prune_requests(10) == 2
 
 
 async def test_answers_are_repeated_until_they_are_pruned(store: CellStore) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from holdfast.statuses import ClosePolicy, RunStatus
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks, Close, Transition
-from holdfast_coordinator.domain.reads import Reads, Snapshot
+from holdfast_coordinator.domain.reads import MailWanted, Reads, Snapshot
 from holdfast_coordinator.domain.rows import (
     AlarmKind,
     AlarmRow,
@@ -53,7 +53,8 @@ CLAIMS = Reads(
     claim_tasks=[ClaimTasks("default", "default", ("charge",), 2)],
 )
 EVERYTHING = Reads(
-    lock_runs=set(RUNS), tasks_of=set(RUNS), children_of=set(RUNS), starts=set(RUNS), results=set(RUNS),
+    lock_runs=set(RUNS), mail={run_id: MailWanted(all=True) for run_id in RUNS},
+    tasks_of=set(RUNS), children_of=set(RUNS), starts=set(RUNS), results=set(RUNS),
     alarms={(run_id, kind, ref) for run_id in RUNS for kind in AlarmKind for ref in (1, 2)},
     requests={(run_id, "q") for run_id in RUNS},
 )  # fmt: skip

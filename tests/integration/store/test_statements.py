@@ -105,9 +105,11 @@ def test_statements_have_different_names() -> None:
 
 PLANS = {
     "lock_runs": ("open_runs_pkey",),
+    "mail_between": ("mail_pkey",),
     "mail_of_runs": ("mail_pkey",),
     "lock_tasks": ("step_tasks_pkey",),
     "open_children": ("children_pkey",),
+    "open_children_by_key": ("children_pkey",),
     "lock_alarms": ("alarms_pkey",),
     "lock_keys": ("run_keys_pkey",),
     "statuses_of_keys": ("run_keys_pkey", "run_results_pkey"),
@@ -171,6 +173,7 @@ PLANS = {
     "exported_trace": ("trace_marks_pkey",),
     "open_traces": ("open_runs_pkey", "trace_marks_pkey"),
     "expired_requests": ("requests_by_expiry",),
+    "expire_requests": ("requests_pkey",),
     "prune_requests": ("requests_pkey",),
 }
 UNINDEXED = {"clock", "list_runs_0", "reserve_keys"}

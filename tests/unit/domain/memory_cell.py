@@ -5,14 +5,14 @@ keeps the records of the core as they are, so that tests see entries and not byt
 that rows which were read are never changed.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from holdfast_coordinator.domain.batch import Answer, BatchCommand, Decided, decide, keys_of, reads_of
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.events import Event, RunLeased, TaskClaimed
-from holdfast_coordinator.domain.reads import Reads, Snapshot, time_of_batch
+from holdfast_coordinator.domain.reads import MailWanted, Reads, Snapshot, time_of_batch
 from holdfast_coordinator.domain.rows import (
     AlarmKind,
     AlarmRow,
@@ -130,11 +130,11 @@ class MemoryCell:
             if name not in self.keys:
                 self.keys[name] = key
                 fresh.add(name)
-        self._lock(reads.lock_runs, snapshot)
+        self._lock(reads.lock_runs, snapshot, reads.mail)
         wanted = [key for key in self.tasks if key in reads.tasks or key[0] in reads.tasks_of]
         snapshot.tasks = {key: self.tasks[key] for key in wanted}
         for (run_id, _), child in sorted(self.children.items()):
-            if run_id in reads.children_of and not child.closed:
+            if (run_id in reads.children_of or (run_id, child.number) in reads.children) and not child.closed:
                 snapshot.children.setdefault(run_id, []).append(child)
         snapshot.alarms = {key: self.alarms[key] for key in reads.alarms & self.alarms.keys()}
         for key in reads.keys:
@@ -152,12 +152,20 @@ class MemoryCell:
         snapshot.now = time_of_batch(self.now, snapshot.runs.values())
         return snapshot
 
-    def _lock(self, run_ids: Iterable[str], snapshot: Snapshot) -> None:
+    def _lock(self, run_ids: Iterable[str], snapshot: Snapshot, wanted: Mapping[str, MailWanted]) -> None:
         for run_id in run_ids:
             if run_id in self.open_runs:
                 snapshot.runs[run_id] = self.open_runs[run_id]
-                if self.mail.get(run_id):
-                    snapshot.mail[run_id] = self.mail[run_id][: self.mail_read_max]
+                if mail := self._wanted_mail(run_id, wanted.get(run_id, MailWanted())):
+                    snapshot.mail[run_id] = mail
+
+    def _wanted_mail(self, run_id: str, wanted: MailWanted) -> list[MailRow]:
+        pieces = self.mail.get(run_id, [])
+        after = wanted.after if wanted.after is not None else len(pieces) + 2**31
+        page = [mail.number for mail in pieces if mail.number > after][: self.mail_read_max]
+        return [
+            mail for mail in pieces if wanted.all or wanted.first <= mail.number <= wanted.last or mail.number in page
+        ]
 
     def _claim(self, reads: Reads, snapshot: Snapshot) -> None:
         for claim in reads.claim_runs:
@@ -166,7 +174,8 @@ class MemoryCell:
                 for run in self.open_runs.values()
                 if run.state is RunState.READY and run.workflow in claim.workflows and run.queue == claim.queue
             ][: claim.limit]
-            self._lock([run.run_id for run in ready], snapshot)
+            fresh = [run.run_id for run in ready if run.run_id not in snapshot.runs]
+            self._lock(fresh, snapshot, {run_id: MailWanted(after=0) for run_id in fresh})
             snapshot.claimed_runs.append([(run, self.runs[run.run_id]) for run in ready])
         for step_claim in reads.claim_tasks:
             tasks = [

@@ -249,6 +249,15 @@ def test_a_close_journals_undelivered_mail_before_it(cell: MemoryCell) -> None:
     assert RUN not in cell.mail
 
 
+def test_a_close_journals_more_undelivered_mail_than_one_batch_sends(cell: MemoryCell) -> None:
+    leased(cell)
+    cell.submit(*(signal(number) for number in range(1, 6)))
+    cell.mail_read_max = 2
+    take(cell, then=Then.CLOSE, mail_seen=0)
+    undelivered = [one.mail.number for one in cell.entries(RUN) if isinstance(one, MailUndeliveredEntry)]
+    assert undelivered == [1, 2, 3, 4, 5]
+
+
 def test_mail_that_arrives_in_the_batch_of_the_close_is_journaled_too(cell: MemoryCell) -> None:
     run = leased(cell)
     cell.submit(signal(), transition(run, then=Then.CLOSE))
