@@ -153,6 +153,22 @@ class Burials:
         finally:
             attachment.releasing.discard(key)
 
+    async def give_up(self, attachment: Attachment, *, held: Collection[Held], lost: Collection[Held]) -> None:
+        """Ends what a worker cannot go on with. lost: whose code is the reason, or ended the worker: it is a loss.
+
+        What cannot be ended now is missing from what the worker says that it holds, and ended for that.
+        """
+        for key in {*held, *lost}:
+            # An attempt was started there, so it is lost in any case; of runs only those whose code did it.
+            reason = LeaseEnd.LOST if key[1] or key in lost else LeaseEnd.UNDELIVERED
+            log.warning("given_up", session_id=attachment.session_id, held=key, is_loss=reason is LeaseEnd.LOST)
+            try:
+                await self.end({key: _end_of(attachment.session_id, key, reason)})
+            except HoldfastError as error:
+                log.warning("given_up_not_ended", session_id=attachment.session_id, held=key, error=str(error))
+            else:
+                attachment.forget(key)
+
     async def end_one(self, session_id: str, key: Held) -> bool:
         """Ends one grant as never delivered; False when that could not be committed now."""
         try:

@@ -6,7 +6,7 @@ burials; when a heartbeat is acknowledged, in heartbeats.
 
 import asyncio
 import secrets
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -185,9 +185,26 @@ class Sessions:
             self._matcher.detach(session_id)
             self.burials.left(attachment)
 
-    async def close(self, session_id: str, attach_no: int) -> None:
-        """Ends a session; what it still holds is offered to others at once."""
-        self.attached(session_id, attach_no).draining = True
+    async def vouched(self, session_id: str, attach_no: int, *, msg_no: int) -> list[Held]:
+        """Notes that a worker lives whose interpreter is held, as `heartbeat` does. It gets no new work."""
+        attachment = self.attached(session_id, attach_no)
+        if msg_no > attachment.heartbeat_no:
+            attachment.heartbeat_no = msg_no
+            attachment.lagging = True
+        await self.heartbeats.durable(attachment)
+        self.attached(session_id, attach_no)
+        return sorted(attachment.ended)
+
+    def give_up_soon(self, session_id: str, attach_no: int, *, held: Iterable[Held], lost: Iterable[Held]) -> None:
+        """Takes what a worker cannot go on with: see Burials.give_up."""
+        attachment = self.attached(session_id, attach_no)
+        self._spawn(self.burials.give_up(attachment, held=frozenset(held), lost=frozenset(lost)))
+
+    async def close(self, session_id: str, attach_no: int, *, lost: Iterable[Held] = ()) -> None:
+        """Ends a session; what it still holds is offered to others at once. lost: what of it has ended its worker."""
+        attachment = self.attached(session_id, attach_no)
+        attachment.draining = True
+        await self.burials.give_up(attachment, held=frozenset(), lost=frozenset(lost))
         # First: when this fails, the session is still here and its worker may repeat.
         await self._control.bury_session(session_id)
         self._matcher.detach(session_id)

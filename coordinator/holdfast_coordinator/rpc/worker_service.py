@@ -11,7 +11,7 @@ from holdfast.api.v1 import worker_service_pb2 as pb
 from holdfast.api.v1 import worker_service_pb2_grpc
 from holdfast.limits import Limits
 from holdfast_coordinator.domain.transitions import TransitionAnswer, answer_of_refusal
-from holdfast_coordinator.engine.attachments import Attachment
+from holdfast_coordinator.engine.attachments import Attachment, Held
 from holdfast_coordinator.engine.engine import Engine
 from holdfast_coordinator.engine.refusals import Reattach, ReplicaAway
 from holdfast_coordinator.wire.entries import set_time
@@ -171,19 +171,27 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
     @translated
     async def Heartbeat(self, request: pb.HeartbeatRequest, context: Context) -> pb.HeartbeatResponse:
         came_at = self._engine.database_time()
-        ended = await self._engine.sessions.heartbeat(
-            request.session_id,
-            request.attach_no,
+        response = pb.HeartbeatResponse(ended=[held_message(key) for key in await self._beat(request)])
+        # It was written with others, and waited for them: the worker takes this for the time in the middle of its call.
+        set_time(response.database_time, came_at + (self._engine.database_time() - came_at) / 2)
+        return response
+
+    async def _beat(self, request: pb.HeartbeatRequest) -> list[Held]:
+        sessions, session_id, attach_no = self._engine.sessions, request.session_id, request.attach_no
+        if request.vouched:
+            return await sessions.vouched(session_id, attach_no, msg_no=request.msg_no)
+        if request.given_up:
+            given_up, lost = ([held_key(held) for held in some] for some in (request.given_up, request.lost))
+            sessions.give_up_soon(session_id, attach_no, held=given_up, lost=lost)
+        return await sessions.heartbeat(
+            session_id,
+            attach_no,
             msg_no=request.msg_no,
             held=frozenset(held_key(held) for held in request.held),
             mail_seen=mail_seen(request.held),
             lag=span("loop_lag", request.loop_lag),
             draining=request.draining,
         )
-        response = pb.HeartbeatResponse(ended=[held_message(key) for key in ended])
-        # It was written with others, and waited for them: the worker takes this for the time in the middle of its call.
-        set_time(response.database_time, came_at + (self._engine.database_time() - came_at) / 2)
-        return response
 
     @translated
     async def ReadJournal(self, request: pb.ReadJournalRequest, context: Context) -> pb.ReadJournalResponse:
@@ -198,5 +206,6 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
 
     @translated
     async def CloseSession(self, request: pb.CloseSessionRequest, context: Context) -> pb.CloseSessionResponse:
-        await self._engine.sessions.close(request.session_id, request.attach_no)
+        lost = [held_key(held) for held in request.lost]
+        await self._engine.sessions.close(request.session_id, request.attach_no, lost=lost)
         return pb.CloseSessionResponse()

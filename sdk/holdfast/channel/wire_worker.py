@@ -115,11 +115,36 @@ def _limits(message: pb.Limits) -> Limits:
 
 
 def heartbeat_request(
-    session_id: str, attach_no: int, msg_no: int, held: Iterable[Held], *, loop_lag: timedelta, draining: bool
+    session_id: str,
+    attach_no: int,
+    msg_no: int,
+    held: Iterable[Held],
+    *,
+    loop_lag: timedelta,
+    draining: bool,
+    given_up: Iterable[Held] = (),
+    lost: Iterable[Held] = (),
 ) -> pb.HeartbeatRequest:
     request = pb.HeartbeatRequest(session_id=session_id, attach_no=attach_no, msg_no=msg_no, draining=draining)
     set_span(request.loop_lag, loop_lag)
     write_held(request.held, held)
+    write_held(request.given_up, given_up)
+    write_held(request.lost, lost)
+    return request
+
+
+def vouching_request(session_id: str, attach_no: int) -> bytes:
+    """A heartbeat that is sent in the worker's place, without its msg_no: see MSG_NO_TAG."""
+    return pb.HeartbeatRequest(session_id=session_id, attach_no=attach_no, vouched=True).SerializeToString()
+
+
+MSG_NO_TAG = pb.HeartbeatRequest.MSG_NO_FIELD_NUMBER << 3
+"""What stands before the msg_no in the bytes of a heartbeat."""
+
+
+def close_session_request(session_id: str, attach_no: int, lost: Iterable[Held]) -> pb.CloseSessionRequest:
+    request = pb.CloseSessionRequest(session_id=session_id, attach_no=attach_no)
+    write_held(request.lost, lost)
     return request
 
 

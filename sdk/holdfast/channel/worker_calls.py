@@ -141,11 +141,11 @@ class WorkerCalls:
         )
         return wire.journal_page(await self._answer(self._stub.ReadJournal(request, timeout=CALL_SECONDS)))
 
-    async def close_session(self, session_id: str, attach_no: int) -> None:
-        """Ends the session; what it still holds is offered to others at once."""
+    async def close_session(self, session_id: str, attach_no: int, *, lost: Iterable[Held] = ()) -> None:
+        """Ends the session; what it still holds is offered to others at once. lost: what ended the worker."""
         if self._stream is not None:
             self._stream.close("the session is closed")
-        request = pb.CloseSessionRequest(session_id=session_id, attach_no=attach_no)
+        request = wire.close_session_request(session_id, attach_no, lost)
         await self._answer(self._stub.CloseSession(request, timeout=CALL_SECONDS))
 
     def _stream_for(self, session_id: str, attach_no: int) -> WorkStream:
@@ -192,6 +192,8 @@ class HeartbeatCalls:
         draining: bool,
         timeout: float,
         replica: str = "",
+        given_up: Iterable[Held] = (),
+        lost: Iterable[Held] = (),
     ) -> Pulse:
         """Says that the worker lives. timeout: in seconds. replica: where the attachment is, host:port, if known.
 
@@ -205,19 +207,39 @@ class HeartbeatCalls:
         if self._route is self._replica and not self._found_replica:
             # Where addresses of replicas lead nowhere there must be time left for the other way.
             timeout /= 2
-        request = wire.heartbeat_request(session_id, attach_no, msg_no, held, loop_lag=loop_lag, draining=draining)
+        request = wire.heartbeat_request(
+            session_id, attach_no, msg_no, held, loop_lag=loop_lag, draining=draining, given_up=given_up, lost=lost
+        )
+        return wire.pulse(self._call("Heartbeat", request, timeout))
+
+    def close_session(self, session_id: str, attach_no: int, *, lost: Iterable[Held], timeout: float) -> None:
+        """Ends the session, for a worker whose loop cannot say it any more."""
+        self._call("CloseSession", wire.close_session_request(session_id, attach_no, lost), timeout)
+
+    def vouching(self, session_id: str, attach_no: int, *, replica: str) -> dict[str, Any]:
+        """What the process needs that says in place of this worker that it lives; see `voucher_process`."""
+        direct = _address_of(replica)
+        return {
+            "targets": [address.target for address in (direct, self._address) if address is not None],
+            "options": channel_options("pick_first"),
+            "request": wire.vouching_request(session_id, attach_no).hex(),
+            "msg_no_tag": wire.MSG_NO_TAG,
+            "msg_no": 0,
+        }
+
+    def _call(self, method: str, request: Any, timeout: float) -> Any:
         if self._channel is None:
             self._channel = grpc.insecure_channel(self._route.target, options=channel_options("pick_first"))
             self._stub = WorkerServiceStub(self._channel)  # type: ignore[no-untyped-call]
         try:
-            pulse = wire.pulse(self._stub.Heartbeat(request, timeout=timeout))
+            answer = getattr(self._stub, method)(request, timeout=timeout)
         except grpc.RpcError as failed:
             error = error_of_call(failed, address=str(self._route))
             is_direct = self._route is self._replica
             self._go_by(self._address if is_direct else self._replica or self._address)
             raise error from None
         self._found_replica |= self._route is self._replica
-        return pulse
+        return answer
 
     def close(self) -> None:
         """Closes the channel; the next heartbeat opens another one."""

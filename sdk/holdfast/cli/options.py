@@ -1,10 +1,10 @@
 """Options that many commands share, and how a command gets its client."""
 
 import sys
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -48,14 +48,18 @@ def with_client(
     use: Callable[[Client], Awaitable[T]],
     *,
     checked: bool = True,
+    drive: Callable[[Coroutine[Any, Any, T]], T] = run,
 ) -> T:
-    """Connects, lets `use` do its work, and disconnects. checked: fails at once when no coordinator answers."""
+    """Connects, lets `use` do its work, and disconnects. checked: fails at once when no coordinator answers.
+
+    drive: runs all this on a loop.
+    """
 
     async def connected() -> T:
         async with Client.connect(address, namespace, timeout=CONNECT_SECONDS if checked else None) as client:
             return await use(client)
 
-    return run(connected())
+    return drive(connected())
 
 
 def pairs(given: Iterable[str], *, option: str) -> dict[str, str]:

@@ -5,15 +5,16 @@ import gc
 import logging
 import os
 import sys
+from collections.abc import Coroutine
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from holdfast.authoring.discovery import Discovered, discover
 from holdfast.authoring.options import checked_name
-from holdfast.cli.options import AddressOption, NamespaceOption, note, with_client
+from holdfast.cli.options import AddressOption, NamespaceOption, duration, note, with_client
 from holdfast.cli.project_file import FILE, TABLE, modules_of_project
 from holdfast.cli.stdin import end_with_stdin
 from holdfast.cli.worker_processes import run_in_processes
@@ -24,6 +25,8 @@ from holdfast.logs import configure_logging
 
 if TYPE_CHECKING:
     from holdfast.worker import Worker
+
+T = TypeVar("T")
 
 MODULES_VARIABLE = "HOLDFAST_MODULES"
 
@@ -60,6 +63,14 @@ HealthPortOption = Annotated[
     int | None,
     typer.Option("--health-port", min=0, max=65535, help="Answer gRPC health probes here.", show_default=False),
 ]
+LoopBlockedOption = Annotated[
+    str,
+    typer.Option(
+        "--loop-blocked-max",
+        envvar="HOLDFAST_LOOP_BLOCKED_MAX",
+        help="How long code may block the event loop before it is interrupted and its work goes to others.",
+    ),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
 LogJsonOption = Annotated[
     bool, typer.Option("--log-json", envvar="HOLDFAST_LOG_JSON", help="Log one JSON object per line.")
@@ -76,6 +87,7 @@ def worker(
     build: BuildOption = None,
     processes: ProcessesOption = 1,
     health_port: HealthPortOption = None,
+    loop_blocked_max: LoopBlockedOption = "60s",
     quiet: QuietOption = False,
     log_json: LogJsonOption = False,
     log_level: LogLevelOption = LogLevel.INFO,
@@ -83,19 +95,26 @@ def worker(
     address: AddressOption = None,
     namespace: NamespaceOption = "default",
 ) -> None:
-    """Run the workflows and steps of some modules. SIGTERM drains; a second one hands everything back at once."""
+    """Run the workflows and steps of some modules. SIGTERM drains; a second one hands everything back at once.
+
+    Three seconds after the second the process is gone, whatever its code does.
+    """
     targets = modules or modules_of_environment() or modules_of_project(Path.cwd())
     found = load_modules(targets)
     try:
         checked_name("a worker", "queue", queue)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--queue") from None
+    blocked_seconds = duration(loop_blocked_max, option="--loop-blocked-max")
+    assert blocked_seconds is not None
+    if blocked_seconds <= 1:
+        raise typer.BadParameter("is more than one second", param_hint="--loop-blocked-max")
     if processes > 1:
         if health_port is not None:
             raise typer.BadParameter("answers for one process; leave --processes out", param_hint="--health-port")
         options = _options_of_one(
             targets, queue=queue, concurrency=concurrency, build=build, quiet=quiet, log_json=log_json,
-            log_level=log_level, address=address, namespace=namespace,
+            log_level=log_level, address=address, namespace=namespace, loop_blocked_max=loop_blocked_max,
         )  # fmt: skip
         run(run_in_processes(options, processes))
         return
@@ -112,18 +131,24 @@ def worker(
 
         made = Worker(
             client, queue, workflows=found.workflows, steps=found.steps, max_steps=concurrency, build=build,
-            health_port=health_port,
+            health_port=health_port, loop_blocked_max=blocked_seconds,
         )  # fmt: skip
         await _run(made, exit_with_stdin=exit_with_stdin, quiet=quiet or is_logged)
 
     # The worker itself waits for the coordinator, for as long as it takes.
     try:
-        with_client(address, namespace, work, checked=False)
+        with_client(address, namespace, work, checked=False, drive=_drive)
     except HoldfastError as error:
         if not log_json:
             raise
         logging.getLogger("holdfast.worker").error("%s", error)
         raise typer.Exit(1) from None
+
+
+def _drive(main: Coroutine[Any, Any, T]) -> T:
+    from holdfast.worker.driving import drive
+
+    return drive(main)
 
 
 async def _run(worker: "Worker", *, exit_with_stdin: bool, quiet: bool) -> None:
@@ -135,6 +160,10 @@ async def _run(worker: "Worker", *, exit_with_stdin: bool, quiet: bool) -> None:
         await worker.run()
     finally:
         settling.cancel()
+    # It holds nothing any more. A step that goes on, or its thread, must not keep the process.
+    from holdfast.worker.stop_signals import LEAVE_SECONDS, end_process_in
+
+    end_process_in(LEAVE_SECONDS, 0)
 
 
 def _options_of_one(
@@ -148,9 +177,11 @@ def _options_of_one(
     log_level: LogLevel,
     address: str | None,
     namespace: str,
+    loop_blocked_max: str,
 ) -> list[str]:
     """The command line of one of several processes."""
     options = [*targets, "--queue", queue, "--concurrency", str(concurrency), "--namespace", namespace]
+    options += ["--loop-blocked-max", loop_blocked_max]
     options += ["--build", build] if build else []
     options += ["--address", address] if address else []
     options += ["--log-level", log_level, *(["--log-json"] if log_json else [])]

@@ -29,6 +29,7 @@ from holdfast.limits import DEFAULT_LIMITS, Limits
 from holdfast.worker.attempts import Attempt, AttemptRunner
 from holdfast.worker.cache import RunCache
 from holdfast.worker.clock import SessionClock
+from holdfast.worker.code_guard import CodeGuard
 from holdfast.worker.holder import Phase, RunHolder
 from holdfast.worker.making import CrewOptions, HolderFactory
 from holdfast.worker.placement import StepPlacement
@@ -66,6 +67,7 @@ class WorkCrew:
         self.worker = Worker(build=options.build)
         self.slots = Slots(options.slots)
         self.draining = False
+        self.guard = CodeGuard()
         self._loop = loop
         self._workflows = workflows
         self._steps = steps
@@ -240,6 +242,35 @@ class WorkCrew:
             return True
         return False
 
+    def guilty(self) -> list[Held]:
+        """The run whose code the loop is in, or was in when something ended it."""
+        running = self.guard.running
+        held = None if running is None else self._held.get((running.run_id, 0))
+        return [] if held is None else [held]
+
+    def give_up(self) -> tuple[list[Held], list[Held]]:
+        """Gives up what the loop holds up; with it that part whose code is the reason. Called from another thread.
+
+        Plain functions run on, and what they run for stays: it would be done twice.
+        """
+        lost = self.guilty()
+        kept = self._running.plain_keys()
+        given_up = [held for key, held in tuple(self._held.items()) if key not in kept or held in lost]
+        self._loop.call_soon_threadsafe(self._gave_up, given_up)
+        return given_up, lost
+
+    def _gave_up(self, given_up: list[Held]) -> None:
+        """The loop is back. It may have a report in flight, but what that says is of no use any more."""
+        for held in given_up:
+            if held.step:
+                self._claim_gone(held)
+            elif self._held.get((held.run_id, 0)) == held:
+                holder = self._holders.get(held.run_id)
+                if holder is not None:
+                    self._forget(holder)
+                self._rebuilding.stop(held.run_id)
+                self._held.pop((held.run_id, 0), None)
+
     def drop_everything(self) -> None:
         """The session is dead: nothing of it may be reported or started any more."""
         for holder in list(self._holders.values()):
@@ -265,7 +296,7 @@ class WorkCrew:
 
     def _turn(self) -> None:
         self._turn_is_due = False
-        for holder in self._rebuilding.replay_some():
+        for holder in self._rebuilding.replay_some(self.guard):
             self._take_in(holder)
         if self._rebuilding.has_work:
             self._ask_for_turn()
@@ -273,7 +304,9 @@ class WorkCrew:
             while self._dirty:
                 dirty, self._dirty = self._dirty, {}
                 for holder in dirty:
+                    self.guard.running = holder
                     holder.advance()
+                    self.guard.leave()
                     self._outgoing[holder] = None
                     if holder.stall_cause is not None:
                         self._say_stalled(holder)
@@ -387,7 +420,9 @@ class WorkCrew:
         """Gives back everything that is still held, running attempts too."""
         self.drain()
         for holder in self._holders.values():
+            self.guard.running = holder
             holder.hand_back()
+            self.guard.leave()
         for claim in self._queued.hand_back():
             self._running.stop((claim.run_id, claim.step))
         for run_id in self._rebuilding.clear():

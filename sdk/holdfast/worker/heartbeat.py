@@ -1,16 +1,14 @@
 """The worker's sign of life: a thread with a channel of its own, so that a blocked event loop does not end leases.
 
-It also watches the loop and says in the log where user code blocks it. It decides nothing about work: what the
-coordinator says goes to the loop.
+The same thread watches the loop, and keeps the process told that beats while this one's interpreter is held. It
+decides nothing about work: what the coordinator says goes to the loop.
 """
 
 import logging
-import sys
 import threading
 import time
-import traceback
 from asyncio import AbstractEventLoop
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -19,11 +17,13 @@ from holdfast.channel.refusals import SessionExpired
 from holdfast.channel.worker_calls import HeartbeatCalls
 from holdfast.errors import HoldfastError
 from holdfast.worker.clock import SessionClock, boot_seconds
+from holdfast.worker.loop_watch import LoopWatch
+from holdfast.worker.unblocking import Unblocking
+from holdfast.worker.voucher import MSG_NO_STEP, VoucherProcess
 
 log = logging.getLogger("holdfast.worker")
 
 WATCH_SECONDS = 0.5
-BLOCKED_SECONDS = 1.0
 
 
 @dataclass(slots=True, frozen=True)
@@ -53,6 +53,9 @@ class Heartbeat:
         on_pulse: Callable[[Pulse], None],
         on_expired: Callable[[Attached], None],
         on_silence: Callable[[Attached], None] = lambda _: None,
+        watch: LoopWatch | None = None,
+        unblocking: Unblocking | None = None,
+        voucher: VoucherProcess | None = None,
     ) -> None:
         self.draining = False
         self._loop = loop
@@ -66,13 +69,16 @@ class Heartbeat:
         self._msg_no = 0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._watch = LoopWatch(loop)
+        self._watch = watch or LoopWatch(loop)
+        self._unblocking = unblocking
+        self._voucher = voucher
+        self._vouched_for: Attached | None = None
 
     def attached(self, attachment: Attached) -> None:
         """From now on beats for this attachment; starts the thread at the first one."""
         self._attached = attachment
         if self._thread is None:
-            self._watch.watched_thread = threading.get_ident()
+            self._watch.begin()
             self._thread = threading.Thread(target=self._beat_on, name="holdfast-heartbeat", daemon=True)
             self._thread.start()
 
@@ -85,6 +91,12 @@ class Heartbeat:
         self._attached = None
         self._stop.set()
 
+    def last_words(self, lost: Iterable[Held], *, seconds: float) -> None:
+        """Closes the session from outside the loop: the process is about to be ended."""
+        attached = self._attached
+        if attached is not None:
+            self._calls.close_session(attached.session_id, attached.attach_no, lost=lost, timeout=seconds)
+
     # In the thread
 
     def _beat_on(self) -> None:
@@ -93,7 +105,10 @@ class Heartbeat:
             began = time.monotonic()
             try:
                 self._watch.look()
+                if self._unblocking is not None:
+                    self._unblocking.look()
                 attached = self._attached
+                self._vouch_for(attached)
                 if attached is None:
                     due = began + WATCH_SECONDS
                 elif began >= due:
@@ -109,20 +124,37 @@ class Heartbeat:
                 # one after the other, in a worker that looks alive.
                 log.exception("an error in the heartbeat thread; it goes on")
         self._calls.close()
+        if self._voucher is not None:
+            self._voucher.stop()
+
+    def _vouch_for(self, attached: Attached | None) -> None:
+        if self._voucher is None or attached is self._vouched_for:
+            return
+        self._vouched_for = attached
+        if attached is None:
+            self._voucher.about(None)
+        else:
+            about = self._calls.vouching(attached.session_id, attached.attach_no, replica=attached.replica)
+            self._voucher.about(about, interval_seconds=attached.interval.total_seconds())
 
     def _beat(self, attached: Attached) -> bool:
-        self._msg_no += 1
+        self._msg_no += MSG_NO_STEP
+        if self._voucher is not None:
+            self._voucher.beat(self._msg_no)
+        gone, given_up, lost = ((), (), ()) if self._unblocking is None else self._unblocking.news()
         sent = boot_seconds()
         try:
             pulse = self._calls.heartbeat(
                 attached.session_id,
                 attached.attach_no,
                 self._msg_no,
-                self._held(),
+                tuple([held for held in self._held() if held[:3] not in gone]) if gone else self._held(),
                 loop_lag=timedelta(seconds=self._watch.lag),
                 draining=self.draining,
                 timeout=max(attached.ttl.total_seconds() / 2, attached.interval.total_seconds()),
                 replica=attached.replica,
+                given_up=given_up,
+                lost=lost,
             )
         except SessionExpired:
             self._loop.call_soon_threadsafe(self._on_expired, attached)
@@ -134,45 +166,7 @@ class Heartbeat:
                 self._loop.call_soon_threadsafe(self._on_silence, attached)
             return False
         self._clock.acknowledged(pulse.database_time, sent=sent, received=boot_seconds(), ttl=attached.ttl)
+        if self._unblocking is not None and given_up:
+            self._unblocking.told(given_up)
         self._loop.call_soon_threadsafe(self._on_pulse, pulse)
         return True
-
-
-class LoopWatch:
-    """How late the loop runs, seen from another thread."""
-
-    def __init__(self, loop: AbstractEventLoop) -> None:
-        self.watched_thread = 0
-        self._loop = loop
-        self._asked_at: float | None = None
-        self._last_lag = 0.0
-        self._was_reported = False
-
-    @property
-    def lag(self) -> float:
-        """Seconds; while the loop is blocked, how long it has been so far."""
-        asked_at = self._asked_at
-        return self._last_lag if asked_at is None else max(self._last_lag, time.monotonic() - asked_at)
-
-    def look(self) -> None:
-        """Asks the loop for an answer, or reports that it still owes one."""
-        asked_at = self._asked_at
-        if asked_at is None:
-            self._asked_at = time.monotonic()
-            self._was_reported = False
-            self._loop.call_soon_threadsafe(self._answer)
-        elif time.monotonic() - asked_at > BLOCKED_SECONDS and not self._was_reported:
-            self._was_reported = True
-            frame = sys._current_frames().get(self.watched_thread)
-            where = "".join(traceback.format_stack(frame)[-8:]) if frame is not None else "unknown\n"
-            log.warning(
-                "the event loop of this worker has been blocked for %.1f s; put blocking work into a plain "
-                "function, which runs in a thread. It is here:\n%s",
-                time.monotonic() - asked_at,
-                where,
-            )
-
-    def _answer(self) -> None:
-        if self._asked_at is not None:
-            self._last_lag = time.monotonic() - self._asked_at
-            self._asked_at = None

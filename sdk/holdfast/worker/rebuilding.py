@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from holdfast.channel.leases import Lease
 from holdfast.journal import Entry, Mail
+from holdfast.worker.code_guard import CodeGuard
 from holdfast.worker.holder import RunHolder
 
 ENTRIES_PER_TURN = 1_000
@@ -94,7 +95,7 @@ class Rebuilding:
             self.stop(run_id)
         return run_ids
 
-    def replay_some(self) -> list[RunHolder]:
+    def replay_some(self, guard: CodeGuard) -> list[RunHolder]:
         """Replays some entries; returns the runs that are rebuilt by it. Call it from a loop callback only."""
         budget = ENTRIES_PER_TURN
         done = []
@@ -106,7 +107,9 @@ class Rebuilding:
             budget -= max(count, 1)
             part = [entries.popleft() for _ in range(count)]
             more = bool(entries) or not rebuild.is_read
+            guard.running = holder
             holder.replay(part, more=more)
+            guard.leave()
             if not more:
                 del self._rebuilds[run_id]
                 holder.mail_arrived(rebuild.mail)

@@ -52,6 +52,14 @@ class RunningAttempts:
         if attempt is not None:
             self._runner.cancel(attempt)
 
+    def plain_keys(self) -> set[Key]:
+        """What plain functions run for, which a blocked loop does not hold up: (run, step), step 0 under a lease."""
+        return {
+            (run_id, 0 if isinstance(attempt.call.owner, RunHolder) else number)
+            for (run_id, number), attempt in tuple(self._attempts.items())
+            if attempt.future is not None and not attempt.future.done()
+        }
+
     def ended(self, attempt: Attempt) -> None:
         """Forgets an attempt that has ended by itself."""
         key = (attempt.call.run_id, attempt.call.number)

@@ -7,7 +7,7 @@ repeated as it is until it is answered or the session is dead: only an answer sa
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 
 from holdfast.channel.calls import repeat_wait
@@ -354,8 +354,8 @@ class Session:
 
     # The end
 
-    async def close(self, *, within: timedelta = timedelta(seconds=2)) -> None:
-        """Says good-bye, as well as it can."""
+    async def close(self, *, lost: Iterable[Held] = (), within: timedelta = timedelta(seconds=2)) -> None:
+        """Says good-bye, as well as it can. lost: what of the work has ended this worker."""
         for task in (*self._journals, *self._recovering):
             task.cancel()
         if self._room_timer is not None:
@@ -364,7 +364,7 @@ class Session:
             return
         try:
             async with asyncio.timeout(within.total_seconds()):
-                await self._calls.close_session(self._opened.session_id, self._opened.attach_no)
+                await self._calls.close_session(self._opened.session_id, self._opened.attach_no, lost=lost)
         except (HoldfastError, TimeoutError) as error:
             log.warning("the session was not closed, it ends by its time limit: %s", error)
 

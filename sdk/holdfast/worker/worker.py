@@ -1,7 +1,8 @@
 """The worker: runs workflows and steps until it is told to stop. Puts the parts of this package together.
 
 Drains on SIGTERM and SIGINT when it runs in the main thread: no new work, the running attempts get
-`drain_timeout`, what is left is handed back. A second signal hands back at once.
+`drain_timeout`, what is left is handed back. A second signal hands back at once, and the process is gone three
+seconds later, whatever its code does.
 """
 
 import asyncio
@@ -9,11 +10,10 @@ import contextlib
 import contextvars
 import logging
 import os
-import signal
 import socket
-import threading
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Executor
+from datetime import timedelta
 from typing import Any, Protocol
 
 from holdfast.authoring.build import build_of, with_python
@@ -31,15 +31,20 @@ from holdfast.worker.clock import SessionClock
 from holdfast.worker.crew import WorkCrew
 from holdfast.worker.heartbeat import Heartbeat
 from holdfast.worker.log_facts import facts_in_logs
+from holdfast.worker.loop_watch import BLOCKED_SECONDS, LoopWatch
 from holdfast.worker.making import CrewOptions
 from holdfast.worker.registration import Given, Registrations, workflow_registration
 from holdfast.worker.session import Session
+from holdfast.worker.stop_signals import STOP_SIGNALS
 from holdfast.worker.threads import DaemonThreads
+from holdfast.worker.unblocking import Unblocking
+from holdfast.worker.voucher import VoucherProcess
 
 log = logging.getLogger("holdfast.worker")
 
 BUILD_VARIABLE = "HOLDFAST_BUILD"
 LAST_REPORTS_SECONDS = 5.0
+GOOD_BYE_SECONDS = 2.0
 
 
 class Client(Protocol):
@@ -68,6 +73,9 @@ class Worker:
     survive. build: see `build_of`; else HOLDFAST_BUILD. retry_hold: the longest wait before a retry that stays in this
     process. health_port: serves gRPC health.
     handle_signals: False leaves SIGTERM and SIGINT to the program around it, which then calls `drain`.
+    loop_blocked_max: so long code may hold the event loop; then it is interrupted, and if that does not help, what the
+    loop holds up goes to other workers. For so long too a step may hold the interpreter, as some extensions do, before
+    the worker is taken for dead.
     """
 
     def __init__(
@@ -86,6 +94,7 @@ class Worker:
         retry_hold: Duration = 1.0,
         health_port: int | None = None,
         handle_signals: bool = True,
+        loop_blocked_max: Duration = 60.0,
     ) -> None:
         checked_name("a worker", "queue", queue)
         if max_steps < 1 or max_runs < 1:
@@ -99,6 +108,9 @@ class Worker:
         self._drain_timeout = parse_duration(drain_timeout).total_seconds()
         self._health_port = health_port
         self._handle_signals = handle_signals
+        self._loop_blocked_seconds = parse_duration(loop_blocked_max).total_seconds()
+        if self._loop_blocked_seconds <= BLOCKED_SECONDS:
+            raise ValueError(f"loop_blocked_max is more than {BLOCKED_SECONDS:g} s, not {loop_blocked_max}")
         definitions: list[StepDefinition | WorkflowDefinition] = [
             *self._registered.workflows.values(),
             *self._registered.steps.values(),
@@ -116,6 +128,12 @@ class Worker:
         self._stop_asked = asyncio.Event()
         self._ready = asyncio.Event()
         self._never_ready = False
+        self._say_last_words: Callable[[float], None] | None = None
+
+    @property
+    def leave_seconds(self) -> float:
+        """How long it takes at most to leave after it was asked to drain."""
+        return self._drain_timeout + LAST_REPORTS_SECONDS + GOOD_BYE_SECONDS
 
     @property
     def build(self) -> str:
@@ -135,6 +153,11 @@ class Worker:
     def stop(self) -> None:
         """Asks the worker to hand back everything and to leave at once. From any thread."""
         self._on_loop(self._ask_to_stop)
+
+    def last_words(self, *, seconds: float) -> None:
+        """The process ends now: gives back from outside the loop what this worker holds. seconds: what it may take."""
+        if self._say_last_words is not None:
+            self._say_last_words(seconds)
 
     def _on_loop(self, function: Callable[[], None]) -> None:
         if self._loop is None:
@@ -166,7 +189,7 @@ class Worker:
         calls = WorkerCalls(connection)
         health = HealthServer(self._health_port) if self._health_port is not None else None
         executor = self._executor or DaemonThreads(self._options.slots + ABANDONED_MAX)
-        signals = _signals(self._loop, self._ask_to_drain) if self._handle_signals else contextlib.nullcontext()
+        signals = STOP_SIGNALS.covering(self) if self._handle_signals else contextlib.nullcontext()
         with signals, facts_in_logs():
             try:
                 if health is not None:
@@ -211,6 +234,8 @@ class Worker:
             on_news=lambda: session.has_news(),
         )
         session = Session(calls, self._introduction(), crew=crew, clock=clock)
+        watch = LoopWatch(loop)
+        limit = self._loop_blocked_seconds
         heartbeat = Heartbeat(
             loop,
             HeartbeatCalls(address),
@@ -219,8 +244,12 @@ class Worker:
             on_pulse=session.pulse,
             on_expired=session.expired,
             on_silence=session.silent,
+            watch=watch,
+            unblocking=Unblocking(watch, crew.guard, limit_seconds=limit, give_up=crew.give_up),
+            voucher=VoucherProcess(limit_seconds=limit, signals=STOP_SIGNALS),
         )
         session.heartbeat = heartbeat
+        self._say_last_words = lambda seconds: heartbeat.last_words(crew.guilty(), seconds=seconds)
         if health is not None:
             said: set[asyncio.Task[None]] = set()
 
@@ -234,9 +263,10 @@ class Worker:
             await self._until_drained(session, crew, heartbeat)
         finally:
             heartbeat.stop()
+            lost = crew.guilty()
             # First this, then the good-bye: what is still running must not overlap with its repetition elsewhere.
             crew.drop_everything()
-            await session.close()
+            await session.close(lost=lost, within=timedelta(seconds=GOOD_BYE_SECONDS))
 
     async def _until_drained(self, session: Session, crew: WorkCrew, heartbeat: Heartbeat) -> None:
         if not await self._opened(session):
@@ -303,32 +333,3 @@ async def _forever(loop: Callable[[], Coroutine[Any, Any, None]]) -> None:
         except Exception:
             log.exception("an error inside the worker; it goes on")
             await asyncio.sleep(1.0)
-
-
-class _signals:
-    """Calls `on_signal` for SIGTERM and SIGINT while it is entered, where it can. Restores what was before."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, on_signal: Callable[[], None]) -> None:
-        self._loop = loop
-        self._on_signal = on_signal
-        self._taken: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> None:
-        if threading.current_thread() is not threading.main_thread():
-            return
-        for number in (signal.SIGTERM, signal.SIGINT):
-            before = signal.getsignal(number)
-            try:
-                self._loop.add_signal_handler(number, self._on_signal)
-            except (NotImplementedError, RuntimeError):
-                # Event loops on Windows cannot; the worker then ends as any program does, and its leases in time.
-                return
-            self._taken[number] = before
-
-    def __exit__(self, *exc: object) -> None:
-        for number, before in self._taken.items():
-            self._loop.remove_signal_handler(number)
-            # The loop leaves Python's default. The program may have had a handler of its own, as asyncio.run has one
-            # for Ctrl-C; a handler of a loop is no such function, and without its loop's table does nothing.
-            if callable(before) and not getattr(before, "__module__", "").startswith(("asyncio", "uvloop")):
-                signal.signal(number, before)

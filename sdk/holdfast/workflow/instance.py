@@ -162,6 +162,11 @@ class WorkflowInstance:
         """Entries that will be fed: signals that they set aside do not reach code that would take them now."""
         self._signals.foresee(entry.number for entry in entries if type(entry) is journal.SignalSetAside)
 
+    def interrupt(self, error: BaseException) -> None:
+        """The run cannot go on with `error`, which leaves `feed` whatever the code does now. From any thread."""
+        self._fault = error
+        self._loop.stop()
+
     def close(self) -> None:
         """Drop the code from memory: its `finally` blocks run now, and can record nothing."""
         self._ledger.end()

@@ -44,10 +44,10 @@ class RunEnded(BaseException):
 class CodeDoesNotPause(HoldfastError):
     """Workflow code went on and on without waiting for anything that could be recorded."""
 
-    def __init__(self, callbacks: int) -> None:
+    def __init__(self, what: str) -> None:
         super().__init__(
-            f"its code does not pause: it ran {callbacks:,} callbacks after one entry and wants to run more. Let it "
-            "await a step, a sleep, a signal or a child run; asyncio.sleep(0) waits for nothing"
+            f"its code does not pause: it {what}. Let it await a step, a sleep, a signal or a child run "
+            "(asyncio.sleep(0) waits for nothing), and put what takes long into a step"
         )
 
 
@@ -195,7 +195,7 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
                 # The code has gone past a call that it believes to have made: it goes no further.
                 self.ready.clear()
         if ready:
-            raise CodeDoesNotPause(CALLBACKS_MAX)
+            raise CodeDoesNotPause(f"ran {CALLBACKS_MAX:,} callbacks after one entry, and more were ready")
 
     def _close_coroutines(self) -> None:
         for task in self._tasks:

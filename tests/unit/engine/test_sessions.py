@@ -199,6 +199,45 @@ async def test_a_closed_session_gives_back_what_it_holds_and_is_dead() -> None:
             await opened(engine, session.session_id)
 
 
+async def test_what_a_blocked_worker_gives_up_goes_to_others_and_counts_only_for_the_code_that_blocks_it() -> None:
+    cell = FailingCell()
+    async with replica(cell) as engine:
+        session = await opened(engine)
+        innocent, guilty = [await leased_run(engine, session, number) for number in (1, 2)]
+        session.draining = True
+        await engine.sessions.burials.give_up(session, held=[innocent, guilty], lost=[guilty])
+        runs = [cell.open_runs[held[0]] for held in (innocent, guilty)]
+        assert [run.state for run in runs] == [RunState.READY] * 2
+        assert [run.losses for run in runs] == [0, 1]
+        assert await beat(engine, session, innocent, guilty) == sorted([innocent, guilty])
+        # Said again because the answer was lost: nothing changes.
+        await engine.sessions.burials.give_up(session, held=[innocent, guilty], lost=[guilty])
+        assert [cell.open_runs[held[0]].losses for held in (innocent, guilty)] == [0, 1]
+
+
+async def test_a_run_whose_code_ended_its_worker_counts_a_loss_when_the_session_is_closed() -> None:
+    cell = FailingCell()
+    async with replica(cell) as engine:
+        session = await opened(engine)
+        innocent, guilty = [await leased_run(engine, session, number) for number in (1, 2)]
+        await engine.sessions.close(session.session_id, session.attach_no, lost=[guilty])
+        assert [cell.open_runs[held[0]].losses for held in (innocent, guilty)] == [0, 1]
+        assert {cell.open_runs[held[0]].state for held in (innocent, guilty)} == {RunState.READY}
+
+
+async def test_a_session_that_is_vouched_for_keeps_leases_that_it_never_named_and_gets_no_work() -> None:
+    cell = FailingCell()
+    async with replica(cell, policy=IMPATIENT) as engine:
+        session = await opened(engine)
+        held = await leased_run(engine, session)
+        for _ in range(3):
+            await engine.sessions.vouched(session.session_id, session.attach_no, msg_no=session.heartbeat_no + 1)
+        assert cell.open_runs[held[0]].state is RunState.LEASED
+        assert session.lagging
+        await beat(engine, session, held)
+        assert not session.lagging
+
+
 # Liveness
 
 
@@ -353,6 +392,17 @@ async def test_a_session_that_was_silent_for_half_its_ttl_gets_no_work() -> None
         assert (live.matcher.run(open_run(run_named(2)), claimed=True) is not None) is gets
     await live.beat(session)
     assert live.matcher.run(open_run(run_named(2)), claimed=True) == session.session_id
+
+
+async def test_a_session_that_is_vouched_for_lives() -> None:
+    live = Liveness()
+    session, _ = await live.sessions.open(introduction())
+    for number in range(1, 31):
+        vouching = asyncio.create_task(live.sessions.vouched(session.session_id, session.attach_no, msg_no=number))
+        await asyncio.sleep(0)
+        await live.turn()
+        await vouching
+    assert live.control.rows[session.session_id].died_at is None
 
 
 async def test_a_database_that_did_not_answer_kills_nobody_until_one_ttl_has_passed() -> None:

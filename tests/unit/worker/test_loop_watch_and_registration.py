@@ -9,7 +9,7 @@ import pytest
 from holdfast.authoring.apps import App, DuplicateName
 from holdfast.authoring.signatures import ParameterKind
 from holdfast.channel.leases import Parameter
-from holdfast.worker.heartbeat import LoopWatch
+from holdfast.worker.loop_watch import LoopWatch
 from holdfast.worker.registration import Registrations, workflow_registration
 
 shop = App("shop")
@@ -34,7 +34,7 @@ async def test_a_loop_that_answers_has_little_lag():
 
 async def test_a_blocked_loop_is_reported_once_with_the_place_that_blocks_it(monkeypatch, caplog):
     clock = [100.0]
-    monkeypatch.setattr("holdfast.worker.heartbeat.time", type("Clock", (), {"monotonic": lambda: clock[0]}))
+    monkeypatch.setattr("holdfast.worker.loop_watch.time", type("Clock", (), {"monotonic": lambda: clock[0]}))
     watch = LoopWatch(asyncio.get_running_loop())
     watch.watched_thread = threading.get_ident()
     watch.look()

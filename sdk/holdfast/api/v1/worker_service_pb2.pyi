@@ -394,20 +394,26 @@ class WorkResponse(_message.Message):
     def __init__(self, poll: _Optional[_Union[PollResponse, _Mapping]] = ..., report: _Optional[_Union[ReportResponse, _Mapping]] = ...) -> None: ...
 
 class HeartbeatRequest(_message.Message):
-    __slots__ = ("session_id", "attach_no", "held", "loop_lag", "msg_no", "draining")
+    __slots__ = ("session_id", "attach_no", "held", "loop_lag", "msg_no", "draining", "vouched", "given_up", "lost")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     ATTACH_NO_FIELD_NUMBER: _ClassVar[int]
     HELD_FIELD_NUMBER: _ClassVar[int]
     LOOP_LAG_FIELD_NUMBER: _ClassVar[int]
     MSG_NO_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
+    VOUCHED_FIELD_NUMBER: _ClassVar[int]
+    GIVEN_UP_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     attach_no: int
     held: _containers.RepeatedCompositeFieldContainer[Held]
     loop_lag: _duration_pb2.Duration
     msg_no: int
     draining: bool
-    def __init__(self, session_id: _Optional[str] = ..., attach_no: _Optional[int] = ..., held: _Optional[_Iterable[_Union[Held, _Mapping]]] = ..., loop_lag: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., msg_no: _Optional[int] = ..., draining: bool = ...) -> None: ...
+    vouched: bool
+    given_up: _containers.RepeatedCompositeFieldContainer[Held]
+    lost: _containers.RepeatedCompositeFieldContainer[Held]
+    def __init__(self, session_id: _Optional[str] = ..., attach_no: _Optional[int] = ..., held: _Optional[_Iterable[_Union[Held, _Mapping]]] = ..., loop_lag: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., msg_no: _Optional[int] = ..., draining: bool = ..., vouched: bool = ..., given_up: _Optional[_Iterable[_Union[Held, _Mapping]]] = ..., lost: _Optional[_Iterable[_Union[Held, _Mapping]]] = ...) -> None: ...
 
 class HeartbeatResponse(_message.Message):
     __slots__ = ("database_time", "ended", "free_slots_elsewhere")
@@ -451,12 +457,14 @@ class ReadJournalResponse(_message.Message):
     def __init__(self, rows: _Optional[_Iterable[_Union[_journal_pb2.JournalRow, _Mapping]]] = ..., more: bool = ..., arguments: _Optional[_Union[_value_pb2.Arguments, _Mapping]] = ...) -> None: ...
 
 class CloseSessionRequest(_message.Message):
-    __slots__ = ("session_id", "attach_no")
+    __slots__ = ("session_id", "attach_no", "lost")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     ATTACH_NO_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     attach_no: int
-    def __init__(self, session_id: _Optional[str] = ..., attach_no: _Optional[int] = ...) -> None: ...
+    lost: _containers.RepeatedCompositeFieldContainer[Held]
+    def __init__(self, session_id: _Optional[str] = ..., attach_no: _Optional[int] = ..., lost: _Optional[_Iterable[_Union[Held, _Mapping]]] = ...) -> None: ...
 
 class CloseSessionResponse(_message.Message):
     __slots__ = ()
