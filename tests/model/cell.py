@@ -84,6 +84,7 @@ class ModelCellStore:
         self.trace_marks: dict[str, TraceMark] = {}
         self.locked_elsewhere: set[str] = set()
         """Runs whose rows another transaction has locked."""
+        self.clients = self.loops = self
         self._lock = asyncio.Lock()
 
     # Transactions

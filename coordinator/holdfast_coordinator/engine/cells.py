@@ -107,10 +107,10 @@ class Cells:
         """The run id that a run id or business id of a namespace stands for. Raises RunNotFound."""
         if is_run_id(run):
             cell = self._cells.get(cell_of(run))
-            if cell is not None and await cell.store.existing(namespace, [run]):
+            if cell is not None and await cell.store.clients.existing(namespace, [run]):
                 return run
         else:
-            row = await self.of_key(run).store.run_of_key(namespace, "id", run)
+            row = await self.of_key(run).store.clients.run_of_key(namespace, "id", run)
             if row is not None:
                 return row.run_id
         raise RunNotFound(run, namespace=namespace)
@@ -156,9 +156,9 @@ class Cells:
 
     async def held_by(self, session_ids: Sequence[str], limit: int) -> tuple[list[OpenRun], list[TaskRow]]:
         """Leased runs and claimed tasks of sessions, over all cells; of each cell at most `limit` of either."""
-        pages = await asyncio.gather(*(cell.store.held_by(session_ids, limit) for cell in self._cells.values()))
+        pages = await asyncio.gather(*(cell.store.loops.held_by(session_ids, limit) for cell in self._cells.values()))
         return [run for runs, _ in pages for run in runs], [task for _, tasks in pages for task in tasks]
 
     async def lease_owners(self) -> set[str]:
         """The sessions that own something in any cell."""
-        return set().union(*[await cell.store.lease_owners() for cell in self._cells.values()])
+        return set().union(*[await cell.store.loops.lease_owners() for cell in self._cells.values()])

@@ -43,7 +43,7 @@ class Elsewhere:
         if not runs and not steps:
             return
         for cell in self._cells:
-            with_runs, with_steps = await cell.store.waiting_names(runs, steps)
+            with_runs, with_steps = await cell.store.loops.waiting_names(runs, steps)
             for namespace, queue, workflow in with_runs:
                 self._matcher.left_ready((namespace, queue), workflow)
             for namespace, queue, step in with_steps:
@@ -70,7 +70,7 @@ class Elsewhere:
         if not self._waiters.watches:
             self._closed_until[cell.name] = now
             return
-        closed = await cell.store.closed_since(since - COMMIT_TIME, CLOSED_MAX)
+        closed = await cell.store.loops.closed_since(since - COMMIT_TIME, CLOSED_MAX)
         if len(closed) < CLOSED_MAX:
             wanted = self._waiters.closed_elsewhere(run_id for run_id, _ in closed)
         else:
@@ -82,5 +82,5 @@ class Elsewhere:
     async def _tell(self, run_ids: list[str]) -> None:
         for start in range(0, len(run_ids), RESULTS_PAGE):
             for cell, page in self._cells.by_cell(run_ids[start : start + RESULTS_PAGE]):
-                for result in await cell.store.results(page):
+                for result in await cell.store.loops.results(page):
                     self._waiters.has_closed(result)

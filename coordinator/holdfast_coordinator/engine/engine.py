@@ -198,7 +198,7 @@ class Engine:
 
     async def list_runs(self, wanted: RunFilter) -> list[RunView]:
         """Runs of all cells, newest first."""
-        pages = await asyncio.gather(*(cell.store.list_runs(wanted) for cell in self.cells))
+        pages = await asyncio.gather(*(cell.store.clients.list_runs(wanted) for cell in self.cells))
         views = sorted(
             (view for page in pages for view in page),
             key=lambda view: (view.record.created_at, view.record.run_id),
@@ -210,7 +210,7 @@ class Engine:
         closed = [result for result in await self._results(run_ids) if result.namespace == namespace]
         left = set(run_ids) - {result.run_id for result in closed}
         for cell, ids in self.cells.by_cell(sorted(left)):
-            missing = set(ids) - await cell.store.existing(namespace, ids)
+            missing = set(ids) - await cell.store.clients.existing(namespace, ids)
             if missing:
                 raise RunNotFound(min(missing), namespace=namespace)
         for run_id in left:
@@ -218,7 +218,7 @@ class Engine:
         return closed
 
     async def _results(self, run_ids: Sequence[str]) -> list[RunResult]:
-        pages = [await cell.store.results(ids) for cell, ids in self.cells.by_cell(run_ids)]
+        pages = [await cell.store.clients.results(ids) for cell, ids in self.cells.by_cell(run_ids)]
         return [result for page in pages for result in page]
 
     # Workers

@@ -44,7 +44,7 @@ class HeldWork:
         for cell, held in self._by_cell(only):
             for start in range(0, max(len(held.leases), len(held.claims)), PAGE):
                 page = slice(start, start + PAGE)
-                self._take(await cell.store.news_of_held(held.leases[page], held.claims[page]))
+                self._take(await cell.store.loops.news_of_held(held.leases[page], held.claims[page]))
 
     def _by_cell(self, only: SessionRuns | None) -> list[tuple[Cell, _Held]]:
         held = {cell.name: _Held() for cell in self._cells}

@@ -42,7 +42,7 @@ class SteppedClock:
         now = await self._control.now()
         await self._control.pull_back_heartbeats(now)
         for cell in self._cells:
-            await cell.store.pull_back(now, step.before)
+            await cell.store.loops.pull_back(now, step.before)
         if self._step is step:
             self._step = None
 

@@ -26,6 +26,6 @@ class UnknownGrants:
             page = {one.session_id: one for one in sessions[start : start + SESSIONS_PAGE]}
             for cell in self._cells:
                 known: dict[str, frozenset[Held]] = {id: frozenset(one.granted) for id, one in page.items()}
-                for session_id, key in await cell.store.unknown_to(known, FOUND_MAX):
+                for session_id, key in await cell.store.loops.unknown_to(known, FOUND_MAX):
                     # What was ended a moment ago, by whoever, is found again and released: under its epoch, in vain.
                     page[session_id].granted.add(key)

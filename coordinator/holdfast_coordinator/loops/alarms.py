@@ -81,7 +81,7 @@ class AlarmLoop:
             self._probed_at = now
         # What is under way may be read again, and must leave room for others.
         limit = PAGE + len(self._under_way)
-        due, until_next = await self._cell.store.due_alarms(limit, outbox=self._outbox, from_start=from_start)
+        due, until_next = await self._cell.store.loops.due_alarms(limit, outbox=self._outbox, from_start=from_start)
         fresh = []
         for alarm in due:
             key = (alarm.run_id, alarm.kind, alarm.ref)
@@ -131,7 +131,7 @@ class AlarmLoop:
 
     async def end_overdue_attempts(self, grace: timedelta) -> None:
         """Takes queued attempts from workers that should have ended them themselves."""
-        tasks = await self._cell.store.overdue_tasks(grace, PAGE)
+        tasks = await self._cell.store.loops.overdue_tasks(grace, PAGE)
         await self._cell.writer.submit_all(
             [EndAttempt(task.run_id, task.number, task.epoch, timed_out=True) for task in tasks],
             parked_seconds=PARKED_SECONDS,

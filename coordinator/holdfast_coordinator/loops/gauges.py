@@ -34,14 +34,14 @@ class Gauges:
         left_behind = dead_letters = 0
         now = self._engine.database_time()
         for cell in self._engine.cells:
-            for ready in await cell.store.ready_work(now, COUNT_MAX):
+            for ready in await cell.store.loops.ready_work(now, COUNT_MAX):
                 labels = (ready.namespace, ready.queue, "step" if ready.is_steps else "run")
                 depths[labels] = depths.get(labels, 0) + ready.count
                 ages[labels] = max(ages.get(labels, 0.0), (now - ready.oldest_at).total_seconds())
-            counted = await cell.store.open_run_states(COUNT_MAX)
+            counted = await cell.store.loops.open_run_states(COUNT_MAX)
             states.update(ready=counted.ready, leased=counted.leased, stalled=counted.stalled, waiting=counted.waiting)
-            dead_letters += await cell.store.count_dead_letters(COUNT_MAX)
-            left_behind += await cell.store.marks_waiting(now, COUNT_MAX)
+            dead_letters += await cell.store.loops.count_dead_letters(COUNT_MAX)
+            left_behind += await cell.store.loops.marks_waiting(now, COUNT_MAX)
         self._metrics.set_gauge(table.QUEUE_DEPTH, depths)
         self._metrics.set_gauge(table.QUEUE_OLDEST_AGE, ages)
         self._metrics.set_gauge(table.OPEN_RUNS, {(state,): count for state, count in states.items()})

@@ -54,7 +54,7 @@ def all_loops(
 
     async def prune() -> None:
         for cell in engine.cells:
-            while await cell.store.prune_requests(PRUNE_PAGE) == PRUNE_PAGE:
+            while await cell.store.loops.prune_requests(PRUNE_PAGE) == PRUNE_PAGE:
                 pass  # until a page is not full: else the table grows as soon as more come than one page a turn
 
     turns = [

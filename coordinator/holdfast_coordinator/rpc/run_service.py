@@ -109,7 +109,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
     async def GetHistory(self, request: pb.GetHistoryRequest, context: Context) -> pb.GetHistoryResponse:
         view = await self._view(request.namespace, request.run)
         run_id = view.record.run_id
-        store = self._engine.cells.of_run(run_id).store
+        store = self._engine.cells.of_run(run_id).store.clients
         rows, more = await store.journal(
             run_id, whole("after", request.after, most=INT64_MAX), self._limits.journal_page_bytes
         )
@@ -167,7 +167,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
     @translated
     async def GetTrace(self, request: pb.GetTraceRequest, context: Context) -> pb.GetTraceResponse:
         record = (await self._view(request.namespace, request.run)).record
-        store, page_bytes = self._engine.cells.of_run(record.run_id).store, self._limits.journal_page_bytes
+        store, page_bytes = self._engine.cells.of_run(record.run_id).store.clients, self._limits.journal_page_bytes
         spans, more = await span_page(
             store, record, self._rules, after=whole("after", request.after), page_bytes=page_bytes
         )
@@ -217,7 +217,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
 
     async def _view(self, namespace: str, run: str) -> RunView:
         run_id = await self._find(namespace, run)
-        view = await self._engine.cells.of_run(run_id).store.view(namespace or DEFAULT, run_id)
+        view = await self._engine.cells.of_run(run_id).store.clients.view(namespace or DEFAULT, run_id)
         if view is None:
             raise RunNotFound(run, namespace=namespace or DEFAULT)
         return view
@@ -226,20 +226,20 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         """Why the run does not move. Who could move it is asked only where that is the question."""
         if run.state not in (RunState.READY, RunState.SUSPENDED):
             return wait_reason(run, (), None)
-        step = await self._engine.cells.of_run(run.run_id).store.queued_step(run.run_id)
+        step = await self._engine.cells.of_run(run.run_id).store.clients.queued_step(run.run_id)
         return wait_reason(run, await self._engine.control.sessions(run.namespace), step)
 
     async def _current_steps(self, run_ids: Sequence[str]) -> dict[str, str]:
         """What `_current_step` says, as far as the last rows of each journal show it: a listing reads no journals."""
         steps: dict[str, dict[int, str]] = {}
         for cell, ids in self._engine.cells.by_cell(run_ids):
-            for row in await cell.store.newest_rows(ids):
+            for row in await cell.store.clients.newest_rows(ids):
                 steps[row.run_id] = open_steps([row], steps.get(row.run_id, {}))
         return {run_id: next(reversed(found.values())) for run_id, found in steps.items() if found}
 
     async def _current_step(self, view: RunView) -> str:
         """The step that was scheduled last of those without a result."""
-        store = self._engine.cells.of_run(view.record.run_id).store
+        store = self._engine.cells.of_run(view.record.run_id).store.clients
         steps: dict[int, str] = {}
         after, more = 0, True
         while more:

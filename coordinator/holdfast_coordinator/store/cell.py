@@ -8,12 +8,14 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from copy import copy
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Self, TypeVar
 
 import structlog
 
+from holdfast.statuses import RunStatus
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks, Transition
 from holdfast_coordinator.domain.events import Closed
@@ -67,6 +69,12 @@ log = structlog.get_logger(__name__)
 
 Planned = TypeVar("Planned")
 
+LOOP_CONNECTIONS = 3
+CLIENT_CONNECTIONS = 4
+CLIENT_WAIT_SECONDS = 2.0
+"""How long what people ask waits for a connection; then it is refused, to be asked again."""
+STATUS_RUNS_MAX = 2_000
+"""So many runs of the wanted statuses are listed by their ids; of more the newest are soon found."""
 WRITE_SECONDS = 20.0
 """How long one round trip may take. Longer than the server's own limits, so that Postgres answers first."""
 
@@ -96,13 +104,28 @@ class PostgresCellStore:
         self._traces = CellTraces(schema)
         self._gauges = CellGauges(schema)
         self._elsewhere = CellElsewhere(schema)
-        self._pool = Pool(dsn, size=readers, options=options, on_wait=on_wait)
+        self._pools = [
+            Pool(dsn, size=readers, options=options, on_wait=on_wait),
+            Pool(dsn, size=LOOP_CONNECTIONS, options=options, on_wait=on_wait),
+            Pool(dsn, size=CLIENT_CONNECTIONS, options=options, on_wait=on_wait, wait_seconds=CLIENT_WAIT_SECONDS),
+        ]
+        self._pool = self._pools[0]
         self._writer: Connection | None = None
         self._writing = asyncio.Lock()
         self._run_floors = Floors()
         self._task_floors = Floors()
         self._alarm_floor = TimeFloor()
         self._outbox_floor = TimeFloor()
+
+        self.clients = self.loops = self
+        self.loops = self._lane(self._pools[1])
+        self.clients = self._lane(self._pools[2])
+
+    def _lane(self, pool: Pool) -> "PostgresCellStore":
+        """This store with other connections for what it reads; not for transactions."""
+        lane = copy(self)
+        lane._pool = pool
+        return lane
 
     @classmethod
     @asynccontextmanager
@@ -123,7 +146,8 @@ class PostgresCellStore:
         async with self._writing:
             if self._writer is not None:
                 self._writer.close()
-        self._pool.close()
+        for pool in self._pools:
+            pool.close()
 
     # Transactions
 
@@ -441,7 +465,12 @@ class PostgresCellStore:
 
     async def list_runs(self, wanted: RunFilter) -> list[RunView]:
         """See port.CellStore."""
-        (answer,) = await self._pool.read(self._views.list_runs(wanted))
+        run_ids = None
+        if wanted.statuses and RunStatus.COMPLETED not in wanted.statuses:
+            (answer,) = await self._pool.read(self._views.runs_of_statuses(wanted, STATUS_RUNS_MAX + 1))
+            if len(answer.rows) <= STATUS_RUNS_MAX:
+                run_ids = [row[0] for row in answer.rows]
+        (answer,) = await self._pool.read(self._views.list_runs(wanted, run_ids))
         return [loading.run_view(row) for row in answer.rows]
 
     async def records(self, run_ids: Sequence[str]) -> dict[str, RunRecord]:

@@ -6,17 +6,27 @@ from collections.abc import Callable, Sequence
 
 from .connection import Answer, Call, Connection
 from .errors import ConnectionLost, QueryFailed, translated
+from .port import StoreBusy
 
 READ_SECONDS = 20.0
+WAIT_SECONDS = 10.0
 
 OnWait = Callable[[float], None]
 """Hears how many seconds a statement waited for a connection to be free."""
 
 
 class Pool:
-    """Opens connections as they are needed, at most `size`, and keeps them. on_wait: None when nobody measures."""
+    """Opens connections as they are needed, at most `size`, and keeps them. on_wait: None when nobody measures.
 
-    def __init__(self, dsn: str, *, size: int = 4, options: str = "", on_wait: OnWait | None = None) -> None:
+    wait_seconds: how long a statement waits for a connection to be free, before it is refused with StoreBusy.
+    """
+
+    def __init__(
+        self, dsn: str, *, size: int = 4, options: str = "", on_wait: OnWait | None = None,
+        wait_seconds: float = WAIT_SECONDS,
+    ) -> None:  # fmt: skip
+        self._size = size
+        self._wait_seconds = wait_seconds
         self._dsn = dsn
         self._options = options
         self._on_wait = on_wait
@@ -52,7 +62,11 @@ class Pool:
 
     async def _run(self, calls: Sequence[Call]) -> list[Answer]:
         asked_at = time.perf_counter() if self._on_wait is not None else 0.0
-        async with self._free:
+        if self._free.locked():
+            await self._wait_for_one()
+        else:
+            await self._free.acquire()
+        try:
             if self._on_wait is not None:
                 self._on_wait(time.perf_counter() - asked_at)
             connection = self._take_idle() or await Connection.open(self._dsn, options=self._options)
@@ -67,6 +81,17 @@ class Pool:
                     connection.close()
                 if connection.is_open:
                     self._idle.append(connection)
+        finally:
+            self._free.release()
+
+    async def _wait_for_one(self) -> None:
+        try:
+            async with asyncio.timeout(self._wait_seconds):
+                await self._free.acquire()
+        except TimeoutError:
+            raise StoreBusy(
+                f"all {self._size} connections for this kind of question were busy for {self._wait_seconds:g} s"
+            ) from None
 
     def _take_idle(self) -> Connection | None:
         while self._idle:

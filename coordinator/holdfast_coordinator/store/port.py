@@ -161,7 +161,20 @@ class RunFilter:
 
 
 class CellStore(Protocol):
-    """One cell: its own Postgres schema. Every transaction touches exactly one cell."""
+    """One cell: its own Postgres schema. Every transaction touches exactly one cell.
+
+    clients, loops: the same cell for what people ask and for what this replica looks after. Each has connections of
+    its own, as transactions have, so that none of the three can keep the others waiting. What must wait for a
+    connection for too long fails with StoreBusy.
+    """
+
+    @property
+    def clients(self) -> "CellStore":
+        """See the class."""
+
+    @property
+    def loops(self) -> "CellStore":
+        """See the class."""
 
     async def transact(
         self, reads: Reads, decide: Callable[[Snapshot], Changes], moves: Sequence[Transition] = (), *, at: datetime

@@ -4,6 +4,9 @@ They take no locks, except where a docstring says so. IS NOT DISTINCT FROM stand
 not choose the index: a table without statistics makes a wrong one look as good as the right one.
 """
 
+from collections.abc import Sequence
+
+from holdfast.statuses import RunStatus
 from holdfast_coordinator.domain.rows import AlarmKind, TaskState
 from holdfast_coordinator.store.port import MAIL_PIECES_MAX, RunFilter
 
@@ -24,6 +27,9 @@ _STATUS = (
     "coalesce(s.status, CASE WHEN o.state IN (4, 5) THEN o.state WHEN o.epoch = 0 THEN 1 "
     "WHEN o.state = 3 THEN 3 ELSE 2 END)"
 )
+
+
+OPEN_STATUSES = frozenset(status for status in RunStatus if not status.is_closed)
 
 
 class CellViews:
@@ -58,13 +64,25 @@ class CellViews:
         self.newest_rows = newest_rows(schema)
         self.queued_step = queued_step(schema)
         self.mail_after = mail_after(schema)
+        self.stalled_or_closed = runs_of_statuses(schema, only_stalled=True)
+        self.open_or_closed = runs_of_statuses(schema, only_stalled=False)
         self.expired_requests = expired_requests(schema)
         self.delete_requests = delete_requests(schema)
 
-    def list_runs(self, wanted: RunFilter) -> Call:
+    def runs_of_statuses(self, wanted: RunFilter, limit: int) -> Call:
+        """Runs that have one of some statuses, "completed" not among them; at most `limit` open and as many closed.
+
+        Indexes: open_runs_stalled where no other open status is wanted, run_results_by_status.
+        """
+        is_only_stalled = wanted.statuses & OPEN_STATUSES <= {RunStatus.STALLED}
+        statement = self.stalled_or_closed if is_only_stalled else self.open_or_closed
+        return statement(wanted.namespace, sorted(status.number for status in wanted.statuses), limit)
+
+    def list_runs(self, wanted: RunFilter, run_ids: Sequence[str] | None = None) -> Call:
         """Runs of a namespace, newest first. Indexes: runs_by_creation, runs_by_workflow or runs_by_metadata.
 
         A status or a text is compared row by row in that order, so a rare one is found slowly.
+        run_ids: only of these. Index: runs_pkey.
         """
         conditions: list[tuple[str, tuple[Type, ...], tuple[object, ...]]] = [
             ("r.namespace = {0}", (TEXT,), (wanted.namespace,))
@@ -73,6 +91,8 @@ class CellViews:
         def add(condition: str, types: tuple[Type, ...], *values: object) -> None:
             conditions.append((condition, types, values))
 
+        if run_ids is not None:
+            add("r.run_id = ANY ({0}::text[])", (TEXTS,), list(run_ids))
         if wanted.workflow is not None:
             add("r.workflow = {0}", (TEXT,), wanted.workflow)
         if wanted.statuses:
@@ -113,6 +133,20 @@ class CellViews:
             name = f"list_runs_{len(self._listings)}"
             statement = self._listings[sql] = Statement(name, sql, (*types, INT))
         return statement(*values, limit)
+
+
+def runs_of_statuses(schema: str, *, only_stalled: bool) -> Statement:
+    """Runs of some statuses: $3 open and $3 closed ones. See CellViews.runs_of_statuses."""
+    status = "CASE WHEN o.state IN (4, 5) THEN o.state WHEN o.epoch = 0 THEN 1 WHEN o.state = 3 THEN 3 ELSE 2 END"
+    is_open = f"({status}) = ANY ($2::int2[])"
+    return Statement(
+        "stalled_or_closed_runs" if only_stalled else "open_or_closed_runs",
+        f"(SELECT o.run_id FROM {schema}.open_runs o WHERE o.namespace = $1 AND "
+        f"{'o.state = 5 AND ' if only_stalled else ''}{is_open} LIMIT $3) UNION ALL "
+        f"(SELECT s.run_id FROM {schema}.run_results s WHERE s.namespace = $1 AND s.status = ANY ($2::int2[]) "
+        f"AND s.status <> {RunStatus.COMPLETED.number} LIMIT $3)",
+        (TEXT, parameters.SMALLINTS, INT),
+    )
 
 
 def _views(schema: str, closed_length: str = "0") -> str:

@@ -118,6 +118,7 @@ run_results = Table(
     _bytes("result", nullable=True), _bytes("failure", nullable=True),
     PrimaryKeyConstraint("run_id", name="run_results_pkey"),
     Index("run_results_by_close", "closed_at"),
+    Index("run_results_by_status", "namespace", "status", postgresql_where=text("status <> 6")),
 )  # fmt: skip
 
 open_runs = Table(

@@ -160,6 +160,7 @@ PLANS = {
     "records": ("runs_pkey",),
     "journal_page": ("journal_pkey",),
     "mail_after": ("mail_pkey",),
+    "stalled_or_closed_runs": ("open_runs_stalled", "run_results_by_status"),
     "newest_rows": ("journal_pkey",),
     "queued_step": ("step_tasks_pkey",),
     "ready_in_open_runs": ("open_runs_to_claim",),
@@ -176,7 +177,7 @@ PLANS = {
     "expire_requests": ("requests_pkey",),
     "prune_requests": ("requests_pkey",),
 }
-UNINDEXED = {"clock", "list_runs_0", "reserve_keys"}
+UNINDEXED = {"open_or_closed_runs", "clock", "list_runs_0", "reserve_keys"}
 
 
 @pytest.mark.parametrize(

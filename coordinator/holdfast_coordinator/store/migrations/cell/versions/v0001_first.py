@@ -218,6 +218,7 @@ CREATE TABLE run_results (
 );
 
 CREATE INDEX run_results_by_close ON run_results (closed_at);
+CREATE INDEX run_results_by_status ON run_results (namespace, status) WHERE status <> 6;
 
 CREATE TABLE runs (
     run_id TEXT COLLATE "C" NOT NULL,

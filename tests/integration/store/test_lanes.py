@@ -1,0 +1,86 @@
+"""What people ask, what loops look after and what commits have connections of their own, and each wait has an end."""
+
+import asyncio
+from datetime import timedelta
+
+import psycopg
+import pytest
+
+from holdfast.statuses import RunStatus
+from holdfast_coordinator.domain.changes import Changes
+from holdfast_coordinator.domain.rows import RunResult, RunState
+from holdfast_coordinator.store import cell as cell_module
+from holdfast_coordinator.store.cell import CLIENT_CONNECTIONS, PostgresCellStore
+from holdfast_coordinator.store.connection import Statement
+from holdfast_coordinator.store.pool import Pool
+from holdfast_coordinator.store.port import RunFilter, StoreBusy
+from tests.model.batches import T0, open_run, record, starting, write
+
+SLEEP = Statement("sleep", "SELECT pg_sleep(30)")
+
+
+async def test_slow_listings_hold_up_neither_commits_nor_loops_and_are_refused_in_time(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cell_module, "CLIENT_WAIT_SECONDS", 0.2)
+    async with PostgresCellStore.open(database, "00") as cell:
+        await write(cell, starting(open_run("r1")))
+        with psycopg.connect(database) as other:
+            other.execute("LOCK TABLE holdfast_c00.runs IN ACCESS EXCLUSIVE MODE")
+            slow = [
+                asyncio.create_task(cell.clients.list_runs(RunFilter("default"))) for _ in range(CLIENT_CONNECTIONS)
+            ]
+            async with asyncio.timeout(5):
+                while len(_waiting(database)) < CLIENT_CONNECTIONS:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+                with pytest.raises(StoreBusy):
+                    await cell.clients.list_runs(RunFilter("default"))
+                assert await cell.mail_after("r1", 0) == []
+                assert await cell.loops.lease_owners() == {"s1"}
+        assert [len(page) for page in await asyncio.gather(*slow)] == [1] * CLIENT_CONNECTIONS
+
+
+def _waiting(database: str) -> list[object]:
+    with psycopg.connect(database, autocommit=True) as connection:
+        return connection.execute(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        ).fetchall()
+
+
+async def test_a_wait_for_a_connection_has_an_end(database: str) -> None:
+    pool = Pool(database, size=1, wait_seconds=0.1)
+    one = Statement("one", "SELECT 1")
+    await pool.read(one())
+    holding = asyncio.create_task(pool.read(SLEEP()))
+    await asyncio.sleep(0)
+    with pytest.raises(StoreBusy, match="1 connections"):
+        await pool.read(one())
+    holding.cancel()
+    await asyncio.gather(holding, return_exceptions=True)
+    assert (await pool.read(one()))[0].rows == [(1,)]
+    pool.close()
+
+
+@pytest.mark.parametrize("most", [0, 2_000], ids=["more than are listed by their ids", "few"])
+async def test_runs_of_rare_statuses_are_listed_among_all_others(
+    database: str, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(cell_module, "STATUS_RUNS_MAX", most)
+    async with PostgresCellStore.open(database, "00") as cell:
+        runs = [open_run(f"o{state}", state=state, epoch=1) for state in RunState]
+        await write(cell, starting(*runs, open_run("new", state=RunState.READY, epoch=0)))
+        closed = Changes()
+        for number, status in enumerate(status for status in RunStatus if status.is_closed):
+            run_id = f"c-{status}"
+            closed.runs.append(record(run_id, created_at=T0 + timedelta(seconds=number)))
+            closed.closed[run_id] = RunResult(run_id, "default", status, T0)
+        await write(cell, closed)
+        for status in RunStatus:
+            found = await cell.clients.list_runs(RunFilter("default", statuses=frozenset({status})))
+            assert found, status
+            ids = {view.record.run_id for view in found}
+            if status.is_closed:
+                assert ids == {f"c-{status}"}
+        both = frozenset({RunStatus.STALLED, RunStatus.FAILED})
+        found = await cell.clients.list_runs(RunFilter("default", statuses=both))
+        assert {view.record.run_id for view in found} == {"o5", "c-failed"}
