@@ -30,6 +30,8 @@ from .processes import Process, coordinator_process, worker_process
 
 _numbers = itertools.count(1)
 REPLICAS = int(os.environ.get("HOLDFAST_TEST_REPLICAS", "1"))
+LOOK_SECONDS = 1.0 if REPLICAS > 1 else 0.0
+"""How long what another replica did may take to be found; added to the bounds of tests that measure."""
 
 WorkerFactory = Callable[..., AbstractAsyncContextManager[Worker]]
 WorkerProcessFactory = Callable[..., AbstractAsyncContextManager[Process]]

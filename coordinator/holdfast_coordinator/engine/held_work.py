@@ -7,7 +7,7 @@ rows are asked once a second, and at once for what the doorbell names; what this
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from holdfast.ids import cell_of
+from holdfast.ids import cell_of, is_run_id
 from holdfast_coordinator.domain.events import LeaseEnded
 from holdfast_coordinator.domain.rows import MailRow, body_bytes
 from holdfast_coordinator.store.port import MAIL_PIECES_MAX, ClaimHeld, HeldNews, LeaseHeld
@@ -52,8 +52,8 @@ class HeldWork:
             session_id, mail = attachment.session_id, attachment.mail
             runs = None if only is None else only[session_id]
             for run_id, number, epoch in attachment.granted:
-                # What a worker says that it holds may name no cell at all; its heartbeats settle that.
-                of_cell = held.get(cell_of(run_id))
+                # What a worker says that it holds may be no run id; one that is none must not hold up the others.
+                of_cell = held.get(cell_of(run_id)) if is_run_id(run_id) else None
                 if of_cell is None or (runs is not None and run_id not in runs):
                     continue
                 if number:

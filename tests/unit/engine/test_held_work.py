@@ -1,7 +1,7 @@
 """Mail and ends of leases that a replica did not commit itself, or whose notice was lost, come to their holders."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from holdfast_coordinator.domain.rows import MailKind, MailRow, SignalMail, Task
 from holdfast_coordinator.engine import held_work
 from holdfast_coordinator.engine.attachments import Attachment, Handed, Held
 from holdfast_coordinator.engine.engine import Engine
-from holdfast_coordinator.store.port import OutcomeUnknown, StoreUnavailable
+from holdfast_coordinator.store.port import ClaimHeld, HeldNews, LeaseHeld, OutcomeUnknown, StoreUnavailable
 from tests.model.batches import T0, task
 from tests.model.control import ModelControlStore
 
@@ -186,5 +186,19 @@ async def test_queued_attempts_that_another_replica_ended_or_cancelled_are_taken
 async def test_a_lease_whose_commit_may_be_under_way_is_not_taken_away() -> None:
     async with two_replicas() as two:
         two.session.granted.add((RUN, 0, two.held[2] + 1))
-        two.session.granted.add(("run_of no cell", 0, 1))
         await two.nothing_waits()
+
+
+async def test_what_a_worker_holds_that_is_no_run_is_not_asked_of_the_rows() -> None:
+    async with two_replicas() as two:
+        asked: list[str] = []
+        compare = two.cell.news_of_held
+
+        async def compare_and_remember(leases: Sequence[LeaseHeld], claims: Sequence[ClaimHeld]) -> HeldNews:
+            asked.extend(one.run_id for one in [*leases, *claims])
+            return await compare(leases, claims)
+
+        two.cell.news_of_held = compare_and_remember  # type: ignore[method-assign]
+        two.session.granted |= {("run_00\0", 0, 1), ("", 2, 1), (run_named(2).replace("run_00", "run_zz"), 0, 1)}
+        await two.nothing_waits()
+        assert asked == [RUN]
