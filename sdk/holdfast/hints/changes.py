@@ -92,6 +92,8 @@ def _mapping(value: dict[Any, Any], seen: dict[Any, Any]) -> Change | None:
     for (key, item), (seen_key, seen_item) in zip(value.items(), seen.items(), strict=True):
         if type(key) is not str or type(seen_key) is not str or key != seen_key:
             change = change_of(key, seen_key)
+            if change is None and type(seen_key) is Undeclared and type(key) is not str:
+                change = Change(f"{_a(key)} would come back as text; annotate what the keys are")
             if change is not None:
                 return Change(f"as a key, {change.text}").within(key)
         change = change_of(item, seen_item)

@@ -1,7 +1,8 @@
-"""Hints that no value can satisfy after a round trip through JSON, each with the way out. Pure, and built once."""
+"""Hints that no value can satisfy after a round trip through JSON, and those that may not be what was written. Pure."""
 
 import dataclasses
 import sys
+import types
 import typing
 from collections import abc
 from typing import Annotated, Any, get_args, get_origin
@@ -32,6 +33,27 @@ def problem_with(hint: Any) -> str:
         if argument is not Ellipsis and not isinstance(argument, list) and (problem := problem_with(argument)):
             return problem
     return ""
+
+
+def may_be_anothers(hint: Any) -> bool:
+    """True when `typing` may have given this hint to code that wrote another one.
+
+    typing.List[str | date] is the very object that typing.List[date | str] has made before, since the unions in it are
+    equal; which order it has depends on what else the process has imported.
+    """
+    parts = [one for one in get_args(hint) if not isinstance(one, list)]
+    if type(hint).__module__ == "typing" and get_origin(hint) is not typing.Literal:
+        options = [one for one in parts if one is not type(None)]
+        is_optional = get_origin(hint) is typing.Union and len(options) < len(parts) and len(options) > 1
+        if is_optional or any(_has_choice(one) for one in parts):
+            return True
+    return any(may_be_anothers(one) for one in parts)
+
+
+def _has_choice(hint: Any) -> bool:
+    parts = [one for one in get_args(hint) if not isinstance(one, list)]
+    is_union = get_origin(hint) in (typing.Union, types.UnionType)
+    return (is_union and sum(one is not type(None) for one in parts) > 1) or any(_has_choice(one) for one in parts)
 
 
 def _alone(kind: Any) -> str:

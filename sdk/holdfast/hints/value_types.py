@@ -4,6 +4,7 @@ A signature compiles its hints once, when its function is registered. Other hint
 in a small cache. Lax as pydantic is in JSON mode ("3" fits int, "x" does not). Nothing here executes what it reads.
 """
 
+import re
 from collections.abc import Callable, Container
 from functools import lru_cache, partial
 from typing import Any, Literal, Never, NoReturn, get_args, get_origin
@@ -13,7 +14,7 @@ from pydantic_core import SchemaValidator, core_schema, from_json
 from typing_extensions import TypeAliasType
 
 from holdfast.hints.changes import Change, Undeclared, change_of, is_json
-from holdfast.hints.hopeless import named, problem_with
+from holdfast.hints.hopeless import may_be_anothers, named, problem_with
 from holdfast.journal import Payload
 
 # Bytes travel as base64, so that all of them survive. Pydantic models keep their own configuration.
@@ -32,6 +33,8 @@ _SIMPLE: dict[str, type] = {"none": type(None), "bool": bool, "int": int, "float
 
 # Inside these, a class or a function of the user gets what is decoded; a mark would be a value it cannot know.
 _OPAQUE = frozenset({"model", "dataclass", "call", "function-before", "function-after", "function-wrap"})
+
+_ADDRESS = re.compile(r"0x[0-9a-f]+|:\d{6,}")
 
 _NO_SCHEMA = ("metadata", "serialization")
 
@@ -200,7 +203,7 @@ def _compile(hint: Any) -> ValueType:
         raise HopelessHint(_first_sentence(error)) from error
     except Exception as error:
         raise HopelessHint(_first_sentence(error)) from error
-    listed: Any = _with_lists(schema)
+    listed: Any = _with_lists(_with_sorted_unions(schema) if may_be_anothers(hint) else schema)
     if listed is not schema:
         validator = _validator(listed)
     marked: Any = _with_marks(listed)
@@ -251,6 +254,17 @@ def _with_lists(schema: Any) -> Any:
 
     def change(found: dict[str, Any]) -> dict[str, Any]:
         return {**found, "type": "list"} if _is_kind(found, {"generator"}) else found
+
+    return _rewritten(schema, change)
+
+
+def _with_sorted_unions(schema: Any) -> Any:
+    """The schema with the choices of its unions in an order that does not depend on how they were written."""
+
+    def change(found: dict[str, Any]) -> dict[str, Any]:
+        if not _is_kind(found, {"union"}):
+            return found
+        return {**found, "choices": sorted(found["choices"], key=lambda one: _ADDRESS.sub("", repr(one)))}
 
     return _rewritten(schema, change)
 
@@ -330,7 +344,8 @@ def _structure(hint: Any) -> Any:
 
 def _first_sentence(error: Exception) -> str:
     text = (str(error) or type(error).__name__).partition("\n")[0]
-    return text.partition(". Set `arbitrary_types_allowed")[0].rstrip(".")
+    text, _, is_unknown = text.partition(". Set `arbitrary_types_allowed")
+    return f"{text}; use a type of JSON, a dataclass or a pydantic model" if is_unknown else text.rstrip(".")
 
 
 def _as_it_is(value: Any) -> Any:

@@ -153,6 +153,7 @@ REFUSED: list[tuple[Any, Any]] = [
     (tuple[int, int], [1, 2]),
     (set[int], frozenset({1})),
     (dict, {1: "a", "1": "b"}),
+    (dict, {1: "a"}),
     (Any, {1: "a", "1": "b"}),
     (dict[int | str, str], {1: "a", "1": "b"}),
     (dict[str | int, str], {1: "a"}),

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import pytest
 import value_zoo as zoo
@@ -35,6 +35,29 @@ def test_what_a_union_decodes_to_does_not_depend_on_what_was_decoded_before(firs
     assert codec.decode(DAY, list[date | str] | date, what="x") == date(2030, 1, 2)
     assert codec.decode(Payload(b'["2030-01-02"]'), list[date | str], what="x") == [date(2030, 1, 2)]
     assert codec.decode(Payload(b'["2030-01-02"]'), list[str | date], what="x") == ["2030-01-02"]
+
+
+SHARED: list[tuple[Callable[[Any], Any], bytes]] = [
+    (lambda one: typing.List[one], b'["2030-01-02"]'),  # noqa: UP006
+    (lambda one: typing.Optional[one], b'"2030-01-02"'),  # noqa: UP045
+    (lambda one: typing.Optional[list[one]], b'["2030-01-02"]'),  # noqa: UP045
+    (lambda one: Annotated[one, "a note"], b'"2030-01-02"'),
+]
+
+
+@pytest.mark.parametrize(("make", "stored"), SHARED)
+def test_hints_that_typing_shares_decode_alike_whatever_was_written_first(
+    make: Callable[[Any], Any], stored: bytes
+) -> None:
+    """`typing` keeps List[date | str] and gives it to whoever writes List[str | date] later."""
+    seen = set()
+    for orders in ((date | str, str | date), (str | date, date | str)):
+        for forget in typing._cleanups:  # type: ignore[attr-defined]
+            forget()
+        value_type.__globals__["_cached"].cache_clear()
+        hints = {str(one): make(one) for one in orders}
+        seen.add(tuple(repr(codec.decode(Payload(stored), hints[one], what="x")) for one in sorted(hints)))
+    assert len(seen) == 1
 
 
 def test_signatures_with_unions_in_another_order_read_another_way() -> None:
