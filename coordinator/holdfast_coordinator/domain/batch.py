@@ -124,7 +124,7 @@ def reads_of(commands: Sequence[BatchCommand]) -> Reads:
                 reads.wants_mail(run_id, after=0)
             case ReportAttempt(run_id, number):
                 reads.tasks.add((run_id, number))
-                if command.again_after is None or command.handed_back:
+                if command.again_after is None or command.handed_back or command.lost:
                     reads.lock_runs.add(run_id)
             case EndAttempt(run_id, number):
                 reads.lock_runs.add(run_id)

@@ -384,7 +384,10 @@ class EndLease:
 
 @dataclass(slots=True)
 class ReportAttempt:
-    """A queued attempt ended. `record` is its AttemptRecord bytes; `again_after` is set when it is repeated."""
+    """A queued attempt ended. `record` is its AttemptRecord bytes; `again_after` is set when it is repeated.
+
+    lost: what ran it in the worker is gone, and it is repeated as often as the loss of a worker allows.
+    """
 
     run_id: str
     number: int
@@ -396,6 +399,7 @@ class ReportAttempt:
     failure: bytes | None = None
     again_after: timedelta | None = None
     handed_back: bool = False
+    lost: bool = False
 
 
 @dataclass(slots=True)

@@ -24,6 +24,9 @@ def report_attempt(space: Workspace, asked: ReportAttempt) -> bool:
         return asked.record in task.attempts_ended
     task = space.change_task(task)
     task.attempts_ended = (*task.attempts_ended, asked.record)
+    if asked.lost:
+        _lose(space, task)
+        return True
     only_once = asked.handed_back and task.recoveries == 0
     if asked.again_after is not None and not only_once:
         if not asked.handed_back:
@@ -64,18 +67,28 @@ def end_attempt(space: Workspace, asked: EndAttempt) -> bool:
             _finish(space, run, task, failure=_started_only_once(task))
             return True
     else:
-        task.losses += 1
-        if task.recoveries is not None and task.losses > task.recoveries:
-            text = (
-                f"max recovery attempts ({task.recoveries}) exceeded: "
-                f"the worker was lost {task.losses} times while running step {task.name}"
-            )
-            _finish(space, run, task, failure=Failure("MaxRecoveryAttempts", text))
-            return True
+        _lose(space, task)
+        return True
     _release(task)
     task.ready_at = space.now
     space.offer_task(task)
     return True
+
+
+def _lose(space: Workspace, task: TaskRow) -> None:
+    """A changed step lost its attempt: it is repeated at once, or has been lost too often."""
+    task.losses += 1
+    if task.recoveries is not None and task.losses > task.recoveries:
+        run = space.runs[task.run_id]
+        text = (
+            f"max recovery attempts ({task.recoveries}) exceeded: "
+            f"the worker was lost {task.losses} times while running step {task.name}"
+        )
+        _finish(space, run, task, failure=Failure("MaxRecoveryAttempts", text))
+        return
+    _release(task)
+    task.ready_at = space.now
+    space.offer_task(task)
 
 
 def _ended(space: Workspace, task: TaskRow, asked: EndAttempt) -> EndedAttempt:

@@ -320,6 +320,7 @@ def attempt_report(session_id: str, message: pb.AttemptReport, limits: Limits) -
         failure=record.failure.SerializeToString() if record.HasField("failure") else None,
         again_after=span("record.retry_delay", record.retry_delay) if record.HasField("retry_delay") else None,
         handed_back=record.outcome == status_pb2.ATTEMPT_OUTCOME_HANDED_BACK,
+        lost=record.outcome == status_pb2.ATTEMPT_OUTCOME_LOST,
     )
 
 

@@ -329,6 +329,9 @@ class LocalEngine:
         self.at(self.now(), attempt.call.owner.attempt_ended, attempt.call.number, how)
         self._changed.set()
 
+    def executor_broken(self, error: BaseException) -> None:
+        """Its threads take calls to the end; what is lost with them is the failure of nothing."""
+
     def slot_freed(self) -> None:
         """An attempt uses nothing any more."""
         self._changed.set()

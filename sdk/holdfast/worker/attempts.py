@@ -10,7 +10,7 @@ import asyncio
 import contextvars
 import logging
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
@@ -25,8 +25,9 @@ from holdfast.codec.failures import capture
 from holdfast.journal import Arguments, Failure, Payload, StepOrigin
 from holdfast.limits import DEFAULT_LIMITS, Limits
 from holdfast.worker.log_facts import AttemptFacts, current_attempt
-from holdfast.worker.process_calls import submit_by_name
-from holdfast.worker.retries import Ended, Expired, Raised, Returned
+from holdfast.worker.process_calls import RaisedThere, submit_by_name, value_of
+from holdfast.worker.process_pools import ProcessLost, ProcessPools
+from holdfast.worker.retries import Ended, Expired, Lost, Raised, Returned
 from holdfast.worker.threads import DaemonThreads
 from holdfast.worker.trace_context import headers_of
 
@@ -63,6 +64,9 @@ class AttemptListener(Protocol):
 
     def attempt_ended(self, attempt: "Attempt", how: Ended) -> None:
         """It ended and nobody had cancelled it. Said once."""
+
+    def executor_broken(self, error: BaseException) -> None:
+        """The executor takes no calls any more, and another cannot be had: nothing more may be started."""
 
     def slot_freed(self) -> None:
         """It uses nothing any more. Said once per attempt, whatever became of it."""
@@ -111,6 +115,7 @@ class AttemptRunner:
         self._loop = loop
         self._codec = codec
         self._executor = executor
+        self.pools = ProcessPools(executor) if isinstance(executor, ProcessPoolExecutor) else None
         self._listener = listener
         self._context = context
         self._deps = deps
@@ -150,6 +155,8 @@ class AttemptRunner:
         call = attempt.call
         about = f"attempt {call.attempt} of step {call.definition.name} ({call.number}) of run {call.run_id}"
         if attempt.future is not None and not isinstance(self._executor, DaemonThreads):
+            if self.pools is not None:
+                self.pools.abandon(attempt.future)
             log.warning("%s was ended and still runs; it keeps its place in the executor and its slot", about)
         elif len(self.abandoned) >= ABANDONED_MAX:
             log.error(
@@ -212,19 +219,36 @@ class AttemptRunner:
         try:
             args, kwargs = self._arguments(attempt)
             function = attempt.call.definition.function
-            if isinstance(self._executor, ProcessPoolExecutor):
-                headers = headers_of(attempt.call.position)
-                future = submit_by_name(self._executor, function, args, kwargs, headers=headers)
-            else:
-                future = self._executor.submit(self._context_of(attempt.call).run, function, *args, **kwargs)
-        except BaseException as error:  # noqa: BLE001 - arguments that do not fit, an executor that is closed
+        except BaseException as error:  # noqa: BLE001 - arguments that do not fit
             # Said from the loop and not from within `start`: the caller does not know the attempt yet.
             how = self._raised(attempt.call, error)
             self._loop.call_soon(self._finish, attempt, how, context=self._context)
             return
-        attempt.future = future
+        try:
+            attempt.future = future = self._given(attempt.call, function, args, kwargs)
+        except (BrokenExecutor, RuntimeError) as error:
+            self._loop.call_soon(self._lose, attempt, error, context=self._context)
+            return
         self.plain_running += 1
         future.add_done_callback(self._in_loop(self._plain_done, attempt))
+
+    def _given(
+        self, call: AttemptCall, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Future[Any]:
+        """The call in the executor. Raises BrokenExecutor or RuntimeError when that takes none any more."""
+        if self.pools is None:
+            return self._executor.submit(self._context_of(call).run, function, *args, **kwargs)
+        headers = headers_of(call.position)
+        return self.pools.submit(
+            f"{call.run_id}/{call.number}",
+            lambda pool: submit_by_name(pool, function, args, kwargs, headers=headers),
+        )
+
+    def _lose(self, attempt: Attempt, error: BaseException) -> None:
+        """The executor is of no use any more, and what the attempt has done in it is not known."""
+        # First: with the loss the step may be started again, and must not be, here.
+        self._listener.executor_broken(error)
+        self._finish(attempt, Lost(self._raised(attempt.call, error).failure))
 
     def _in_loop(self, function: Callable[[Attempt, Future[Any]], None], attempt: Attempt) -> Callable[..., None]:
         def done(future: Future[Any]) -> None:
@@ -240,9 +264,19 @@ class AttemptRunner:
         self.plain_running -= 1
         how: Ended | None = None
         if not attempt.is_over:
+            call = attempt.call
             try:
                 value = future.result()
-                how = Returned(self._encoded(attempt.call.definition, value))
+                if self.pools is not None:
+                    value = value_of(value, StepOrigin(call.definition.name, call.number, call.attempt))
+                how = Returned(self._encoded(call.definition, value))
+            except RaisedThere as there:
+                how = Raised(there.error, there.failure)
+            except ProcessLost as error:
+                how = Lost(self._raised(call, error).failure)
+            except BrokenExecutor as error:
+                self._lose(attempt, error)
+                return
             except BaseException as error:  # noqa: BLE001 - whatever the function raised belongs to its step
                 how = self._raised(attempt.call, error)
         self._finish(attempt, how)

@@ -61,6 +61,7 @@ class WorkCrew:
         make_runner: Callable[["WorkCrew", contextvars.Context], AttemptRunner],
         read_journal: Callable[[Lease], None],
         on_news: Callable[[], None],
+        on_unusable: Callable[[], None] = lambda: None,
     ) -> None:
         self.options = options
         self.limits: Limits = DEFAULT_LIMITS
@@ -75,6 +76,7 @@ class WorkCrew:
         self._clock = clock
         self._read_journal = read_journal
         self._on_news = on_news
+        self._on_unusable = on_unusable
         # Turns and attempts begin with the variables of the worker, never with those of whoever asked for them.
         self._context = contextvars.copy_context()
         self._runner = make_runner(self, self._context)
@@ -379,6 +381,13 @@ class WorkCrew:
                 self._news(owner)
         elif self._queued.ended(owner, how):
             self._ask_for_turn()
+
+    def executor_broken(self, error: BaseException) -> None:
+        """AttemptListener: takes and starts nothing more, so that no step fails for a lack of threads or processes."""
+        if not self.draining:
+            log.error("the executor of this worker takes no calls any more, so the worker leaves: %s", error)
+            self.drain()
+            self._on_unusable()
 
     def slot_freed(self) -> None:
         """AttemptListener: gives the slot to whoever waits."""

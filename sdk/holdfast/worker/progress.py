@@ -36,6 +36,7 @@ from holdfast.statuses import AttemptOutcome, Placement
 from holdfast.worker.retries import (
     Ended,
     Expired,
+    Lost,
     Raised,
     RetryRules,
     Returned,
@@ -76,6 +77,7 @@ class StepProgress:
         "definition",
         "eligible_at",
         "failures",
+        "last_loss",
         "last_outcome",
         "losses",
         "options",
@@ -96,6 +98,7 @@ class StepProgress:
         self.failures = 0
         self.losses = 0
         self.last_outcome: AttemptOutcome | None = None
+        self.last_loss: Failure | None = None
         self.scheduled_at = scheduled.at
         self.eligible_at = scheduled.at
         self.started_at = scheduled.at
@@ -138,9 +141,10 @@ class StepProgress:
             return None
         if self.last_outcome is AttemptOutcome.LOST and self.losses > recoveries:
             times = "time" if self.losses == 1 else "times"
+            last = "" if self.last_loss is None else f"; the last time {self.last_loss.message}"
             text = (
                 f"max recovery attempts ({recoveries}) exceeded: "
-                f"the worker was lost {self.losses} {times} while running step {self.name}"
+                f"the worker was lost {self.losses} {times} while running step {self.name}{last}"
             )
         elif self.last_outcome is AttemptOutcome.HANDED_BACK and recoveries == 0:
             text = (
@@ -267,6 +271,7 @@ class RunProgress:
         match record.outcome:
             case AttemptOutcome.LOST:
                 step.losses += 1
+                step.last_loss = record.failure
                 self._move(step, StepState.WAITING)
             case AttemptOutcome.HANDED_BACK:
                 self._move(step, StepState.WAITING)
@@ -318,6 +323,8 @@ class RunProgress:
         if isinstance(how, Returned):
             record = step.record(AttemptOutcome.COMPLETED, at, self.worker)
             return StepCompleted(at, number, how.result, record)
+        if isinstance(how, Lost):
+            return AttemptEnded(at, number, step.record(AttemptOutcome.LOST, at, self.worker, failure=how.failure))
         return self._failed(step, how, at=at, jitter=jitter, worker=self.worker)
 
     def _failed(

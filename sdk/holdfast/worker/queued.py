@@ -16,6 +16,7 @@ from holdfast.worker.progress import Worker
 from holdfast.worker.retries import (
     Ended,
     Expired,
+    Lost,
     Raised,
     Returned,
     rules_of,
@@ -89,6 +90,8 @@ class QueuedClaims:
             return False
         if isinstance(how, Returned):
             self._settle(claim, AttemptOutcome.COMPLETED, result=how.result)
+        elif isinstance(how, Lost):
+            self._settle(claim, AttemptOutcome.LOST, failure=how.failure, again_after=timedelta())
         else:
             self._failed(claim, how)
         return True

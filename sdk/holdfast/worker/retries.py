@@ -51,7 +51,14 @@ class Expired:
     timeout: timedelta
 
 
-Ended = Returned | Raised | Expired
+@dataclass(slots=True, frozen=True)
+class Lost:
+    """What ran the attempt is gone, and its outcome with it: no failure of the step. `failure` says what is known."""
+
+    failure: Failure
+
+
+Ended = Returned | Raised | Expired | Lost
 
 
 def rules_of(options: StepOptions, policy: RetryPolicy | None) -> RetryRules:

@@ -33,6 +33,7 @@ from holdfast.worker.heartbeat import Heartbeat
 from holdfast.worker.log_facts import facts_in_logs
 from holdfast.worker.loop_watch import BLOCKED_SECONDS, LoopWatch
 from holdfast.worker.making import CrewOptions
+from holdfast.worker.process_pools import check_executor
 from holdfast.worker.registration import Given, Registrations, workflow_registration
 from holdfast.worker.session import Session
 from holdfast.worker.stop_signals import STOP_SIGNALS
@@ -69,9 +70,9 @@ class Worker:
     workflows, steps: decorated functions or Apps; the steps of a workflow's app come along by themselves.
     deps: what steps find as `ctx.deps`. max_steps: attempts at once. max_runs: runs held at once.
     executor: where plain functions run; threads of its own by default. In a ProcessPoolExecutor they see the trace of
-    their attempt, but what they log does not name it; give it an mp_context that does not fork, which gRPC does not
-    survive. build: see `build_of`; else HOLDFAST_BUILD. retry_hold: the longest wait before a retry that stays in this
-    process. health_port: serves gRPC health.
+    their attempt, but what they log does not name it; it must not fork, which gRPC does not survive. When one of its
+    processes dies, the attempts in it are lost and the pool is replaced. build: see `build_of`; else HOLDFAST_BUILD.
+    retry_hold: the longest wait before a retry that stays in this process. health_port: serves gRPC health.
     handle_signals: False leaves SIGTERM and SIGINT to the program around it, which then calls `drain`.
     loop_blocked_max: so long code may hold the event loop; then it is interrupted, and if that does not help, what the
     loop holds up goes to other workers. For so long too a step may hold the interpreter, as some extensions do, before
@@ -104,6 +105,7 @@ class Worker:
         if not self._registered.workflows and not self._registered.steps:
             raise ValueError("a worker without workflows and steps has nothing to do; give it some, or an App")
         self._deps = deps
+        check_executor(executor)
         self._executor = executor
         self._drain_timeout = parse_duration(drain_timeout).total_seconds()
         self._health_port = health_port
@@ -232,6 +234,7 @@ class Worker:
             make_runner=make_runner,
             read_journal=lambda lease: session.read_journal(lease),
             on_news=lambda: session.has_news(),
+            on_unusable=self._ask_to_drain,
         )
         session = Session(calls, self._introduction(), crew=crew, clock=clock)
         watch = LoopWatch(loop)

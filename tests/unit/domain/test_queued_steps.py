@@ -93,6 +93,16 @@ def test_a_handed_back_attempt_is_repeated_and_is_no_failure(cell: MemoryCell) -
     assert (cell.tasks[RUN, 1].failures, cell.tasks[RUN, 1].losses) == (0, 0)
 
 
+def test_an_attempt_that_its_worker_reports_as_lost_counts_as_that_and_not_as_a_failure(cell: MemoryCell) -> None:
+    task = queued(cell, recoveries=1)
+    offer(cell, OTHER, runs=0, tasks=1)
+    assert cell.ask(report(task, lost=True, failure=b"why", again_after=timedelta(0)))
+    task = cell.tasks[RUN, 1]
+    assert (task.losses, task.failures, task.attempt) == (1, 0, 2)
+    assert cell.ask(report(task, lost=True, failure=b"why", again_after=timedelta(0)))
+    assert "max recovery attempts (1) exceeded" in str(result_of(cell).failure)
+
+
 def test_losses_within_the_recoveries_repeat_the_step_at_once(cell: MemoryCell) -> None:
     task = queued(cell, recoveries=2)
     for losses in (1, 2):

@@ -30,6 +30,7 @@ from holdfast.journal import (
     AttemptEnded,
     AttemptStarted,
     CancelRequested,
+    Failure,
     MailConsumed,
     RetryDue,
     RunClosed,
@@ -45,6 +46,7 @@ from holdfast.journal import StepFailed as StepFailedEntry
 from holdfast.limits import Limits
 from holdfast.statuses import AttemptOutcome, Placement, RunStatus
 from holdfast.worker.holder import Phase
+from holdfast.worker.retries import Lost
 
 
 def test_a_step_with_a_free_slot_is_scheduled_and_started_by_one_entry():
@@ -601,3 +603,18 @@ def test_a_journal_replayed_in_parts_gives_the_same_run(part):
     transition, _ = go(rebuilt, journal)
     assert kinds(transition) == ["AttemptStarted"]
     assert rebuilt.progress.steps[1].failures == 1
+
+
+def test_an_attempt_whose_process_died_is_lost_and_started_again_and_fails_its_step_after_its_recoveries():
+    holder, journal, _ = started(recoveries=1)
+    holder.attempt_ended(1, 1, Lost(Failure("ProcessLost", "its process died")))
+    transition, ready = go(holder, journal)
+    assert kinds(transition) == ["AttemptEnded", "AttemptStarted"]
+    assert transition.entries[0].attempt.outcome is AttemptOutcome.LOST
+    assert [step.attempt for step in ready] == [2]
+    holder.attempt_ended(1, 2, Lost(Failure("ProcessLost", "its process died")))
+    transition, _ = go(holder, journal)
+    assert kinds(transition)[:2] == ["AttemptEnded", "StepFailed"]
+    assert "the worker was lost 2 times while running step work; the last time its process died" in str(
+        transition.entries[1].failure.message
+    )

@@ -7,10 +7,10 @@ from worker_driving import raised, returned
 from holdfast.authoring.apps import App
 from holdfast.backoff import constant
 from holdfast.channel.leases import AttemptReportResult, QueuedAttempt
-from holdfast.journal import Arguments, RetryPolicy
+from holdfast.journal import Arguments, Failure, RetryPolicy
 from holdfast.statuses import AttemptOutcome
 from holdfast.worker.queued import QueuedClaims
-from holdfast.worker.retries import Expired
+from holdfast.worker.retries import Expired, Lost
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 app = App("queued")
@@ -126,3 +126,11 @@ def test_whether_a_step_that_is_handed_back_may_start_again_is_left_to_the_coord
     claims.hand_back()
     record = only(claims).record
     assert (record.outcome, record.retry_delay, record.failure) == (AttemptOutcome.HANDED_BACK, timedelta(), None)
+
+
+def test_an_attempt_whose_process_died_is_reported_as_lost_and_to_be_repeated_at_once():
+    claims, claim, _ = claims_with()
+    claims.ended(claim, Lost(Failure("ProcessLost", "it died")))
+    record = only(claims).record
+    assert (record.outcome, record.retry_delay) == (AttemptOutcome.LOST, timedelta())
+    assert record.failure.message == "it died"
