@@ -38,6 +38,7 @@ from holdfast_coordinator.domain.workspace import REQUEST_KEPT_FOR, trace_mark
 from holdfast_coordinator.store.errors import RowsMissing
 from holdfast_coordinator.store.port import (
     MAIL_PIECES_MAX,
+    RECORDS_BYTES_MAX,
     ClaimHeld,
     DataRejected,
     HeldKey,
@@ -53,6 +54,7 @@ from holdfast_coordinator.store.port import (
     RunView,
     SerializationConflict,
 )
+from holdfast_coordinator.store.statements_reads import CLAIM_BYTES_MAX
 from holdfast_coordinator.store.statements_views import NEWEST_ROW_BYTES_MAX, NEWEST_ROWS
 from holdfast_coordinator.wire.entries import encode_failure, join_attempts, join_entries, mail_bytes, split_attempts
 
@@ -211,14 +213,17 @@ class ModelCellStore:
     def _claim(self, reads: Reads, snapshot: Snapshot) -> None:
         seen: set[Any] = set()
         for claim in reads.claim_runs:
-            claimed = []
+            claimed: list[tuple[OpenRun, RunRecord | None]] = []
+            size = 0
             for run in self._ready_runs(claim):
                 if run.run_id not in seen:
                     seen.add(run.run_id)
                     mine = snapshot.runs.setdefault(run.run_id, deepcopy(run))
                     if mail := self._mail_of(run.run_id):
                         snapshot.mail[run.run_id] = mail
-                    claimed.append((mine, deepcopy(self.runs[run.run_id])))
+                    size += len(self.runs[run.run_id].arguments)
+                    is_small = size <= CLAIM_BYTES_MAX
+                    claimed.append((mine, deepcopy(self.runs[run.run_id]) if is_small else None))
             snapshot.claimed_runs.append(claimed)
         for step_claim in reads.claim_tasks:
             tasks = []
@@ -528,9 +533,15 @@ class ModelCellStore:
         first = min(waiting, key=lambda task: task.number, default=None)
         return None if first is None else QueuedStep(first.queue, first.name)
 
-    async def records(self, run_ids: Sequence[str]) -> dict[str, RunRecord]:
+    async def records(self, run_ids: Sequence[str], max_bytes: int = RECORDS_BYTES_MAX) -> dict[str, RunRecord]:
         """See port.CellStore."""
-        return deepcopy({run_id: self.runs[run_id] for run_id in run_ids if run_id in self.runs})
+        found: dict[str, RunRecord] = {}
+        size = 0
+        for run_id in run_ids:
+            if run_id in self.runs and size <= max_bytes:
+                found[run_id] = deepcopy(self.runs[run_id])
+                size += len(found[run_id].arguments)
+        return found
 
     async def journal(self, run_id: str, after: int, max_bytes: int) -> tuple[list[JournalRow], bool]:
         """See port.CellStore."""

@@ -195,6 +195,7 @@ def decide(commands: Sequence[BatchCommand], snapshot: Snapshot, assign: Assign)
     space.results = snapshot.results
     known = KnownRuns(snapshot.existing, snapshot.keys, snapshot.key_statuses)
     claimed_runs, claimed_tasks = iter(snapshot.claimed_runs), iter(snapshot.claimed_tasks)
+    tasks_left = iter(snapshot.tasks_left)
     answers: list[Answer] = []
     for command in commands:
         answer: Answer
@@ -230,14 +231,14 @@ def decide(commands: Sequence[BatchCommand], snapshot: Snapshot, assign: Assign)
             case ClaimRuns():
                 answer = _lease_claimed(space, command, next(claimed_runs))
             case ClaimTasks():
-                answer = _claim_tasks(space, command, next(claimed_tasks))
+                answer = _claim_tasks(space, command, next(claimed_tasks), has_more=next(tasks_left, False))
             case _:
                 assert_never(command)
         answers.append(answer)
     return Decided(space.changes, answers, space.events)
 
 
-def _lease_claimed(space: Workspace, asked: ClaimRuns, claimed: list[tuple[OpenRun, RunRecord]]) -> Claimed:
+def _lease_claimed(space: Workspace, asked: ClaimRuns, claimed: list[tuple[OpenRun, RunRecord | None]]) -> Claimed:
     """Leases claimed runs to the sessions that wait."""
     left = set(asked.workflows if len(claimed) >= asked.limit else ())
     for found, record in claimed:
@@ -248,14 +249,15 @@ def _lease_claimed(space: Workspace, asked: ClaimRuns, claimed: list[tuple[OpenR
         if session_id is None:
             left.add(run.workflow)
         else:
-            space.records[run.run_id] = record
+            if record is not None:
+                space.records[run.run_id] = record
             space.lease(space.change(run), session_id)
     return Claimed(len(claimed), frozenset(left))
 
 
-def _claim_tasks(space: Workspace, asked: ClaimTasks, claimed: list[TaskRow]) -> Claimed:
-    """Claims ready queued steps for the sessions that wait."""
-    left = set(asked.steps if len(claimed) >= asked.limit else ())
+def _claim_tasks(space: Workspace, asked: ClaimTasks, claimed: list[TaskRow], *, has_more: bool) -> Claimed:
+    """Claims ready queued steps for the sessions that wait. has_more: the claim has found others that it left."""
+    left = set(asked.steps if has_more or len(claimed) >= asked.limit else ())
     for found in claimed:
         task = space.tasks.get((found.run_id, found.number))
         if task is None or task.state is not TaskState.READY:

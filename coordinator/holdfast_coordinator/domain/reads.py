@@ -112,9 +112,14 @@ class Snapshot:
     """Of `starts`: run id -> namespace and arguments hash."""
     requests: dict[tuple[str, str], bool] = field(default_factory=dict)
     results: dict[str, RunResult] = field(default_factory=dict)
-    claimed_runs: list[list[tuple[OpenRun, RunRecord]]] = field(default_factory=list)
-    """Per claim, in its order. Mail of claimed runs is in `mail`, the rows are in `runs` too."""
+    claimed_runs: list[list[tuple[OpenRun, RunRecord | None]]] = field(default_factory=list)
+    """Per claim, in its order. Mail of claimed runs is in `mail`, the rows are in `runs` too.
+
+    Without the record where the arguments of all before it are large: they are read when somebody needs them.
+    """
     claimed_tasks: list[list[TaskRow]] = field(default_factory=list)
     """Per claim, in its order. The rows are in `tasks` too."""
+    tasks_left: list[bool] = field(default_factory=list)
+    """Per claim of tasks: whether it has found more than it read, because their arguments are large."""
     locked: Locked = field(default_factory=Locked)
     """What is missing here because another transaction has it. Commands that need it must not be decided."""

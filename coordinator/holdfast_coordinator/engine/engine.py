@@ -72,6 +72,8 @@ LEASE_END_SECONDS = 1.0
 """How long the end of a lease waits for a row that is locked; then the next look at the session ends it."""
 REPORT_PARKED_SECONDS = 0.02
 """How long the other runs of a report wait for one whose row is locked; it is reported again by itself."""
+POLL_BYTES_MAX = 4 * 1024 * 1024
+"""How much an answer to a poll brings; the rest comes with the next one."""
 STALLED_PAGE = 1_000
 OFFER_AGAIN_SECONDS = 1.0
 
@@ -284,10 +286,23 @@ class Engine:
             wanted = [lease.record or lease.run.run_id for lease in handed.leases]
             if self.origins is not None:
                 wanted += [claim.task.run_id for claim in handed.tasks]
-            return Delivery(handed, await self.records.of(wanted))
+            records, is_cut = await self.records.first_of(wanted, POLL_BYTES_MAX)
+            if is_cut:
+                self._leave_for_next_poll(attachment, handed, records)
+            return Delivery(handed, records)
         except BaseException:  # also a worker that has gone: it polls again
             attachment.put_back(handed)
             raise
+
+    def _leave_for_next_poll(self, attachment: Attachment, handed: Handed, records: Mapping[str, RunRecord]) -> None:
+        """Takes out of an answer the runs whose arguments were not read for it, because the others are large."""
+        later = Handed()
+        later.leases = [lease for lease in handed.leases if lease.run.run_id not in records]
+        handed.leases = [lease for lease in handed.leases if lease.run.run_id in records]
+        if self.origins is not None:
+            later.tasks = [claim for claim in handed.tasks if claim.task.run_id not in records]
+            handed.tasks = [claim for claim in handed.tasks if claim.task.run_id in records]
+        attachment.put_back(later)
 
     def hand_later(self, session_id: str, attach_no: int, later: Handed) -> None:
         """Keeps for the next poll answer of a session what had no room in this one."""

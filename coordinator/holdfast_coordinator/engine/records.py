@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 
 from holdfast_coordinator.domain.rows import RunRecord
+from holdfast_coordinator.store.port import RECORDS_BYTES_MAX
 
 from .cells import Cells
 
@@ -28,6 +29,12 @@ class Records:
 
         A run that does not exist is left out.
         """
+        found, _ = await self.first_of(wanted, RECORDS_BYTES_MAX)
+        return found
+
+    async def first_of(self, wanted: Iterable[RunRecord | str], max_bytes: int) -> tuple[dict[str, RunRecord], bool]:
+        """Like `of`, without reading more once max_bytes of arguments were read; True when some may be left."""
+        is_cut = False
         found: dict[str, RunRecord] = {}
         missing = []
         for one in wanted:
@@ -37,10 +44,12 @@ class Records:
             else:
                 found[record.run_id] = record
         for cell, run_ids in self._cells.by_cell(missing) if missing else ():
-            found |= await cell.store.records(run_ids)
+            read = await cell.store.records(run_ids, max_bytes)
+            is_cut |= sum(len(record.arguments) for record in read.values()) > max_bytes
+            found |= read
         for record in found.values():
             self._keep(record)
-        return found
+        return found, is_cut
 
     def known(self, run_id: str) -> RunRecord | None:
         """The record of a run if it is in memory."""

@@ -12,7 +12,7 @@ from holdfast.api.v1 import worker_service_pb2_grpc
 from holdfast.limits import Limits
 from holdfast_coordinator.domain.transitions import TransitionAnswer, answer_of_refusal
 from holdfast_coordinator.engine.attachments import Attachment, Held
-from holdfast_coordinator.engine.engine import Engine
+from holdfast_coordinator.engine.engine import POLL_BYTES_MAX, Engine
 from holdfast_coordinator.engine.refusals import Reattach, ReplicaAway
 from holdfast_coordinator.wire.entries import set_time
 from holdfast_coordinator.wire.journals import journal_message
@@ -125,7 +125,7 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
         if self._steps is not None:
             self._steps.claimed(delivery.handed.tasks)
         response.msg_no = request.msg_no
-        room = Room(self._limits.message_bytes // 2)
+        room = Room(min(self._limits.message_bytes // 2, POLL_BYTES_MAX))
         later = fill_poll_response(response, delivery, room, attach_no=request.attach_no)
         self._engine.hand_later(request.session_id, request.attach_no, later)
 

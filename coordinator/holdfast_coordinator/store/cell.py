@@ -43,6 +43,7 @@ from .migrate import cell_schema, session_options
 from .parameters import EPOCH
 from .pool import OnWait, Pool
 from .port import (
+    RECORDS_BYTES_MAX,
     ClaimHeld,
     DataRejected,
     HeldKey,
@@ -473,9 +474,9 @@ class PostgresCellStore:
         (answer,) = await self._pool.read(self._views.list_runs(wanted, run_ids))
         return [loading.run_view(row) for row in answer.rows]
 
-    async def records(self, run_ids: Sequence[str]) -> dict[str, RunRecord]:
+    async def records(self, run_ids: Sequence[str], max_bytes: int = RECORDS_BYTES_MAX) -> dict[str, RunRecord]:
         """See port.CellStore."""
-        (answer,) = await self._pool.read(self._views.records(list(run_ids)))
+        (answer,) = await self._pool.read(self._views.records(list(dict.fromkeys(run_ids)), max_bytes))
         return {row[0]: loading.record(row) for row in answer.rows}
 
     async def journal(self, run_id: str, after: int, max_bytes: int) -> tuple[list[JournalRow], bool]:

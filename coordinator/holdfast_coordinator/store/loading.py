@@ -36,6 +36,8 @@ _ALARM_KINDS = {int(kind): kind for kind in AlarmKind}
 
 OPEN_RUN_WIDTH = len(open_runs.c)
 RECORD_WIDTH = len(runs.c)
+ARGUMENTS = list(runs.c.keys()).index("arguments")
+"""The place of the arguments in a row of `runs`."""
 
 
 def open_run(row: Sequence[Any]) -> OpenRun:

@@ -35,6 +35,8 @@ NOTICE_BYTES_MAX = 7_900
 Place = tuple[str, str, str]
 """(namespace, queue, name): where work waits."""
 
+RECORDS_BYTES_MAX = 2**40
+"""As good as no limit."""
 MAIL_PIECES_MAX = 1_000
 """How many pieces of mail of one run are read at once."""
 
@@ -279,8 +281,8 @@ class CellStore(Protocol):
     async def list_runs(self, wanted: RunFilter) -> list[RunView]:
         """Runs, newest first."""
 
-    async def records(self, run_ids: Sequence[str]) -> dict[str, RunRecord]:
-        """The `runs` rows of these runs."""
+    async def records(self, run_ids: Sequence[str], max_bytes: int = RECORDS_BYTES_MAX) -> dict[str, RunRecord]:
+        """The `runs` rows of these runs, of the first of them, as long as the arguments before have so many bytes."""
 
     async def journal(self, run_id: str, after: int, max_bytes: int) -> tuple[list[JournalRow], bool]:
         """Journal rows whose last entry is after `after`: whole rows, at least one; True when there are more."""

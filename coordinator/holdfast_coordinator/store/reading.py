@@ -224,7 +224,8 @@ def _plan_claims(plan: Plan, statements: CellReads, reads: Reads, snapshot: Snap
             if row[0] not in seen_runs:
                 seen_runs.add(row[0])
                 run = snapshot.runs.setdefault(row[0], loading.open_run(row[: loading.OPEN_RUN_WIDTH]))
-                claimed.append((run, loading.record(row[loading.OPEN_RUN_WIDTH :])))
+                record = row[loading.OPEN_RUN_WIDTH :]
+                claimed.append((run, None if record[loading.ARGUMENTS] is None else loading.record(record)))
         snapshot.claimed_runs.append(claimed)
 
     def take_tasks(rows: list[Row]) -> None:
@@ -233,8 +234,9 @@ def _plan_claims(plan: Plan, statements: CellReads, reads: Reads, snapshot: Snap
             key = (row[0], row[1])
             if key not in seen_tasks:
                 seen_tasks.add(key)
-                claimed.append(snapshot.tasks.setdefault(key, loading.task(row)))
+                claimed.append(snapshot.tasks.setdefault(key, loading.task(row[:-1])))
         snapshot.claimed_tasks.append(claimed)
+        snapshot.tasks_left.append(bool(rows) and rows[0][-1] > len(rows))
 
     for claim in reads.claim_runs:
         _plan_claim(plan, statements.claim_runs, claim, claim.workflows, floor, take_runs)

@@ -12,6 +12,8 @@ from .statements import columns
 from .tables import alarms, children, mail, open_runs, requests, run_keys, run_results, runs, step_tasks
 
 MAIL_MAX = 1_000
+CLAIM_BYTES_MAX = 1024 * 1024
+TASK_BYTES_MAX = 4 * 1024 * 1024
 MAIL_PAGE_BYTES = 1024 * 1024
 
 
@@ -186,11 +188,17 @@ def claim_runs(schema: str) -> Statement:
     $3 to $5: workflows with their floors, $7: the build that each is not for. Locks: the runs, skipping locked ones;
     at most $6 for each workflow. Indexes: open_runs_to_claim, runs_pkey. The floor as a row comparison begins the
     index scan there, behind the entries of runs that were claimed before and that a held vacuum horizon keeps.
-    No clock: what is ready is ready, also when the clock has stepped back since.
+    No clock: what is ready is ready, also when the clock has stepped back since. Arguments are NULL behind the first
+    CLAIM_BYTES_MAX bytes of them: they are read when a poll takes the run.
     """
+    record = columns(runs, "r").replace(
+        "r.arguments,",
+        "CASE WHEN sum(octet_length(r.arguments)) OVER (ORDER BY o.priority, o.ready_at, o.run_id) "
+        f"<= {CLAIM_BYTES_MAX} THEN r.arguments END,",
+    )
     return Statement(
         "claim_runs",
-        f"SELECT {columns(open_runs, 'o')}, {columns(runs, 'r')} "
+        f"SELECT {columns(open_runs, 'o')}, {record} "
         "FROM unnest($3::text[], $4::int4[], $5::timestamptz[], $7::text[]) "
         "AS w (workflow, floor_priority, floor_at, not_build) "
         f"CROSS JOIN LATERAL (SELECT * FROM {schema}.open_runs c "
@@ -206,18 +214,22 @@ def claim_runs(schema: str) -> Statement:
 def claim_tasks(schema: str) -> Statement:
     """Ready queued steps of one queue and some names, most urgent first; like claim_runs.
 
-    Locks: the steps, skipping locked ones; at most $6 for each name. Index: step_tasks_to_claim.
+    Locks: the steps, skipping locked ones; at most $6 for each name. Index: step_tasks_to_claim. Those behind the
+    first TASK_BYTES_MAX bytes of arguments stay for the next claim; the last column says how many were found.
     """
     return Statement(
         "claim_tasks",
-        f"SELECT {columns(step_tasks, 's')} "
+        f"SELECT {columns(step_tasks, 's')}, s.found FROM (SELECT s.*, count(*) OVER () AS found, "
+        "sum(octet_length(s.arguments)) OVER (ORDER BY s.priority, s.ready_at, s.run_id, s.number) "
+        "- octet_length(s.arguments) AS bytes_before "
         "FROM unnest($3::text[], $4::int4[], $5::timestamptz[]) AS w (name, floor_priority, floor_at) "
         f"CROSS JOIN LATERAL (SELECT * FROM {schema}.step_tasks c "
         "WHERE c.namespace = $1 AND c.queue = $2 AND c.name = w.name AND c.state = 1 "
         "AND (c.priority, c.ready_at) >= (w.floor_priority, w.floor_at) "
         "AND c.ready_at <= (SELECT clock_timestamp()) "
         "ORDER BY c.priority, c.ready_at LIMIT $6 FOR UPDATE SKIP LOCKED) s "
-        "ORDER BY s.priority, s.ready_at LIMIT $6",
+        f"ORDER BY s.priority, s.ready_at LIMIT $6) s WHERE s.bytes_before <= {TASK_BYTES_MAX} "
+        "ORDER BY s.priority, s.ready_at",
         (TEXT, TEXT, TEXTS, INTS, TIMES, INT),
     )
 

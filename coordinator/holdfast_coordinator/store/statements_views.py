@@ -397,11 +397,14 @@ def view(schema: str) -> Statement:
 
 
 def records(schema: str) -> Statement:
-    """Rows of runs. Index: runs_pkey."""
+    """Rows of runs, in the order given, as long as the arguments before have at most $2 bytes. Index: runs_pkey."""
     return Statement(
         "records",
-        f"SELECT {columns(runs, 'r')} FROM {schema}.runs r WHERE r.run_id = ANY ($1::text[])",
-        (TEXTS,),
+        f"SELECT {columns(runs, 'r')} FROM (SELECT x.*, t.place, "
+        "sum(octet_length(x.arguments)) OVER (ORDER BY t.place) - octet_length(x.arguments) AS bytes_before "
+        "FROM unnest($1::text[]) WITH ORDINALITY AS t (run_id, place) "
+        f"JOIN {schema}.runs x ON x.run_id = t.run_id) r WHERE r.bytes_before <= $2 ORDER BY r.place",
+        (TEXTS, BIGINT),
     )
 
 

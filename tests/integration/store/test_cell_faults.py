@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from holdfast_coordinator.domain.changes import Changes
-from holdfast_coordinator.domain.commands import ClaimRuns
+from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks
 from holdfast_coordinator.domain.reads import Reads, Snapshot
 from holdfast_coordinator.domain.rows import (
     AlarmKind,
@@ -301,3 +301,24 @@ async def test_rows_that_cannot_be_encoded_are_rejected_and_the_store_goes_on(ce
     with pytest.raises(DataRejected, match="cannot be written"):
         await decide(cell, Reads(lock_runs={"r1"}), lambda _: broken)
     assert await cell.move([appending("r1")], at=T0)
+
+
+async def test_what_a_claim_brings_is_bounded_in_bytes(cell: PostgresCellStore) -> None:
+    names = [f"r{number}" for number in range(6)]
+    changes = starting(*(ready_run(name, number) for number, name in enumerate(names)))
+    for one in changes.runs:
+        one.arguments = b"x" * 600_000
+    for number in range(1, 7):
+        changes.tasks_added["r0", number] = task("r0", number, ready_at=T0, arguments=b"x" * 1_000_000)
+    await write(cell, changes)
+    claims = Reads(
+        claim_runs=[ClaimRuns("default", "default", ("order",), 100)],
+        claim_tasks=[ClaimTasks("default", "default", ("charge",), 100)],
+    )
+    snapshot = await read(cell, claims)
+    (runs,), (tasks,) = snapshot.claimed_runs, snapshot.claimed_tasks
+    assert [(run.run_id, record is not None) for run, record in runs] == [(name, name == "r0") for name in names]
+    assert len(tasks) == 5
+    assert snapshot.tasks_left == [True]
+    assert list(await cell.records(names, 1_000_000)) == ["r0", "r1"]
+    assert list(await cell.records(names)) == names

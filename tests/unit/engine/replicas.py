@@ -17,7 +17,7 @@ from holdfast_coordinator.engine.engine import Engine
 from holdfast_coordinator.engine.matcher import Matcher
 from holdfast_coordinator.engine.sessions import Introduction, SessionPolicy
 from holdfast_coordinator.metrics.metrics import Metrics
-from holdfast_coordinator.store.port import DataRejected, LockTimeout, Moved
+from holdfast_coordinator.store.port import RECORDS_BYTES_MAX, DataRejected, LockTimeout, Moved
 from holdfast_coordinator.telemetry.identity import Origins
 from holdfast_coordinator.wire.children import child_start
 from holdfast_coordinator.wire.continuation import continuation
@@ -134,10 +134,10 @@ class FailingCell(ModelCellStore):
         _raise_next(self.at_reads)
         return await super().mail_after(run_id, number)
 
-    async def records(self, run_ids: Sequence[str]) -> dict[str, RunRecord]:
+    async def records(self, run_ids: Sequence[str], max_bytes: int = RECORDS_BYTES_MAX) -> dict[str, RunRecord]:
         """See port.CellStore."""
         _raise_next(self.at_reads)
-        return await super().records(run_ids)
+        return await super().records(run_ids, max_bytes)
 
     async def held_by(self, session_ids: Sequence[str], limit: int) -> tuple[list[OpenRun], list[TaskRow]]:
         """See port.CellStore."""

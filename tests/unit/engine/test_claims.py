@@ -24,6 +24,21 @@ async def test_runs_that_were_left_ready_go_to_a_session_that_comes() -> None:
         assert taken == {run_named(number) for number in range(1, 6)}
 
 
+async def test_runs_whose_arguments_do_not_fit_one_answer_come_with_the_next() -> None:
+    async with replica() as engine:
+        await engine.start_runs([start(number, arguments=b"x" * 3_000_000) for number in range(1, 4)])
+        session, _ = await engine.open_session(introduction())
+        answers: list[int] = []
+        taken: set[str] = set()
+        async with asyncio.timeout(5):
+            while len(taken) < 3:
+                handed = await poll(engine, session, runs=3, received=[(run_id, 0, 1) for run_id in taken])
+                answers.append(len(handed.leases))
+                taken |= {event.run.run_id for event in handed.leases}
+        assert max(answers) <= 2
+        assert taken == {run_named(number) for number in range(1, 4)}
+
+
 async def test_work_that_no_session_takes_is_not_claimed_again_and_again() -> None:
     cell = FailingCell()
     async with replica(cell) as engine:

@@ -229,7 +229,7 @@ async def test_what_a_living_session_reports_to_the_wrong_replica_is_not_late() 
 class Unreadable(ModelCellStore):
     """A cell whose database has gone."""
 
-    async def records(self, run_ids: Any) -> Any:
+    async def records(self, run_ids: Any, max_bytes: int) -> Any:
         """See port.CellStore."""
         raise StoreUnavailable("gone")
 
