@@ -14,10 +14,13 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from holdfast.channel.refusals import ReattachRequired, ReplicaAway
+from holdfast.client import Client
 from holdfast_coordinator.app import Coordinator, coordinator
 from holdfast_coordinator.config import Config
 from holdfast_coordinator.store.control import PostgresControlStore
 
+from . import flows_deadly
+from .processes import worker_process
 from .raw_worker import RawWorker
 from .watching import until
 
@@ -272,3 +275,21 @@ async def test_a_step_of_the_databases_clock_by_an_hour_kills_no_session(
         silent = await stack.enter_async_context(RawWorker(both[0].address, queue))
         await silent.open()
         await until(rows.dead, lambda dead: dead == [silent.session_id])
+
+
+@pytest.mark.timeout(180)
+async def test_a_run_whose_code_kills_its_workers_at_once_is_stalled_after_five(
+    database: str, rows: Rows, queue: str
+) -> None:
+    # Its workers end before they have acknowledged the lease: the broken stream says that they had it.
+    async with replicas(database) as (here,), Client.connect(here.address) as client, AsyncExitStack() as stack:
+        for _ in range(6):
+            worker = worker_process(here.address, flows_deadly.__name__, queue=queue)
+            await stack.enter_async_context(worker)
+        run = await client.start(flows_deadly.poison.with_options(queue=queue))
+
+        async def state() -> Any:
+            return (await run.describe()).status
+
+        await until(state, lambda status: status == "stalled", seconds=150)
+        assert "5 workers were lost" in ((await run.describe()).reason or "")

@@ -1,0 +1,12 @@
+"""A workflow whose code ends the process that runs it, as a crash in a library of C does."""
+
+import signal
+
+from holdfast import App
+
+app = App("flows_deadly")
+
+
+@app.workflow
+async def poison() -> None:
+    signal.raise_signal(signal.SIGKILL)
