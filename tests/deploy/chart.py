@@ -32,6 +32,7 @@ EVERYTHING: dict[str, Any] = {
             {"name": "OTEL_EXPORTER_OTLP_HEADERS", "valueFrom": {"secretKeyRef": {"name": "otlp", "key": "headers"}}},
         ],
         "resources": {"requests": {"cpu": 1, "memory": "1Gi"}, "limits": {"cpu": "2", "memory": "2Gi"}},
+        "drainSeconds": 20,
         "terminationGraceSeconds": 45,
         "podAnnotations": {"example.com/team": "platform"},
         "podLabels": {"team": "platform"},

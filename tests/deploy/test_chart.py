@@ -111,6 +111,20 @@ def test_migrations_run_before_the_new_coordinators() -> None:
     assert chart.container(chart.pods()["migrations-job.yaml"])["args"] == ["migrate"]
 
 
+def test_an_old_coordinator_serves_on_until_everybody_can_have_heard_of_the_new_one() -> None:
+    spec = chart.objects({"coordinator": {"drainSeconds": 15}})["coordinator-deployment.yaml"]["spec"]
+    pod = spec["template"]["spec"]
+    assert spec["minReadySeconds"] == 15
+    assert spec["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+    assert "--drain=15s" in pod["containers"][0]["args"]
+    assert pod["terminationGracePeriodSeconds"] >= 15 + 10
+
+
+def test_a_drain_that_would_be_cut_off_is_refused() -> None:
+    with pytest.raises(Exception, match=r"terminationGraceSeconds is 30; it must be at least .* which is 70"):
+        chart.objects({"coordinator": {"drainSeconds": 60}})
+
+
 def test_coordinators_listen_beyond_loopback_and_are_probed_where_they_listen() -> None:
     for values in ({}, chart.EVERYTHING):
         found = chart.container(chart.pods(values)["coordinator-deployment.yaml"])

@@ -6,12 +6,18 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 from signal import SIGTERM
 
+import grpc
 import psycopg
 import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
 
+from holdfast.api.v1 import worker_service_pb2 as pb
+from holdfast.api.v1.worker_service_pb2_grpc import WorkerServiceStub
 from holdfast.channel.connection import parse_address
 from holdfast.channel.health import Health, ask_health
 from holdfast.client import Client
@@ -82,6 +88,41 @@ async def test_a_new_replica_gets_its_share_of_workers_while_nothing_fails_and_n
         await working
         assert "session_died" not in replicas.output
     assert ledger.counts == {f"{step} {name}": 1 for step in ("first", "second", "third") for name in load.names}
+
+
+async def test_a_heartbeat_that_reaches_another_replica_keeps_the_session_alive(module_database: str) -> None:
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        replicas = await enter(fleet(module_database, ("127.0.0.2", "127.0.0.3"), shuffled=True, stale_seconds=0))
+        here, there = [
+            WorkerServiceStub(await enter(grpc.aio.insecure_channel(f"{host}:{replicas.port}")))
+            for host in replicas.replicas
+        ]
+        session = await here.OpenSession(pb.OpenSessionRequest(queue="astray", steps=["step"], slots=1, runs_max=1))
+        request = pb.HeartbeatRequest(session_id=session.session_id, attach_no=session.attach_no)
+        ttl = session.ttl.ToTimedelta().total_seconds()
+        began = time.monotonic()
+        while time.monotonic() - began < 2.5 * ttl:
+            request.msg_no += 1
+            assert (await there.Heartbeat(request)).database_time.seconds > 0
+            await asyncio.sleep(ttl / 4)
+        assert "session_died" not in replicas.output
+        # What it says of itself is the truth of the database, wherever it is asked.
+        stale = pb.HeartbeatRequest(session_id=session.session_id, attach_no=session.attach_no - 1, msg_no=1)
+        assert await _refusal(there.Heartbeat(stale)) == "REATTACH"
+        await here.CloseSession(pb.CloseSessionRequest(session_id=session.session_id, attach_no=session.attach_no))
+        assert await _refusal(there.Heartbeat(request)) == "SESSION_EXPIRED"
+
+
+async def _refusal(call: Awaitable[object]) -> str:
+    """The reason for which a call is refused."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    status = rpc_status.from_call(caught.value)
+    info = error_details_pb2.ErrorInfo()
+    assert status is not None
+    assert status.details[0].Unpack(info)
+    return info.reason
 
 
 async def test_a_coordinator_that_waits_to_begin_ends_when_it_is_told_to(module_database: str) -> None:

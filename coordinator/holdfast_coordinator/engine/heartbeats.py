@@ -13,7 +13,7 @@ from holdfast_coordinator.store.port import ControlStore
 from .attachments import Attachment
 from .matcher import Matcher
 from .policy import SessionPolicy
-from .refusals import ReplicaAway
+from .refusals import Reattach, ReplicaAway, SessionExpired
 
 
 class Heartbeats:
@@ -59,6 +59,18 @@ class Heartbeats:
             attachment.news.set()  # its poll asks again whether it may stay
 
     # Heartbeats
+
+    async def astray(self, session_id: str, attach_no: int) -> None:
+        """Writes a sign of life for an attachment of another replica: a balancer, or a detour, brought it here.
+
+        Raises Reattach and SessionExpired as the database has it, ReplicaAway.
+        """
+        self.require_here()
+        if session_id in await self._control.save_heartbeats({session_id: attach_no}, await self._read_clock()):
+            return
+        if await self._control.dead_or_unknown([session_id]):
+            raise SessionExpired(session_id)
+        raise Reattach(session_id)
 
     async def durable(self, attachment: Attachment) -> None:
         """Waits until a sign of life that has just come is written. Raises ReplicaAway."""

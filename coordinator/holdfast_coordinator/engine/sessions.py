@@ -166,6 +166,11 @@ class Sessions:
 
         Raises Reattach, SessionExpired, ReplicaAway.
         """
+        known = self._matcher.attachment(session_id)
+        if known is None or known.attach_no != attach_no:
+            # What the session holds is a matter of the replica that granted it; that it lives, any of them can say.
+            await self.heartbeats.astray(session_id, attach_no)
+            return []
         attachment = self.attached(session_id, attach_no)
         if msg_no > attachment.heartbeat_no:
             attachment.heartbeat_no = msg_no

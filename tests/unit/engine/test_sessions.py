@@ -320,8 +320,25 @@ async def test_a_silent_session_dies_after_its_ttl_and_its_leases_end() -> None:
     assert live.ended == []
     await live.turn()
     assert len(live.ended) == 1
-    with pytest.raises(Reattach):
+    with pytest.raises(SessionExpired):
         await (await live.beat(session))
+
+
+async def test_a_heartbeat_that_reaches_another_replica_is_as_good_and_answered_by_the_database() -> None:
+    live = Liveness()
+    other = Liveness(live.control, replica_id="r2")
+    session, _ = await live.sessions.open(introduction())
+    for _ in range(30):
+        await (await other.beat(session))
+        await live.turn()
+        await other.turn()
+    assert live.control.rows[session.session_id].died_at is None
+    moved, _ = await live.sessions.open(introduction(session_id=session.session_id))
+    with pytest.raises(Reattach):
+        await (await other.beat(session))
+    await live.sessions.close(moved.session_id, moved.attach_no)
+    with pytest.raises(SessionExpired):
+        await (await other.beat(moved))
 
 
 async def test_a_session_with_heartbeats_lives() -> None:
