@@ -1,6 +1,7 @@
 """The tables of a cell and of the control schema: the one description of what Postgres holds.
 
-Must agree with what the migrations make; a test compares them. Rules that every table keeps: a primary key, no
+Must agree with what the migrations make; a test compares them. Checks are the second fence behind the core: what is
+unsound is refused with its command and never stored. Rules that every table keeps: a primary key, no
 foreign keys, ids as text in byte order, protobuf as bytea. Indexes of hot tables are partial, and nothing that
 changes from one transition of a leased run to the next is in any index, so that those updates stay HOT.
 """
@@ -10,6 +11,7 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     Boolean,
+    CheckConstraint,
     Column,
     DateTime,
     Index,
@@ -117,6 +119,7 @@ run_results = Table(
     _id("run_id"), _id("namespace"), _small("status"), _at("closed_at"),
     _bytes("result", nullable=True), _bytes("failure", nullable=True),
     PrimaryKeyConstraint("run_id", name="run_results_pkey"),
+    CheckConstraint("status BETWEEN 6 AND 11", name="run_results_closed"),
     Index("run_results_by_close", "closed_at"),
     Index("run_results_by_status", "namespace", "status", postgresql_where=text("status <> 6")),
 )  # fmt: skip
@@ -131,6 +134,11 @@ open_runs = Table(
     _text("stall_reason", nullable=True), _id("stall_build", nullable=True), _text("waits", nullable=True),
     _small("side"), _id("parent_run_id", nullable=True), _int("parent_number"),
     PrimaryKeyConstraint("run_id", name="open_runs_pkey"),
+    CheckConstraint(
+        "state BETWEEN 1 AND 5 AND (state = 2) = (owner IS NOT NULL) "
+        "AND epoch >= 0 AND length >= 0 AND mail_taken >= 0 AND mail_next > mail_taken",
+        name="open_runs_sound",
+    ),
     Index(
         "open_runs_to_claim", "namespace", "queue", "workflow", "priority", "ready_at",
         postgresql_where=text("state = 1"),
@@ -143,12 +151,14 @@ journal = Table(
     "journal", cell_metadata,
     _id("run_id"), _big("seq"), _int("count"), _big("epoch"), _big("transition_id"), _bytes("entries"),
     PrimaryKeyConstraint("run_id", "seq", name="journal_pkey"),
+    CheckConstraint("count >= 1 AND seq >= count", name="journal_sound"),
 )  # fmt: skip
 
 mail = Table(
     "mail", cell_metadata,
     _id("run_id"), _big("number"), _small("kind"), _at("arrived_at"), _bytes("body"),
     PrimaryKeyConstraint("run_id", "number", name="mail_pkey"),
+    CheckConstraint("number >= 1 AND kind BETWEEN 1 AND 6", name="mail_sound"),
 )  # fmt: skip
 
 step_tasks = Table(
@@ -160,6 +170,11 @@ step_tasks = Table(
     Column("timeout", Interval, nullable=True), _int("recoveries", nullable=True), _bytes("retry"),
     _id("step_id"), _id("seed"), _id("workflow"), _bytes("attempts_ended"),
     PrimaryKeyConstraint("run_id", "number", name="step_tasks_pkey"),
+    CheckConstraint(
+        "number >= 1 AND state BETWEEN 1 AND 2 "
+        "AND (state = 2) = (owner IS NOT NULL)",
+        name="step_tasks_sound",
+    ),
     Index(
         "step_tasks_to_claim", "namespace", "queue", "name", "priority", "ready_at",
         postgresql_where=text("state = 1"),
@@ -173,6 +188,7 @@ alarms = Table(
     _id("run_id"), _small("kind"), _int("ref"), _at("due_at"), _bytes("body"),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     PrimaryKeyConstraint("run_id", "kind", "ref", name="alarms_pkey"),
+    CheckConstraint("kind BETWEEN 1 AND 9 AND attempts >= 0", name="alarms_sound"),
     Index("alarms_by_time", "due_at", postgresql_where=text("kind < 6")),
     Index("alarms_to_deliver", "due_at", postgresql_where=text("kind >= 6")),
 )  # fmt: skip
@@ -187,6 +203,7 @@ children = Table(
     "children", cell_metadata,
     _id("run_id"), _int("number"), _id("child_run_id"), _small("close_policy"), _flag("closed"),
     PrimaryKeyConstraint("run_id", "number", name="children_pkey"),
+    CheckConstraint("number >= 1 AND close_policy BETWEEN 1 AND 3", name="children_sound"),
 )  # fmt: skip
 
 step_progress = Table(

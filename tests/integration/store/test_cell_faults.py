@@ -8,18 +8,23 @@ from typing import Any
 import psycopg
 import pytest
 
+from holdfast.statuses import ClosePolicy, RunStatus
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks
 from holdfast_coordinator.domain.reads import Reads, Snapshot
 from holdfast_coordinator.domain.rows import (
     AlarmKind,
     AlarmRow,
+    ChildRow,
+    JournalRow,
     KeyRow,
     MailKind,
     MailRow,
+    RunResult,
     RunState,
     SignalMail,
     StepResultMail,
+    TaskState,
 )
 from holdfast_coordinator.store.cell import PostgresCellStore
 from holdfast_coordinator.store.errors import ConnectionLost, QueryFailed, translated
@@ -30,7 +35,7 @@ from holdfast_coordinator.store.port import (
     SerializationConflict,
     StoreUnavailable,
 )
-from tests.model.batches import T0, appending, decide, open_run, read, ready_run, record, starting, task, write
+from tests.model.batches import ENTRY, T0, appending, decide, open_run, read, ready_run, record, starting, task, write
 
 
 def kill_backends(dsn: str) -> int:
@@ -322,3 +327,25 @@ async def test_what_a_claim_brings_is_bounded_in_bytes(cell: PostgresCellStore) 
     assert snapshot.tasks_left == [True]
     assert list(await cell.records(names, 1_000_000)) == ["r0", "r1"]
     assert list(await cell.records(names)) == names
+
+
+@pytest.mark.parametrize(
+    "unsound",
+    [
+        Changes(closed={"r1": RunResult("r1", "default", RunStatus.RUNNING, T0)}),
+        Changes(updated={"r1": open_run("r1", owner=None)}),
+        Changes(updated={"r1": open_run("r1", mail_next=1, mail_taken=1)}),
+        Changes(journal=[JournalRow("r1", 2, 0, 1, 1, [ENTRY])]),
+        Changes(mail_added=[MailRow("r1", 0, MailKind.SIGNAL, T0, SignalMail("s", b""))]),
+        Changes(tasks_added={("r1", 1): task("r1", 1, state=TaskState.CLAIMED)}),
+        Changes(children_added=[ChildRow("r1", 0, "c1", ClosePolicy.CANCEL)]),
+    ],
+    ids=str,
+)
+async def test_rows_that_cannot_be_are_refused_by_the_database_itself(
+    cell: PostgresCellStore, unsound: Changes
+) -> None:
+    """A close as RUNNING was committed: the second fence behind the checks of requests and of the core."""
+    await write(cell, starting(open_run("r1")))
+    with pytest.raises(DataRejected):
+        await write(cell, unsound, Reads(lock_runs={"r1"}))

@@ -24,6 +24,10 @@ COLUMNS = """
     SELECT table_name, column_name, ordinal_position, data_type, udt_name, collation_name, is_nullable, column_default
     FROM information_schema.columns WHERE table_schema = %s AND table_name <> 'alembic_version'
 """
+CHECKS = """
+SELECT c.relname, k.conname, pg_get_constraintdef(k.oid) FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
+WHERE k.contype = 'c' AND c.relnamespace = %s::regnamespace
+"""
 INDEXES = """
     SELECT tablename, indexname, replace(indexdef, schemaname || '.', '') FROM pg_indexes
     WHERE schemaname = %s AND tablename <> 'alembic_version'
@@ -50,7 +54,7 @@ def test_migrations_make_exactly_the_tables_that_the_code_describes(database: st
         connection.execute(text("SET LOCAL search_path TO described"))
         metadata.create_all(connection)
     engine.dispose()
-    for query in (COLUMNS, INDEXES):
+    for query in (COLUMNS, INDEXES, CHECKS):
         assert _rows(database, query, schema) == _rows(database, query, "described")
     stored = {name: set(options or ()) for name, options in _rows(database, STORED, schema)}
     for name in metadata.tables:

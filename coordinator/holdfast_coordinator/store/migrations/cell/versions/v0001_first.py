@@ -18,7 +18,8 @@ CREATE TABLE alarms (
     due_at TIMESTAMP WITH TIME ZONE NOT NULL,
     body BYTEA NOT NULL,
     attempts INTEGER DEFAULT 0 NOT NULL,
-    CONSTRAINT alarms_pkey PRIMARY KEY (run_id, kind, ref)
+    CONSTRAINT alarms_pkey PRIMARY KEY (run_id, kind, ref),
+    CONSTRAINT alarms_sound CHECK (kind BETWEEN 1 AND 9 AND attempts >= 0)
 ) WITH (
     fillfactor = 80,
     autovacuum_vacuum_scale_factor = 0.0,
@@ -54,7 +55,8 @@ CREATE TABLE children (
     child_run_id TEXT COLLATE "C" NOT NULL,
     close_policy SMALLINT NOT NULL,
     closed BOOLEAN NOT NULL,
-    CONSTRAINT children_pkey PRIMARY KEY (run_id, number)
+    CONSTRAINT children_pkey PRIMARY KEY (run_id, number),
+    CONSTRAINT children_sound CHECK (number >= 1 AND close_policy BETWEEN 1 AND 3)
 ) WITH (
     fillfactor = 80,
     autovacuum_vacuum_scale_factor = 0.0,
@@ -71,7 +73,8 @@ CREATE TABLE journal (
     epoch BIGINT NOT NULL,
     transition_id BIGINT NOT NULL,
     entries BYTEA NOT NULL,
-    CONSTRAINT journal_pkey PRIMARY KEY (run_id, seq)
+    CONSTRAINT journal_pkey PRIMARY KEY (run_id, seq),
+    CONSTRAINT journal_sound CHECK (count >= 1 AND seq >= count)
 ) WITH (
     autovacuum_vacuum_insert_scale_factor = 0.0,
     autovacuum_vacuum_insert_threshold = 200000,
@@ -85,7 +88,8 @@ CREATE TABLE mail (
     kind SMALLINT NOT NULL,
     arrived_at TIMESTAMP WITH TIME ZONE NOT NULL,
     body BYTEA NOT NULL,
-    CONSTRAINT mail_pkey PRIMARY KEY (run_id, number)
+    CONSTRAINT mail_pkey PRIMARY KEY (run_id, number),
+    CONSTRAINT mail_sound CHECK (number >= 1 AND kind BETWEEN 1 AND 6)
 ) WITH (
     fillfactor = 80,
     autovacuum_vacuum_scale_factor = 0.0,
@@ -122,7 +126,9 @@ CREATE TABLE open_runs (
     side SMALLINT NOT NULL,
     parent_run_id TEXT COLLATE "C",
     parent_number INTEGER NOT NULL,
-    CONSTRAINT open_runs_pkey PRIMARY KEY (run_id)
+    CONSTRAINT open_runs_pkey PRIMARY KEY (run_id),
+    CONSTRAINT open_runs_sound CHECK (state BETWEEN 1 AND 5 AND (state = 2) = (owner IS NOT NULL)
+        AND epoch >= 0 AND length >= 0 AND mail_taken >= 0 AND mail_next > mail_taken)
 ) WITH (
     fillfactor = 50,
     autovacuum_vacuum_scale_factor = 0.0,
@@ -209,7 +215,8 @@ CREATE TABLE run_results (
     closed_at TIMESTAMP WITH TIME ZONE NOT NULL,
     result BYTEA,
     failure BYTEA,
-    CONSTRAINT run_results_pkey PRIMARY KEY (run_id)
+    CONSTRAINT run_results_pkey PRIMARY KEY (run_id),
+    CONSTRAINT run_results_closed CHECK (status BETWEEN 6 AND 11)
 ) WITH (
     autovacuum_vacuum_insert_scale_factor = 0.0,
     autovacuum_vacuum_insert_threshold = 200000,
@@ -276,7 +283,8 @@ CREATE TABLE step_tasks (
     seed TEXT COLLATE "C" NOT NULL,
     workflow TEXT COLLATE "C" NOT NULL,
     attempts_ended BYTEA NOT NULL,
-    CONSTRAINT step_tasks_pkey PRIMARY KEY (run_id, number)
+    CONSTRAINT step_tasks_pkey PRIMARY KEY (run_id, number),
+    CONSTRAINT step_tasks_sound CHECK (number >= 1 AND state BETWEEN 1 AND 2 AND (state = 2) = (owner IS NOT NULL))
 ) WITH (
     fillfactor = 80,
     autovacuum_vacuum_scale_factor = 0.0,
