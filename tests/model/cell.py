@@ -284,6 +284,12 @@ class ModelCellStore:
                 raise DataRejected("journal")
             rows.append(replace(row, entries=(join_entries(row.entries),), is_traced=False))
             rows.sort(key=lambda row: row.seq)
+        for copy in changes.journal_copied:
+            for row in self.journals[copy.of_run_id]:
+                if copy.first <= row.seq <= copy.last:
+                    copied = replace(row, run_id=copy.run_id, seq=row.seq - copy.shift, epoch=0, transition_id=0)
+                    self.journals.setdefault(copy.run_id, []).append(copied)
+            self.journals[copy.run_id].sort(key=lambda row: row.seq)
         for mail_key in changes.mail_taken:
             _delete(self.mail, mail_key)
         for mail in changes.mail_added:

@@ -33,7 +33,7 @@ from .commands import (
     Then,
     Transition,
 )
-from .continuing import RetryRun, id_key, retry_run
+from .continuing import RetryRun, RewrittenRow, id_key, retry_run
 from .events import Event
 from .reads import Locked, Reads, Snapshot
 from .rows import AlarmKind, AlarmRow, OpenRun, RunRecord, RunState, TaskRow, TaskState, body_bytes
@@ -305,7 +305,9 @@ def command_bytes(command: BatchCommand) -> int:
         case ReportAttempt():
             return len(command.record) + len(command.result or b"")
         case RetryRun():
-            return len(command.origin.arguments) + sum(len(part) for part, _ in command.begin.parts)
+            return len(command.origin.arguments) + sum(
+                len(part.entries) for part in command.begin.parts if isinstance(part, RewrittenRow)
+            )
         case DeliverChildClosed():
             return body_bytes(command.mail)
         case _:

@@ -7,6 +7,7 @@ from .rows import (
     AlarmRow,
     ChildRow,
     DeadLetter,
+    JournalCopy,
     JournalRow,
     KeyRow,
     MailRow,
@@ -43,6 +44,8 @@ class Changes:
     """
     journal: list[JournalRow] = field(default_factory=list)
     """Insert into journal."""
+    journal_copied: list[JournalCopy] = field(default_factory=list)
+    """Insert into journal, from rows that are there."""
     mail_added: list[MailRow] = field(default_factory=list)
     """Insert into mail. A row that is added and taken in one batch stands only in the journal."""
     mail_taken: list[tuple[str, int]] = field(default_factory=list)

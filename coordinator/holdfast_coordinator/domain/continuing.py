@@ -1,12 +1,13 @@
 """Continuing a closed run: a new run that begins with what still holds of the old one's journal, and takes its id."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from holdfast.errors import HoldfastError, RunAlreadyStarted, RunNotFound, RunNotRetryable
 from holdfast.statuses import RunStatus
 
-from .rows import AlarmKind, KeyRow, MailKind, MailRow, OpenRun, RunRecord, RunResult, RunState, Side
+from .rows import AlarmKind, JournalCopy, KeyRow, MailKind, MailRow, OpenRun, RunRecord, RunResult, RunState, Side
 from .starts import ID, KnownRuns, Started, start_id_taken
 from .workspace import Workspace
 
@@ -14,14 +15,36 @@ RETRYABLE = frozenset({RunStatus.FAILED, RunStatus.TIMED_OUT, RunStatus.CANCELLE
 
 
 @dataclass(slots=True)
+class RewrittenRow:
+    """One journal row of the new run: framed entries, and how many they are."""
+
+    entries: bytes
+    count: int
+
+
+@dataclass(slots=True)
+class CopiedRows:
+    """Journal rows of the old run from `first` to `last` that the new one has as they are, `shift` entries earlier.
+
+    rows, count: how many rows and how many entries.
+    """
+
+    first: int
+    last: int
+    shift: int
+    rows: int
+    count: int
+
+
+@dataclass(slots=True)
 class Continuation:
     """What the new run begins with.
 
-    parts: its journal, (framed entries, count) per row. timers: (number, due) of those that are still set.
-    signals: Mail bytes that had not been delivered. mail_taken: the highest number of mail in the journal.
+    parts: its journal, in order; long ones are copied by the database. timers: (number, due) of those that are still
+    set. signals: Mail bytes that had not been delivered. mail_taken: the highest number of mail in the journal.
     """
 
-    parts: list[tuple[bytes, int]]
+    parts: Sequence[RewrittenRow | CopiedRows]
     timers: list[tuple[int, datetime]] = field(default_factory=list)
     signals: list[bytes] = field(default_factory=list)
     mail_taken: int = 0
@@ -115,8 +138,13 @@ def _create(space: Workspace, asked: RetryRun) -> None:
     space.changes.opened[run.run_id] = run
     space.runs[run.run_id] = run
     space.records[run.run_id] = record
-    for part, count in begin.parts:
-        space.append(run, [part], count)
+    for part in begin.parts:
+        if isinstance(part, RewrittenRow):
+            space.append(run, [part.entries], part.count)
+        else:
+            run.length += part.count
+            copy = JournalCopy(run.run_id, origin.run_id, part.first, part.last, part.shift, part.rows)
+            space.changes.journal_copied.append(copy)
     for body in begin.signals:
         mail = MailRow(run.run_id, run.mail_next, MailKind.SIGNAL, now, body)
         run.mail_next += 1

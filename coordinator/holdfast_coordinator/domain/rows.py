@@ -333,6 +333,18 @@ class JournalRow:
 
 
 @dataclass(slots=True)
+class JournalCopy:
+    """Rows of the journal of a closed run, from `first` to `last`, for another run, `shift` entries earlier."""
+
+    run_id: str
+    of_run_id: str
+    first: int
+    last: int
+    shift: int
+    rows: int
+
+
+@dataclass(slots=True)
 class AlarmRow:
     """A row of `alarms`. `body` carries what an outbox delivery needs, else it is empty. attempts: that failed."""
 

@@ -1,5 +1,6 @@
 """Starts runs and continues closed ones: what a start asks for first is done, then the start is repeated."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
@@ -69,7 +70,8 @@ class Starts:
         while more:
             page, more = await store.journal(run_id, rows[-1].seq if rows else 0, DEFAULT_LIMITS.journal_page_bytes)
             rows += page
-        begin = self._codec.continuation(rows, run_id)
+        # In a thread: of a long journal this takes seconds, and heartbeats wait for nobody.
+        begin = await asyncio.to_thread(self._codec.continuation, rows, run_id)
         asked = RetryRun(new_run_id, origin, begin)
         if self._origins is not None:
             identity = self._origins.of_retry(new_run_id, origin)

@@ -62,6 +62,7 @@ class CellWrites:
         self.delete_open_runs = delete_rows(open_runs, schema, ("run_id",))
         self.insert_results = insert_rows(run_results, schema)
         self.insert_journal = insert_rows(journal, schema)
+        self.copy_journal = copy_journal(schema)
         self.insert_mail = insert_rows(mail, schema)
         self.delete_mail = delete_rows(mail, schema, ("run_id", "number"))
         self.set_alarms = insert_rows(
@@ -233,6 +234,20 @@ def expire_requests(schema: str) -> Statement:
         "expire_requests",
         f"UPDATE {schema}.requests x SET expires_at = $2 WHERE x.run_id = ANY ($1::text[]) AND x.expires_at > $2",
         (TEXTS, TIME),
+    )
+
+
+def copy_journal(schema: str) -> Statement:
+    """Copies rows $3 to $4 of the journal of run $2, which is closed, to run $1, $5 entries earlier.
+
+    Locks: none but the new rows. Index: journal_pkey.
+    """
+    return Statement(
+        "copy_journal",
+        f"INSERT INTO {schema}.journal (run_id, seq, count, epoch, transition_id, entries) "
+        f"SELECT $1, j.seq - $5, j.count, 0, 0, j.entries FROM {schema}.journal j "
+        "WHERE j.run_id = $2 AND j.seq >= $3 AND j.seq <= $4",
+        (TEXT, TEXT, BIGINT, BIGINT, BIGINT),
     )
 
 

@@ -74,6 +74,9 @@ def plan_writes(statements: CellWrites, changes: Changes) -> list[tuple[Call, in
     write(statements.point_keys, keys.values(), _key_values)
     write(statements.release_keys, changes.keys_released, _released_values)
     write(statements.insert_journal, changes.journal, _journal_values, count=True)
+    for copy in changes.journal_copied:
+        call = statements.copy_journal(copy.run_id, copy.of_run_id, copy.first, copy.last, copy.shift)
+        plan.append((call, copy.rows))
     write(statements.delete_mail, changes.mail_taken, tuple)
     write(statements.insert_mail, changes.mail_added, _mail_values, count=True)
     write(statements.delete_alarms, changes.alarms_cleared, tuple)

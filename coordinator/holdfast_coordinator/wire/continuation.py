@@ -9,26 +9,27 @@ from datetime import datetime
 
 from holdfast.api.v1 import journal_pb2
 from holdfast.api.v1.status_pb2 import RUN_STATUS_COMPLETED
-from holdfast_coordinator.domain.continuing import Continuation
+from holdfast_coordinator.domain.continuing import Continuation, CopiedRows, RewrittenRow
 from holdfast_coordinator.domain.rows import JournalRow
 
 from .entries import join_entries, time_from
-
-PART_BYTES = 512 * 1024
 
 Entry = journal_pb2.Entry
 
 
 def continuation(rows: Iterable[JournalRow], origin_run_id: str) -> Continuation:
     """What a continuation of this closed run begins with. rows: its whole journal."""
-    entries = [entry for row in rows for entry in journal_pb2.JournalRow.FromString(join_entries(row.entries)).entries]
+    rows = list(rows)
+    by_row = [list(journal_pb2.JournalRow.FromString(join_entries(row.entries)).entries) for row in rows]
+    entries = [entry for of_row in by_row for entry in of_row]
     closing = entries[-1].run_closed
     cut = _first_to_undo(entries, closing)
     head, tail = entries[:cut], entries[cut:-1]
     called = _Calls(head)
-    kept = [entry for entry in tail if called.is_still_good(entry)]
-    missing = called.unfinished_after(kept)
-    journal = [entry for entry in (*head, *kept) if not missing.concerns(entry)]
+    is_kept = [True] * len(head) + [called.is_still_good(entry) for entry in tail] + [False]
+    missing = called.unfinished_after([entry for entry, kept in zip(entries, is_kept, strict=True) if kept])
+    is_kept = [kept and not missing.concerns(entry) for entry, kept in zip(entries, is_kept, strict=True)]
+    journal = [entry for entry, kept in zip(entries, is_kept, strict=True) if kept]
     if journal:
         begun = journal[0].run_started
         begun.origin_run_id = origin_run_id
@@ -36,7 +37,7 @@ def continuation(rows: Iterable[JournalRow], origin_run_id: str) -> Continuation
         begun.seed = begun.seed or origin_run_id
     mail_numbers = [entry.mail_consumed.number for entry in journal if entry.HasField("mail_consumed")]
     return Continuation(
-        parts=_framed(journal),
+        parts=_parts(rows, by_row, is_kept),
         timers=_open_timers(journal),
         signals=[
             entry.mail_undelivered.mail.SerializeToString()
@@ -154,16 +155,24 @@ def _open_timers(journal: Sequence[Entry]) -> list[tuple[int, datetime]]:
     return list(timers.items())
 
 
-def _framed(journal: Sequence[Entry]) -> list[tuple[bytes, int]]:
-    """The entries in rows of about half a megabyte: (framed bytes, count)."""
-    parts: list[tuple[bytes, int]] = []
-    row, size = journal_pb2.JournalRow(), 0
-    for entry in journal:
-        row.entries.append(entry)
-        size += entry.ByteSize()
-        if size >= PART_BYTES:
-            parts.append((row.SerializeToString(), len(row.entries)))
-            row, size = journal_pb2.JournalRow(), 0
-    if row.entries:
-        parts.append((row.SerializeToString(), len(row.entries)))
+def _parts(
+    rows: Sequence[JournalRow], by_row: Sequence[Sequence[Entry]], is_kept: Sequence[bool]
+) -> list[RewrittenRow | CopiedRows]:
+    """Rows that are kept whole are copied where they are; of others, and of the first, what is kept is written anew."""
+    parts: list[RewrittenRow | CopiedRows] = []
+    length = place = 0
+    for row, entries in zip(rows, by_row, strict=True):
+        kept = [entry for entry, stays in zip(entries, is_kept[place : place + len(entries)], strict=True) if stays]
+        place += len(entries)
+        if not kept:
+            continue
+        length += len(kept)
+        shift = row.seq - length
+        if len(kept) < len(entries) or not parts:
+            framed = journal_pb2.JournalRow(entries=kept).SerializeToString()
+            parts.append(RewrittenRow(framed, len(kept)))
+        elif isinstance(parts[-1], CopiedRows) and parts[-1].shift == shift:
+            parts[-1].last, parts[-1].rows, parts[-1].count = row.seq, parts[-1].rows + 1, parts[-1].count + len(kept)
+        else:
+            parts.append(CopiedRows(row.seq, row.seq, shift, 1, len(kept)))
     return parts

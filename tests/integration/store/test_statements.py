@@ -120,6 +120,7 @@ PLANS = {
     "claim_tasks": ("step_tasks_to_claim",),
     "update_open_runs": ("open_runs_pkey",),
     "delete_open_runs": ("open_runs_pkey",),
+    "copy_journal": ("journal_pkey",),
     "delete_mail": ("mail_pkey",),
     "delete_alarms": ("alarms_pkey",),
     "update_step_tasks": ("step_tasks_pkey",),

@@ -6,6 +6,7 @@ that rows which were read are never changed.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -208,6 +209,12 @@ class MemoryCell:
                 del self.keys[key.namespace, key.kind, key.key]
         for row in changes.journal:
             self.journals.setdefault(row.run_id, []).append(row)
+        for copy in changes.journal_copied:
+            for row in self.journals[copy.of_run_id]:
+                if copy.first <= row.seq <= copy.last:
+                    copied = replace(row, run_id=copy.run_id, seq=row.seq - copy.shift, epoch=0, transition_id=0)
+                    self.journals.setdefault(copy.run_id, []).append(copied)
+            self.journals[copy.run_id].sort(key=lambda row: row.seq)
         for run_id, number in changes.mail_taken:
             (taken,) = [mail for mail in self.mail[run_id] if mail.number == number]
             self.mail[run_id].remove(taken)

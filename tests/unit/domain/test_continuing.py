@@ -5,7 +5,7 @@ from scenes import ENTRY, RUN, leased, run_named, start, take
 
 from holdfast.errors import RunAlreadyStarted, RunNotRetryable
 from holdfast_coordinator.domain.commands import Reuse, TerminateRun, Then
-from holdfast_coordinator.domain.continuing import Continuation, RetryRun
+from holdfast_coordinator.domain.continuing import Continuation, RetryRun, RewrittenRow
 from holdfast_coordinator.domain.starts import Started
 
 AGAIN = run_named(2)
@@ -15,7 +15,7 @@ def terminated(cell: MemoryCell, **changed: str) -> RetryRun:
     """Run 1, terminated, and the request to retry it as run 2."""
     leased(cell, start(1, **changed))
     cell.ask(TerminateRun(RUN, "req", "why"))
-    return RetryRun(AGAIN, cell.runs[RUN], Continuation([(ENTRY, 1)]))
+    return RetryRun(AGAIN, cell.runs[RUN], Continuation([RewrittenRow(ENTRY, 1)]))
 
 
 def test_a_retry_makes_a_new_run_that_takes_over_the_id(cell: MemoryCell) -> None:
@@ -34,7 +34,7 @@ def test_a_retry_that_is_repeated_in_one_batch_makes_one_run(cell: MemoryCell) -
 def test_a_completed_run_is_not_retried(cell: MemoryCell) -> None:
     leased(cell)
     take(cell, then=Then.CLOSE)
-    asked = RetryRun(AGAIN, cell.runs[RUN], Continuation([(ENTRY, 1)]))
+    asked = RetryRun(AGAIN, cell.runs[RUN], Continuation([RewrittenRow(ENTRY, 1)]))
     assert isinstance(cell.ask(asked), RunNotRetryable)
 
 

@@ -1,0 +1,70 @@
+"""What a retried run takes over of the journal of its origin."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from holdfast.api.v1 import journal_pb2
+from holdfast_coordinator.domain.continuing import CopiedRows, RewrittenRow
+from holdfast_coordinator.domain.rows import JournalRow
+from holdfast_coordinator.wire.continuation import continuation
+
+AT = datetime(2026, 5, 4, tzinfo=UTC)
+
+
+def entry(**body: Any) -> journal_pb2.Entry:
+    made = journal_pb2.Entry(**body)
+    made.at.FromDatetime(AT)
+    return made
+
+
+def journal(*rows: list[journal_pb2.Entry]) -> list[JournalRow]:
+    """These rows of a journal."""
+    made, seq = [], 0
+    for entries in rows:
+        seq += len(entries)
+        framed = journal_pb2.JournalRow(entries=entries).SerializeToString()
+        made.append(JournalRow("run", seq, len(entries), 1, seq, (framed,)))
+    return made
+
+
+def scheduled(number: int) -> journal_pb2.Entry:
+    return entry(step_scheduled={"number": number, "name": "charge"})
+
+
+def completed(number: int) -> journal_pb2.Entry:
+    return entry(step_completed={"number": number})
+
+
+BEGUN = entry(run_started={"workflow": "order"})
+CLOSED = entry(run_closed={"status": 9})
+
+
+def test_rows_that_still_hold_are_copied_where_they_are_and_only_others_are_written_anew() -> None:
+    """A journal of 50,000 entries was taken apart and written again, as one transaction that held up its cell."""
+    made = continuation(
+        journal(
+            [BEGUN],
+            [scheduled(1)],
+            [completed(1), scheduled(2)],
+            [scheduled(3), completed(2)],  # step 3 is not finished: it is called anew
+            [scheduled(4), completed(4)],
+            [scheduled(5), completed(5)],
+            [CLOSED],
+        ),
+        "run_origin",
+    )
+    begun, first, written, second = made.parts
+    assert isinstance(begun, RewrittenRow)
+    (started,) = journal_pb2.JournalRow.FromString(begun.entries).entries
+    assert started.run_started.origin_run_id == "run_origin"
+    assert first == CopiedRows(first=2, last=4, shift=0, rows=2, count=3)
+    assert isinstance(written, RewrittenRow)
+    assert list(journal_pb2.JournalRow.FromString(written.entries).entries) == [completed(2)]
+    assert second == CopiedRows(first=8, last=10, shift=1, rows=2, count=4)
+
+
+def test_mail_that_was_not_delivered_comes_anew_and_is_not_in_the_journal() -> None:
+    undelivered = entry(mail_undelivered={"number": 1, "mail": {"signal": {"name": "go"}}})
+    made = continuation(journal([BEGUN], [undelivered, CLOSED]), "run_origin")
+    assert [journal_pb2.Mail.FromString(body).signal.name for body in made.signals] == ["go"]
+    assert (len(made.parts), made.mail_taken) == (1, 0)
