@@ -401,7 +401,8 @@ async def test_the_queued_step_that_waits_first_is_named(store: CellStore) -> No
 async def test_what_sessions_hold_is_compared_with_the_rows(store: CellStore) -> None:
     same, later, taken, suspended, to_come = (
         open_run("same"), open_run("later", epoch=2), open_run("taken", owner="s2"),
-        open_run("suspended", state=RunState.SUSPENDED, owner=None), open_run("to-come", state=RunState.SUSPENDED, epoch=0, owner=None),
+        open_run("suspended", state=RunState.SUSPENDED, owner=None),
+        open_run("to-come", state=RunState.SUSPENDED, epoch=0, owner=None),
     )  # fmt: skip
     await write(store, starting(same, later, taken, suspended, to_come, open_run("mail", mail_next=5, mail_taken=2)))
     steps = [task("same", number, state=TaskState.CLAIMED, owner="s1", epoch=1) for number in (1, 2, 3)]

@@ -47,6 +47,7 @@ from tests.model.cell import ModelCellStore
 
 RUNS = ("r1", "r2", "r3")
 SIDES = Side.ALARMS | Side.TASKS | Side.CHILDREN
+CLOSED = [status for status in RunStatus if status.is_closed]
 TRACES = (Side.NONE, Side.TRACE, Side.TRACE_FAILURE)
 CLAIMS = Reads(
     claim_runs=[ClaimRuns("default", "default", ("order",), 2)],
@@ -114,7 +115,7 @@ traces = st.sampled_from(TRACES)
 sides = st.builds(lambda side, trace: side | trace, st.sampled_from((Side.NONE, SIDES)), traces)
 actions = st.one_of(
     st.builds(start, run_ids, seconds, st.booleans(), sides),
-    st.builds(close, run_ids, st.sampled_from(RunStatus), traces),
+    st.builds(close, run_ids, st.sampled_from(CLOSED), traces),
     st.builds(change, run_ids, st.sampled_from(RunState), seconds),
     st.builds(mail, run_ids, refs),
     st.builds(lambda run_id, ref: Changes(mail_taken=[(run_id, ref)]), run_ids, refs),
@@ -129,7 +130,7 @@ actions = st.one_of(
     st.builds(lambda run_id, seq: Changes(journal=[JournalRow(run_id, seq, 1, 1, seq, [ENTRY])]), run_ids,
               st.integers(10, 12)),
     st.builds(lambda run_id, expected: appending(run_id, expected_seq=expected), run_ids, st.integers(1, 4)),
-    st.builds(plain_close, run_ids, st.integers(1, 4), st.sampled_from(RunStatus)),
+    st.builds(plain_close, run_ids, st.integers(1, 4), st.sampled_from(CLOSED)),
     st.builds(lambda run_id, seq: {run_id: seq}, run_ids, st.integers(1, 4)),
     st.builds(lambda run_id, name: Reads(keys=[key(name, run_id)]), run_ids, st.sampled_from("kl")),
 )  # fmt: skip
