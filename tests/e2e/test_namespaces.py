@@ -21,7 +21,6 @@ from holdfast.channel.run_calls import RunCalls
 from holdfast.channel.worker_calls import HeartbeatCalls, WorkerCalls
 from holdfast.client import Client, RunHandle, by_name
 from holdfast.client.starting import start_spec, target_of
-from holdfast.errors import HoldfastError
 from holdfast.ids import run_id
 from holdfast.journal import Arguments, AttemptStarted, ChildStarted
 from holdfast.statuses import RunStatus
@@ -227,8 +226,9 @@ async def test_a_worker_cannot_reach_another_namespace_through_a_child(
     (lease,) = work.leases
     child = ChildStarted(datetime.now(UTC), 1, "order", tenants.open.run_id, Arguments())
     lie = Transition(lease.run_id, lease.epoch, lease.journal_length, 1, (child,), 0, Then.CONTINUE)
-    with pytest.raises(HoldfastError, match="run_id"):
-        await liar.report(opened.session_id, opened.attach_no, [lie], [])
+    (answer,) = (await liar.report(opened.session_id, opened.attach_no, [lie], [])).transitions
+    assert answer.status is TransitionStatus.REFUSED
+    assert "run_id" in answer.refusal
     assert await kinds(started) == ["RunStarted"]
     await started.terminate()
     await liar.close_session(opened.session_id, opened.attach_no)

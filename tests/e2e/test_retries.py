@@ -10,7 +10,7 @@ from holdfast import App, FatalError, RetryableError, RunFailed, constant, expon
 from holdfast.client import Client, RunHandle
 from holdfast.journal import AttemptEnded, AttemptRecord, Mail, MailConsumed, StepCompleted, StepFailed, StepResult
 
-from .conftest import WorkerFactory
+from .conftest import LOOK_SECONDS, WorkerFactory
 from .watching import kinds, until_status
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(30)]
@@ -131,7 +131,7 @@ async def test_retries_wait_as_their_backoff_says(
     assert await delays_of(run) == pytest.approx(expected)
     records = await attempts_of(run)
     for before, after, delay in zip(records, records[1:], expected, strict=False):
-        assert -0.005 < (after.started_at - before.ended_at).total_seconds() - delay < 0.2
+        assert -0.005 < (after.started_at - before.ended_at).total_seconds() - delay < 0.2 + LOOK_SECONDS
 
 
 @app.step(retries=4, backoff=[1.2, 0])
@@ -157,7 +157,7 @@ async def test_a_long_wait_for_a_retry_is_kept_by_the_coordinator(
     async with worker(workflows=[app]):
         assert await run.result(timeout=10) == 2
     first, second = await attempts_of(run)
-    assert 1.2 <= (second.started_at - first.ended_at).total_seconds() < 1.6
+    assert 1.2 <= (second.started_at - first.ended_at).total_seconds() < 1.6 + LOOK_SECONDS
 
 
 @app.step(retries=5)
@@ -222,7 +222,7 @@ async def test_the_wait_that_a_retryable_error_asks_for_overrides_the_backoff(
         run = await client.start(uses_asks_for_a_retry.with_options(queue=queue), form, queued=queued)
         assert await run.result(timeout=10) == 2
     first, second = await attempts_of(run)
-    assert 0.09 <= (second.started_at - first.ended_at).total_seconds() < 0.4
+    assert 0.09 <= (second.started_at - first.ended_at).total_seconds() < 0.4 + LOOK_SECONDS
 
 
 no_retries = App("no retries", retries=0)

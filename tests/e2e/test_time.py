@@ -12,7 +12,7 @@ from holdfast import App, RunFailed, constant, sleep
 from holdfast.client import Client, RunHandle
 from holdfast.journal import TimerSet
 
-from .conftest import WorkerFactory
+from .conftest import LOOK_SECONDS, WorkerFactory
 from .watching import kinds, until_status
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(30)]
@@ -56,7 +56,7 @@ async def test_a_sleep_between_two_steps_takes_its_time_and_suspends_the_run(
         run = await client.start(sleeps_between.with_options(queue=queue), form)
         await until_status(run, "suspended")
         assert calls == ["before"]
-        assert 0.3 <= await run.result(timeout=10) < 0.6
+        assert 0.3 <= await run.result(timeout=10) < 0.6 + LOOK_SECONDS
     assert calls == ["before", "after"]
 
 
@@ -99,8 +99,8 @@ async def test_a_sleep_until_an_instant_wakes_then_and_a_naive_one_is_utc(
     given = moment if kind == "aware" else moment.replace(tzinfo=None)
     async with worker(workflows=[app]):
         late = await client.run(sleeps_until.with_options(queue=queue), given)
-    assert 0 <= late < 0.3
-    assert 0 <= (datetime.now(UTC) - moment).total_seconds() < 1
+    assert 0 <= late < 0.3 + LOOK_SECONDS
+    assert 0 <= (datetime.now(UTC) - moment).total_seconds() < 1 + 2 * LOOK_SECONDS
 
 
 async def test_a_sleep_until_the_past_returns_at_once_and_is_not_recorded(
