@@ -7,7 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from holdfast.authoring.apps import App, step, workflow
-from holdfast.authoring.calls import current_run, now, random, receive, shield, sleep, uuid4
+from holdfast.authoring.calls import current_run, now, random, receive, shield, sleep, unguarded, uuid4
 from holdfast.authoring.context import Context
 from holdfast.authoring.spans import span
 from holdfast.authoring.steps import Step
@@ -98,6 +98,7 @@ __all__ = [
     "sleep",
     "span",
     "step",
+    "unguarded",
     "uuid4",
     "workflow",
 ]

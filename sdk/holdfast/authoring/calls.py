@@ -7,12 +7,13 @@ import asyncio
 import random as _random
 import uuid as _uuid
 from collections.abc import Awaitable
+from contextvars import Token
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, overload
 
 from holdfast.authoring.options import checked_name
 from holdfast.durations import Duration, parse_duration, parse_moment
-from holdfast.workflow.current import RunInfo, WorkflowRuntime, runtime_here
+from holdfast.workflow.current import RunInfo, WorkflowRuntime, guards_are_off, runtime_here
 
 T = TypeVar("T")
 
@@ -75,6 +76,24 @@ def current_run() -> RunInfo:
 async def shield(awaitable: Awaitable[T], /) -> T:
     """Awaits something that goes on when the waiting code is cancelled, as asyncio.shield does."""
     return await asyncio.shield(awaitable)
+
+
+class unguarded:
+    """Lets workflow code make calls that are refused elsewhere in it: `with holdfast.unguarded():`.
+
+    For what does no harm when a replay does it again with another outcome. Outside of a run it does nothing.
+    """
+
+    __slots__ = ("_tokens",)
+
+    def __init__(self) -> None:
+        self._tokens: list[Token[bool]] = []
+
+    def __enter__(self) -> None:
+        self._tokens.append(guards_are_off.set(True))
+
+    def __exit__(self, *_: object) -> None:
+        guards_are_off.reset(self._tokens.pop())
 
 
 def _runtime(call: str) -> WorkflowRuntime:

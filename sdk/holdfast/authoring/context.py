@@ -33,7 +33,7 @@ class Context(Generic[Deps]):
 
     deps: the live objects the worker was given, of the type in brackets.
     run_id, workflow, step: whose attempt this is. attempt: from 1.
-    idempotency_key: the same for every attempt of this step, different for every other step.
+    idempotency_key: the same for every attempt of this step, also in a retry of its run; different for every other.
     saved: what the last `save` of an earlier or this attempt stored, or None.
     log: a logger that carries the facts above.
     """

@@ -34,6 +34,7 @@ from holdfast.journal import (
 from holdfast.limits import SPAN_MAX
 from holdfast.statuses import RunStatus
 from holdfast.worker.attempts import NO_DEPS, Attempt, AttemptCall, AttemptRunner
+from holdfast.worker.guards import Guards, guarded
 from holdfast.worker.log_facts import facts_in_logs
 from holdfast.worker.progress import RunProgress, Worker
 from holdfast.worker.recording import recorded, step_scheduled
@@ -68,7 +69,7 @@ class EngineRun:
         self._engine = engine
         self._definition = definition
         self._parent = parent
-        self._instance = WorkflowInstance(definition, info, arguments, codec=engine.codec)
+        self._instance = WorkflowInstance(definition, info, arguments, codec=engine.codec, is_guarded=engine.is_guarded)
         self._progress = RunProgress({}, worker=Worker("local"), retry_hold=SPAN_MAX)
         self._attempts: dict[int, Attempt] = {}
         self._timers: set[int] = set()
@@ -219,8 +220,9 @@ class LocalEngine:
     a step that hangs still takes its time.
     """
 
-    def __init__(self, *, codec: Codec, deps: Any = NO_DEPS) -> None:
+    def __init__(self, *, codec: Codec, deps: Any = NO_DEPS, guards: Guards = "on") -> None:
         self.codec = codec
+        self.is_guarded = guarded(guards)
         self._executor = DaemonThreads(_THREADS)
         self.runner = AttemptRunner(
             asyncio.get_running_loop(),

@@ -13,6 +13,7 @@ from holdfast.errors import HoldfastError
 from holdfast.journal import Entry, Failure, Signal
 from holdfast.statuses import RunStatus
 from holdfast.testing.engine import NO_DEPS, LocalEngine
+from holdfast.worker.guards import Guards
 
 _T = TypeVar("_T")
 
@@ -63,6 +64,7 @@ async def run_local(
     *args: Any,
     signals: Sequence[LocalSignal] = (),
     deps: Any = NO_DEPS,
+    guards: Guards = "on",
     **kwargs: Any,
 ) -> LocalRun[_T]:
     """Runs a workflow in process, with its real steps, and returns how it ended.
@@ -70,11 +72,11 @@ async def run_local(
     Waits for timers and retries are skipped as soon as no step is running. Steps run as on a worker, plain
     functions in threads; child runs run along.
     signals: what arrives, in this order: ("approval", payload) at the start, ("approval", payload, "1h") later.
-    deps: what `Context.deps` gives.
+    deps: what `Context.deps` gives. guards: "off" lets workflow code call what a replay cannot repeat.
     Raises ArgumentsRejected or PayloadNotSerializable when the arguments cannot start a run.
     """
     codec = Codec()
-    engine = LocalEngine(codec=codec, deps=deps)
+    engine = LocalEngine(codec=codec, deps=deps, guards=guards)
     run = engine.start(workflow.definition, args, kwargs)
     for name, payload, *after in signals:
         signal = Signal(name, codec.encode(payload, what=f"the payload of signal {name!r}"))

@@ -28,6 +28,7 @@ class CrewOptions:
     cached_runs_max: int = 1_000
     retry_hold: timedelta = timedelta(seconds=1)
     build: str = ""
+    is_guarded: bool = False
 
 
 class HolderFactory:
@@ -66,7 +67,15 @@ class HolderFactory:
         prepare = enter_untraced_code if position is None else position.enter_code
         return RunHolder(
             lease,
-            instance=WorkflowInstance(definition, info, arguments, codec=self._codec, limits=limits, prepare=prepare),
+            instance=WorkflowInstance(
+                definition,
+                info,
+                arguments,
+                codec=self._codec,
+                limits=limits,
+                prepare=prepare,
+                is_guarded=options.is_guarded,
+            ),
             progress=RunProgress(self._steps, worker=worker, retry_hold=options.retry_hold),
             crew=self._crew,
             build=options.build,

@@ -29,6 +29,7 @@ from holdfast.errors import HoldfastError
 from holdfast.worker.attempts import ABANDONED_MAX, NO_DEPS, AttemptRunner
 from holdfast.worker.clock import SessionClock
 from holdfast.worker.crew import WorkCrew
+from holdfast.worker.guards import Guards, guarded
 from holdfast.worker.heartbeat import Heartbeat
 from holdfast.worker.log_facts import facts_in_logs
 from holdfast.worker.loop_watch import BLOCKED_SECONDS, LoopWatch
@@ -73,6 +74,7 @@ class Worker:
     their attempt, but what they log does not name it; it must not fork, which gRPC does not survive. When one of its
     processes dies, the attempts in it are lost and the pool is replaced. build: see `build_of`; else HOLDFAST_BUILD.
     retry_hold: the longest wait before a retry that stays in this process. health_port: serves gRPC health.
+    guards: "off" lets workflow code call what a replay cannot repeat: clocks, randomness, files, sockets, threads.
     handle_signals: False leaves SIGTERM and SIGINT to the program around it, which then calls `drain`.
     loop_blocked_max: so long code may hold the event loop; then it is interrupted, and if that does not help, what the
     loop holds up goes to other workers. For so long too a step may hold the interpreter, as some extensions do, before
@@ -96,6 +98,7 @@ class Worker:
         health_port: int | None = None,
         handle_signals: bool = True,
         loop_blocked_max: Duration = 60.0,
+        guards: Guards = "on",
     ) -> None:
         checked_name("a worker", "queue", queue)
         if max_steps < 1 or max_runs < 1:
@@ -124,6 +127,7 @@ class Worker:
             runs_max=max_runs,
             retry_hold=parse_duration(retry_hold),
             build=with_python(build or os.environ.get(BUILD_VARIABLE) or build_of(definitions)),
+            is_guarded=guarded(guards),
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._drain_asked = asyncio.Event()

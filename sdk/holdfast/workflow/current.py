@@ -83,6 +83,9 @@ class EnteredSpan(Protocol):
 current_runtime: ContextVar[WorkflowRuntime | None] = ContextVar("holdfast_current_runtime", default=None)
 """Set while workflow code runs; None everywhere else, inside steps too."""
 
+guards_are_off: ContextVar[bool] = ContextVar("holdfast_unguarded", default=False)
+"""True in the parts of workflow code that answer for themselves."""
+
 
 def runtime_here() -> WorkflowRuntime | None:
     """The runtime of the run that the caller belongs to; None outside of runs.

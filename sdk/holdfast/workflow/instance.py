@@ -8,6 +8,7 @@ failure of the workflow: such errors leave `feed`.
 """
 
 import asyncio
+import decimal
 import hashlib
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextvars import Context
@@ -51,7 +52,8 @@ class WorkflowInstance:
     is_closed: the code has ended, or the journal says that the run has. is_replaying: set by the worker while
     it feeds a journal again; what workflow code logs then was logged before. prepare: called with this among the
     context variables that the code begins with, to set those of which the runtime knows nothing. seed: what random
-    numbers and idempotency keys are made of, where the run continues another one; else "".
+    numbers and idempotency keys are made of, where the run continues another one; else "". is_guarded: what a replay
+    cannot repeat raises, see `guards`.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class WorkflowInstance:
         codec: Codec,
         limits: Limits = DEFAULT_LIMITS,
         prepare: "Callable[[WorkflowInstance], None] | None" = None,
+        is_guarded: bool = False,
     ) -> None:
         self._prepare = prepare
         self._definition = definition
@@ -77,6 +80,7 @@ class WorkflowInstance:
         self._started_at = self._now
         self._loop = WorkflowLoop(self, salt=int.from_bytes(self._seed[:5], "big"))
         self._loop.is_driven = True
+        self._loop.is_guarded = is_guarded
         self._ledger = Ledger(self.waits)
         self._signals = SignalInbox(self._ledger)
         self._spans = RunSpans(self._ledger)
@@ -422,6 +426,8 @@ class WorkflowInstance:
             self._seed = hashlib.sha256(entry.seed.encode()).digest()
         context = Context()
         context.run(current_runtime.set, self)
+        # What a module has set up for all its code when it was imported counts in workflow code too.
+        context.run(decimal.setcontext, decimal.getcontext().copy())
         if self._prepare is not None:
             context.run(self._prepare, self)
         self._main = self._loop.create_task(self._run(), name="main", context=context)

@@ -75,6 +75,7 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
         self._order = (salt & 0xFF_FFFF_FFFF) << 20
         self._tasks: list[WorkflowTask[Any]] = []
         self._tasks_checked = 64
+        self.is_guarded = False
         self.is_driven = False
         self.fault: HoldfastError | None = None
         self._generators: list[tuple[AsyncGenerator[Any, Any], Context]] = []

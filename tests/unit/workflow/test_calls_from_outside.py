@@ -88,7 +88,7 @@ def test_a_call_of_a_step_that_another_thread_awaits_asks_for_nothing() -> None:
             except UnguardedCall as error:
                 found.append(str(error))
 
-        with holdfast_unguarded():
+        with holdfast.unguarded():
             thread = threading.Thread(target=elsewhere)
             thread.start()
             thread.join()
@@ -103,10 +103,6 @@ def test_a_call_of_a_step_that_another_thread_awaits_asks_for_nothing() -> None:
     assert len(found) == 1
     assert not [entry for entry in driver.journal if isinstance(entry, StepScheduled)]
     driver.instance.close()
-
-
-def holdfast_unguarded() -> Any:
-    return getattr(holdfast, "unguarded", __import__("contextlib").nullcontext)()
 
 
 def test_futures_of_threads_and_of_other_loops_are_refused_in_the_code() -> None:

@@ -282,11 +282,116 @@ async def spanned() -> int:
     return total + await later
 
 
+async def timed_beside_others() -> list[str]:
+    """A wait_for beside a step: which of them asks first differed between 3.11 and 3.12."""
+    timed = asyncio.wait_for(_twice(1), 60), double(2), asyncio.wait_for(double(3), 60)
+    return [repr(found) for found in await asyncio.gather(*timed, return_exceptions=True)]
+
+
+async def timed_out_at_once() -> list[str]:
+    found = []
+    for timeout in (0, 0.5, None):
+        try:
+            found.append(str(await asyncio.wait_for(_twice(1), timeout)))
+        except TimeoutError:
+            found.append(f"late {await double(1)}")
+    return found
+
+
+async def completed() -> list[int]:
+    found = [await double(await one) for one in asyncio.as_completed([_twice(x) for x in range(5)])]
+    async for task in asyncio.as_completed([_twice(x) for x in range(5)]):
+        found.append(await double(task.result()))  # noqa: PERF401
+    try:
+        for one in asyncio.as_completed([double(1), asyncio.Event().wait()], timeout=3):
+            found.append(int(await one))  # noqa: PERF401
+    except TimeoutError:
+        found.append(await double(-1))
+    return found
+
+
+async def waited_for_a_failure() -> list[int]:
+    tasks = [asyncio.create_task(_twice(x)) for x in range(4)] + [asyncio.create_task(explode(9))]
+    done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    found = [await double(task.result()) for task in done if not task.exception()]
+    late, never = await asyncio.wait(pending, timeout=2) if pending else (set(), set())
+    for task in never:
+        task.cancel()
+        found.append(await double(-1))
+    return found + [await double(task.result()) for task in late]
+
+
+async def gathered_what_is_done() -> list[Any]:
+    early = asyncio.ensure_future(double(1))
+    await early
+    return list(await asyncio.gather(early, double(2), asyncio.gather(early, early), asyncio.shield(double(3))))
+
+
+async def grouped_in_groups() -> list[str]:
+    found: list[str] = []
+
+    async def inner(x: int) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_twice(x))
+                group.create_task(explode(x) if x == 1 else double(x))
+            found.append(f"inner {x}")
+        except* StepFailed:
+            found.append(f"failed {await double(x)}")
+        except* asyncio.CancelledError:
+            found.append(f"cancelled {x}")
+
+    try:
+        async with asyncio.timeout(6), asyncio.TaskGroup() as group:
+            for x in range(3):
+                group.create_task(inner(x))
+            group.create_task(_twice(7))
+            await sleep(4)
+    except TimeoutError:
+        found.append("late")
+    return [*found, str(await double(1))]
+
+
+async def in_turns() -> list[int]:
+    """Semaphores, conditions and queues whose waiters give up."""
+    room, changed, barrier = asyncio.Semaphore(1), asyncio.Condition(), asyncio.Barrier(2)
+    queue: asyncio.PriorityQueue[int] = asyncio.PriorityQueue()
+    found: list[int] = []
+
+    async def work(x: int, patience: float) -> None:
+        try:
+            async with asyncio.timeout(patience), room:
+                found.append(await double(x))
+        except TimeoutError:
+            found.append(await double(-x))
+        async with changed:
+            changed.notify(1)
+
+    async def listen() -> None:
+        async with changed:
+            try:
+                async with asyncio.timeout(3):
+                    await changed.wait()
+            except TimeoutError:
+                found.append(0)
+        await queue.put(await double(5))
+        await barrier.wait()
+
+    async def take() -> None:
+        found.append(await queue.get())
+        await barrier.wait()
+
+    await asyncio.gather(*(work(x, 2 + x) for x in range(1, 6)), listen(), take(), return_exceptions=True)
+    return found
+
+
 def go(number: int) -> Signal:
     return Signal("go", Payload(str(number).encode()))
 
 
-_MAIL: dict[Callable[..., Any], list[MailBody]] = {signalled: [go(1), Signal("more", Payload(b"2")), go(3)]}
+Flow = Callable[..., Any]
+
+_MAIL: dict[Flow, list[MailBody]] = {signalled: [go(1), Signal("more", Payload(b"2")), go(3)]}
 
 ALL: list[Callable[..., Any]] = [
     sequence,
@@ -307,6 +412,13 @@ ALL: list[Callable[..., Any]] = [
     parent,
     by_chance,
     spanned,
+    timed_beside_others,
+    timed_out_at_once,
+    completed,
+    waited_for_a_failure,
+    gathered_what_is_done,
+    grouped_in_groups,
+    in_turns,
 ]
 
 

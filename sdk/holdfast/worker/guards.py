@@ -1,0 +1,265 @@
+"""Guards: calls that a replay cannot repeat raise in workflow code, with what to write instead.
+
+Clocks, randomness, files, sockets, processes and threads are reached through functions of Python's own modules. Those
+are changed in place when a worker with guards starts: in code of a run they raise UnguardedCall, everywhere else they
+do what they did. Functions written in Python get another code, so that every reference to them is guarded; built-in
+ones are exchanged in their module and wherever a module has them under a name of its own; the class methods of
+datetime and date are exchanged in the types.
+
+What a library does for itself is left alone: logging stamps its records, an import reads files.
+"""
+
+import builtins
+import concurrent.futures
+import ctypes
+import datetime
+import functools
+import gc
+import io
+import multiprocessing.process
+import os
+import random
+import socket
+import subprocess
+import sys
+import threading
+import time
+import types
+import uuid
+from asyncio import events
+from collections.abc import Callable
+from types import FrameType, FunctionType
+from typing import Any, Literal
+
+from holdfast.errors import UnguardedCall
+from holdfast.workflow.current import guards_are_off
+from holdfast.workflow.loop import WorkflowLoop
+
+Guards = Literal["on", "off"]
+
+_CLOCKS = ("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "process_time")
+_WITHOUT_ARGUMENTS = frozenset({*(f"time.{name}()" for name in _CLOCKS), "random.random()"})
+"""Those that are called often; a guard that passes no arguments on costs half."""
+
+_NOW = "use holdfast.now(), which is the same in every replay, or put this in a step"
+_SLEEP = "use `await holdfast.sleep(...)`, which holds no worker"
+_RANDOM = "use holdfast.random(), which is the same in every replay, or put this in a step"
+_UUID = "use holdfast.uuid4(), which is the same in every replay, or put this in a step"
+_STEP = "put this in a step"
+
+_AT_EASE = frozenset(
+    {
+        *("logging", "loguru", "structlog", "opentelemetry", "warnings", "traceback", "linecache"),
+        *("importlib", "zipimport", "zoneinfo", "encodings", "bdb", "pdb", "pydevd", "coverage"),
+    }
+)
+"""The packages below which nothing is guarded: what they look up and write is no part of what the code does."""
+
+_running_loop = events._get_running_loop
+_LOOP_FILE = WorkflowLoop._run_ready.__code__.co_filename
+
+_installed = threading.Lock()
+_is_installed = False
+
+
+def install() -> None:
+    """Put the guards in place, once for the process. They do nothing outside of runs that are guarded."""
+    global _is_installed
+    with _installed:
+        if not _is_installed:
+            _is_installed = True
+            _install()
+
+
+def guarded(guards: Guards) -> bool:
+    """Whether runs are to be guarded; puts the guards in place if so. Raises ValueError for another word."""
+    if guards not in ("on", "off"):
+        raise ValueError(f'guards is "on" or "off", not {guards!r}')
+    if guards == "on":
+        install()
+    return guards == "on"
+
+
+def check(call: str, instead: str) -> None:
+    """Raise UnguardedCall where the code of a guarded run has made this call."""
+    loop = _running_loop()
+    if not isinstance(loop, WorkflowLoop) or not loop.is_guarded or not loop.is_running() or guards_are_off.get():
+        return
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename == __file__:
+        frame = frame.f_back
+    if frame is not None and str(frame.f_globals.get("__name__", "")).startswith("holdfast."):
+        return  # a handler of the worker's, which happens to run on top of the code
+    while frame is not None and frame.f_code.co_filename != _LOOP_FILE:
+        if str(frame.f_globals.get("__name__", "")).partition(".")[0] in _AT_EASE:
+            return
+        frame = frame.f_back
+    raise UnguardedCall(call, instead=f"{instead}; where it does no harm, write it in `with holdfast.unguarded():`")
+
+
+def _install() -> None:
+    exchanged: dict[int, tuple[Any, Any]] = {}
+    for owner, names, instead, only_if in _guarded():
+        for name in names:
+            original = getattr(owner, name, None)
+            if original is None:
+                continue  # this Python does not have it
+            words = f"{_name_of(owner)}{name}()"
+            if isinstance(original, FunctionType) and not original.__closure__:
+                _exchange_code(original, words, instead, only_if)
+            else:
+                guard = _guard(original, words, instead, only_if)
+                setattr(owner, name, guard)
+                exchanged[id(original)] = original, guard
+    for kind, name in ((datetime.datetime, "now"), (datetime.datetime, "utcnow"), (datetime.date, "today")):
+        _exchange_method(kind, name, f"{kind.__name__}.{name}()", _NOW)
+    _exchange_references(exchanged)
+
+
+_Names = tuple[str, ...]
+_OnlyIf = Callable[..., bool] | None
+
+
+def _guarded() -> list[tuple[Any, _Names, str, _OnlyIf]]:
+    """What is guarded: where it is, its names, what to use instead, and the condition on its arguments, if any."""
+    chance = tuple(
+        name for name in random.__all__ if getattr(getattr(random, name), "__self__", None) is _RANDOM_INSTANCE
+    )
+    files = ("open", "listdir", "scandir", "stat", "remove", "unlink", "rename", "replace", "mkdir", "rmdir")
+    processes = ("system", "fork", "forkpty", "posix_spawn", "posix_spawnp", "execv", "execve", "kill", "waitpid")
+    return [
+        (time, _CLOCKS, _NOW, None),
+        (time, ("localtime", "gmtime", "ctime"), _NOW, _without_arguments),
+        (time, ("strftime",), _NOW, _with_one_argument),
+        (time, ("sleep",), _SLEEP, None),
+        (random, chance, _RANDOM, None),
+        (random.Random, ("seed",), _RANDOM, _without_a_seed),
+        (random.SystemRandom, ("random", "getrandbits", "randbytes"), _RANDOM, None),
+        (os, ("urandom", "getrandom"), _RANDOM, None),
+        (uuid, ("uuid1", "uuid4", "uuid6", "uuid7"), _UUID, None),
+        (builtins, ("open", "input"), _STEP, None),
+        (io, ("open",), _STEP, None),
+        (os, files, _STEP, None),
+        (os, processes, _STEP, None),
+        (subprocess.Popen, ("__init__",), _STEP, None),
+        (socket.socket, ("__init__",), _STEP, None),
+        (socket, ("getaddrinfo", "gethostbyname", "gethostname"), _STEP, None),
+        (threading.Thread, ("start",), _STEP, None),
+        (multiprocessing.process.BaseProcess, ("start",), _STEP, None),
+        (concurrent.futures.ThreadPoolExecutor, ("submit",), _STEP, None),
+        (concurrent.futures.ProcessPoolExecutor, ("submit",), _STEP, None),
+    ]
+
+
+_RANDOM_INSTANCE = random._inst
+
+
+def _without_arguments(*args: Any, **_: Any) -> bool:
+    return not args or args[0] is None
+
+
+def _with_one_argument(*args: Any, **_: Any) -> bool:
+    return len(args) < 2
+
+
+def _without_a_seed(_: Any, a: Any = None, *_args: Any, **_kwargs: Any) -> bool:
+    return a is None
+
+
+def _name_of(owner: Any) -> str:
+    if owner is builtins or owner is io:
+        return ""
+    if isinstance(owner, types.ModuleType):
+        return f"{owner.__name__}."
+    module = owner.__module__.partition(".")[0]
+    return f"{owner.__name__}." if module == owner.__name__ else f"{module}.{owner.__name__}."
+
+
+def _guard(original: Any, words: str, instead: str, only_if: _OnlyIf) -> Any:
+    running, guarded_loop = _running_loop, WorkflowLoop
+    if words in _WITHOUT_ARGUMENTS:
+
+        def guarded() -> Any:
+            if running().__class__ is guarded_loop:
+                check(words, instead)
+            return original()
+
+    elif only_if is None:
+
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            if running().__class__ is guarded_loop:
+                check(words, instead)
+            return original(*args, **kwargs)
+
+    else:
+
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            if running().__class__ is guarded_loop and only_if(*args, **kwargs):
+                check(words, instead)
+            return original(*args, **kwargs)
+
+    return functools.update_wrapper(guarded, original)
+
+
+def _exchange_code(function: Any, words: str, instead: str, only_if: _OnlyIf) -> None:
+    plain: Any = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__)
+    plain.__kwdefaults__ = function.__kwdefaults__
+    plain.__qualname__ = function.__qualname__
+    function.__wrapped__ = plain
+    function.__code__ = _guarded_code.__code__
+    function.__defaults__ = None
+    function.__kwdefaults__ = {
+        "_running": _running_loop,
+        "_loop_class": WorkflowLoop,
+        "_check": check,
+        "_words": words,
+        "_instead": instead,
+        "_only_if": only_if,
+        "_plain": plain,
+    }
+
+
+def _guarded_code(
+    *args: Any,
+    _running: Any,
+    _loop_class: Any,
+    _check: Any,
+    _words: Any,
+    _instead: Any,
+    _only_if: Any,
+    _plain: Any,
+    **kwargs: Any,
+) -> Any:
+    if _running().__class__ is _loop_class and (_only_if is None or _only_if(*args, **kwargs)):
+        _check(_words, _instead)
+    return _plain(*args, **kwargs)
+
+
+def _exchange_method(kind: type, name: str, words: str, instead: str) -> None:
+    """Exchange a class method of a built-in type, whose names Python does not let anybody set."""
+    (names,) = gc.get_referents(kind.__dict__)
+    original = names[name]
+
+    def guarded(cls: type, *args: Any, **kwargs: Any) -> Any:
+        if _running_loop().__class__ is WorkflowLoop:
+            check(words, instead)
+        return original.__get__(None, cls)(*args, **kwargs)
+
+    guarded.__name__, guarded.__qualname__, guarded.__doc__ = name, f"{kind.__name__}.{name}", original.__doc__
+    names[name] = classmethod(guarded)
+    ctypes.pythonapi.PyType_Modified(ctypes.py_object(kind))
+
+
+def _exchange_references(exchanged: dict[int, tuple[Any, Any]]) -> None:
+    """Exchange what modules have imported by name. Those of Python itself and ours keep theirs."""
+    for module_name, module in list(sys.modules.items()):
+        root = module_name.partition(".")[0]
+        if (root in sys.stdlib_module_names and root != "__main__") or root in ("holdfast", "holdfast_coordinator"):
+            continue
+        names = getattr(module, "__dict__", None)
+        if type(names) is not dict:
+            continue
+        for name, value in list(names.items()):
+            found = exchanged.get(id(value))
+            if found is not None and found[0] is value:
+                names[name] = found[1]
