@@ -177,28 +177,19 @@ def _name_of(owner: Any) -> str:
 
 def _guard(original: Any, words: str, instead: str, only_if: _OnlyIf) -> Any:
     running, guarded_loop = _running_loop, WorkflowLoop
-    if words in _WITHOUT_ARGUMENTS:
 
-        def guarded() -> Any:
-            if running().__class__ is guarded_loop:
-                check(words, instead)
-            return original()
+    def without_arguments() -> Any:
+        if running().__class__ is guarded_loop:
+            check(words, instead)
+        return original()
 
-    elif only_if is None:
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        if running().__class__ is guarded_loop and (only_if is None or only_if(*args, **kwargs)):
+            check(words, instead)
+        return original(*args, **kwargs)
 
-        def guarded(*args: Any, **kwargs: Any) -> Any:
-            if running().__class__ is guarded_loop:
-                check(words, instead)
-            return original(*args, **kwargs)
-
-    else:
-
-        def guarded(*args: Any, **kwargs: Any) -> Any:
-            if running().__class__ is guarded_loop and only_if(*args, **kwargs):
-                check(words, instead)
-            return original(*args, **kwargs)
-
-    return functools.update_wrapper(guarded, original)
+    guard = without_arguments if words in _WITHOUT_ARGUMENTS else guarded
+    return functools.update_wrapper(guard, original)
 
 
 def _exchange_code(function: Any, words: str, instead: str, only_if: _OnlyIf) -> None:

@@ -1,12 +1,14 @@
 """Workflows run in a test without services: virtual time, real steps."""
 
 import asyncio
+import decimal
 import subprocess
 import sys
 import threading
 import time
 from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 
@@ -321,3 +323,16 @@ print(asyncio.run(run_local(flow)).status)
 """
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
     assert ended.stdout.strip() == "failed", ended.stderr
+
+
+@app.workflow
+async def divides() -> str:
+    return str(Decimal(1) / Decimal(3))
+
+
+async def test_decimal_settings_of_a_module_reach_workflow_code_and_stay_as_they_were() -> None:
+    with decimal.localcontext() as context:
+        context.prec = 40
+        run = await run_local(divides)
+        assert run.value() == "0." + "3" * 40
+        assert decimal.getcontext() is context

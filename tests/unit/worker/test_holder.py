@@ -497,6 +497,35 @@ def test_code_that_does_not_match_its_journal_is_stalled_with_the_difference():
     assert transition.entries[0].build == "build-1"
 
 
+def test_a_stall_under_the_build_that_wrote_the_journal_says_to_look_for_randomness():
+    made: list[str] = []
+    app = App("chance")
+
+    @app.step
+    async def work(name: str) -> str:
+        return name
+
+    @app.workflow
+    async def flow() -> None:
+        await work("first")
+        made.append("made")
+        await work(f"name {len(made)}")
+        await work("last")
+
+    journal = Journal()
+    holder = hold(app, journal, Bench())
+    for number in (1, 2):
+        go(holder, journal)
+        holder.attempt_ended(number, 1, returned("done"))
+    go(holder, journal)
+    transition, _ = go(hold(app, journal, Bench()), journal)
+    assert kinds(transition) == ["RunStalled"]
+    reason = transition.entries[0].reason
+    assert "step work (2) with the argument 'name'" in reason
+    assert "this is the build that wrote the journal (build-1)" in reason
+    assert "look for random numbers" in reason
+
+
 def test_a_stall_keeps_the_outcomes_that_are_known_and_hands_back_what_runs():
     app = App("three")
 
