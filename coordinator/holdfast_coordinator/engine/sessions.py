@@ -233,7 +233,10 @@ class Sessions:
         await self.heartbeats.flush()
 
     async def reap(self) -> None:
-        """See Burials.reap."""
+        """See Burials.reap. The clock is read first: another replica may have been faster to see a step of it, and has
+        written heartbeats by what it says since.
+        """
+        await self.read_clock()
         await self.burials.reap()
 
     async def sweep(self, owners: set[str]) -> None:

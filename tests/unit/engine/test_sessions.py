@@ -622,6 +622,20 @@ async def test_a_step_of_the_databases_clock_kills_nobody_who_lives_and_spares_n
     assert live.control.rows[silent.session_id].died_at is not None
 
 
+async def test_a_step_back_that_another_replica_has_seen_first_kills_nobody() -> None:
+    first, second, session = await two_replicas()
+    for _ in range(12):
+        await first.beat(session)
+        await first.turn()
+        await second.turn()
+    first.database_ahead -= timedelta(hours=1)
+    await first.beat(session)
+    await first.turn()
+    second.seconds += 1
+    await second.sessions.reap()
+    assert first.control.rows[session.session_id].died_at is None
+
+
 async def test_a_clock_that_drifts_is_no_step() -> None:
     live = Liveness()
     for _ in range(3_600):
