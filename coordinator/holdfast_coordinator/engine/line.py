@@ -71,7 +71,7 @@ class Waiting:
         self.is_alone = False
         self.locking = not (type(command) is Transition and (command.is_append_only or command.is_plain_close))
         self.bytes = command_bytes(command)
-        self.keys = keys_of(command)
+        self.keys = () if type(command) is Transition else keys_of(command)
 
     @property
     def run_id(self) -> str:
@@ -134,6 +134,8 @@ class Line:
 
     def next_try_at(self) -> float | None:
         """When something parked is to be tried again."""
+        if not self._parked:
+            return None
         return min((parked.again_at for parked in self._parked.values() if not parked.is_tried), default=None)
 
     def take(self, now: float) -> list[Waiting]:
@@ -141,6 +143,10 @@ class Line:
 
         Two starts with one key do not fit into one batch: the second must see what became of the first.
         """
+        if not self._parked and len(self._queue) == 1 and not self._locked_runs:
+            alone = self._queue.popleft()
+            self.bytes -= alone.bytes
+            return [alone]
         batch = self._take_parked(now) if self._parked else []
         if batch and batch[0].is_alone:
             return batch

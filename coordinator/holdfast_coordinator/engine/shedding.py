@@ -51,6 +51,8 @@ class Shedding:
 
         waiting, waiting_bytes: what is in the line already.
         """
+        if waiting < LINE_COMMANDS_MIN and waiting_bytes < LINE_BYTES_OF_STARTS:
+            return 0.0  # as nearly always
         match command:
             case RetryRun() | StartRun(outbox=None):
                 seconds, bytes_max = LINE_SECONDS_OF_STARTS, LINE_BYTES_OF_STARTS
