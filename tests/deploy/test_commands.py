@@ -63,7 +63,11 @@ async def test_a_release_of_the_chart_completes_a_run(images: dict[str, Image], 
         {
             "worker": chart.WORKER,
             "jaeger": {"enabled": True},
-            "coordinator": {"namespaces": ["billing"], "env": [{"name": "HOLDFAST_POLL_WAIT", "value": "20s"}]},
+            "coordinator": {
+                "namespaces": ["billing"],
+                "drainSeconds": 1,
+                "env": [{"name": "HOLDFAST_POLL_WAIT", "value": "20s"}],
+            },
         }
     )
     containers = {
