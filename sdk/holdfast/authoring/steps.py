@@ -13,8 +13,7 @@ from holdfast.authoring.definitions import PlacementChoice, StepDefinition, Step
 from holdfast.authoring.options import UNSET, RetryOnLike, Unset, step_overrides
 from holdfast.backoff import BackoffLike
 from holdfast.durations import Duration
-from holdfast.workflow.current import runtime_here
-from holdfast.workflow.unawaited import place_of
+from holdfast.workflow.current import current_runtime, runtime_here
 
 P = ParamSpec("P")
 T_co = TypeVar("T_co", covariant=True)
@@ -58,12 +57,16 @@ class Step(Generic[P, T_co]):
 
     # object and None, not Any twice: with Any in it mypy takes asyncio.gather(step_a(), step_b()) for Any.
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, None, T_co]:
-        runtime = runtime_here()
+        # Written out, as the rest of this: it is on the path of every step.
+        runtime = current_runtime.get()
+        if runtime is None:
+            runtime = runtime_here()
         definition = self._definition
         if runtime is None:
             made = plain.call_step(definition.function, definition.is_async, args, kwargs)
         else:
-            made = runtime.call_step(definition, args, kwargs, self._overrides, place_of(sys._getframe(1)))
+            frame = sys._getframe(1)
+            made = runtime.call_step(definition, args, kwargs, self._overrides, (frame.f_code, frame.f_lasti))
         return cast("Coroutine[object, None, T_co]", made)
 
     def with_options(
