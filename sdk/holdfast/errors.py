@@ -101,7 +101,8 @@ class RunConflict(HoldfastError):
     def __init__(self, key: str, run_id: str, *, difference: str) -> None:
         super().__init__(
             f"{key} belongs to run {run_id}, which was started with {difference}; "
-            "use another id or key, or start with the same arguments"
+            "use another id or key, start with the same arguments, or, when that run is closed, start another one with "
+            'reuse="new"'
         )
         self.key = key
         self.run_id = run_id

@@ -36,7 +36,7 @@ def record(run_id: str, **changed: Any) -> RunRecord:
     """A row of `runs`."""
     values: dict[str, Any] = {
         "run_id": run_id, "namespace": "default", "workflow": "order", "queue": "default", "created_at": T0,
-        "arguments": b"arguments", "arguments_hash": b"hash",
+        "arguments": b"arguments", "call_digest": b"hash",
     }  # fmt: skip
     return RunRecord(**{**values, **changed})
 
@@ -67,7 +67,7 @@ def task(run_id: str, number: int, **changed: Any) -> TaskRow:
 def key(name: str, run_id: str, **changed: Any) -> KeyRow:
     """A row of `run_keys`."""
     values: dict[str, Any] = {
-        "namespace": "default", "kind": "id", "key": name, "run_id": run_id, "arguments_hash": b"hash",
+        "namespace": "default", "kind": "id", "key": name, "run_id": run_id, "call_digest": b"hash",
         "workflow": "order",
     }  # fmt: skip
     return KeyRow(**{**values, **changed})

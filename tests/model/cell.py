@@ -34,6 +34,7 @@ from holdfast_coordinator.domain.rows import (
     TraceMark,
     body_bytes,
 )
+from holdfast_coordinator.domain.starts import START
 from holdfast_coordinator.domain.workspace import REQUEST_KEPT_FOR, trace_mark
 from holdfast_coordinator.store.errors import RowsMissing
 from holdfast_coordinator.store.port import (
@@ -193,8 +194,11 @@ class ModelCellStore:
                 holder = snapshot.keys[name] = deepcopy(self.keys[name])
                 result = self.run_results.get(holder.run_id)
                 snapshot.key_statuses[holder.run_id] = result.status if result else None
-        started = [self.runs[key] for key in reads.starts & self.runs.keys()]
-        snapshot.existing = {run.run_id: (run.namespace, run.arguments_hash) for run in started}
+        started = [self.runs[key] for key in reads.starts.keys() & self.runs.keys()]
+        snapshot.existing = {run.run_id: (run.namespace, run.call_digest, run.run_id) for run in started}
+        for run_id, namespace in reads.starts.items():
+            if join := self.keys.get((namespace, START, run_id)):
+                snapshot.existing[run_id] = (namespace, join.call_digest, join.run_id)
         snapshot.requests = {key: self.requests[key].answer for key in reads.requests & self.requests.keys()}
         snapshot.results = deepcopy({key: self.run_results[key] for key in reads.results & self.run_results.keys()})
         self._claim(reads, snapshot)
@@ -274,6 +278,8 @@ class ModelCellStore:
                 _delete(self.open_runs, run_id)
         for key in changes.keys:
             _replace(self.keys, (key.namespace, key.kind, key.key), key)
+        for key in changes.joins:
+            self._insert(self.keys, (key.namespace, key.kind, key.key), key)
         for key in changes.keys_released:
             name = (key.namespace, key.kind, key.key)
             if name in self.keys and self.keys[name].run_id == key.run_id:

@@ -5,7 +5,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from holdfast_coordinator.store.port import SessionRow
+from holdfast_coordinator.store.control import WRITE_MARGIN
+from holdfast_coordinator.store.port import KnownWorkflow, SessionRow
 
 from .cell import system_clock
 
@@ -17,7 +18,7 @@ class ModelControlStore:
         self.clock = clock
         self.names: set[str] = {"default"}
         self.rows: dict[str, SessionRow] = {}
-        self.workflows: dict[str, dict[str, dict[str, Any]]] = {}
+        self.workflows: list[KnownWorkflow] = []
 
     async def now(self) -> datetime:
         """See port.ControlStore."""
@@ -103,11 +104,14 @@ class ModelControlStore:
 
     async def register_workflows(self, namespace: str, signatures: Mapping[str, Mapping[str, Any]]) -> None:
         """See port.ControlStore."""
-        self.workflows.setdefault(namespace, {}).update({name: dict(one) for name, one in signatures.items()})
+        for name, signature in signatures.items():
+            row = (namespace, name, signature)
+            if all((one.namespace, one.name, one.signature) != row for one in self.workflows):
+                self.workflows.append(KnownWorkflow(namespace, name, dict(signature), self.clock()))
 
-    async def known_workflows(self, namespace: str) -> dict[str, dict[str, Any]]:
+    async def registered_since(self, seen_until: datetime | None) -> list[KnownWorkflow]:
         """See port.ControlStore."""
-        return dict(self.workflows.get(namespace, {}))
+        return [one for one in self.workflows if seen_until is None or one.registered_at > seen_until - WRITE_MARGIN]
 
     def _attached(self, attachments: Mapping[str, int]) -> list[SessionRow]:
         return [row for row in self._living() if attachments.get(row.session_id) == row.attach_no]

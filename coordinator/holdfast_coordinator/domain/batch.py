@@ -85,11 +85,11 @@ def reads_of(commands: Sequence[BatchCommand]) -> Reads:
             case Transition():
                 _reads_of_transition(reads, command)
             case StartRun():
-                reads.starts.add(command.run_id)
+                reads.starts[command.run_id] = command.namespace
                 reads.keys.extend(key_rows(command))
                 _reads_of_outbox(reads, command.outbox)
             case RetryRun(run_id, origin):
-                reads.starts.add(run_id)
+                reads.starts[run_id] = origin.namespace
                 reads.keys.extend(id_key(command))
                 reads.results.add(origin.run_id)
             case SendSignal(run_id, request_id):

@@ -29,6 +29,8 @@ class Changes:
     """Insert into runs."""
     keys: list[KeyRow] = field(default_factory=list)
     """Point these keys, which the batch has reserved or locked, to another run."""
+    joins: list[KeyRow] = field(default_factory=list)
+    """Insert into run_keys: starts that joined a run, for their repeats."""
     keys_released: list[KeyRow] = field(default_factory=list)
     """Delete these keys, which the batch has reserved, where they still name that run: the start was refused."""
     opened: dict[str, OpenRun] = field(default_factory=dict)

@@ -13,6 +13,7 @@ from holdfast.errors import InvalidRequest
 from holdfast.limits import DEFAULT_LIMITS
 from holdfast.statuses import ClosePolicy, RunStatus
 
+from .calls import Signature
 from .rows import AlarmKind, AlarmRow, ChildClosedMail, Side, SignalMail
 
 
@@ -51,7 +52,7 @@ class StartRun:
     workflow: str
     queue: str
     arguments: bytes
-    arguments_hash: bytes
+    call_digest: bytes
     id: str | None = None
     idempotency_key: str | None = None
     priority: int = 0
@@ -69,6 +70,8 @@ class StartRun:
     """When the parent's journal says that it asked for this child."""
     outbox: AlarmRow | None = None
     """The outbox alarm that this start delivers; cleared in the same transaction."""
+    signatures: Sequence[Signature] = ()
+    """The known signatures of the workflow, newest first: by them calls that were written differently are equal."""
 
 
 @dataclass(slots=True)

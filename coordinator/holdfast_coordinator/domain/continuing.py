@@ -8,7 +8,7 @@ from holdfast.errors import HoldfastError, RunAlreadyStarted, RunNotFound, RunNo
 from holdfast.statuses import RunStatus
 
 from .rows import AlarmKind, JournalCopy, KeyRow, MailKind, MailRow, OpenRun, RunRecord, RunResult, RunState, Side
-from .starts import ID, KnownRuns, Started, start_id_taken
+from .starts import ID, KnownRuns, Started, repeated
 from .workspace import Workspace
 
 RETRYABLE = frozenset({RunStatus.FAILED, RunStatus.TIMED_OUT, RunStatus.CANCELLED, RunStatus.TERMINATED})
@@ -66,7 +66,7 @@ def id_key(asked: RetryRun) -> list[KeyRow]:
     origin = asked.origin
     if origin.id is None:
         return []
-    return [KeyRow(origin.namespace, ID, origin.id, asked.run_id, origin.arguments_hash, origin.workflow)]
+    return [KeyRow(origin.namespace, ID, origin.id, asked.run_id, origin.call_digest, origin.workflow)]
 
 
 def retry_run(
@@ -76,9 +76,7 @@ def retry_run(
     origin = asked.origin
     earlier = known.existing.get(asked.run_id)
     if earlier is not None:
-        if earlier != (origin.namespace, origin.arguments_hash):
-            return start_id_taken(asked.run_id)
-        return Started(asked.run_id, attached=False)
+        return repeated(earlier, asked.run_id, origin.namespace, origin.call_digest)
     result = results.get(origin.run_id)
     refusal: HoldfastError | None = None
     if result is None:
@@ -99,7 +97,7 @@ def retry_run(
         return refusal
     _create(space, asked)
     # A repeat may be in this very batch: it has not read what is written here.
-    known.existing[asked.run_id] = (origin.namespace, origin.arguments_hash)
+    known.existing[asked.run_id] = (origin.namespace, origin.call_digest, asked.run_id)
     return Started(asked.run_id, attached=False)
 
 
@@ -113,7 +111,7 @@ def _create(space: Workspace, asked: RetryRun) -> None:
         queue=origin.queue,
         created_at=now,
         arguments=origin.arguments,
-        arguments_hash=origin.arguments_hash,
+        call_digest=origin.call_digest,
         id=origin.id,
         priority=origin.priority,
         deadline_at=deadline_at,

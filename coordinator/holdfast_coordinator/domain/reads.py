@@ -57,8 +57,8 @@ class Reads:
     """Alarms by key: read after the runs are locked."""
     keys: list[KeyRow] = field(default_factory=list)
     """Keys to reserve, in key order: inserted when free, else the existing row is locked and read."""
-    starts: set[str] = field(default_factory=set)
-    """Run ids about to be made: those that exist already are read from `runs`."""
+    starts: dict[str, str] = field(default_factory=dict)
+    """Run ids about to be made -> namespace: what became of an earlier start with that run id is read."""
     requests: set[tuple[str, str]] = field(default_factory=set)
     """(run id, request id): answers that were given before."""
     results: set[str] = field(default_factory=set)
@@ -108,8 +108,8 @@ class Snapshot:
     """Only keys that belonged to another run before this batch: (namespace, kind, key)."""
     key_statuses: dict[str, RunStatus | None] = field(default_factory=dict)
     """For each run of `keys`: its closed status, or None while it is open."""
-    existing: dict[str, tuple[str, bytes]] = field(default_factory=dict)
-    """Of `starts`: run id -> namespace and arguments hash."""
+    existing: dict[str, tuple[str, bytes, str]] = field(default_factory=dict)
+    """Of `starts`: run id -> namespace, call digest, and the run that the earlier start made or joined."""
     requests: dict[tuple[str, str], bool] = field(default_factory=dict)
     results: dict[str, RunResult] = field(default_factory=dict)
     claimed_runs: list[list[tuple[OpenRun, RunRecord | None]]] = field(default_factory=list)

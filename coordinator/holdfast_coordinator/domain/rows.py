@@ -89,7 +89,7 @@ class RunRecord:
     queue: str
     created_at: datetime
     arguments: bytes
-    arguments_hash: bytes
+    call_digest: bytes
     id: str | None = None
     idempotency_key: str | None = None
     priority: int = 0
@@ -163,7 +163,7 @@ class KeyRow:
     kind: str
     key: str
     run_id: str
-    arguments_hash: bytes
+    call_digest: bytes
     workflow: str
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 from holdfast.errors import HoldfastError, InvalidRequest, RunAlreadyStarted, RunConflict
 from holdfast.statuses import RunStatus
 
+from . import calls
 from .commands import OnConflict, Reuse, StartRun
 from .rows import (
     AlarmKind,
@@ -22,6 +23,8 @@ from .workspace import Workspace, not_before
 
 ID = "id"
 KEY = "key"
+START = "start"
+"""The kind of the key under which a start that joined a run is remembered; the key is the run id it would have made."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -50,12 +53,12 @@ class RetryInstead:
 class KnownRuns:
     """What the batch has read about runs that a start may meet.
 
-    existing: run id -> namespace and arguments hash, for start ids that were used before. keys: (namespace, kind,
-    key) -> the run that has it, only where it is another run. statuses: for those runs the closed status, None
-    while open.
+    existing: run id -> namespace, call digest and the run that was made or joined, for start ids that were used
+    before. keys: (namespace, kind, key) -> the run that has it, only where it is another run. statuses: for those
+    runs the closed status, None while open.
     """
 
-    existing: dict[str, tuple[str, bytes]]
+    existing: dict[str, tuple[str, bytes, str]]
     keys: dict[tuple[str, str, str], KeyRow]
     statuses: dict[str, RunStatus | None]
 
@@ -71,9 +74,7 @@ def start_run(space: Workspace, asked: StartRun, known: KnownRuns) -> StartAnswe
         return Started(asked.run_id, attached=True)  # the delivery was made before
     earlier = known.existing.get(asked.run_id)
     if earlier is not None:
-        if earlier != (asked.namespace, asked.arguments_hash):
-            return start_id_taken(asked.run_id)
-        return Started(asked.run_id, attached=False)
+        return repeated(earlier, asked.run_id, asked.namespace, asked.call_digest)
     answer = _join(asked, known)
     if answer is None:
         run = _create(space, asked)
@@ -86,12 +87,22 @@ def start_run(space: Workspace, asked: StartRun, known: KnownRuns) -> StartAnswe
     else:
         if isinstance(answer, Started):
             _let_key_stand_for(answer.run_id, space, asked, known)
+            _remember_join(answer.run_id, space, asked, known)
         else:
             _release_keys(space, asked, known)
         return answer
     # A repeat may be in this very batch: it has not read what is written here.
-    known.existing[asked.run_id] = (asked.namespace, asked.arguments_hash)
+    known.existing[asked.run_id] = (asked.namespace, asked.call_digest, asked.run_id)
     return Started(asked.run_id, attached=False)
+
+
+def repeated(
+    earlier: tuple[str, bytes, str], run_id: str, namespace: str, call_digest: bytes
+) -> Started | HoldfastError:
+    """The answer to a start whose start id was used before: the first one, or a refusal when it is another start."""
+    if earlier[:2] != (namespace, call_digest):
+        return start_id_taken(run_id)
+    return Started(earlier[2], attached=earlier[2] != run_id)
 
 
 def start_id_taken(run_id: str) -> HoldfastError:
@@ -108,7 +119,7 @@ def key_rows(asked: StartRun) -> list[KeyRow]:
     """The keys that a start reserves."""
     named = ((ID, asked.id), (KEY, asked.idempotency_key))
     return [
-        KeyRow(asked.namespace, kind, key, asked.run_id, asked.arguments_hash, asked.workflow)
+        KeyRow(asked.namespace, kind, key, asked.run_id, asked.call_digest, asked.workflow)
         for kind, key in named
         if key is not None
     ]
@@ -146,17 +157,14 @@ def _policy(asked: StartRun, holder: KeyRow, status: RunStatus | None) -> StartA
         return TerminateFirst(holder.run_id) if asked.on_conflict is OnConflict.TERMINATE else None
     if asked.on_conflict is OnConflict.TERMINATE or asked.reuse is Reuse.NEW:
         return "new"
-    if asked.reuse is Reuse.RETRY_FAILED and status not in (RunStatus.COMPLETED, RunStatus.CONTINUED_AS_NEW):
-        difference = _difference(asked, holder)
-        if not difference:
-            return RetryInstead(holder.run_id)
-    return None
+    may_retry = asked.reuse is Reuse.RETRY_FAILED and status not in (RunStatus.COMPLETED, RunStatus.CONTINUED_AS_NEW)
+    return RetryInstead(holder.run_id) if may_retry and not _difference(asked, holder) else None
 
 
 def _difference(asked: StartRun, holder: KeyRow) -> str:
     if holder.workflow != asked.workflow:
         return f"workflow {holder.workflow!r}"
-    return "other arguments" if holder.arguments_hash != asked.arguments_hash else ""
+    return calls.difference(asked.call_digest, holder.call_digest, asked.signatures)
 
 
 def _release_keys(space: Workspace, asked: StartRun, known: KnownRuns, kinds: Sequence[str] = (ID, KEY)) -> None:
@@ -183,6 +191,13 @@ def _let_key_stand_for(run_id: str, space: Workspace, asked: StartRun, known: Kn
             space.changes.keys.append(row)
 
 
+def _remember_join(run_id: str, space: Workspace, asked: StartRun, known: KnownRuns) -> None:
+    """Remembers that this start joined a run: a repeat gets the same answer, also when that run has closed since."""
+    row = KeyRow(asked.namespace, START, asked.run_id, run_id, asked.call_digest, asked.workflow)
+    space.changes.joins.append(row)
+    known.existing[asked.run_id] = (asked.namespace, asked.call_digest, run_id)
+
+
 def _fail_child(space: Workspace, asked: StartRun, answer: StartAnswer) -> None:
     """Makes a child that cannot have its id, and closes it at once, so that its parent hears of it."""
     if not isinstance(answer, HoldfastError):
@@ -204,7 +219,7 @@ def _create(space: Workspace, asked: StartRun) -> OpenRun:
         queue=asked.queue,
         created_at=now,
         arguments=asked.arguments,
-        arguments_hash=asked.arguments_hash,
+        call_digest=asked.call_digest,
         id=asked.id,
         idempotency_key=asked.idempotency_key,
         priority=asked.priority,

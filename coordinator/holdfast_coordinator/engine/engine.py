@@ -135,7 +135,7 @@ class Engine:
             spawn=self._background.spawn,
             on_step=self.stepped_clock.stepped,
         )
-        self.outbox = Outbox(self.cells, self.records, codec, origins, metrics)
+        self.outbox = Outbox(self.cells, self.records, self.registry, codec, origins, metrics)
         self._namespaces: set[str] = set()
 
     async def close(self) -> None:

@@ -25,6 +25,7 @@ from holdfast_coordinator.telemetry.identity import Origins
 
 from .cells import Cells
 from .records import Records
+from .registry import Registry
 
 if TYPE_CHECKING:  # prometheus_client is imported only where metrics are on
     from holdfast_coordinator.metrics.metrics import Metrics
@@ -47,11 +48,12 @@ class Outbox:
     """See the module."""
 
     def __init__(
-        self, cells: Cells, records: Records, codec: OutboxCodec, origins: Origins | None,
+        self, cells: Cells, records: Records, registry: Registry, codec: OutboxCodec, origins: Origins | None,
         metrics: "Metrics | None" = None,
     ) -> None:  # fmt: skip
         self._cells = cells
         self._records = records
+        self._registry = registry
         self._codec = codec
         self._origins = origins
         self._metrics = metrics
@@ -116,6 +118,7 @@ class Outbox:
     def _child_start(self, alarm: AlarmRow, parent: RunRecord) -> StartRun:
         child = self._codec.child_start(alarm, parent)
         start = child.start
+        start.signatures = self._registry.known(start.namespace, start.workflow)
         if self._origins is not None:
             identity = self._origins.of_child(start.run_id, parent, alarm.ref, child.asked_at, child.close_policy)
             start.trace, start.traced = identity.trace, identity.side

@@ -8,50 +8,82 @@ import asyncio
 import difflib
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from datetime import datetime
 
 from holdfast.errors import ArgumentsRejected, WorkflowNotRegistered
+from holdfast_coordinator.domain.calls import Signature
 from holdfast_coordinator.store.port import ControlStore
 
 from .matcher import Matcher
 
-REFRESH_SECONDS = 1.0
-
-Signature = Mapping[str, Any]
-"""{"parameters": [{"name", "required", "kind"}], "extra_positional": bool, "extra_named": bool}; kind is
-"either", "positional_only" or "named_only"."""
+SIGNATURES_MAX = 8
+"""How many signatures of one workflow count. Several do during a deploy, when workers of two releases serve it."""
 
 
 class Registry:
-    """See the module. Signatures are kept in memory and read again when a name is missing."""
+    """See the module. What other replicas register is read every second, and again before anything is refused."""
 
     def __init__(self, control: ControlStore, matcher: Matcher) -> None:
         self._control = control
         self._matcher = matcher
-        self._known: dict[str, dict[str, Signature]] = {}
-        self._read_at: dict[str, float] = {}
+        self._known: dict[str, dict[str, list[Signature]]] = {}
+        self._seen_until: datetime | None = None
+        self._looked_at = 0.0
         self._reading = asyncio.Lock()
 
     def registered(self, namespace: str, workflows: Mapping[str, Signature]) -> None:
         """A session has registered these."""
-        self._known.setdefault(namespace, {}).update(workflows)
+        known = self._known.setdefault(namespace, {})
+        for name, signature in workflows.items():
+            others = [one for one in known.get(name, ()) if one != signature]
+            known[name] = [signature, *others][:SIGNATURES_MAX]
 
-    async def signature(self, namespace: str, queue: str, workflow: str) -> Signature | None:
-        """The signature of a workflow, or None when no worker has come yet. Raises WorkflowNotRegistered."""
-        found = self._known.get(namespace, {}).get(workflow)
-        if found is not None:
-            return found
-        # One reads and the others wait for it: none may say that a name is unknown before it was looked up.
-        async with self._reading:
-            known = self._known.setdefault(namespace, {})
-            if time.monotonic() - self._read_at.get(namespace, -REFRESH_SECONDS) >= REFRESH_SECONDS:
-                known.update(await self._control.known_workflows(namespace))
-                self._read_at[namespace] = time.monotonic()
-            found = known.get(workflow)
-        if found is None and self._matcher.serves((namespace, queue)):
-            nearest = difflib.get_close_matches(workflow, known, n=1)
+    def known(self, namespace: str, workflow: str) -> Sequence[Signature]:
+        """The signatures of a workflow that are known here, newest first."""
+        return self._known.get(namespace, {}).get(workflow, ())
+
+    async def signatures(self, namespace: str, queue: str, workflow: str) -> Sequence[Signature]:
+        """The signatures of a workflow, newest first; none when no worker has come. Raises WorkflowNotRegistered."""
+        if not self.known(namespace, workflow):
+            await self.refresh()
+        found = self.known(namespace, workflow)
+        if not found and self._matcher.serves((namespace, queue)):
+            nearest = difflib.get_close_matches(workflow, self._known.get(namespace, {}), n=1)
             raise WorkflowNotRegistered(workflow, namespace=namespace, suggestion=nearest[0] if nearest else "")
         return found
+
+    async def refresh(self) -> None:
+        """Reads what was registered since the last look, through whichever replica.
+
+        Callers that come while one reads share the next look: none refuses what was registered before it asked.
+        """
+        asked_at = time.monotonic()
+        async with self._reading:
+            if self._looked_at > asked_at:
+                return
+            looked_at = time.monotonic()
+            for row in await self._control.registered_since(self._seen_until):
+                if row.signature not in self.known(row.namespace, row.name):
+                    self.registered(row.namespace, {row.name: row.signature})
+                self._seen_until = max(self._seen_until or row.registered_at, row.registered_at)
+            self._looked_at = looked_at
+
+
+def fitting_signature(
+    workflow: str, signatures: Sequence[Signature], positional: int, named: Sequence[str]
+) -> Signature | None:
+    """The newest signature that arguments fit; None when none is known. Raises ArgumentsRejected as `bind` does."""
+    refusal: ArgumentsRejected | None = None
+    for signature in signatures:
+        try:
+            bind(workflow, signature, positional, named)
+        except ArgumentsRejected as error:
+            refusal = refusal or error
+        else:
+            return signature
+    if refusal is not None:
+        raise refusal
+    return None
 
 
 def bind(workflow: str, signature: Signature | None, positional: int, named: Sequence[str]) -> list[str]:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from holdfast.errors import HoldfastError, RunNotRetryable
+from holdfast.errors import HoldfastError, RunAlreadyStarted, RunNotRetryable
 from holdfast.limits import DEFAULT_LIMITS
 from holdfast_coordinator.domain.batch import Answer
 from holdfast_coordinator.domain.commands import StartRun, TerminateRun
@@ -16,7 +16,7 @@ from holdfast_coordinator.telemetry.identity import Origins
 from .cells import Cells
 from .waiters import Waiters
 
-TERMINATE_REPEATS_MAX = 5
+REPEATS_MAX = 5
 
 
 class ContinuationCodec(Protocol):
@@ -43,16 +43,20 @@ class Starts:
     async def _settle(self, start: StartRun, answer: Answer, seconds: float) -> Started | HoldfastError:
         """Does what a start asked for first, and repeats it."""
         repeats = 0
-        while isinstance(answer, TerminateFirst):
-            if repeats == TERMINATE_REPEATS_MAX:
-                return HoldfastError(f"the id {start.id!r} was taken again and again; choose another on_conflict")
+        while isinstance(answer, TerminateFirst | RetryInstead):
+            if repeats == REPEATS_MAX:
+                return HoldfastError(f"the id {start.id!r} was taken again and again; choose another policy")
             repeats += 1
-            text = f"run {start.run_id} takes its id {start.id!r}"
-            terminate = TerminateRun(answer.run_id, start.run_id, text)
-            await self._cells.submit(answer.run_id, [terminate], seconds=seconds)
+            if isinstance(answer, RetryInstead):
+                continued = await self.continue_run(answer.run_id, start.run_id, seconds=seconds)
+                if not isinstance(continued, RunAlreadyStarted):
+                    return continued
+                # Another start was faster, and has the id now: this one meets the run that it made.
+            else:
+                text = f"run {start.run_id} takes its id {start.id!r}"
+                terminate = TerminateRun(answer.run_id, start.run_id, text)
+                await self._cells.submit(answer.run_id, [terminate], seconds=seconds)
             (answer,) = await self._cells.submit(start.run_id, [start], seconds=seconds)
-        if isinstance(answer, RetryInstead):
-            return await self.continue_run(answer.run_id, start.run_id, seconds=seconds)
         assert isinstance(answer, Started | HoldfastError), f"a start cannot be answered with {answer!r}"
         if isinstance(answer, Started) and not answer.attached:
             self._waiters.is_open(start.namespace, answer.run_id)

@@ -66,6 +66,7 @@ def all_loops(
         ("held_work", engine.held_work.look, LOOK_AROUND_SECONDS),
         ("work_elsewhere", engine.elsewhere.find_work, LOOK_AROUND_SECONDS),
         ("closed_elsewhere", engine.elsewhere.find_closed, LOOK_AROUND_SECONDS),
+        ("registry", engine.registry.refresh, LOOK_AROUND_SECONDS),
         ("prune", prune, PRUNE_SECONDS),
     ]
     if engine.metrics is not None:

@@ -7,8 +7,17 @@ from grpc.aio import ServicerContext as Context
 
 from holdfast.api.v1 import run_service_pb2 as pb
 from holdfast.api.v1 import run_service_pb2_grpc, value_pb2
-from holdfast.errors import HoldfastError, InvalidRequest, PayloadTooLarge, RunNotFound, RunNotRetryable, TracingOff
+from holdfast.errors import (
+    ArgumentsRejected,
+    HoldfastError,
+    InvalidRequest,
+    PayloadTooLarge,
+    RunNotFound,
+    RunNotRetryable,
+    TracingOff,
+)
 from holdfast.limits import STARTS_PER_CALL_MAX, WAITED_RUNS_MAX, Limits
+from holdfast_coordinator.domain import commands
 from holdfast_coordinator.domain.commands import RequestCancel, ResumeRun, SendSignal, StartRun, TerminateRun
 from holdfast_coordinator.domain.rows import OpenRun, RunState, SignalMail
 from holdfast_coordinator.domain.starts import Started
@@ -55,7 +64,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         (outcome,) = await self._start(request.namespace, [request.start], context)
         if isinstance(outcome, HoldfastError):
             raise outcome
-        return pb.StartRunResponse(run=_started(outcome, request.start.id))
+        return pb.StartRunResponse(run=outcome)
 
     @translated
     async def StartRuns(self, request: pb.StartRunsRequest, context: Context) -> pb.StartRunsResponse:
@@ -66,8 +75,8 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
             outcomes=[
                 pb.StartOutcome(refusal=refusal_message(outcome))
                 if isinstance(outcome, HoldfastError)
-                else pb.StartOutcome(run=_started(outcome, spec.id))
-                for spec, outcome in zip(request.starts, outcomes, strict=True)
+                else pb.StartOutcome(run=outcome)
+                for outcome in outcomes
             ]
         )
 
@@ -185,7 +194,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
 
     async def _start(
         self, namespace: str, specs: Sequence[pb.StartSpec], context: Context
-    ) -> list[Started | HoldfastError]:
+    ) -> list[pb.StartedRun | HoldfastError]:
         """Checks and starts; what does not fit is refused by itself."""
         namespace = namespace or DEFAULT
         await self._engine.check_namespace(namespace)
@@ -196,8 +205,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         for spec in specs:
             try:
                 workflow = name("workflow", spec.workflow)
-                signature = await self._engine.registry.signature(namespace, spec.queue or DEFAULT, workflow)
-                start = start_command(namespace, spec, signature, self._engine.cells, self._limits)
+                start = await self._checked_start(namespace, spec, workflow)
                 if origins is not None:
                     caller = checked_trace(spec.trace) if spec.HasField("trace") else of_call
                     give_trace(start, spec, origins, caller)
@@ -206,7 +214,25 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
             except HoldfastError as error:
                 outcomes.append(error)
         started = iter(await self._engine.start_runs(starts, seconds=seconds_left(context)))
-        return [outcome if outcome is not None else next(started) for outcome in outcomes]
+        settled = [outcome if outcome is not None else next(started) for outcome in outcomes]
+        ids = {start.run_id: start.id or "" for start in starts}
+        if joined := [one.run_id for one in settled if isinstance(one, Started) and one.attached]:
+            # A key may lead to a run with another id than the start has.
+            ids |= {run_id: record.id or "" for run_id, record in (await self._engine.records.of(joined)).items()}
+        return [_started(one, ids.get(one.run_id, "")) if isinstance(one, Started) else one for one in settled]
+
+    async def _checked_start(self, namespace: str, spec: pb.StartSpec, workflow: str) -> commands.StartRun:
+        """The command of a start. Raises what `start_command` raises, once what other replicas know was read too."""
+        registry, queue = self._engine.registry, spec.queue or DEFAULT
+        signatures = await registry.signatures(namespace, queue, workflow)
+        try:
+            return start_command(namespace, spec, signatures, self._engine.cells, self._limits)
+        except ArgumentsRejected:
+            await registry.refresh()
+            if registry.known(namespace, workflow) == signatures:
+                raise
+            signatures = await registry.signatures(namespace, queue, workflow)
+            return start_command(namespace, spec, signatures, self._engine.cells, self._limits)
 
     async def _find(self, namespace: str, run: str) -> str:
         namespace = namespace or DEFAULT

@@ -2,8 +2,10 @@
 
 import base64
 import binascii
-import hashlib
+import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from string import Formatter
 
 from holdfast.api.v1 import run_service_pb2 as pb
 from holdfast.api.v1 import value_pb2
@@ -11,12 +13,14 @@ from holdfast.errors import InvalidRequest, PayloadTooLarge
 from holdfast.ids import business_id_problem, is_run_id
 from holdfast.limits import Limits
 from holdfast.statuses import RunStatus
+from holdfast_coordinator.domain.calls import Signature
 from holdfast_coordinator.domain.commands import OnConflict, Reuse, StartRun
 from holdfast_coordinator.domain.rows import AlarmKind, DeadLetter, OpenRun, RunRecord, RunResult, RunState
 from holdfast_coordinator.engine.cells import Cells
-from holdfast_coordinator.engine.registry import Signature, bind
+from holdfast_coordinator.engine.registry import fitting_signature
 from holdfast_coordinator.store.port import RunFilter, RunView
 from holdfast_coordinator.telemetry.identity import Origins
+from holdfast_coordinator.wire.calls import call_of_arguments
 from holdfast_coordinator.wire.entries import failure_message, set_time, status_number
 
 from .fields import DEFAULT, choice, moment, name, priority, span, storable, whole
@@ -31,10 +35,14 @@ _STATUSES = {status.number: status for status in RunStatus}
 
 
 def start_command(
-    namespace: str, spec: pb.StartSpec, signature: Signature | None, cells: Cells, limits: Limits
+    namespace: str, spec: pb.StartSpec, signatures: Sequence[Signature], cells: Cells, limits: Limits
 ) -> StartRun:
-    """A start, checked. Raises InvalidRequest, ArgumentsRejected, PayloadTooLarge."""
-    business_id = spec.id or None
+    """A start, checked. signatures: the known ones of the workflow, newest first; one of them has to fit.
+
+    Raises InvalidRequest, ArgumentsRejected, PayloadTooLarge.
+    """
+    fitting = fitting_signature(spec.workflow, signatures, len(spec.arguments.positional), list(spec.arguments.named))
+    business_id = spec.id or id_of_template(fitting, spec.arguments) or None
     if business_id is not None and (problem := business_id_problem(business_id)):
         raise InvalidRequest("id", f"{business_id[:50]!r} {problem}")
     return StartRun(
@@ -43,7 +51,7 @@ def start_command(
         workflow=spec.workflow,
         queue=name("queue", spec.queue, default=DEFAULT),
         arguments=checked_arguments(spec.workflow, spec.arguments, limits),
-        arguments_hash=arguments_hash(spec.workflow, signature, spec.arguments),
+        call_digest=call_of_arguments(spec.arguments).digest(),
         id=business_id,
         idempotency_key=name("idempotency_key", spec.idempotency_key) if spec.idempotency_key else None,
         priority=priority("priority", spec.priority),
@@ -52,6 +60,7 @@ def start_command(
         metadata=_metadata(spec),
         on_conflict=choice("on_conflict", spec.on_conflict, _ON_CONFLICT, default=OnConflict.ATTACH),
         reuse=choice("reuse", spec.reuse, _REUSE, default=Reuse.ATTACH),
+        signatures=signatures,
     )
 
 
@@ -78,15 +87,35 @@ def checked_arguments(workflow: str, arguments: value_pb2.Arguments, limits: Lim
     return arguments.SerializeToString()
 
 
-def arguments_hash(workflow: str, signature: Signature | None, arguments: value_pb2.Arguments) -> bytes:
-    """SHA-256 over the sorted (parameter, content hash), so that equal calls are equal however they are written."""
-    parameters = bind(workflow, signature, len(arguments.positional), list(arguments.named))
-    parts = [*zip(parameters, arguments.positional, strict=True), *arguments.named.items()]
-    digest = hashlib.sha256()
-    for parameter, payload in sorted(parts, key=lambda part: part[0]):
-        content = payload.content_sha256 or hashlib.sha256(payload.data).digest()
-        digest.update(parameter.encode() + b"\0" + content)
-    return digest.digest()
+def id_of_template(signature: Signature | None, arguments: value_pb2.Arguments) -> str:
+    """The business id that the workflow's template makes of arguments; "" where it has none that can be filled here.
+
+    Callers that have the workflow's code send the id. This is for those that name the workflow: a shell, another
+    language. Only texts and whole numbers are filled in, for these look the same in every language.
+    """
+    template = signature.get("id_template", "") if signature is not None else ""
+    if signature is None or not template:
+        return ""
+    names = [one["name"] for one in signature["parameters"] if one["kind"] != "named_only"]
+    given = {**dict(zip(names, arguments.positional, strict=False)), **arguments.named}
+    values = {}
+    for _, field, _, _ in Formatter().parse(template):
+        if field is None:
+            continue
+        value = _plain(given[field]) if field in given else None
+        if value is None:
+            return ""
+        values[field] = value
+    return str(template.format_map(values))
+
+
+def _plain(payload: value_pb2.Payload) -> str | int | None:
+    """A text or a whole number; None for everything else."""
+    try:
+        value = None if payload.encoding else json.loads(payload.data)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, str | int) and not isinstance(value, bool) else None
 
 
 def _metadata(spec: pb.StartSpec) -> dict[str, str]:

@@ -7,6 +7,7 @@ only the others become records.
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from itertools import takewhile
+from string import Formatter
 from typing import Any, cast
 
 from google.protobuf.message import Message
@@ -17,6 +18,7 @@ from holdfast.errors import InvalidRequest, PayloadTooLarge
 from holdfast.ids import business_id_problem, child_run_id
 from holdfast.limits import Limits
 from holdfast.statuses import ClosePolicy, Placement, RunStatus
+from holdfast_coordinator.domain.calls import HASH_BYTES
 from holdfast_coordinator.domain.commands import (
     Ask,
     CancelChild,
@@ -118,19 +120,42 @@ def introduction(request: pb.OpenSessionRequest) -> Introduction:
 
 
 def _signature(registration: pb.WorkflowRegistration) -> dict[str, Any]:
-    """The signature of a workflow as it is kept; see engine.registry.Signature."""
-    return {
-        "parameters": [
-            {
-                "name": storable("workflows.parameters.name", one.name),
-                "required": one.required,
-                "kind": choice("workflows.parameters.kind", one.kind, _KINDS, default="either"),
-            }
-            for one in registration.parameters
-        ],
+    """The signature of a workflow as it is kept; see domain.calls.Signature."""
+    signature: dict[str, Any] = {
+        "parameters": [_parameter(one) for one in registration.parameters],
         "extra_positional": registration.extra_positional,
         "extra_named": registration.extra_named,
     }
+    if registration.id_template:
+        signature["id_template"] = _id_template(registration)
+    return signature
+
+
+def _parameter(message: pb.Parameter) -> dict[str, Any]:
+    parameter: dict[str, Any] = {
+        "name": storable("workflows.parameters.name", message.name),
+        "required": message.required,
+        "kind": choice("workflows.parameters.kind", message.kind, _KINDS, default="either"),
+    }
+    if message.default_sha256:
+        if len(message.default_sha256) != HASH_BYTES:
+            raise InvalidRequest("workflows.parameters.default_sha256", f"has not the {HASH_BYTES} bytes of a SHA-256")
+        parameter["default"] = message.default_sha256.hex()
+    return parameter
+
+
+def _id_template(registration: pb.WorkflowRegistration) -> str:
+    """The template, when all that it fills in are whole parameters."""
+    template = storable("workflows.id_template", registration.id_template)
+    known = {one.name for one in registration.parameters}
+    try:
+        parts = [(field, form, conversion) for _, field, form, conversion in Formatter().parse(template)]
+    except ValueError as error:
+        raise InvalidRequest("workflows.id_template", f"{template[:100]!r}: {error}") from error
+    for field, form, conversion in parts:
+        if field is not None and (field not in known or form or conversion):
+            raise InvalidRequest("workflows.id_template", f"{template[:100]!r} fills in more than whole parameters")
+    return template
 
 
 def transition(session_id: str, message: pb.Transition, limits: Limits, grace: timedelta) -> Transition:

@@ -3,6 +3,8 @@
 Times are read first and written as parameters, so that no write reads a clock of its own.
 """
 
+import hashlib
+import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
@@ -11,10 +13,16 @@ from typing import Any, Self
 
 from .connection import Row
 from .migrate import CONTROL_SCHEMA, session_options
+from .parameters import EPOCH
 from .pool import OnWait, Pool
-from .port import SessionRow
+from .port import KnownWorkflow, SessionRow
 from .statements_control import ControlStatements
 from .tables import sessions
+
+REGISTERED_AGAIN = timedelta(hours=1)
+"""A signature that is registered again counts as new at most so often: workers register at each attachment."""
+WRITE_MARGIN = timedelta(seconds=30)
+"""How long before it is visible a row may have taken its time."""
 
 _session_values = attrgetter(*(column.name for column in sessions.c))
 
@@ -119,15 +127,23 @@ class PostgresControlStore:
         if not signatures:
             return
         names = sorted(signatures)
+        wanted = [signatures[name] for name in names]
         now = await self.now()
         await self._pool.write(
-            self._statements.register_workflows(namespace, names, [signatures[name] for name in names], now)
+            self._statements.register_workflows(
+                namespace, names, [_digest(one) for one in wanted], wanted, now, now - REGISTERED_AGAIN
+            )
         )
 
-    async def known_workflows(self, namespace: str) -> dict[str, dict[str, Any]]:
+    async def registered_since(self, seen_until: datetime | None) -> list[KnownWorkflow]:
         """See port.ControlStore."""
-        (answer,) = await self._pool.read(self._statements.known_workflows(namespace))
-        return {row[0]: row[1] for row in answer.rows}
+        after = EPOCH if seen_until is None else seen_until - WRITE_MARGIN
+        (answer,) = await self._pool.read(self._statements.registered_since(after))
+        return [KnownWorkflow(*row) for row in answer.rows]
+
+
+def _digest(signature: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(signature, sort_keys=True).encode()).hexdigest()
 
 
 def _session(row: Row) -> SessionRow:

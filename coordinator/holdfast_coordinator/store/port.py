@@ -342,6 +342,16 @@ class DoorbellStore(Protocol):
         """Closes the connection it rings with."""
 
 
+@dataclass(slots=True, frozen=True)
+class KnownWorkflow:
+    """A signature of a workflow that workers have registered in a namespace; registered_at: within an hour."""
+
+    namespace: str
+    name: str
+    signature: Mapping[str, Any]
+    registered_at: datetime
+
+
 @dataclass(slots=True)
 class SessionRow:
     """A row of `sessions`. `died_at` is set once it is a tombstone."""
@@ -414,5 +424,5 @@ class ControlStore(Protocol):
     async def register_workflows(self, namespace: str, signatures: Mapping[str, Mapping[str, Any]]) -> None:
         """Remembers that these workflows were registered in the namespace: name -> signature (JSON)."""
 
-    async def known_workflows(self, namespace: str) -> dict[str, dict[str, Any]]:
-        """Every workflow that was ever registered in the namespace: name -> its latest signature."""
+    async def registered_since(self, seen_until: datetime | None) -> list[KnownWorkflow]:
+        """What was registered after a time, less a margin for writes under way, oldest first; None: all."""

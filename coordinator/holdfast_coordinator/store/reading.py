@@ -32,7 +32,7 @@ class CellReads:
         self.reserve_keys = statements_reads.reserve_keys(schema)
         self.lock_keys = statements_reads.lock_keys(schema)
         self.statuses_of_keys = statements_reads.statuses_of_keys(schema)
-        self.hashes_of_runs = statements_reads.hashes_of_runs(schema)
+        self.earlier_starts = statements_reads.earlier_starts(schema)
         self.answers_of_requests = statements_reads.answers_of_requests(schema)
         self.results_of_runs = statements_reads.results_of_runs(schema)
         self.claim_runs = statements_reads.claim_runs(schema)
@@ -69,9 +69,11 @@ def plan_reads(statements: CellReads, reads: Reads, snapshot: Snapshot, floor: F
     if reads.starts:
 
         def take_existing(rows: list[Row]) -> None:
-            snapshot.existing = {run_id: (namespace, arguments_hash) for run_id, namespace, arguments_hash in rows}
+            snapshot.existing = {row[0]: (row[1], row[2], row[3]) for row in rows}
 
-        plan.add(statements.hashes_of_runs(sorted(reads.starts)), take_existing)
+        run_ids = sorted(reads.starts)
+        namespaces = [reads.starts[run_id] for run_id in run_ids]
+        plan.add(statements.earlier_starts(run_ids, namespaces), take_existing)
     if reads.requests:
         pairs = sorted(reads.requests)
 
@@ -204,7 +206,7 @@ def _plan_keys(plan: Plan, statements: CellReads, keys: list[KeyRow], snapshot: 
         statements.reserve_keys(
             *columns,
             [key.run_id for key in reserved],
-            [key.arguments_hash for key in reserved],
+            [key.call_digest for key in reserved],
             [key.workflow for key in reserved],
         ),
         take_reserved,

@@ -81,18 +81,19 @@ class ControlStatements:
         )
         self.register_workflows = Statement(
             "register_workflows",
-            f"INSERT INTO {schema}.{known_workflows.name} (namespace, name, signature, registered_at) "
-            "SELECT $1, t.name, t.signature, $4 FROM unnest($2::text[], $3::jsonb[]) AS t (name, signature) "
+            f"INSERT INTO {schema}.{known_workflows.name} (namespace, name, digest, signature, registered_at) "
+            "SELECT $1, t.name, t.digest, t.signature, $5 "
+            "FROM unnest($2::text[], $3::text[], $4::jsonb[]) AS t (name, digest, signature) "
             f"LEFT JOIN {schema}.{known_workflows.name} x ON false "
-            "ON CONFLICT (namespace, name) DO UPDATE SET signature = excluded.signature, "
-            "registered_at = excluded.registered_at "
-            f"WHERE {known_workflows.name}.signature IS DISTINCT FROM excluded.signature",
-            (TEXT, TEXTS, JSONS, TIME),
+            "ON CONFLICT (namespace, name, digest) DO UPDATE SET registered_at = excluded.registered_at "
+            f"WHERE {known_workflows.name}.registered_at < $6",
+            (TEXT, TEXTS, TEXTS, JSONS, TIME, TIME),
         )
-        self.known_workflows = Statement(
-            "known_workflows",
-            f"SELECT k.name, k.signature FROM {schema}.{known_workflows.name} k WHERE k.namespace = $1",
-            (TEXT,),
+        self.registered_since = Statement(
+            "registered_since",
+            f"SELECT k.namespace, k.name, k.signature, k.registered_at FROM {schema}.{known_workflows.name} k "
+            "WHERE k.registered_at > $1 ORDER BY k.registered_at, k.namespace, k.name",
+            (TIME,),
         )
 
 

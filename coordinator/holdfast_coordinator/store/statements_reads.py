@@ -5,6 +5,8 @@ deadlock; reserve_keys alone waits for a key that another is making. A statement
 there by its key: with its columns when it is locked now, with NULLs when another transaction has it.
 """
 
+from holdfast_coordinator.domain.starts import START
+
 from . import parameters
 from .connection import Statement
 from .parameters import BIGINTS, INT, INTS, TEXT, TEXTS, TIMES
@@ -154,12 +156,18 @@ def statuses_of_keys(schema: str) -> Statement:
     )
 
 
-def hashes_of_runs(schema: str) -> Statement:
-    """Namespace and arguments hash of runs that exist. Locks: none. Index: runs_pkey."""
+def earlier_starts(schema: str) -> Statement:
+    """What became of starts that were made before: namespace, call digest, and the run that each made or joined.
+
+    Locks: none. Indexes: runs_pkey, run_keys_pkey.
+    """
+    asked = "FROM unnest($1::text[], $2::text[]) AS t (run_id, namespace) JOIN"
     return Statement(
-        "hashes_of_runs",
-        f"SELECT r.run_id, r.namespace, r.arguments_hash FROM {schema}.runs r WHERE r.run_id = ANY ($1::text[])",
-        (TEXTS,),
+        "earlier_starts",
+        f"SELECT r.run_id, r.namespace, r.call_digest, r.run_id {asked} {schema}.runs r ON r.run_id = t.run_id "
+        f"UNION ALL SELECT t.run_id, k.namespace, k.call_digest, k.run_id {asked} {schema}.run_keys k "
+        f"ON k.namespace = t.namespace AND k.kind = '{START}' AND k.key = t.run_id",
+        (TEXTS, TEXTS),
     )
 
 

@@ -80,6 +80,7 @@ class CellWrites:
         self.close_children = update_rows(children, schema, ("run_id", "number"), ("closed",))
         self.insert_requests = insert_rows(requests, schema)
         self.point_keys = update_rows(run_keys, schema, ("namespace", "kind", "key"), _KEY_CHANGES)
+        self.insert_joins = insert_rows(run_keys, schema, raced=True)
         self.release_keys = release_keys(schema)
         self.sweep_mail = sweep_rows(mail, schema)
         # Alarms of the outbox kinds are promises to other runs; they outlive the run.
@@ -100,7 +101,7 @@ class CellWrites:
 TRACED = Side.TRACE.value
 _TRACES = (Side.TRACE | Side.TRACE_FAILURE).value
 _FAILED = ", ".join(str(status.number) for status in sorted(FAILED_STATUSES, key=lambda status: status.number))
-_KEY_CHANGES = ("run_id", "arguments_hash", "workflow")
+_KEY_CHANGES = ("run_id", "call_digest", "workflow")
 
 
 def release_keys(schema: str) -> Statement:

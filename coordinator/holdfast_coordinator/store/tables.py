@@ -101,7 +101,7 @@ def _bytes(name: str, *, nullable: bool = False) -> "Column[Any]":
 runs = Table(
     "runs", cell_metadata,
     _id("run_id"), _id("namespace"), _id("workflow"), _id("queue"), _at("created_at"),
-    _bytes("arguments"), _bytes("arguments_hash"), _id("id", nullable=True),
+    _bytes("arguments"), _bytes("call_digest"), _id("id", nullable=True),
     _id("idempotency_key", nullable=True), _int("priority"), _at("deadline_at", nullable=True),
     Column("metadata", JSONB, nullable=False), _bytes("trace"), _id("origin_run_id", nullable=True),
     _id("parent_run_id", nullable=True), _int("parent_number"),
@@ -221,7 +221,7 @@ trace_marks = Table(
 
 run_keys = Table(
     "run_keys", cell_metadata,
-    _id("namespace"), _id("kind"), _id("key"), _id("run_id"), _bytes("arguments_hash"), _id("workflow"),
+    _id("namespace"), _id("kind"), _id("key"), _id("run_id"), _bytes("call_digest"), _id("workflow"),
     PrimaryKeyConstraint("namespace", "kind", "key", name="run_keys_pkey"),
 )  # fmt: skip
 
@@ -249,6 +249,7 @@ sessions = Table(
 
 known_workflows = Table(
     "known_workflows", control_metadata,
-    _id("namespace"), _id("name"), Column("signature", JSONB, nullable=False), _at("registered_at"),
-    PrimaryKeyConstraint("namespace", "name", name="known_workflows_pkey"),
+    _id("namespace"), _id("name"), _id("digest"), Column("signature", JSONB, nullable=False), _at("registered_at"),
+    PrimaryKeyConstraint("namespace", "name", "digest", name="known_workflows_pkey"),
+    Index("known_workflows_by_time", "registered_at"),
 )  # fmt: skip

@@ -72,6 +72,7 @@ def plan_writes(statements: CellWrites, changes: Changes) -> list[tuple[Call, in
     write(statements.update_open_runs, updated.values(), _open_run_changes)
     keys = {(key.namespace, key.kind, key.key): key for key in changes.keys}
     write(statements.point_keys, keys.values(), _key_values)
+    write(statements.insert_joins, changes.joins, _key_values, count=True)
     write(statements.release_keys, changes.keys_released, _released_values)
     write(statements.insert_journal, changes.journal, _journal_values, count=True)
     for copy in changes.journal_copied:
@@ -166,7 +167,7 @@ def _result_values(row: RunResult) -> Sequence[Any]:
 
 
 def _key_values(row: KeyRow) -> Sequence[Any]:
-    return row.namespace, row.kind, row.key, row.run_id, row.arguments_hash, row.workflow
+    return row.namespace, row.kind, row.key, row.run_id, row.call_digest, row.workflow
 
 
 def _released_values(row: KeyRow) -> Sequence[Any]:

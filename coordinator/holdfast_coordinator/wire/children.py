@@ -1,12 +1,11 @@
 """Reads the start of a child run from the ChildStarted entry that the outbox carries."""
 
-import hashlib
-
 from holdfast.api.v1 import journal_pb2
 from holdfast.statuses import ClosePolicy
 from holdfast_coordinator.domain.commands import ChildStart, StartRun
 from holdfast_coordinator.domain.rows import AlarmRow, RunRecord
 
+from .calls import call_of_arguments
 from .entries import time_from
 
 
@@ -22,7 +21,7 @@ def child_start(alarm: AlarmRow, parent: RunRecord) -> ChildStart:
         workflow=child.workflow,
         queue=child.queue or parent.queue,
         arguments=arguments,
-        arguments_hash=hashlib.sha256(arguments).digest(),
+        call_digest=call_of_arguments(child.arguments).digest(),
         id=child.id or None,
         max_duration=child.max_duration.ToTimedelta() if child.HasField("max_duration") else None,
         asked_at=asked_at,

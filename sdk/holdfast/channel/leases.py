@@ -29,21 +29,26 @@ class Held(NamedTuple):
 
 @dataclass(slots=True, frozen=True)
 class Parameter:
-    """A parameter of a workflow."""
+    """A parameter of a workflow. default_sha256: of the canonical JSON of its default; empty for none."""
 
     name: str
     required: bool
     kind: ParameterKind = ParameterKind.EITHER
+    default_sha256: bytes = b""
 
 
 @dataclass(slots=True, frozen=True)
 class WorkflowRegistration:
-    """A workflow that a worker can run, with its parameters, so that wrong arguments are refused early."""
+    """A workflow that a worker can run, with its parameters, so that wrong arguments are refused early.
+
+    id_template: how starts that give no id get one; empty for none.
+    """
 
     name: str
     parameters: tuple[Parameter, ...] = ()
     extra_positional: bool = False
     extra_named: bool = False
+    id_template: str = ""
 
 
 @dataclass(slots=True, frozen=True)

@@ -78,12 +78,14 @@ def open_session_request(introduction: Introduction, session_id: str, held: Iter
             name=workflow.name,
             extra_positional=workflow.extra_positional,
             extra_named=workflow.extra_named,
+            id_template=workflow.id_template,
         )
         for parameter in workflow.parameters:
             message.parameters.add(
                 name=parameter.name,
                 required=parameter.required,
                 kind=parameter.kind.value,
+                default_sha256=parameter.default_sha256,
             )
     write_held(request.held, held)
     return request

@@ -97,8 +97,11 @@ def start(
 
     handle = with_client(address, namespace, started)
     if output is Output.JSON:
-        typer.echo(json.dumps({"run_id": handle.run_id, "id": handle.id}, ensure_ascii=False))
+        facts = {"run_id": handle.run_id, "id": handle.id, "attached": handle.attached}
+        typer.echo(json.dumps(facts, ensure_ascii=False))
     else:
+        if handle.attached:
+            note(_about(handle))
         typer.echo(handle.run_id)
 
 
@@ -131,7 +134,7 @@ def run(
 
     async def result_of(client: Client) -> Any:
         handle = await client.start(what, *args, **kwargs)
-        note(f"run {handle.run_id}")
+        note(_about(handle))
         waiting = asyncio.create_task(_note_why_it_waits(handle))
         try:
             return await handle.result(timeout=seconds)
@@ -144,6 +147,11 @@ def run(
 
     result = with_client(address, namespace, result_of)
     typer.echo(json.dumps(result, ensure_ascii=False))
+
+
+def _about(handle: RunHandle[Any]) -> str:
+    named = f" ({handle.id})" if handle.id else ""
+    return f"run {handle.run_id}{named}{' was there already and is joined' if handle.attached else ''}"
 
 
 class RunDidNotComplete(HoldfastError):

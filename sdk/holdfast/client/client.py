@@ -12,7 +12,7 @@ from typing import Any, ParamSpec, Self, TypeVar, overload
 from holdfast.authoring.workflows import Workflow, WorkflowStart
 from holdfast.channel.calls import RETRY_FOR_SECONDS
 from holdfast.channel.connection import CONNECT_SECONDS, Connection, address_or_default
-from holdfast.channel.records import RunFilter
+from holdfast.channel.records import RunFilter, StartedRun
 from holdfast.channel.rpc_spans import rpc_spans_or_default
 from holdfast.channel.run_calls import RunCalls
 from holdfast.client.asking import AskedRuns
@@ -189,7 +189,7 @@ class Client:
             outcomes = await asyncio.gather(*map(self._starts.start, specs), return_exceptions=True)
             for outcome in outcomes:
                 if not isinstance(outcome, BaseException):
-                    handles.append(self._handle(outcome.run_id, outcome.id, target))
+                    handles.append(self._handle(outcome, target))
                 elif return_exceptions:
                     handles.append(outcome)
                 else:
@@ -277,11 +277,13 @@ class Client:
         with CallSpan("start run", self.namespace, workflow=target.definition.name) as span:
             started = await self._starts.start(start_spec(target, args, kwargs, self.codec, trace=span.trace))
             span.started(started.run_id, started.id)
-        return self._handle(started.run_id, started.id, target)
+        return self._handle(started, target)
 
-    def _handle(self, run_id: str, id: str, target: StartTarget) -> RunHandle[Any]:
-        hint = target.definition.signature.result
-        return RunHandle(self._reach, run_id, run_id=run_id, id=id or None, result_hint=hint)
+    def _handle(self, run: StartedRun, target: StartTarget) -> RunHandle[Any]:
+        return RunHandle(
+            self._reach, run.run_id, run_id=run.run_id, id=run.id or None, attached=run.attached,
+            result_hint=target.definition.signature.result,
+        )  # fmt: skip
 
 
 def _statuses(given: "RunStatus | str | Sequence[RunStatus | str] | None") -> tuple[RunStatus, ...]:

@@ -47,18 +47,25 @@ class RunHandle(Generic[Result]):
     `await client.get("order-1")` also checks that the run exists, and fills in `run_id` and `id`.
     """
 
-    __slots__ = ("_closed", "_hint", "_id", "_reach", "_run", "_run_id")
+    __slots__ = ("_attached", "_closed", "_hint", "_id", "_reach", "_run", "_run_id")
 
     def __init__(
-        self, reach: Reach, run: str, *, run_id: str | None = None, id: str | None = None, result_hint: Any = Any
-    ) -> None:
-        """run: the run id or business id to ask with. result_hint: what `result` decodes to."""
+        self, reach: Reach, run: str, *, run_id: str | None = None, id: str | None = None, result_hint: Any = Any,
+        attached: bool = False,
+    ) -> None:  # fmt: skip
+        """run: the run id or business id to ask with. result_hint: what `result` decodes to. attached: see there."""
         self._reach = reach
         self._run = run
         self._run_id = run if run_id is None and ids.is_run_id(run) else run_id
         self._id = id if id or ids.is_run_id(run) else run
         self._hint = result_hint
         self._closed: ClosedRun | None = None
+        self._attached = attached
+
+    @property
+    def attached(self) -> bool:
+        """True when the start that gave this handle joined a run that was there already."""
+        return self._attached
 
     @property
     def run_id(self) -> str:

@@ -70,11 +70,14 @@ def start_spec(
     """
     definition, options = target.definition, target.options
     what = f"workflow {definition.name}"
+    arguments = codec.encode_arguments(definition.signature, args, kwargs, what=what, hashed=True)
+    # Read as a worker will read them: what does not fit the annotations never becomes a run, and 1 and 1.0 make one id.
+    args, kwargs = codec.decode_arguments(definition.signature, arguments, what=what)
     spec = StartSpec(
         start_id=new_start_id(),
         workflow=definition.name,
-        arguments=codec.encode_arguments(definition.signature, args, kwargs, what=what, hashed=True),
-        id=options.id or business_id(definition, args, dict(kwargs)),
+        arguments=arguments,
+        id=options.id or business_id(definition, args, kwargs),
         idempotency_key=options.idempotency_key,
         queue=options.queue or definition.queue,
         priority=definition.priority if options.priority is None else options.priority,

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -179,29 +180,48 @@ class Codec:
         return Arguments(positional, named)
 
 
+def content_hash(value: Any) -> bytes | None:
+    """The SHA-256 of the canonical JSON of a value; None when it cannot be encoded."""
+    try:
+        return hashlib.sha256(canonical_json(value, _to_json(value))).digest()
+    except Exception:  # noqa: BLE001 - whatever the value raises: it has no hash
+        return None
+
+
 def canonical_json(value: Any, encoded: bytes) -> bytes:
-    """The one JSON text that equal values share: keys sorted, sets sorted. `encoded`: the value as JSON."""
+    """The one JSON text that equal values share. `encoded`: the value as JSON.
+
+    Keys and sets are sorted, whole floats are written as integers, and instants in UTC.
+    """
     if encoded[:1] not in b"[{":
-        return encoded
+        return _to_json(_canonical(value)) if isinstance(value, _LOOSE) else encoded
     plain = from_json(encoded)
-    if _holds_set(value):
-        # JSON no longer tells a set from a list, so the sets are sorted before they are written.
-        plain = from_json(_to_json(_with_sorted_sets(_to_python(value))))
+    if _is_loose(value):
+        # JSON no longer tells a set from a list, or an instant from a text.
+        plain = from_json(_to_json(_canonical(_to_python(value))))
     return json.dumps(plain, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _with_sorted_sets(value: Any) -> Any:
+_LOOSE = (set, frozenset, float, datetime)
+_WHOLE_MAX = 2.0**53
+
+
+def _canonical(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _with_sorted_sets(item) for key, item in value.items()}
+        return {key: _canonical(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_with_sorted_sets(item) for item in value]
+        return [_canonical(item) for item in value]
     if isinstance(value, (set, frozenset)):
-        return sorted((_with_sorted_sets(item) for item in value), key=_to_json)
+        return sorted((_canonical(item) for item in value), key=_to_json)
+    if type(value) is float and value.is_integer() and abs(value) <= _WHOLE_MAX:
+        return int(value)
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        return value.astimezone(UTC)
     return value
 
 
-def _holds_set(value: Any) -> bool:
-    return isinstance(value, (set, frozenset)) or any(_holds_set(part) for part in _parts(value))
+def _is_loose(value: Any) -> bool:
+    return isinstance(value, _LOOSE) or any(_is_loose(part) for part in _parts(value))
 
 
 def _parts(value: Any) -> Iterable[Any]:

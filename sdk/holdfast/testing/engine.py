@@ -266,7 +266,7 @@ class LocalEngine:
         """A new run, begun when the engine runs."""
         what = f"workflow {definition.name}"
         arguments = self.codec.encode_arguments(definition.signature, args, kwargs, what=what, hashed=True)
-        id = business_id(definition, args, kwargs)
+        id = business_id(definition, *self.codec.decode_arguments(definition.signature, arguments, what=what))
         new_run_id = run_id(_CELL, start_id(int(self._began_at.timestamp() * 1000), os.urandom(10)))
         info = RunInfo(new_run_id, definition.name, id, definition.queue or "default", created_at=self.now())
         return self._add(definition, info, arguments, parent=None, max_duration=definition.max_duration)

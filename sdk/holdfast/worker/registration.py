@@ -2,15 +2,23 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from decimal import Decimal
+from string import Formatter
 from typing import Any
+from uuid import UUID
 
+from holdfast.authoring import signatures
 from holdfast.authoring.apps import App, check_name_is_free
 from holdfast.authoring.definitions import StepDefinition, WorkflowDefinition
 from holdfast.authoring.signatures import NO_EXTRA, CallSignature
 from holdfast.authoring.steps import Step
 from holdfast.authoring.workflows import Workflow
 from holdfast.channel.leases import Parameter, WorkflowRegistration
+from holdfast.codec.values import content_hash
 from holdfast.hints import HopelessHint
+
+_PORTABLE = (str, int, UUID, Decimal)
+"""What looks the same in an id whether it is filled in from a Python value or from its JSON."""
 
 Given = Any
 """An App, a decorated step or workflow, or the definition of one."""
@@ -84,7 +92,24 @@ def workflow_registration(workflow: WorkflowDefinition) -> WorkflowRegistration:
     signature = workflow.signature
     return WorkflowRegistration(
         workflow.name,
-        tuple(Parameter(one.name, one.required, one.kind) for one in signature.parameters),
+        tuple(_parameter(one) for one in signature.parameters),
         extra_positional=signature.extra_positional is not NO_EXTRA,
         extra_named=signature.extra_named is not NO_EXTRA,
+        id_template=_portable_template(workflow),
     )
+
+
+def _parameter(one: signatures.Parameter) -> Parameter:
+    content = b"" if one.required else (content_hash(one.default) or b"")
+    return Parameter(one.name, one.required, one.kind, content)
+
+
+def _portable_template(workflow: WorkflowDefinition) -> str:
+    """The id template, where its parts look the same to callers that have none of this code; else ""."""
+    by_name = workflow.signature.by_name
+    for _, name, form, conversion in Formatter().parse(workflow.id_template):
+        if name is None:
+            continue
+        if form or conversion or name not in by_name or by_name[name].hint not in _PORTABLE:
+            return ""
+    return workflow.id_template

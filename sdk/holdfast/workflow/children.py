@@ -23,6 +23,9 @@ def child_arguments(
     """
     what = f"workflow {workflow.name}"
     arguments = codec.encode_arguments(workflow.signature, args, kwargs, what=what, hashed=True)
+    if workflow.id_template:
+        # As the child will see them: a client that starts the same makes the same id of them.
+        args, kwargs = codec.decode_arguments(workflow.signature, arguments, what=what)
     return arguments, _child_id(workflow, args, kwargs)
 
 

@@ -63,7 +63,7 @@ async def test_a_started_run_is_read_back_as_it_was_written(store: CellStore) ->
     await write(store, changes)
     snapshot = await read(store, Reads(lock_runs={"r1", "unknown"}, starts={"r1", "unknown"}))
     assert snapshot.runs == {"r1": run}
-    assert snapshot.existing == {"r1": ("default", b"hash")}
+    assert snapshot.existing == {"r1": ("default", b"hash", "r1")}
     view = await store.view("default", "r1")
     assert view is not None
     assert (view.record, view.open, view.result) == (changes.runs[0], run, None)

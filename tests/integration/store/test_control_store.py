@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from holdfast_coordinator.store.control import PostgresControlStore
+from holdfast_coordinator.store.control import WRITE_MARGIN, PostgresControlStore
 from holdfast_coordinator.store.port import SessionRow
 
 NEVER = timedelta(days=365_000)
@@ -134,5 +134,10 @@ async def test_the_latest_signature_of_a_workflow_is_known(control: PostgresCont
     await control.register_workflows("default", {"order": {"a": 1}, "refund": {}})
     await control.register_workflows("default", {"order": {"a": [2, None]}})
     await control.register_workflows("default", {})
-    assert await control.known_workflows("default") == {"order": {"a": [2, None]}, "refund": {}}
-    assert await control.known_workflows("other") == {}
+    rows = await control.registered_since(None)
+    assert [(row.name, row.signature) for row in rows] == [
+        ("order", {"a": 1}), ("refund", {}), ("order", {"a": [2, None]}),
+    ]  # fmt: skip
+    assert {row.namespace for row in rows} == {"default"}
+    assert await control.registered_since(rows[-1].registered_at + WRITE_MARGIN) == []
+    assert rows[-1] in await control.registered_since(rows[-1].registered_at)

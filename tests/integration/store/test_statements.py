@@ -113,7 +113,7 @@ PLANS = {
     "lock_alarms": ("alarms_pkey",),
     "lock_keys": ("run_keys_pkey",),
     "statuses_of_keys": ("run_keys_pkey", "run_results_pkey"),
-    "hashes_of_runs": ("runs_pkey",),
+    "earlier_starts": ("runs_pkey",),
     "answers_of_requests": ("requests_pkey",),
     "results_of_runs": ("run_results_pkey",),
     "claim_runs": ("open_runs_to_claim", "runs_pkey"),
@@ -222,7 +222,7 @@ def _fill_runs(database: str) -> None:
     with psycopg.connect(database) as connection:
         connection.execute(
             "INSERT INTO holdfast_c00.runs (run_id, namespace, workflow, queue, created_at, arguments, "
-            "arguments_hash, priority, metadata, trace, parent_number) SELECT 'r' || n, 'default', 'w' || n % 50, "
+            "call_digest, priority, metadata, trace, parent_number) SELECT 'r' || n, 'default', 'w' || n % 50, "
             "'q', now() + n * interval '1 s', '', '', 0, jsonb_build_object('a', n::text), '', 0 "
             "FROM generate_series(1, 5000) n ON CONFLICT DO NOTHING"
         )

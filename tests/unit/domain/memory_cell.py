@@ -31,6 +31,7 @@ from holdfast_coordinator.domain.rows import (
     TaskRow,
     TaskState,
 )
+from holdfast_coordinator.domain.starts import START
 from tests.invariants import CellRows
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
@@ -145,8 +146,11 @@ class MemoryCell:
                 snapshot.keys[name] = holder
                 closed = self.results.get(holder.run_id)
                 snapshot.key_statuses[holder.run_id] = closed.status if closed else None
-        started = [self.runs[run_id] for run_id in reads.starts & self.runs.keys()]
-        snapshot.existing = {run.run_id: (run.namespace, run.arguments_hash) for run in started}
+        started = [self.runs[run_id] for run_id in reads.starts.keys() & self.runs.keys()]
+        snapshot.existing = {run.run_id: (run.namespace, run.call_digest, run.run_id) for run in started}
+        for run_id, namespace in reads.starts.items():
+            if join := self.keys.get((namespace, START, run_id)):
+                snapshot.existing[run_id] = (namespace, join.call_digest, join.run_id)
         snapshot.requests = {key: self.requests[key].answer for key in reads.requests & self.requests.keys()}
         snapshot.results = {run_id: self.results[run_id] for run_id in reads.results & self.results.keys()}
         self._claim(reads, snapshot)
@@ -204,6 +208,9 @@ class MemoryCell:
                 del self.open_runs[run_id]
         for key in changes.keys:
             _update(self.keys, (key.namespace, key.kind, key.key), key)
+        for key in changes.joins:
+            assert (key.namespace, key.kind, key.key) not in self.keys
+            self.keys[key.namespace, key.kind, key.key] = key
         for key in changes.keys_released:
             if self.keys[key.namespace, key.kind, key.key].run_id == key.run_id:
                 del self.keys[key.namespace, key.kind, key.key]

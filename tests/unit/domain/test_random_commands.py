@@ -71,10 +71,8 @@ class RandomCommands(RuleBasedStateMachine):
     )
     def start(self, id: str | None, key: str | None, other: bool, lasts: timedelta | None, **changed: Any) -> None:
         self.number += 1
-        arguments_hash = b"other" if other else b"same"
-        self.ask(
-            start(self.number, id=id, idempotency_key=key, arguments_hash=arguments_hash, max_duration=lasts, **changed)
-        )
+        call_digest = b"other" if other else b"same"
+        self.ask(start(self.number, id=id, idempotency_key=key, call_digest=call_digest, max_duration=lasts, **changed))
 
     @rule(pick=PICK, request=st.integers(1, 5), once=st.booleans())
     def signal(self, pick: int, request: int, once: bool) -> None:

@@ -69,7 +69,7 @@ def test_a_start_that_is_repeated_in_one_batch_makes_one_run(cell: MemoryCell) -
 
 def test_a_start_id_with_other_arguments_is_refused(cell: MemoryCell) -> None:
     cell.ask(start())
-    assert isinstance(cell.ask(start(arguments_hash=b"other")), InvalidRequest)
+    assert isinstance(cell.ask(start(call_digest=b"other")), InvalidRequest)
 
 
 def test_a_start_names_the_keys_that_it_reserves() -> None:
@@ -85,7 +85,7 @@ def test_concurrent_starts_with_one_name_make_one_run(cell: MemoryCell, named: d
 
 
 @pytest.mark.parametrize("named", [{"id": "a"}, {"idempotency_key": "k"}])
-@pytest.mark.parametrize("other", [{"arguments_hash": b"other"}, {"workflow": "refund"}])
+@pytest.mark.parametrize("other", [{"call_digest": b"other"}, {"workflow": "refund"}])
 def test_a_name_with_other_arguments_or_another_workflow_conflicts(
     cell: MemoryCell, named: dict[str, str], other: dict[str, Any]
 ) -> None:
@@ -133,9 +133,9 @@ def test_a_closed_run_with_the_id_decides_by_reuse(
 
 def test_a_new_run_takes_over_the_id_and_its_arguments(cell: MemoryCell) -> None:
     closed(cell, RunStatus.COMPLETED)
-    cell.ask(start(2, id="a", reuse=Reuse.NEW, arguments_hash=b"other"))
+    cell.ask(start(2, id="a", reuse=Reuse.NEW, call_digest=b"other"))
     assert key_holder(cell, "id", "a") == run_named(2)
-    assert cell.ask(start(3, id="a", arguments_hash=b"other")) == Started(run_named(2), attached=True)
+    assert cell.ask(start(3, id="a", call_digest=b"other")) == Started(run_named(2), attached=True)
 
 
 def test_terminate_and_start_again_makes_a_new_run(cell: MemoryCell) -> None:
@@ -193,7 +193,7 @@ def test_a_start_id_of_another_namespace_is_refused_as_any_that_is_taken(cell: M
     cell.ask(start())
     stranger = cell.ask(start(namespace="other"))
     assert isinstance(stranger, InvalidRequest)
-    assert str(stranger) == str(cell.ask(start(arguments_hash=b"other")))
+    assert str(stranger) == str(cell.ask(start(call_digest=b"other")))
 
 
 def test_a_delayed_start_begins_at_its_alarm_and_no_mail_wakes_it_earlier(cell: MemoryCell) -> None:
@@ -223,7 +223,7 @@ def test_a_child_is_started_once_however_often_it_is_delivered(cell: MemoryCell)
     assert (RUN, AlarmKind.OUTBOX_CHILD, 1) not in cell.alarms
 
 
-@pytest.mark.parametrize("other", [{}, {"arguments_hash": b"other"}])
+@pytest.mark.parametrize("other", [{}, {"call_digest": b"other"}])
 def test_a_child_whose_id_belongs_to_another_run_fails_and_its_parent_hears_of_it(
     cell: MemoryCell, other: dict[str, Any]
 ) -> None:

@@ -39,7 +39,7 @@ def start(number: int = 1, **changed: Any) -> StartRun:
     """The start of the run with this number."""
     values: dict[str, Any] = {
         "run_id": run_named(number), "namespace": "default", "workflow": "order", "queue": "default",
-        "arguments": b"", "arguments_hash": b"same",
+        "arguments": b"", "call_digest": b"same",
     }  # fmt: skip
     return StartRun(**{**values, **changed})
 

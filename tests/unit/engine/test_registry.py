@@ -1,6 +1,7 @@
 """Known workflows, and arguments that do or do not fit them."""
 
 import asyncio
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -8,7 +9,8 @@ from replicas import attachment
 
 from holdfast.errors import ArgumentsRejected, CoordinatorUnavailable, WorkflowNotRegistered
 from holdfast_coordinator.engine.matcher import Matcher
-from holdfast_coordinator.engine.registry import Registry, bind
+from holdfast_coordinator.engine.registry import Registry, bind, fitting_signature
+from holdfast_coordinator.store.port import KnownWorkflow
 from tests.model.control import ModelControlStore
 
 
@@ -73,14 +75,14 @@ class SlowControl(ModelControlStore):
         self.answers = asyncio.Event()
         self.fails = False
 
-    async def known_workflows(self, namespace: str) -> dict[str, dict[str, Any]]:
+    async def registered_since(self, seen_until: datetime | None) -> list[KnownWorkflow]:
         """See port.ControlStore."""
         if self.fails:
             self.fails = False
             raise CoordinatorUnavailable("its database")
         self.asked.set()
         await self.answers.wait()
-        return await super().known_workflows(namespace)
+        return await super().registered_since(seen_until)
 
 
 def registry_of(control: ModelControlStore) -> Registry:
@@ -94,10 +96,10 @@ async def test_a_name_is_called_unknown_only_after_it_was_looked_up() -> None:
     control = SlowControl()
     await control.register_workflows("default", {"order": PLAIN})
     registry = registry_of(control)
-    asking = [asyncio.create_task(registry.signature("default", "default", "order")) for _ in range(2)]
+    asking = [asyncio.create_task(registry.signatures("default", "default", "order")) for _ in range(2)]
     await control.asked.wait()
     control.answers.set()
-    assert await asyncio.gather(*asking) == [PLAIN, PLAIN]
+    assert await asyncio.gather(*asking) == [[PLAIN], [PLAIN]]
 
 
 async def test_a_failed_look_up_is_not_taken_for_an_answer() -> None:
@@ -107,14 +109,35 @@ async def test_a_failed_look_up_is_not_taken_for_an_answer() -> None:
     await control.register_workflows("default", {"order": PLAIN})
     registry = registry_of(control)
     with pytest.raises(CoordinatorUnavailable):
-        await registry.signature("default", "default", "order")
-    assert await registry.signature("default", "default", "order") == PLAIN
+        await registry.signatures("default", "default", "order")
+    assert await registry.signatures("default", "default", "order") == [PLAIN]
+
+
+async def test_what_another_replica_registered_counts_before_anything_is_refused() -> None:
+    control = ModelControlStore()
+    registry = registry_of(control)
+    await registry.refresh()
+    await control.register_workflows("default", {"order": PLAIN})
+    assert await registry.signatures("default", "default", "order") == [PLAIN]
+    newer = {**PLAIN, "extra_named": True}
+    await control.register_workflows("default", {"order": newer})
+    await registry.refresh()
+    assert registry.known("default", "order") == [newer, PLAIN]
+
+
+def test_arguments_fit_when_one_of_the_releases_that_serve_takes_them() -> None:
+    wider = {**PLAIN, "parameters": [*PLAIN["parameters"], parameter("fourth", "named_only")]}
+    assert fitting_signature("order", [PLAIN, wider], 2, ["fourth"]) is wider
+    assert fitting_signature("order", [wider, PLAIN], 2, []) is PLAIN
+    with pytest.raises(ArgumentsRejected, match="is not a parameter"):
+        fitting_signature("order", [PLAIN, wider], 1, ["fourth"])
+    assert fitting_signature("order", [], 7, ["anything"]) is None
 
 
 async def test_an_unknown_name_is_refused_only_where_somebody_serves_the_queue() -> None:
     registry = registry_of(ModelControlStore())
     registry.registered("default", {"order": PLAIN})
     with pytest.raises(WorkflowNotRegistered) as refused:
-        await registry.signature("default", "default", "ordre")
+        await registry.signatures("default", "default", "ordre")
     assert refused.value.suggestion == "order"
-    assert await registry.signature("default", "elsewhere", "ordre") is None
+    assert await registry.signatures("default", "elsewhere", "ordre") == ()

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import threading
+from hashlib import sha256
 
 import pytest
 
@@ -94,6 +95,6 @@ def test_a_workflow_is_announced_with_its_parameters():
     announced = workflow_registration(order.definition)
     assert announced.parameters == (
         Parameter("order_id", required=True, kind=ParameterKind.EITHER),
-        Parameter("express", required=False, kind=ParameterKind.NAMED_ONLY),
+        Parameter("express", required=False, kind=ParameterKind.NAMED_ONLY, default_sha256=sha256(b"false").digest()),
     )
     assert (announced.extra_positional, announced.extra_named) == (False, False)

@@ -53,26 +53,30 @@ TRANSITION_STATUS_REFUSED: TransitionStatus
 TRANSITION_STATUS_BUSY: TransitionStatus
 
 class WorkflowRegistration(_message.Message):
-    __slots__ = ("name", "parameters", "extra_positional", "extra_named")
+    __slots__ = ("name", "parameters", "extra_positional", "extra_named", "id_template")
     NAME_FIELD_NUMBER: _ClassVar[int]
     PARAMETERS_FIELD_NUMBER: _ClassVar[int]
     EXTRA_POSITIONAL_FIELD_NUMBER: _ClassVar[int]
     EXTRA_NAMED_FIELD_NUMBER: _ClassVar[int]
+    ID_TEMPLATE_FIELD_NUMBER: _ClassVar[int]
     name: str
     parameters: _containers.RepeatedCompositeFieldContainer[Parameter]
     extra_positional: bool
     extra_named: bool
-    def __init__(self, name: _Optional[str] = ..., parameters: _Optional[_Iterable[_Union[Parameter, _Mapping]]] = ..., extra_positional: bool = ..., extra_named: bool = ...) -> None: ...
+    id_template: str
+    def __init__(self, name: _Optional[str] = ..., parameters: _Optional[_Iterable[_Union[Parameter, _Mapping]]] = ..., extra_positional: bool = ..., extra_named: bool = ..., id_template: _Optional[str] = ...) -> None: ...
 
 class Parameter(_message.Message):
-    __slots__ = ("name", "required", "kind")
+    __slots__ = ("name", "required", "kind", "default_sha256")
     NAME_FIELD_NUMBER: _ClassVar[int]
     REQUIRED_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_SHA256_FIELD_NUMBER: _ClassVar[int]
     name: str
     required: bool
     kind: ParameterKind
-    def __init__(self, name: _Optional[str] = ..., required: bool = ..., kind: _Optional[_Union[ParameterKind, str]] = ...) -> None: ...
+    default_sha256: bytes
+    def __init__(self, name: _Optional[str] = ..., required: bool = ..., kind: _Optional[_Union[ParameterKind, str]] = ..., default_sha256: _Optional[bytes] = ...) -> None: ...
 
 class Held(_message.Message):
     __slots__ = ("run_id", "step", "epoch", "mail_seen")

@@ -198,7 +198,7 @@ CREATE TABLE run_keys (
     kind TEXT COLLATE "C" NOT NULL,
     key TEXT COLLATE "C" NOT NULL,
     run_id TEXT COLLATE "C" NOT NULL,
-    arguments_hash BYTEA NOT NULL,
+    call_digest BYTEA NOT NULL,
     workflow TEXT COLLATE "C" NOT NULL,
     CONSTRAINT run_keys_pkey PRIMARY KEY (namespace, kind, key)
 ) WITH (
@@ -234,7 +234,7 @@ CREATE TABLE runs (
     queue TEXT COLLATE "C" NOT NULL,
     created_at TIMESTAMP WITH TIME ZONE NOT NULL,
     arguments BYTEA NOT NULL,
-    arguments_hash BYTEA NOT NULL,
+    call_digest BYTEA NOT NULL,
     id TEXT COLLATE "C",
     idempotency_key TEXT COLLATE "C",
     priority INTEGER NOT NULL,

@@ -14,10 +14,13 @@ _TABLES = """
 CREATE TABLE known_workflows (
     namespace TEXT COLLATE "C" NOT NULL,
     name TEXT COLLATE "C" NOT NULL,
+    digest TEXT COLLATE "C" NOT NULL,
     signature JSONB NOT NULL,
     registered_at TIMESTAMP WITH TIME ZONE NOT NULL,
-    CONSTRAINT known_workflows_pkey PRIMARY KEY (namespace, name)
+    CONSTRAINT known_workflows_pkey PRIMARY KEY (namespace, name, digest)
 );
+
+CREATE INDEX known_workflows_by_time ON known_workflows (registered_at);
 
 CREATE TABLE namespaces (
     name TEXT COLLATE "C" NOT NULL,
