@@ -19,6 +19,7 @@ from holdfast_coordinator.domain.rows import (
     DeadLetter,
     Failure,
     JournalRow,
+    KeyRow,
     MailConsumedEntry,
     MailKind,
     MailRow,
@@ -29,6 +30,7 @@ from holdfast_coordinator.domain.rows import (
     SignalMail,
     TaskState,
 )
+from holdfast_coordinator.domain.starts import START
 from holdfast_coordinator.store.port import (
     CellStore,
     ClaimHeld,
@@ -61,13 +63,22 @@ async def test_a_started_run_is_read_back_as_it_was_written(store: CellStore) ->
     run = open_run("r1", deadline_at=at(9), waits="signal paid", side=Side.ALARMS | Side.TASKS, sticky="s0")
     changes = starting(run, metadata={"customer": "7"}, id="order-7", trace=b"trace", deadline_at=at(9))
     await write(store, changes)
-    snapshot = await read(store, Reads(lock_runs={"r1", "unknown"}, starts={"r1", "unknown"}))
+    snapshot = await read(store, Reads(lock_runs={"r1", "unknown"}, starts=dict.fromkeys(["r1", "unknown"], "default")))
     assert snapshot.runs == {"r1": run}
     assert snapshot.existing == {"r1": ("default", b"hash", "r1")}
     view = await store.view("default", "r1")
     assert view is not None
     assert (view.record, view.open, view.result) == (changes.runs[0], run, None)
     assert await store.records(["r1", "unknown"]) == {"r1": changes.runs[0]}
+
+
+async def test_a_start_that_joined_a_run_is_known_by_its_own_run_id(store: CellStore) -> None:
+    changes = starting(open_run("r1"))
+    changes.joins.append(KeyRow("default", START, "r2", "r1", b"hash", "order"))
+    await write(store, changes)
+    snapshot = await read(store, Reads(starts={"r1": "default", "r2": "default", "r3": "default"}))
+    assert snapshot.existing == {"r1": ("default", b"hash", "r1"), "r2": ("default", b"hash", "r1")}
+    assert (await read(store, Reads(starts={"r2": "other"}))).existing == {}
 
 
 async def test_a_run_of_another_namespace_is_not_visible(store: CellStore) -> None:
