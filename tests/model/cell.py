@@ -279,7 +279,7 @@ class ModelCellStore:
         for key in changes.keys:
             _replace(self.keys, (key.namespace, key.kind, key.key), key)
         for key in changes.joins:
-            self._insert(self.keys, (key.namespace, key.kind, key.key), key)
+            _insert(self.keys, (key.namespace, key.kind, key.key), key, raced=True)
         for key in changes.keys_released:
             name = (key.namespace, key.kind, key.key)
             if name in self.keys and self.keys[name].run_id == key.run_id:
