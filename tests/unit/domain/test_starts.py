@@ -67,6 +67,15 @@ def test_a_start_that_is_repeated_in_one_batch_makes_one_run(cell: MemoryCell) -
     assert len(cell.journals[RUN]) == 1
 
 
+def test_the_repeat_of_a_start_that_joined_a_run_gets_it_though_it_has_closed_since(cell: MemoryCell) -> None:
+    leased(cell, start(1, id="a"))
+    joining = start(2, id="a", reuse=Reuse.NEW)
+    assert cell.ask(joining) == Started(RUN, attached=True)
+    take(cell, then=Then.CLOSE)
+    assert cell.ask(joining) == Started(RUN, attached=True)
+    assert cell.ask(start(3, id="a", reuse=Reuse.NEW)) == Started(run_named(3), attached=False)
+
+
 def test_a_start_id_with_other_arguments_is_refused(cell: MemoryCell) -> None:
     cell.ask(start())
     assert isinstance(cell.ask(start(call_digest=b"other")), InvalidRequest)
