@@ -1,15 +1,18 @@
 """What users see of a run: decoded values, None where there is nothing to say."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, overload
 
 from holdfast.channel.records import RunRecord, RunRecordPage
+from holdfast.client.notebooks import html_table
 from holdfast.codec import Codec
 from holdfast.errors import PayloadNotSerializable
 from holdfast.journal import Failure, Payload
 from holdfast.statuses import RunStatus
+
+_EMPTY: tuple[Any, ...] = (None, "", (), {}, 0)
 
 
 @dataclass(slots=True, frozen=True)
@@ -48,6 +51,10 @@ class RunDescription:
         failure = self.failure
         return None if failure is None else f"{failure.error_type}: {failure.message}".rstrip(": ")
 
+    def _repr_html_(self) -> str:
+        facts = ((one.name, getattr(self, one.name)) for one in fields(self) if one.name != "failure")
+        return html_table((), [(name, value) for name, value in (*facts, ("error", self.error)) if value not in _EMPTY])
+
 
 @dataclass(slots=True, frozen=True)
 class RunPage(Sequence[RunDescription]):
@@ -68,6 +75,10 @@ class RunPage(Sequence[RunDescription]):
 
     def __iter__(self) -> Iterator[RunDescription]:
         return iter(self.runs)
+
+    def _repr_html_(self) -> str:
+        names = ("run_id", "id", "workflow", "status", "current_step", "created_at")
+        return html_table(names, [[getattr(run, name) for name in names] for run in self.runs])
 
 
 def describe(record: RunRecord, codec: Codec) -> RunDescription:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import overload
 
+from holdfast.client.notebooks import html_table
 from holdfast.journal import Arguments, Entry
 
 
@@ -47,3 +48,7 @@ class History(Sequence[HistoryEntry]):
 
     def __iter__(self) -> Iterator[HistoryEntry]:
         return iter(self.entries)
+
+    def _repr_html_(self) -> str:
+        rows = [(one.number, one.type, getattr(one.entry, "name", None), one.at) for one in self.entries]
+        return html_table(("entry", "type", "name", "at"), rows)
