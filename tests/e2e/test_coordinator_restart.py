@@ -105,7 +105,7 @@ async def test_what_waits_survives_the_end_of_worker_and_coordinator(module_data
             assert await client.get(quick.run_id).result(timeout=10) == "quick"
             assert await sleeping.result(timeout=10) == "awake"
             assert await retrying.result(timeout=10) == 2
-            assert 4.9 <= time.monotonic() - failed_at < 8
+            assert time.monotonic() - failed_at >= 4.9
             assert await client.wait_many(sleepers, timeout=20) == [4.0] * SLEEPERS
             await listening.signal("word", "hello")
             assert await listening.result(timeout=10) == "hello"
