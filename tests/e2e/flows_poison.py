@@ -7,6 +7,7 @@ import os
 import sys
 import time
 
+import holdfast
 from holdfast import App
 
 from .ledger import note, until_let_go
@@ -56,7 +57,8 @@ async def spins(ledger: str) -> None:
 @app.workflow
 async def computes_for_ever(ledger: str) -> None:
     await say(ledger, "before")
-    note(ledger, f"computes {os.getpid()}")
+    with holdfast.unguarded():
+        note(ledger, f"computes {os.getpid()}")
     while True:
         with contextlib.suppress(Exception):
             pass
@@ -64,8 +66,9 @@ async def computes_for_ever(ledger: str) -> None:
 
 @app.workflow
 async def blocks_in_c(ledger: str) -> None:
-    note(ledger, f"blocks {os.getpid()}")
-    time.sleep(600)  # noqa: ASYNC251 - a mistake that users make
+    with holdfast.unguarded():
+        note(ledger, f"blocks {os.getpid()}")
+        time.sleep(600)  # noqa: ASYNC251 - a mistake that users make
 
 
 # Steps
@@ -135,7 +138,8 @@ async def hangs(ledger: str, how: str) -> None:
         case "plain":
             await hang(ledger)
         case "computes":
-            note(ledger, f"hangs {os.getpid()}")
+            with holdfast.unguarded():
+                note(ledger, f"hangs {os.getpid()}")
             while True:
                 pass
         case "interpreter":

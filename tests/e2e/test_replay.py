@@ -28,7 +28,8 @@ async def test_a_step_that_no_worker_knows_waits_with_a_reason(
         run = await client.start(flows.needs_another_worker.with_options(queue=queue), ledger.path)
         await until_status(run, "suspended")
         waiting = await run.describe()
-        assert waiting.reason == f"waits for step second_step (2) in queue {queue}"
+        needed = f"none of the 1 worker(s) of queue {queue!r} knows the step 'second_step'"
+        assert waiting.reason == f"step second_step waits: {needed}"
         assert waiting.current_step == "second_step"
         async with worker(steps=[flows.apart]):
             assert await run.result(timeout=10) == "second"
