@@ -158,7 +158,7 @@ async def test_other_arguments_for_an_id_or_key_are_a_conflict_that_names_the_ru
         for is_closed in (False, True):
             if is_closed:
                 assert await run.result(timeout=10) == "done"
-            with pytest.raises(RunConflict, match=r"r1.*other arguments") as caught:
+            with pytest.raises(RunConflict, match=r"r1.*another 'seconds'") as caught:
                 await client.start(start, 0.2)
             assert caught.value.run_id == run.run_id
             with pytest.raises(RunConflict, match="workflow 'dawdles'"):

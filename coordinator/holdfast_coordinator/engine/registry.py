@@ -47,10 +47,16 @@ class Registry:
         if not self.known(namespace, workflow):
             await self.refresh()
         found = self.known(namespace, workflow)
-        if not found and self._matcher.serves((namespace, queue)):
+        if not found and await self._is_served(namespace, queue):
             nearest = difflib.get_close_matches(workflow, self._known.get(namespace, {}), n=1)
             raise WorkflowNotRegistered(workflow, namespace=namespace, suggestion=nearest[0] if nearest else "")
         return found
+
+    async def _is_served(self, namespace: str, queue: str) -> bool:
+        """Whether a session serves the queue, at whichever replica."""
+        if self._matcher.serves((namespace, queue)):
+            return True
+        return any(session.queue == queue for session in await self._control.sessions(namespace))
 
     async def refresh(self) -> None:
         """Reads what was registered since the last look, through whichever replica.

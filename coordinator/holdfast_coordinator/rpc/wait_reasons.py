@@ -35,7 +35,8 @@ def _of(sessions: Sequence[SessionRow], queue: str) -> list[SessionRow]:
 def _unclaimed(queue: str, kind: str, name: str, known: Sequence[Sequence[str]]) -> str:
     """known: the names that each session of the queue knows."""
     if not known:
-        return f"waits: no worker serves queue {queue!r}; start one with `holdfast worker --queue {queue}`"
+        start = f"start one that knows the {kind} {name!r} with `holdfast worker --queue {queue}`"
+        return f"waits: no worker serves queue {queue!r}; {start}"
     able = sum(name in names for names in known)
     if not able:
         return f"waits: none of the {len(known)} worker(s) of queue {queue!r} knows the {kind} {name!r}"
