@@ -185,19 +185,11 @@ def _nothing(session: pb.OpenSessionResponse) -> list[pb.WorkRequest]:
     return [pb.WorkRequest(poll=poll_of(session, 1)), pb.WorkRequest()]
 
 
-def _a_transition_without_then(session: pb.OpenSessionResponse) -> list[pb.WorkRequest]:
-    report = pb.ReportRequest(
-        session_id=session.session_id, attach_no=session.attach_no, transitions=[pb.Transition(run_id="run_1")]
-    )
-    return [pb.WorkRequest(poll=poll_of(session, 1)), pb.WorkRequest(report=report)]
-
-
 @pytest.mark.parametrize(
     ("requests", "code", "reason"),
     [
         (_poll_of_nobody, grpc.StatusCode.FAILED_PRECONDITION, "REATTACH"),
         (_report_of_nobody, grpc.StatusCode.FAILED_PRECONDITION, "REATTACH"),
-        (_a_transition_without_then, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"),
         (_nothing, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"),
     ],
 )
