@@ -173,11 +173,12 @@ async def test_a_report_about_runs_that_nobody_has_refuses_those_and_no_other(da
         ]
         answer = await worker.report(*strangers[:4], transition(good, closed(), then=CLOSE), strangers[4])
         statuses = [one.status for one in answer.transitions]
-        refused, committed = (
+        refused, committed, superseded = (
             worker_service_pb2.TRANSITION_STATUS_REFUSED,
             worker_service_pb2.TRANSITION_STATUS_COMMITTED,
+            worker_service_pb2.TRANSITION_STATUS_SUPERSEDED,  # whatever run it was, the worker has it no longer
         )
-        assert statuses == [*[refused] * 4, committed, refused]
+        assert statuses == [refused, superseded, refused, refused, committed, refused]
 
 
 @pytest.mark.parametrize(
