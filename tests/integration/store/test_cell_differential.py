@@ -55,7 +55,7 @@ CLAIMS = Reads(
 )
 EVERYTHING = Reads(
     lock_runs=set(RUNS), mail={run_id: MailWanted(all=True) for run_id in RUNS},
-    tasks_of=set(RUNS), children_of=set(RUNS), starts=set(RUNS), results=set(RUNS),
+    tasks_of=set(RUNS), children_of=set(RUNS), starts=dict.fromkeys(RUNS, "default"), results=set(RUNS),
     alarms={(run_id, kind, ref) for run_id in RUNS for kind in AlarmKind for ref in (1, 2)},
     requests={(run_id, "q") for run_id in RUNS},
 )  # fmt: skip
