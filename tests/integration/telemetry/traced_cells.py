@@ -180,6 +180,9 @@ def writer_of(store: CellStore, clock: Clock, on_journal: OnJournal | None) -> C
     )  # fmt: skip
     session.begin_poll(msg_no=1, free_slots=1_000, free_runs=1_000, received=[])
     matcher.attach(session)
+    # A claim has found nothing: from now on what is started is handed to the session at once.
+    matcher.take_backlog(("default", "default"))
+    matcher.end_claim(("default", "default"), (), ())
     return CellWriter(store, matcher, lambda events: None, clock, on_journal)
 
 
