@@ -330,7 +330,7 @@ def pull_back_tasks(schema: str) -> Statement:
 
 
 def pull_back_deliveries(schema: str) -> Statement:
-    """Makes deliveries to other runs that were due by $2 due at $1; as pull_back_tasks. Index: alarms_by_time."""
+    """Makes deliveries to other runs that were due by $2 due at $1; as pull_back_tasks. Index: alarms_to_deliver."""
     return Statement(
         "pull_back_deliveries",
         f"WITH ahead AS (SELECT b.run_id, b.kind, b.ref FROM {schema}.alarms b WHERE b.due_at > $1 "

@@ -66,7 +66,7 @@ def test_a_statement_touches_one_schema_only(statement: Statement) -> None:
     named = re.findall(
         r"\b(?:FROM|JOIN|INTO|USING|UPDATE) (?!unnest|LATERAL|SET|OF|SKIP|\d|\$|\()([\w.]+)", statement.sql
     )
-    own = set(re.findall(r"(\w+) AS \(", statement.sql))
+    own = set(re.findall(r"(\w+) AS (?:MATERIALIZED )?\(", statement.sql))
     assert all("." in name or name in own for name in named), named
 
 
@@ -152,7 +152,7 @@ PLANS = {
     "leases_unknown": ("open_runs_by_owner",),
     "claims_unknown": ("step_tasks_by_owner",),
     "pull_back_tasks": ("step_tasks_to_claim", "step_tasks_pkey"),
-    "pull_back_deliveries": ("alarms_by_time", "alarms_pkey"),
+    "pull_back_deliveries": ("alarms_to_deliver", "alarms_pkey"),
     "stalled_by_others": ("open_runs_stalled",),
     "has_transition": ("journal_pkey",),
     "existing": ("runs_pkey",),
