@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from typing import Any, TypeVar
 
 from holdfast.statuses import RunStatus
@@ -35,7 +36,7 @@ from holdfast_coordinator.domain.rows import (
     body_bytes,
 )
 from holdfast_coordinator.domain.starts import START
-from holdfast_coordinator.domain.workspace import REQUEST_KEPT_FOR, trace_mark
+from holdfast_coordinator.domain.workspace import REQUEST_KEPT_FOR, not_before, trace_mark
 from holdfast_coordinator.store.errors import RowsMissing
 from holdfast_coordinator.store.port import (
     MAIL_PIECES_MAX,
@@ -55,7 +56,7 @@ from holdfast_coordinator.store.port import (
     RunView,
     SerializationConflict,
 )
-from holdfast_coordinator.store.statements_reads import CLAIM_BYTES_MAX
+from holdfast_coordinator.store.statements_reads import CLAIM_BYTES_MAX, TASK_BYTES_MAX
 from holdfast_coordinator.store.statements_views import NEWEST_ROW_BYTES_MAX, NEWEST_ROWS
 from holdfast_coordinator.wire.entries import encode_failure, join_attempts, join_entries, mail_bytes, split_attempts
 
@@ -146,7 +147,7 @@ class ModelCellStore:
     def _close(self, run: OpenRun, transition: Transition, at: datetime) -> Closed:
         closing = transition.asks[-1]
         assert isinstance(closing, Close)
-        closed_at = max(at, run.last_at)
+        closed_at = max(not_before(closing.at, at), run.last_at)
         run.length += transition.count
         self._journal(run, transition, [*transition.journal, closing.entry])
         del self.open_runs[run.run_id]
@@ -231,12 +232,16 @@ class ModelCellStore:
             snapshot.claimed_runs.append(claimed)
         for step_claim in reads.claim_tasks:
             tasks = []
-            for task in self._ready_tasks(step_claim):
+            found = self._ready_tasks(step_claim)
+            sizes = accumulate((len(task.arguments) for task in found), initial=0)
+            small = [task for task, before in zip(found, sizes, strict=False) if before <= TASK_BYTES_MAX]
+            for task in small:
                 key = (task.run_id, task.number)
                 if key not in seen:
                     seen.add(key)
                     tasks.append(snapshot.tasks.setdefault(key, deepcopy(task)))
             snapshot.claimed_tasks.append(tasks)
+            snapshot.tasks_left.append(len(found) > len(small))
 
     def _ready_runs(self, claim: ClaimRuns) -> list[OpenRun]:
         ready = [
@@ -259,7 +264,7 @@ class ModelCellStore:
             and task.name in claim.steps
             and task.ready_at <= now
         ]
-        return sorted(ready, key=lambda task: (task.priority, task.ready_at))[: claim.limit]
+        return sorted(ready, key=lambda task: (task.priority, task.ready_at, task.run_id, task.number))[: claim.limit]
 
     def _write(self, changes: Changes) -> None:
         changes = deepcopy(changes)
