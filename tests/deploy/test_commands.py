@@ -94,8 +94,8 @@ async def test_a_release_of_the_chart_completes_a_run(images: dict[str, Image], 
     )
 
     async with first.process() as one, second.process() as other, worker.process() as working:
-        assert (await one.wait_for_line(r"listens on (\S+);"))[1] == f"0.0.0.0:{ports['7410']}"
-        await asyncio.gather(other.wait_for_line("listens on"), working.wait_for_line("ready"))
+        assert (await one.wait_for_line(r'"serving_begun", "address": "(\S+?)"'))[1] == f"0.0.0.0:{ports['7410']}"
+        await asyncio.gather(other.wait_for_line("serving_begun"), working.wait_for_line("ready"))
         # The worker is with the first replica, the client with the second.
         outcomes = await asyncio.gather(
             worker.running([*RUN, "--address", f"127.0.0.1:{second_port}"]).run(),
@@ -133,7 +133,7 @@ async def test_what_compose_starts_completes_a_run(images: dict[str, Image], dat
     worker = worker.with_replaced({"coordinator:7410": f"127.0.0.1:{port}", "7411": health_port})
     check = [word.replace("7411", health_port) for word in worker.image.stage.last("HEALTHCHECK").command]
     async with coordinator.process() as serving, worker.process() as working:
-        await asyncio.gather(serving.wait_for_line("listens on"), working.wait_for_line("ready"))
+        await asyncio.gather(serving.wait_for_line("serving_begun"), working.wait_for_line("ready"))
         outcomes = await asyncio.gather(
             worker.running(RUN).run(),
             coordinator.running(coordinator.image.stage.last("HEALTHCHECK").command).run(),
