@@ -44,10 +44,13 @@ class Registry:
 
     async def signatures(self, namespace: str, queue: str, workflow: str) -> Sequence[Signature]:
         """The signatures of a workflow, newest first; none when no worker has come. Raises WorkflowNotRegistered."""
-        if not self.known(namespace, workflow):
-            await self.refresh()
+        if found := self.known(namespace, workflow):
+            return found
+        # In this order: what serves the queue by now has registered its workflows before.
+        is_served = await self._is_served(namespace, queue)
+        await self.refresh()
         found = self.known(namespace, workflow)
-        if not found and await self._is_served(namespace, queue):
+        if not found and is_served:
             nearest = difflib.get_close_matches(workflow, self._known.get(namespace, {}), n=1)
             raise WorkflowNotRegistered(workflow, namespace=namespace, suggestion=nearest[0] if nearest else "")
         return found

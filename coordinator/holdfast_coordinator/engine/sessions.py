@@ -112,12 +112,13 @@ class Sessions:
             workflows=tuple(worker.workflows),
             steps=worker.steps,
         )
+        # First: once a session serves a queue, a workflow that is not registered counts as unknown there.
+        if worker.workflows:
+            await self._control.register_workflows(worker.namespace, worker.workflows)
         attach_no = await self._control.save_session(row)
         if attach_no is None:
             raise SessionExpired(session_id)
         row.attach_no = attach_no
-        if worker.workflows:
-            await self._control.register_workflows(worker.namespace, worker.workflows)
         attachment = self._attach(row, worker)
         ended = await self._reconcile_soon(attachment, worker.held) if worker.held or worker.session_id else []
         if worker.session_id:
