@@ -13,6 +13,9 @@ import pytest
 import workflows_to_replay as flows
 from journals_of_a_python import recorded_journals, replay_all, texts_of
 
+# The first run makes an environment for each Python.
+pytestmark = pytest.mark.timeout(600)
+
 _HERE = Path(__file__).parent
 _SDK = _HERE.parents[2] / "sdk"
 _OLDEST = (3, 11)
