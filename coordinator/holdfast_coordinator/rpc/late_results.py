@@ -15,6 +15,7 @@ import structlog
 
 from holdfast.api.v1 import journal_pb2
 from holdfast.api.v1 import worker_service_pb2 as pb
+from holdfast.journal.kinds import ATTEMPT_RESULTS
 from holdfast.statuses import AttemptOutcome, Placement
 from holdfast_coordinator.domain.rows import RunRecord
 from holdfast_coordinator.domain.transitions import TransitionAnswer, TransitionStatus
@@ -40,7 +41,6 @@ CLOSE_SECONDS = 1.0
 _INLINE = Placement.INLINE.name.lower()
 _QUEUED = Placement.QUEUED.name.lower()
 _LOST = int(AttemptOutcome.LOST)
-_RESULTS = frozenset({"step_completed", "step_failed", "attempt_ended"})
 
 Emit = Callable[[Span], None]
 """Exports a span that is no part of a run's skeleton. Never waits, never fails."""
@@ -177,7 +177,7 @@ def _of_transition(session_id: str, worker: Attachment | None, transition: pb.Tr
     """What a worker has found out by running something, and not the losses that it only notes down."""
     for entry in transition.entries:
         kind = entry.WhichOneof("body")
-        if kind not in _RESULTS:
+        if kind not in ATTEMPT_RESULTS:
             continue
         ended: journal_pb2.AttemptEnded | journal_pb2.StepCompleted | journal_pb2.StepFailed = getattr(entry, kind)
         if ended.HasField("attempt") and int(ended.attempt.outcome) != _LOST:

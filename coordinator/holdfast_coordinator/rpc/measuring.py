@@ -15,6 +15,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from holdfast.api.v1 import journal_pb2, value_pb2
 from holdfast.api.v1 import worker_service_pb2 as pb
+from holdfast.journal.kinds import ATTEMPT_ENDS
 from holdfast.statuses import AttemptOutcome, Placement
 from holdfast.traces import parse_traceparent, segment_number, segment_root
 from holdfast_coordinator.domain.events import TaskClaimed
@@ -37,7 +38,6 @@ _QUEUED = Placement.QUEUED.name.lower()
 _OUTCOMES = {int(outcome): outcome.name.lower() for outcome in AttemptOutcome}
 _REPEATED = frozenset({int(AttemptOutcome.FAILED_RETRYABLE), int(AttemptOutcome.TIMED_OUT)})
 _COMPLETED = int(AttemptOutcome.COMPLETED)
-_ENDS = frozenset({"step_completed", "step_failed", "step_cancelled", "attempt_ended"})
 
 
 class StepMeasure:
@@ -76,7 +76,7 @@ class StepMeasure:
             kind = entry.WhichOneof("body")
             if kind == "step_scheduled":
                 self._remember(run_id, entry.step_scheduled.number, entry.step_scheduled.name)
-            elif kind in _ENDS:
+            elif kind in ATTEMPT_ENDS:
                 ended = getattr(entry, kind)
                 name = self._name(run_id, ended.number, is_over=kind != "attempt_ended")
                 if ended.HasField("attempt"):

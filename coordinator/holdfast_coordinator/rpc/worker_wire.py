@@ -16,6 +16,7 @@ from holdfast.api.v1 import journal_pb2, status_pb2
 from holdfast.api.v1 import worker_service_pb2 as pb
 from holdfast.errors import InvalidRequest, PayloadTooLarge
 from holdfast.ids import business_id_problem, child_run_id
+from holdfast.journal.kinds import STORED_ENTRIES
 from holdfast.limits import Limits
 from holdfast.statuses import ClosePolicy, Placement, RunStatus
 from holdfast_coordinator.domain.calls import HASH_BYTES
@@ -64,8 +65,6 @@ from .fields import (
 )
 from .worker_shapes import BODIES, check_report
 
-_PLAIN = frozenset({"attempt_started", "step_completed", "step_failed"})
-"""Entries that ask nothing of the coordinator, whatever they say."""
 _QUEUED = Placement.QUEUED.value
 _THENS = {then.value: then for then in Then}
 _POLICIES = {policy.value: policy for policy in ClosePolicy}
@@ -187,7 +186,7 @@ def transition(session_id: str, message: pb.Transition, limits: Limits, grace: t
             check_time("at", at, ENTRY_SECONDS_MAX)
         if size > limits.payload_bytes:
             _check_sizes(kind, body, limits)
-        if kind in _PLAIN or (kind == "step_scheduled" and body.placement != _QUEUED):
+        if kind in STORED_ENTRIES or (kind == "step_scheduled" and body.placement != _QUEUED):
             plain.append(entry)
         elif kind == "mail_consumed":
             _flush(plain, journal)

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from holdfast.api.v1 import journal_pb2
 from holdfast.api.v1.status_pb2 import RUN_STATUS_COMPLETED
+from holdfast.journal.kinds import OF_CHILDREN, OF_STEPS, STEP_ENDS
 from holdfast_coordinator.domain.continuing import Continuation, CopiedRows, RewrittenRow
 from holdfast_coordinator.domain.rows import JournalRow
 
@@ -75,12 +76,12 @@ class _Missing:
         self._children = children
 
     def concerns(self, entry: Entry) -> bool:
-        kind = entry.WhichOneof("body")
+        kind = entry.WhichOneof("body") or ""
+        if kind in OF_STEPS:
+            return getattr(entry, kind).number in self._steps
+        if kind in OF_CHILDREN:
+            return getattr(entry, kind).number in self._children
         match kind:
-            case "step_scheduled" | "step_queued" | "attempt_started" | "attempt_ended" | "step_cancelled":
-                return getattr(entry, kind).number in self._steps
-            case "child_started" | "child_cancelled":
-                return getattr(entry, kind).number in self._children
             case "mail_consumed":
                 return entry.mail_consumed.mail.retry_due.number in self._steps
             case "run_stalled" | "run_resumed" | "mail_undelivered":
@@ -128,7 +129,7 @@ class _Calls:
     def _note_ends(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             kind = entry.WhichOneof("body")
-            if kind in ("step_completed", "step_failed", "step_cancelled"):
+            if kind in STEP_ENDS:
                 self._ended_steps.add(getattr(entry, kind).number)
             elif kind == "mail_consumed":
                 mail = entry.mail_consumed.mail

@@ -3,11 +3,10 @@
 from collections.abc import Iterable
 
 from holdfast.api.v1 import journal_pb2
+from holdfast.journal.kinds import STEP_ENDS
 from holdfast_coordinator.domain.rows import JournalRow
 
 from .entries import join_entries
-
-_ENDS = ("step_completed", "step_failed", "step_cancelled")
 
 
 def journal_message(row: JournalRow) -> journal_pb2.JournalRow:
@@ -29,7 +28,7 @@ def open_steps(rows: Iterable[JournalRow], before: dict[int, str]) -> dict[int, 
             kind = entry.WhichOneof("body")
             if kind == "step_scheduled":
                 steps[entry.step_scheduled.number] = entry.step_scheduled.name
-            elif kind in _ENDS:
+            elif kind in STEP_ENDS:
                 steps.pop(getattr(entry, kind).number, None)
             elif kind == "mail_consumed" and entry.mail_consumed.mail.HasField("step_result"):
                 steps.pop(entry.mail_consumed.mail.step_result.number, None)

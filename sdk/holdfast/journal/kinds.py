@@ -1,0 +1,224 @@
+"""The kinds of journal entries and of mail, declared once: who writes each, what it asks for, what it ends.
+
+A kind is a message of proto/holdfast/api/v1/journal.proto, which says its fields, their units and what absence means,
+and a row here, which says the rest. `make proto` makes from both what must agree with them: the records, their wire
+code and sizes, and docs/journal.md. Pure; nothing but the standard library is imported here.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum, Flag, auto
+from types import MappingProxyType
+from typing import Any
+
+
+class Writer(Flag):
+    """Who may write entries of a kind."""
+
+    WORKER = auto()
+    """The session that holds the lease of the run."""
+    COORDINATOR = auto()
+    """The coordinator, under the lock of the run."""
+    EITHER = WORKER | COORDINATOR
+
+
+class Subject(Enum):
+    """What an entry is about; except for RUN, its `number` says which one of the run."""
+
+    RUN = "run"
+    STEP = "step"
+    ATTEMPT = "attempt"
+    TIMER = "timer"
+    CHILD = "child"
+    MAIL = "mail"
+    SPAN = "span"
+
+
+class Asks(Enum):
+    """What the coordinator does when a worker commits an entry, besides storing it."""
+
+    QUEUE_STEP = "a place in the queue"
+    KEEP_RETRY = "the wait before the next attempt"
+    CANCEL_STEP = "the end of the queued step, if it is queued"
+    SET_TIMER = "mail at the time"
+    CANCEL_TIMER = "no mail for the timer"
+    START_CHILD = "the child run"
+    CANCEL_CHILD = "the cancel request to the child"
+    CONSUME_MAIL = "the mail, written into the entry"
+    STALL = "another build of the worker"
+    CLOSE = "the end of the run"
+
+
+@dataclass(slots=True, frozen=True)
+class EntryKind:
+    """One kind of entry.
+
+    name: of its field in `Entry.body`. about: its subject. asks: None when it is only stored. asks_when: the condition
+    of that, for people; "" for always. ends: what is over with it. required: fields that each record is given, in the
+    order of its parameters; all others follow in the order of the protocol. defaults: of fields whose default is not
+    the one of their type. left_out: fields without a place in the SDK's record. texts: fields of people's words, whose
+    length counts towards the size of a transition; all other texts are names, which have room in the frame.
+    """
+
+    name: str
+    about: Subject
+    writer: Writer
+    asks: Asks | None = None
+    asks_when: str = ""
+    ends: frozenset[Subject] = frozenset()
+    required: tuple[str, ...] = ()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    left_out: frozenset[str] = frozenset()
+    texts: tuple[str, ...] = ()
+
+
+@dataclass(slots=True, frozen=True)
+class MailKind:
+    """One kind of mail. name: of its field in `Mail.body`. required: as in EntryKind."""
+
+    name: str
+    required: tuple[str, ...] = ()
+
+
+_WORKER, _COORDINATOR, _EITHER = Writer.WORKER, Writer.COORDINATOR, Writer.EITHER
+_STEP_AND_ATTEMPT = frozenset({Subject.STEP, Subject.ATTEMPT})
+
+_ENTRIES = (
+    EntryKind("run_started", Subject.RUN, _COORDINATOR, required=("workflow",)),
+    EntryKind(
+        "step_scheduled",
+        Subject.STEP,
+        _WORKER,
+        asks=Asks.QUEUE_STEP,
+        asks_when="its placement is queued",
+        required=("number", "name", "arguments"),
+        defaults={"recoveries": 3},
+    ),
+    EntryKind("step_queued", Subject.STEP, Writer(0), required=("number", "attempt")),
+    EntryKind("attempt_started", Subject.ATTEMPT, _WORKER, required=("number", "attempt")),
+    EntryKind(
+        "attempt_ended",
+        Subject.ATTEMPT,
+        _WORKER,
+        asks=Asks.KEEP_RETRY,
+        asks_when="retry_by_alarm is true",
+        ends=frozenset({Subject.ATTEMPT}),
+        required=("number", "attempt"),
+    ),
+    EntryKind("step_completed", Subject.STEP, _WORKER, ends=_STEP_AND_ATTEMPT, required=("number", "result")),
+    EntryKind("step_failed", Subject.STEP, _WORKER, ends=_STEP_AND_ATTEMPT, required=("number", "failure")),
+    EntryKind(
+        "step_cancelled",
+        Subject.STEP,
+        _WORKER,
+        asks=Asks.CANCEL_STEP,
+        ends=_STEP_AND_ATTEMPT,
+        required=("number",),
+        left_out=frozenset({"attempts"}),
+    ),
+    EntryKind("timer_set", Subject.TIMER, _WORKER, asks=Asks.SET_TIMER, required=("number",)),
+    EntryKind(
+        "timer_cancelled",
+        Subject.TIMER,
+        _WORKER,
+        asks=Asks.CANCEL_TIMER,
+        ends=frozenset({Subject.TIMER}),
+        required=("number",),
+    ),
+    EntryKind(
+        "mail_consumed",
+        Subject.MAIL,
+        _WORKER,
+        asks=Asks.CONSUME_MAIL,
+        ends=frozenset({Subject.MAIL}),
+        required=("number",),
+    ),
+    EntryKind("mail_undelivered", Subject.MAIL, _COORDINATOR, ends=frozenset({Subject.MAIL}), required=("number",)),
+    EntryKind(
+        "child_started",
+        Subject.CHILD,
+        _WORKER,
+        asks=Asks.START_CHILD,
+        required=("number", "workflow", "run_id", "arguments"),
+    ),
+    EntryKind(
+        "child_cancelled",
+        Subject.CHILD,
+        _WORKER,
+        asks=Asks.CANCEL_CHILD,
+        ends=frozenset({Subject.CHILD}),
+        required=("number",),
+    ),
+    EntryKind("run_stalled", Subject.RUN, _EITHER, asks=Asks.STALL, required=("reason",), texts=("reason",)),
+    EntryKind("run_resumed", Subject.RUN, _COORDINATOR),
+    EntryKind(
+        "run_closed",
+        Subject.RUN,
+        _EITHER,
+        asks=Asks.CLOSE,
+        ends=frozenset(Subject),
+        required=("status",),
+        left_out=frozenset({"successor_run_id"}),
+    ),
+    EntryKind(
+        "user_span",
+        Subject.SPAN,
+        _WORKER,
+        ends=frozenset({Subject.SPAN}),
+        required=("number", "name", "began_at"),
+        texts=("name", "error_type"),
+    ),
+    EntryKind(
+        "signal_set_aside",
+        Subject.MAIL,
+        _WORKER,
+        required=("number", "name", "problem"),
+        texts=("name", "problem"),
+    ),
+)
+
+ENTRY_KINDS: Mapping[str, EntryKind] = MappingProxyType({kind.name: kind for kind in _ENTRIES})
+"""By name, in the order of the protocol. `step_queued` is read and written by nobody yet."""
+
+RESERVED_ENTRIES = frozenset({"run_paused", "update_completed"})
+"""Fields of `Entry.body` that are drawn in traces and have no record: no version writes or reads them."""
+
+MAIL_KINDS: Mapping[str, MailKind] = MappingProxyType(
+    {
+        kind.name: kind
+        for kind in (
+            MailKind("signal", required=("name",)),
+            MailKind("timer", required=("number",)),
+            MailKind("retry_due", required=("number",)),
+            MailKind("step_result", required=("number", "attempts")),
+            MailKind("child_closed", required=("number", "run_id", "status")),
+            MailKind("cancel"),
+        )
+    }
+)
+
+RESERVED_MAIL = frozenset({"update"})
+"""Fields of `Mail.body` without a record."""
+
+
+# The groups that the code asks for, by name.
+
+
+def _names(is_in: Callable[[EntryKind], bool]) -> frozenset[str]:
+    return frozenset(kind.name for kind in _ENTRIES if is_in(kind))
+
+
+WORKER_ENTRIES = _names(lambda kind: Writer.WORKER in kind.writer)
+"""What a worker may write."""
+STORED_ENTRIES = _names(lambda kind: Writer.WORKER in kind.writer and kind.asks is None)
+"""What a worker writes and the coordinator only stores, whatever it says."""
+OF_STEPS = _names(lambda kind: kind.about in (Subject.STEP, Subject.ATTEMPT))
+"""Their `number` is that of a step."""
+OF_CHILDREN = _names(lambda kind: kind.about is Subject.CHILD)
+"""Their `number` is that of a child."""
+STEP_ENDS = _names(lambda kind: kind.about is Subject.STEP and Subject.STEP in kind.ends)
+"""With these a step is over. A queued step also ends with the mail of its result, every step with its run."""
+ATTEMPT_ENDS = _names(lambda kind: kind.name in OF_STEPS and Subject.ATTEMPT in kind.ends)
+"""With these an attempt under the lease of the run is over, if they have its record."""
+ATTEMPT_RESULTS = _names(lambda kind: kind.name in ATTEMPT_ENDS and kind.asks is not Asks.CANCEL_STEP)
+"""Those of them that a worker writes because an attempt ended, and not because nothing awaits it any more."""
