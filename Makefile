@@ -44,10 +44,10 @@ check: $(READY) ## lint, types, import contracts, protos and generated code
 	@$(BIN)/python proto/generate.py --check
 
 bench: $(READY) ## measure every case and the limits of this machine
-	@$(BIN)/holdfast bench
+	@$(BIN)/python -m benchmarks
 
 bench-quick: $(READY) ## the same in under two minutes
-	@$(BIN)/holdfast bench --quick
+	@$(BIN)/python -m benchmarks --quick
 
 bench-peers: $(READY) ## the same work on DBOS, side by side
 	@$(BIN)/python -m pip install --quiet 'dbos>=3,<4'

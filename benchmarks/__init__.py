@@ -1,4 +1,7 @@
-"""Comparisons with other engines. `holdfast bench` measures holdfast itself; see README.md."""
+"""How fast this machine can go at all, how fast holdfast goes on it, and how fast other engines go: see README.md.
+
+`make bench` begins in command.py, `make bench-peers` in peers.py, `make bench-against` in against.py.
+"""
 
 import os
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from rich.console import Console
 
 from holdfast.client.loops import run
-from holdfast_coordinator.bench.cases import FULL
-from holdfast_coordinator.bench.figures import Figure
-from holdfast_coordinator.bench.telemetry import measure_against
+
+from .cases import FULL
+from .figures import Figure
+from .telemetry import measure_against
 
 
 def main() -> None:

@@ -18,11 +18,13 @@ from rich.table import Table
 
 from holdfast import HoldfastError, Workflow
 from holdfast.client.loops import run
-from holdfast_coordinator.bench import flows
-from holdfast_coordinator.bench.cases import run_all
-from holdfast_coordinator.bench.cpu import cpu_seconds
-from holdfast_coordinator.bench.figures import Figure
-from holdfast_coordinator.bench.stack import Stack, stack
+
+from . import flows
+from .cases import run_all
+from .cpu import cpu_seconds
+from .figures import Figure
+from .processes import command_of, environment
+from .stack import Stack, stack
 
 ROUNDS = 3
 TRIES = 2
@@ -93,11 +95,11 @@ class Dbos:
 async def dbos(way: Way, url: str) -> AsyncIterator[Dbos]:
     """DBOS processes for as long as the block runs."""
     settings = json.dumps({"url": url, "style": way.style, "pool": way.pool})
-    command = (sys.executable, "-m", "benchmarks.dbos_work", settings)
+    command = command_of("dbos_work", [settings])
     processes: list[Process] = []
     try:
         for _ in range(way.processes):
-            process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE)
+            process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, env=environment())
             processes.append(process)
             # One after the other: the first makes the tables.
             assert process.stdout is not None

@@ -1,16 +1,20 @@
 """The commands that need the server extra: dev, serve, migrate, demo. The program finds them by entry point."""
 
 import os
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from holdfast.errors import HoldfastError
 from holdfast.limits import DEFAULT_PORT
 
-from .bench.command import bench
 from .demo.command import demo
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+"""Where the source is, if this is the source and not what was installed from it."""
 
 SERVER_PACKAGES = ("alembic", "psycopg", "pydantic_settings", "sqlalchemy", "structlog", "uvloop")
 
@@ -84,7 +88,9 @@ def register(app: typer.Typer) -> None:
     app.command()(dev)
     app.command()(migrate)
     app.command()(demo)
-    app.command()(bench)
+    # Every option is one of the benchmarks' own, --help too.
+    options = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+    app.command(context_settings=options, hidden=not _has_benchmarks())(bench)
 
 
 def serve(
@@ -150,6 +156,20 @@ def migrate(database_url: DatabaseOption = None) -> None:
     from . import serving
 
     serving.migrate_database(serving.configured(database_url=database_url))
+
+
+def bench(context: typer.Context) -> None:
+    """Measure holdfast on this machine, beside what the machine can do at all."""
+    if not _has_benchmarks():
+        raise HoldfastError("the benchmarks are not installed: get the source of holdfast and run `make bench` there")
+    paths = filter(None, (str(CHECKOUT), os.environ.get("PYTHONPATH")))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    # -P: a folder `benchmarks` in the working directory is another one.
+    os.execve(sys.executable, [sys.executable, "-P", "-m", "benchmarks", *context.args], environment)
+
+
+def _has_benchmarks() -> bool:
+    return (CHECKOUT / "benchmarks" / "__main__.py").is_file()
 
 
 def _with_default(namespaces: list[str] | None) -> tuple[str, ...] | None:

@@ -157,13 +157,17 @@ async def test_the_commands_of_the_images_themselves_are_understood(images: dict
     def default(target: str) -> Container:
         return Container.of_service(target, images[target], {})
 
-    (code, output), (refused, said) = await asyncio.gather(
-        default("worker").run(), default("worker").running(["holdfast", "serve"]).run()
+    (code, output), (refused, said), (absent, where) = await asyncio.gather(
+        default("worker").run(),
+        default("worker").running(["holdfast", "serve"]).run(),
+        default("server").running(["holdfast", "bench", "--quick"]).run(),
     )
     assert code == 2, output
     assert "HOLDFAST_MODULES" in output, "a user's image says which modules there are"
     assert refused == 1
     assert "needs the server" in said
+    assert absent == 1
+    assert "run `make bench` there" in where, "no benchmarks are installed"
 
 
 def test_the_processes_ran_as_another_user_on_a_read_only_file_system(images: dict[str, Image]) -> None:

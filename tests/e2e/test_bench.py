@@ -1,4 +1,4 @@
-"""`holdfast bench` runs from end to end, in a size that measures nothing."""
+"""`holdfast bench` in a checkout runs from end to end, in a size that measures nothing, from any directory."""
 
 import json
 import subprocess
@@ -26,7 +26,7 @@ CASES = {
 
 
 def bench(*options: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "holdfast_coordinator.bench", *options]
+    command = [sys.executable, "-m", "holdfast", "bench", *options]
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=110, cwd=cwd)
 
 

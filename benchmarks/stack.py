@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import os
 import socket
-import sys
 import tempfile
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Sequence
@@ -16,10 +15,11 @@ from pathlib import Path
 
 from holdfast.client import Client
 from holdfast.errors import HoldfastError
+from holdfast_coordinator.postgres import EmbeddedPostgres
 
-from ..postgres import EmbeddedPostgres
 from . import flows
 from .cpu import cpu_seconds
+from .processes import command_of, environment
 from .profiles import CLIENT, Profiles
 
 START_SECONDS = 60.0
@@ -124,15 +124,13 @@ async def _seen_at_work(client: Client, workers: int) -> None:
 
 
 async def _started(arguments: Sequence[str], log_path: Path, profile: str, checkout: Path | None) -> Process:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
-    environment["OTEL_METRICS_EXPORTER"] = "none"  # --otlp is for spans alone: what metrics cost is another figure
-    if checkout is not None:
-        environment["PYTHONPATH"] = os.pathsep.join(str(checkout / part) for part in ("sdk", "coordinator"))
+    inherited = environment(checkout).items()
+    # --otlp is for spans alone: what metrics cost is another figure.
+    env = {name: value for name, value in inherited if not name.startswith("OTEL_")} | {"OTEL_METRICS_EXPORTER": "none"}
     with log_path.open("ab") as log:
         return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "holdfast_coordinator.bench.program", profile, *arguments,
-            stdin=PIPE, stdout=log, stderr=log, env=environment,
-        )  # fmt: skip
+            *command_of("program", [profile, *arguments]), stdin=PIPE, stdout=log, stderr=log, env=env
+        )
 
 
 async def _stop(processes: dict[str, Process]) -> None:

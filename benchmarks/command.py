@@ -1,4 +1,4 @@
-"""`holdfast bench`: parses options, measures, prints."""
+"""`make bench`: parses options, measures, prints."""
 
 import json
 import tempfile
@@ -24,7 +24,7 @@ def bench(
     Brings its own Postgres, coordinator and workers; commits are durable. Each figure is the median of three
     interleaved rounds. What is due is scaled by the speed of the machine.
     """
-    # Imported here: the other commands should not wait for it.
+    # Imported here: --help should not wait for it.
     from holdfast.client.loops import run
 
     from .cases import CASES, FULL, QUICK, SMOKE

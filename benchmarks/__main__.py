@@ -1,4 +1,4 @@
-"""`python -m holdfast_coordinator.bench`: the same as `holdfast bench`."""
+"""`python -m benchmarks`, which is what `make bench` and, in a checkout, `holdfast bench` run."""
 
 import typer
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from holdfast_coordinator.bench.cpu import cpu_seconds
+from benchmarks.cpu import cpu_seconds
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 

@@ -1,12 +1,11 @@
 """What telemetry costs: the same work with and without it, in turns, on stacks that stand side by side.
 
-Only ratios are told. Both halves of a pair run within seconds of each other, and the median of the pairs counts, so
+Only ratios are given. Both halves of a pair run within seconds of each other, and the median of the pairs counts, so
 that a machine that drifts, or does something else for a while, changes little.
 """
 
 import asyncio
 import contextlib
-import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -14,13 +13,14 @@ from pathlib import Path
 
 from . import flows
 from .cases import Sizes, run_all
+from .processes import command_of, environment
 from .stack import Stack, stack
 
 WORKERS = 2
 WARM_UP_SHARE = 5
 CASE = "B11"
 LONGER = 3
-"""So much longer than B2 a load is: what is exported after its end, within half a second, must not count for much."""
+"""Loads of one B2 each: what is exported after the end of a load, within half a second, must not count for much."""
 FIGURES = ("B11.all", "B11.hundredth", "B11.black_hole", "B11.metrics")
 
 Say = Callable[[str], None]
@@ -93,7 +93,7 @@ async def _load(running: Stack, sizes: Sizes) -> Load:
 async def sink(*options: str) -> AsyncIterator[str]:
     """The URL of a collector in another process."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "holdfast_coordinator.bench.sink", *options, stdin=PIPE, stdout=PIPE
+        *command_of("sink", options), stdin=PIPE, stdout=PIPE, env=environment()
     )
     assert process.stdin is not None
     assert process.stdout is not None

@@ -1,15 +1,15 @@
-"""What `holdfast bench` prints for programs and for people."""
+"""What `make bench` prints for programs and for people."""
 
 import io
 import json
 
 from rich.console import Console
 
-from holdfast_coordinator.bench.cases import CASES
-from holdfast_coordinator.bench.figures import DUES, Figure
-from holdfast_coordinator.bench.limits import LIMITS
-from holdfast_coordinator.bench.report import FACTOR, NOT_AVAILABLE, Results, as_json, show
-from holdfast_coordinator.bench.telemetry import FIGURES
+from benchmarks.cases import CASES
+from benchmarks.figures import DUES, Figure
+from benchmarks.limits import LIMITS
+from benchmarks.report import FACTOR, NOT_AVAILABLE, Results, as_json, show
+from benchmarks.telemetry import FIGURES
 
 
 def results(**cases: Figure | None) -> Results:

@@ -6,18 +6,20 @@ Every limit is measured for a fraction of a second, in each round, as machines d
 import asyncio
 import contextlib
 import os
-import sys
 import tempfile
 import time
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import grpc
 import psycopg
 
-from ..postgres import EmbeddedPostgres
+from holdfast_coordinator.postgres import EmbeddedPostgres
+
 from .echo_server import STREAM, UNARY
 from .figures import ROWS_PER_SECOND, UNARY_PER_SECOND
+from .processes import command_of, environment
 
 FDATASYNC_PER_SECOND = "fdatasync_per_second"
 COMMITS_PER_SECOND = "single_row_commits_per_second"
@@ -43,9 +45,8 @@ _PAGES_OF_FILE = 256
 async def echo_server() -> AsyncIterator[str]:
     """The address of an echo server in another process."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "holdfast_coordinator.bench.echo_server",
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
+        *command_of("echo_server"), stdin=PIPE, stdout=PIPE, env=environment()
+    )
     assert process.stdin is not None
     assert process.stdout is not None
     try:

@@ -1,9 +1,9 @@
 """The journal that the replay case makes up is one that workflow code accepts, in the form that workers receive."""
 
+from benchmarks.replay import recorded_pages, replay_us_per_step
 from holdfast.api.v1 import worker_service_pb2
 from holdfast.channel.wire_worker import journal_page
 from holdfast.journal import RunClosed, StepCompleted
-from holdfast_coordinator.bench.replay import recorded_pages, replay_us_per_step
 
 
 def test_a_recorded_journal_has_every_step_and_its_close_and_can_be_replayed() -> None:

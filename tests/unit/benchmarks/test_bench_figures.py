@@ -2,7 +2,7 @@
 
 import pytest
 
-from holdfast_coordinator.bench.figures import (
+from benchmarks.figures import (
     DUES,
     ROWS_PER_SECOND,
     UNARY_PER_SECOND,

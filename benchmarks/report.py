@@ -42,7 +42,7 @@ def show(results: Results, console: Console) -> None:
     if not console.is_terminal:
         console.width = max(console.width, WIDTH_MIN)
     factor = results.limits[FACTOR].median
-    table = Table(title=f"holdfast bench; machine factor {factor:.2f}", title_justify="left")
+    table = Table(title=f"holdfast; machine factor {factor:.2f}", title_justify="left")
     table.add_column("", no_wrap=True)
     table.add_column("what")
     for column in ("median", "range", "unit", "due", "goal", ""):

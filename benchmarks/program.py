@@ -1,6 +1,6 @@
 """A process of the stack: the `holdfast` program, ended with its parent, and profiled between two signals.
 
-    python -m holdfast_coordinator.bench.program <profile, or -> <arguments of holdfast>...
+    python -m benchmarks.program <profile, or -> <arguments of holdfast>...
 
 SIGUSR1 begins a profile of the main thread, SIGUSR2 ends it and writes it to the file.
 """
