@@ -104,8 +104,6 @@ class RunTrace:
                 self._steps.failed(entry.step_failed)
             case "step_cancelled":
                 self._steps.cancelled(entry.step_cancelled)
-            case "step_queued":
-                self._steps.queued(entry.step_queued)
             case "mail_consumed":
                 self._mail_consumed(entry.mail_consumed)
             case "mail_undelivered":

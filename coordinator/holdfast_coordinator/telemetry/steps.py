@@ -121,12 +121,6 @@ class StepSpans:
             step.attempts = 1
             step.holder = holder
 
-    def queued(self, body: journal_pb2.StepQueued) -> None:
-        step = self._steps.get(body.number)
-        if step is not None:
-            step.is_queued = step.is_elsewhere = True
-            step.queue = cut_text(body.queue) or step.queue
-
     def attempt_started(self, body: journal_pb2.AttemptStarted, holder: Holder) -> None:
         step = self._steps.get(body.number)
         if step is not None:

@@ -157,7 +157,6 @@ class Work:
     leases: tuple[Lease, ...] = ()
     attempts: tuple[QueuedAttempt, ...] = ()
     notices: tuple[Notice, ...] = ()
-    free_slots_elsewhere: Mapping[str, int] = field(default_factory=dict)
 
     def granted_to(self, attach_no: int) -> "Work":
         """The answer without grants of another attachment: the replica that made them has lost this session."""
@@ -245,7 +244,6 @@ class ReportAnswer:
 
     transitions: tuple[TransitionResult, ...] = ()
     attempts: tuple[AttemptReportResult, ...] = ()
-    free_slots_elsewhere: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True, frozen=True)
@@ -263,4 +261,3 @@ class Pulse:
 
     database_time: datetime
     ended: tuple[Held, ...] = ()
-    free_slots_elsewhere: Mapping[str, int] = field(default_factory=dict)

@@ -151,13 +151,6 @@ def _write_step_scheduled(message: journal_pb2.Entry, entry: journal.StepSchedul
         body.seed = entry.seed
 
 
-def _write_step_queued(message: journal_pb2.Entry, entry: journal.StepQueued) -> None:
-    body = message.step_queued
-    body.number = entry.number
-    body.attempt = entry.attempt
-    body.queue = entry.queue
-
-
 def _write_attempt_started(message: journal_pb2.Entry, entry: journal.AttemptStarted) -> None:
     body = message.attempt_started
     body.number = entry.number
@@ -281,7 +274,6 @@ def _write_signal_set_aside(message: journal_pb2.Entry, entry: journal.SignalSet
 _WRITERS: dict[type, Callable[[journal_pb2.Entry, Any], None]] = {
     journal.RunStarted: _write_run_started,
     journal.StepScheduled: _write_step_scheduled,
-    journal.StepQueued: _write_step_queued,
     journal.AttemptStarted: _write_attempt_started,
     journal.AttemptEnded: _write_attempt_ended,
     journal.StepCompleted: _write_step_completed,
@@ -360,7 +352,6 @@ def _read_child_started(at: Any, body: journal_pb2.ChildStarted) -> Entry:
 _READERS: dict[str, Callable[[Any, Any], Entry]] = {
     "run_started": lambda at, body: journal.RunStarted(at, body.workflow, body.origin_run_id, body.seed),
     "step_scheduled": _read_step_scheduled,
-    "step_queued": lambda at, body: journal.StepQueued(at, body.number, body.attempt, body.queue),
     "attempt_started": lambda at, body: journal.AttemptStarted(at, body.number, body.attempt),
     "attempt_ended": lambda at, body: journal.AttemptEnded(
         at, body.number, attempt_from_message(body.attempt), body.retry_by_alarm

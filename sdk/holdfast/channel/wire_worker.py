@@ -151,8 +151,7 @@ def close_session_request(session_id: str, attach_no: int, lost: Iterable[Held])
 
 
 def pulse(response: pb.HeartbeatResponse) -> Pulse:
-    elsewhere = response.free_slots_elsewhere
-    return Pulse(time_from(response.database_time), held_from(response.ended), dict(elsewhere) if elsewhere else {})
+    return Pulse(time_from(response.database_time), held_from(response.ended))
 
 
 # Work
@@ -174,12 +173,10 @@ def poll_request(
 
 
 def work(response: pb.PollResponse) -> Work:
-    elsewhere = response.free_slots_elsewhere
     return Work(
         tuple([_lease(one) for one in response.leases]),
         tuple([_queued_attempt(one) for one in response.attempts]),
         tuple([_notice(one) for one in response.notices]),
-        dict(elsewhere) if elsewhere else {},
     )
 
 
@@ -295,7 +292,6 @@ def _write_attempt_report(message: pb.AttemptReport, report: AttemptReport) -> N
 
 
 def report_answer(response: pb.ReportResponse) -> ReportAnswer:
-    elsewhere = response.free_slots_elsewhere
     return ReportAnswer(
         tuple([_transition_result(one) for one in response.transitions]),
         tuple(
@@ -304,7 +300,6 @@ def report_answer(response: pb.ReportResponse) -> ReportAnswer:
                 for one in response.attempts
             ]
         ),
-        dict(elsewhere) if elsewhere else {},
     )
 
 

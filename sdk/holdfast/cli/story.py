@@ -91,8 +91,6 @@ class _Teller:
                 self._mail(at, number, mail, "")
             case journal.MailUndelivered(at, number, mail):
                 self._mail(at, number, mail, " (not delivered)")
-            case journal.StepQueued():
-                pass
             case _:
                 self.story.append(Event(entry.at, _event(entry)))
 

@@ -182,14 +182,6 @@ class StepScheduled:
 
 
 @dataclass(slots=True, frozen=True)
-class StepQueued:
-    at: datetime
-    number: int
-    attempt: int
-    queue: str = ""
-
-
-@dataclass(slots=True, frozen=True)
 class AttemptStarted:
     at: datetime
     number: int
@@ -327,7 +319,6 @@ class SignalSetAside:
 Entry = (
     RunStarted
     | StepScheduled
-    | StepQueued
     | AttemptStarted
     | AttemptEnded
     | StepCompleted

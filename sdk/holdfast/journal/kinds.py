@@ -94,7 +94,6 @@ _ENTRIES = (
         required=("number", "name", "arguments"),
         defaults={"recoveries": 3},
     ),
-    EntryKind("step_queued", Subject.STEP, Writer(0), required=("number", "attempt")),
     EntryKind("attempt_started", Subject.ATTEMPT, _WORKER, required=("number", "attempt")),
     EntryKind(
         "attempt_ended",
@@ -178,7 +177,7 @@ _ENTRIES = (
 )
 
 ENTRY_KINDS: Mapping[str, EntryKind] = MappingProxyType({kind.name: kind for kind in _ENTRIES})
-"""By name, in the order of the protocol. `step_queued` is read and written by nobody yet."""
+"""By name, in the order of the protocol."""
 
 RESERVED_ENTRIES = frozenset({"run_paused", "update_completed"})
 """Fields of `Entry.body` that are drawn in traces and have no record: no version writes or reads them."""

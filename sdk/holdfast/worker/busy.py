@@ -62,7 +62,6 @@ class BusyReports:
         return ReportAnswer(
             tuple(one for one in answer.transitions if one.status is not TransitionStatus.BUSY),
             tuple(one for one in answer.attempts if not one.busy),
-            answer.free_slots_elsewhere,
         )
 
     def clear(self) -> None:

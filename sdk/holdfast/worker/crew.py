@@ -131,7 +131,6 @@ class WorkCrew:
 
     def work_arrived(self, work: Work) -> list[Held]:
         """Takes what a poll brought; returns what to acknowledge with the next one."""
-        self.free_slots_elsewhere(work.free_slots_elsewhere)
         received = []
         for lease in work.leases:
             self._lease_arrived(lease)
@@ -142,10 +141,6 @@ class WorkCrew:
         with_mail = [notice.held for notice in work.notices if self._notice_arrived(notice)]
         received.extend(map(self._with_mail_seen, with_mail))
         return received
-
-    def free_slots_elsewhere(self, free: Mapping[str, int]) -> None:
-        """Takes a belief about other workers, queue by queue."""
-        self._placement.free_slots_elsewhere(free)
 
     # Leases
 
@@ -334,7 +329,6 @@ class WorkCrew:
 
     def report_answered(self, answer: ReportAnswer) -> None:
         """Settles what was reported, and starts the attempts whose starts are now committed."""
-        self.free_slots_elsewhere(answer.free_slots_elsewhere)
         is_sure = self._clock.is_sure()
         for ended in answer.attempts:
             if ended.refusal:

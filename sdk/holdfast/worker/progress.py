@@ -28,7 +28,6 @@ from holdfast.journal import (
     StepCompleted,
     StepFailed,
     StepOrigin,
-    StepQueued,
     StepResult,
     StepScheduled,
 )
@@ -280,9 +279,6 @@ class RunProgress:
                 step.eligible_at = entry.at + (record.retry_delay or timedelta())
                 self._move(step, StepState.ALARM if entry.retry_by_alarm else StepState.HELD)
 
-    def _queued(self, entry: StepQueued) -> None:
-        self._move(self.steps[entry.number], StepState.QUEUED)
-
     def _gone(self, entry: StepCompleted | StepFailed | StepCancelled) -> None:
         if entry.attempt is not None:
             self.recorded_by = entry.attempt.build
@@ -398,7 +394,6 @@ def _at_once(_: int) -> float:
 
 _HANDLERS: dict[type, Callable[[RunProgress, Any], object]] = {
     StepScheduled: RunProgress.scheduled,
-    StepQueued: RunProgress._queued,
     AttemptStarted: RunProgress._attempt_started,
     AttemptEnded: RunProgress._attempt_ended,
     StepCompleted: RunProgress._gone,

@@ -166,7 +166,6 @@ class Session:
         if not self._poll_failed:
             # Heartbeats have a channel of their own: a worker whose polls fail gets no work, whatever they say.
             self._say_reach(True)
-        self._crew.free_slots_elsewhere(pulse.free_slots_elsewhere)
         self._crew.ended_elsewhere(pulse.ended)
         self._crew.sure_again()
 

@@ -98,7 +98,6 @@ _BY_KIND: dict[type, st.SearchStrategy[Any]] = {
         st.booleans(),
         text,
     ),
-    j.StepQueued: st.builds(j.StepQueued, instants, count, count, text),
     j.AttemptStarted: st.builds(j.AttemptStarted, instants, count, count),
     j.AttemptEnded: st.builds(j.AttemptEnded, instants, count, attempts, st.booleans()),
     j.StepCompleted: st.builds(j.StepCompleted, instants, count, payloads, st.none() | attempts),

@@ -49,5 +49,5 @@ def test_the_groups_are_those_that_the_code_is_written_for() -> None:
         "user_span",
         "signal_set_aside",
     } == kinds.STORED_ENTRIES
-    assert kinds.ATTEMPT_ENDS | {"step_scheduled", "step_queued", "attempt_started"} == kinds.OF_STEPS
+    assert kinds.ATTEMPT_ENDS | {"step_scheduled", "attempt_started"} == kinds.OF_STEPS
     assert {"child_started", "child_cancelled"} == kinds.OF_CHILDREN

@@ -147,7 +147,6 @@ ABSURD = Timestamp(seconds=10**15)
         ({"signal_set_aside": {"name": "a"}}, "signal_set_aside.number"),
         ({"signal_set_aside": {"number": 1}}, "signal_set_aside.name"),
         ({"signal_set_aside": {"number": 1, "name": "a", "problem": "x" * 501}}, "signal_set_aside.problem"),
-        ({"step_queued": {"number": 1}}, "entries"),
         ({}, "entries"),
     ],
     ids=str,

@@ -27,7 +27,6 @@ from written_journals import (
     started,
     timer,
     timer_cancelled,
-    to_queue,
     undelivered,
 )
 
@@ -181,19 +180,19 @@ def failed_run() -> Scenario:
 
 
 def queued_step() -> Scenario:
-    """The attempts come with the result; of a step that moved to a queue later, after those before."""
+    """The attempts come with the result."""
     attempts = [
         attempt(1, LOST, 1, 11, session="ses_7", build="", epoch=1),
         attempt(2, RETRY, 11.5, 12, failed=DECLINED, retry=5, session="ses_8", epoch=2),
         attempt(3, OK, 20, 21, session="ses_9", epoch=3),
     ]
-    moved = [attempt(2, FINAL, 25, 26, failed=DECLINED, session="ses_9")]
+    last = [attempt(1, FINAL, 25, 26, failed=DECLINED, session="ses_9")]
     journal = rows(
         started(),
-        (1, [scheduled(0.1, 1, "render", queued=True, queue="gpu"), scheduled(0.1, 2, "charge", begins=True)]),
-        (1, [ended(2, 2, attempt(1, HANDED_BACK, 0.1, 2)), to_queue(2, 2, 2, "money")]),
+        (1, [scheduled(0.1, 1, "render", queued=True, queue="gpu"),
+             scheduled(0.1, 2, "charge", queued=True, queue="money")]),
         (2, [mail(22, 1, arrived=21.2, step_result={"number": 1, "attempts": attempts, "result": {"data": b"[]"}})]),
-        (3, [mail(27, 2, arrived=26.2, step_result={"number": 2, "attempts": moved, "failure": DECLINED}),
+        (3, [mail(27, 2, arrived=26.2, step_result={"number": 2, "attempts": last, "failure": DECLINED}),
              closed(27, RunStatus.FAILED, DECLINED)]),
     )  # fmt: skip
     return facts(), journal

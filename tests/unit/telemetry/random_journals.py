@@ -81,13 +81,10 @@ class _Run:
         elif step.state == "alarm":
             self.pending.append(self.letter(retry_due={"number": number}))
             step.state = "idle"
-        elif self.pick([True, True, False]):
+        else:
             step.attempt += 1
             step.state, step.begun = "running", self.now
             self.pending.append(write.begins(self.now, number, step.attempt))
-        else:
-            step.state = "queued"
-            self.pending.append(write.to_queue(self.now, number, step.attempt + 1))
 
     def _cancel(self, number: int, step: _Step) -> None:
         record = self._record(step, AttemptOutcome.CANCELLED) if step.state == "running" else None
@@ -274,7 +271,6 @@ def _any_entry(draw: Any) -> write.Entry:
             [
                 write.scheduled(second, number, text, begins=True),
                 write.scheduled(second, number, text, queued=True, queue=text, step_id=text),
-                write.to_queue(second, number, draw(NUMBERS), text),
                 write.begins(second, number, draw(NUMBERS)),
                 write.ended(second, number, record, alarm=True),
                 write.completed(second, number, record),

@@ -109,10 +109,6 @@ def scheduled(at: float, number: int, name: str, *, begins: bool = False, queued
     return Entry(at=moment(at), step_scheduled=body)
 
 
-def to_queue(at: float, number: int, attempt: int, queue: str = "") -> Entry:
-    return Entry(at=moment(at), step_queued=journal_pb2.StepQueued(number=number, attempt=attempt, queue=queue))
-
-
 def begins(at: float, number: int, attempt: int) -> Entry:
     return Entry(at=moment(at), attempt_started=journal_pb2.AttemptStarted(number=number, attempt=attempt))
 

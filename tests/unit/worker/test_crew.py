@@ -196,9 +196,7 @@ async def test_a_lease_that_overtakes_the_answer_to_the_report_before_it_waits_f
     run.post(TimerFired(1))
     desk.hand(run, whole=False)
     assert desk.held == (Held(run.run_id, 0, 1),)
-    desk.crew.report_answered(
-        type("Answer", (), {"transitions": (committed,), "attempts": (), "free_slots_elsewhere": {}})
-    )
+    desk.crew.report_answered(type("Answer", (), {"transitions": (committed,), "attempts": ()}))
     assert desk.held == (Held(run.run_id, 0, 2, 1),)
     desk.answering = True
     await desk.until(lambda: run.state == "suspend" and not run.mail)
@@ -268,13 +266,12 @@ async def test_a_dead_session_drops_everything_and_reports_nothing_of_it():
     assert desk.crew.slots.free == 10
 
 
-async def test_a_step_without_a_slot_goes_to_the_queue_when_others_have_room():
+async def test_a_fan_out_waits_for_the_slots_of_its_worker_and_goes_to_the_queue_from_ten_times_as_many_on():
     desk = Desk(app, slots=1)
-    run = desk.start("fan_out", 4)
-    desk.crew.free_slots_elsewhere({"default": 2})
-    await desk.until(lambda: len(run.entries) > 4)
+    run = desk.start("fan_out", 14)
+    await desk.until(lambda: len(run.entries) > 14)
     placements = [entry.placement for entry in run.entries if isinstance(entry, StepScheduled)]
-    assert placements == [Placement.INLINE, Placement.QUEUED, Placement.QUEUED, Placement.INLINE]
+    assert placements == [Placement.INLINE] * 11 + [Placement.QUEUED] * 3
 
 
 def claim_of(name: str, *arguments, epoch: int = 1) -> QueuedAttempt:

@@ -268,25 +268,16 @@ class Notice(_message.Message):
     def __init__(self, held: _Optional[_Union[Held, _Mapping]] = ..., mail: _Optional[_Iterable[_Union[_journal_pb2.Mail, _Mapping]]] = ..., ended: bool = ..., cancelled: bool = ...) -> None: ...
 
 class PollResponse(_message.Message):
-    __slots__ = ("leases", "attempts", "notices", "free_slots_elsewhere", "msg_no")
-    class FreeSlotsElsewhereEntry(_message.Message):
-        __slots__ = ("key", "value")
-        KEY_FIELD_NUMBER: _ClassVar[int]
-        VALUE_FIELD_NUMBER: _ClassVar[int]
-        key: str
-        value: int
-        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    __slots__ = ("leases", "attempts", "notices", "msg_no")
     LEASES_FIELD_NUMBER: _ClassVar[int]
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     NOTICES_FIELD_NUMBER: _ClassVar[int]
-    FREE_SLOTS_ELSEWHERE_FIELD_NUMBER: _ClassVar[int]
     MSG_NO_FIELD_NUMBER: _ClassVar[int]
     leases: _containers.RepeatedCompositeFieldContainer[Lease]
     attempts: _containers.RepeatedCompositeFieldContainer[QueuedAttempt]
     notices: _containers.RepeatedCompositeFieldContainer[Notice]
-    free_slots_elsewhere: _containers.ScalarMap[str, int]
     msg_no: int
-    def __init__(self, leases: _Optional[_Iterable[_Union[Lease, _Mapping]]] = ..., attempts: _Optional[_Iterable[_Union[QueuedAttempt, _Mapping]]] = ..., notices: _Optional[_Iterable[_Union[Notice, _Mapping]]] = ..., free_slots_elsewhere: _Optional[_Mapping[str, int]] = ..., msg_no: _Optional[int] = ...) -> None: ...
+    def __init__(self, leases: _Optional[_Iterable[_Union[Lease, _Mapping]]] = ..., attempts: _Optional[_Iterable[_Union[QueuedAttempt, _Mapping]]] = ..., notices: _Optional[_Iterable[_Union[Notice, _Mapping]]] = ..., msg_no: _Optional[int] = ...) -> None: ...
 
 class Transition(_message.Message):
     __slots__ = ("run_id", "epoch", "expected_seq", "transition_id", "entries", "mail_seen", "then", "attempt_deadline", "waits")
@@ -365,21 +356,12 @@ class ReportRequest(_message.Message):
     def __init__(self, session_id: _Optional[str] = ..., attach_no: _Optional[int] = ..., transitions: _Optional[_Iterable[_Union[Transition, _Mapping]]] = ..., attempts: _Optional[_Iterable[_Union[AttemptReport, _Mapping]]] = ...) -> None: ...
 
 class ReportResponse(_message.Message):
-    __slots__ = ("transitions", "attempts", "free_slots_elsewhere")
-    class FreeSlotsElsewhereEntry(_message.Message):
-        __slots__ = ("key", "value")
-        KEY_FIELD_NUMBER: _ClassVar[int]
-        VALUE_FIELD_NUMBER: _ClassVar[int]
-        key: str
-        value: int
-        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    __slots__ = ("transitions", "attempts")
     TRANSITIONS_FIELD_NUMBER: _ClassVar[int]
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
-    FREE_SLOTS_ELSEWHERE_FIELD_NUMBER: _ClassVar[int]
     transitions: _containers.RepeatedCompositeFieldContainer[TransitionResult]
     attempts: _containers.RepeatedCompositeFieldContainer[AttemptReportResult]
-    free_slots_elsewhere: _containers.ScalarMap[str, int]
-    def __init__(self, transitions: _Optional[_Iterable[_Union[TransitionResult, _Mapping]]] = ..., attempts: _Optional[_Iterable[_Union[AttemptReportResult, _Mapping]]] = ..., free_slots_elsewhere: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    def __init__(self, transitions: _Optional[_Iterable[_Union[TransitionResult, _Mapping]]] = ..., attempts: _Optional[_Iterable[_Union[AttemptReportResult, _Mapping]]] = ...) -> None: ...
 
 class WorkRequest(_message.Message):
     __slots__ = ("poll", "report")
@@ -420,21 +402,12 @@ class HeartbeatRequest(_message.Message):
     def __init__(self, session_id: _Optional[str] = ..., attach_no: _Optional[int] = ..., held: _Optional[_Iterable[_Union[Held, _Mapping]]] = ..., loop_lag: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., msg_no: _Optional[int] = ..., draining: bool = ..., vouched: bool = ..., given_up: _Optional[_Iterable[_Union[Held, _Mapping]]] = ..., lost: _Optional[_Iterable[_Union[Held, _Mapping]]] = ...) -> None: ...
 
 class HeartbeatResponse(_message.Message):
-    __slots__ = ("database_time", "ended", "free_slots_elsewhere")
-    class FreeSlotsElsewhereEntry(_message.Message):
-        __slots__ = ("key", "value")
-        KEY_FIELD_NUMBER: _ClassVar[int]
-        VALUE_FIELD_NUMBER: _ClassVar[int]
-        key: str
-        value: int
-        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    __slots__ = ("database_time", "ended")
     DATABASE_TIME_FIELD_NUMBER: _ClassVar[int]
     ENDED_FIELD_NUMBER: _ClassVar[int]
-    FREE_SLOTS_ELSEWHERE_FIELD_NUMBER: _ClassVar[int]
     database_time: _timestamp_pb2.Timestamp
     ended: _containers.RepeatedCompositeFieldContainer[Held]
-    free_slots_elsewhere: _containers.ScalarMap[str, int]
-    def __init__(self, database_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., ended: _Optional[_Iterable[_Union[Held, _Mapping]]] = ..., free_slots_elsewhere: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    def __init__(self, database_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., ended: _Optional[_Iterable[_Union[Held, _Mapping]]] = ...) -> None: ...
 
 class ReadJournalRequest(_message.Message):
     __slots__ = ("session_id", "attach_no", "run_id", "epoch", "after")
