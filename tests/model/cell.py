@@ -175,7 +175,7 @@ class ModelCellStore:
 
     def _read(self, reads: Reads) -> Snapshot:
         snapshot = Snapshot(now=self.clock())
-        fresh = self._reserve(reads.keys)
+        fresh = snapshot.keys_reserved = self._reserve(reads.keys)
         wanted_runs = reads.lock_runs & self.open_runs.keys()
         snapshot.locked.runs = wanted_runs & self.locked_elsewhere
         snapshot.runs = deepcopy({key: self.open_runs[key] for key in wanted_runs - self.locked_elsewhere})

@@ -193,7 +193,7 @@ def decide(commands: Sequence[BatchCommand], snapshot: Snapshot, assign: Assign)
     space.alarms = snapshot.alarms
     space.requests = snapshot.requests
     space.results = snapshot.results
-    known = KnownRuns(snapshot.existing, snapshot.keys, snapshot.key_statuses)
+    known = KnownRuns(snapshot.existing, snapshot.keys, snapshot.keys_reserved, snapshot.key_statuses)
     claimed_runs, claimed_tasks = iter(snapshot.claimed_runs), iter(snapshot.claimed_tasks)
     tasks_left = iter(snapshot.tasks_left)
     answers: list[Answer] = []

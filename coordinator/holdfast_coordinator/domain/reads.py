@@ -106,6 +106,8 @@ class Snapshot:
     alarms: dict[tuple[str, AlarmKind, int], AlarmRow] = field(default_factory=dict)
     keys: dict[tuple[str, str, str], KeyRow] = field(default_factory=dict)
     """Only keys that belonged to another run before this batch: (namespace, kind, key)."""
+    keys_reserved: set[tuple[str, str, str]] = field(default_factory=set)
+    """Keys that nothing had before this batch, which has inserted them for its starts."""
     key_statuses: dict[str, RunStatus | None] = field(default_factory=dict)
     """For each run of `keys`: its closed status, or None while it is open."""
     existing: dict[str, tuple[str, bytes, str]] = field(default_factory=dict)

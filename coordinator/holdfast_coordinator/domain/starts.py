@@ -54,12 +54,13 @@ class KnownRuns:
     """What the batch has read about runs that a start may meet.
 
     existing: run id -> namespace, call digest and the run that was made or joined, for start ids that were used
-    before. keys: (namespace, kind, key) -> the run that has it, only where it is another run. statuses: for those
-    runs the closed status, None while open.
+    before. keys: (namespace, kind, key) -> the run that has it, only where it is another run. reserved: keys that the
+    batch has inserted for the start that names them. statuses: for the runs of keys the closed status, None while open.
     """
 
     existing: dict[str, tuple[str, bytes, str]]
     keys: dict[tuple[str, str, str], KeyRow]
+    reserved: set[tuple[str, str, str]]
     statuses: dict[str, RunStatus | None]
 
 
@@ -69,11 +70,11 @@ StartAnswer = Started | TerminateFirst | RetryInstead | HoldfastError
 def start_run(space: Workspace, asked: StartRun, known: KnownRuns) -> StartAnswer:
     """Decides in this order: repeat of the same start, idempotency key, business id, new run."""
     if not space.clear_outbox(asked.outbox):
-        if asked.run_id not in known.existing:
-            _release_keys(space, asked, known)
+        _release_keys(space, asked, known)
         return Started(asked.run_id, attached=True)  # the delivery was made before
     earlier = known.existing.get(asked.run_id)
     if earlier is not None:
+        _release_keys(space, asked, known)
         return repeated(earlier, asked.run_id, asked.namespace, asked.call_digest)
     answer = _join(asked, known)
     if answer is None:
@@ -170,7 +171,7 @@ def _difference(asked: StartRun, holder: KeyRow) -> str:
 def _release_keys(space: Workspace, asked: StartRun, known: KnownRuns, kinds: Sequence[str] = (ID, KEY)) -> None:
     """Gives back the keys that this batch has inserted for a run that will not be."""
     for row in key_rows(asked):
-        if row.kind in kinds and (row.namespace, row.kind, row.key) not in known.keys:
+        if row.kind in kinds and (row.namespace, row.kind, row.key) in known.reserved:
             space.changes.keys_released.append(row)
 
 
@@ -186,7 +187,7 @@ def _let_key_stand_for(run_id: str, space: Workspace, asked: StartRun, known: Kn
     """
     _release_keys(space, asked, known, (ID,))
     for row in key_rows(asked):
-        if row.kind == KEY and (row.namespace, row.kind, row.key) not in known.keys:
+        if row.kind == KEY and (row.namespace, row.kind, row.key) in known.reserved:
             row.run_id = run_id
             space.changes.keys.append(row)
 

@@ -165,7 +165,7 @@ class PostgresCellStore:
                 await self._read(connection, plan, snapshot)
                 changes = decide(snapshot)
                 writes = self._planned(lambda: plan_writes(self._writes, changes))
-                if not writes and not plan.reserved and not done:
+                if not writes and not snapshot.keys_reserved and not done:
                     await self._round_trip(connection, [ROLLBACK()])
                     self._forget_unclaimed(snapshot)
                     return done

@@ -46,7 +46,6 @@ class Plan:
 
     calls: list[Call] = field(default_factory=list)
     takers: list[Callable[[list[Row]], None]] = field(default_factory=list)
-    reserved: set[tuple[str, str, str]] = field(default_factory=set)
 
     def add(self, call: Call, take: Callable[[list[Row]], None]) -> None:
         """One more call. `take` gets its rows when all calls have succeeded, in the order of the calls."""
@@ -183,7 +182,7 @@ def _plan_keys(plan: Plan, statements: CellReads, keys: list[KeyRow], snapshot: 
     columns = [[name[place] for name in names] for place in range(3)]
 
     def take_reserved(rows: list[Row]) -> None:
-        plan.reserved = {(row[0], row[1], row[2]) for row in rows}
+        snapshot.keys_reserved = {(row[0], row[1], row[2]) for row in rows}
 
     def take_keys(rows: list[Row]) -> None:
         for namespace, kind, key, *row in rows:
@@ -192,7 +191,7 @@ def _plan_keys(plan: Plan, statements: CellReads, keys: list[KeyRow], snapshot: 
                 snapshot.locked.keys.add(name)
                 continue
             others = {owner for *of, owner in owners if tuple(of) == name} - {row[3]}
-            if name not in plan.reserved and others:
+            if name not in snapshot.keys_reserved and others:
                 snapshot.keys[name] = loading.key(row)
         snapshot.key_statuses = dict.fromkeys(key.run_id for key in snapshot.keys.values())
 

@@ -126,7 +126,7 @@ class MemoryCell:
 
     def _read(self, reads: Reads) -> Snapshot:
         snapshot = Snapshot(now=self.now)
-        fresh = set()
+        fresh = snapshot.keys_reserved
         for key in reads.keys:
             name = (key.namespace, key.kind, key.key)
             if name not in self.keys:

@@ -178,6 +178,22 @@ def test_a_key_never_gives_its_run_another_id(cell: MemoryCell) -> None:
     assert cell.ask(start(3, id="a")) == Started(run_named(3), attached=False)
 
 
+def test_an_id_is_free_though_a_start_that_named_it_joined_another_run_and_was_repeated(cell: MemoryCell) -> None:
+    cell.ask(start(1, idempotency_key="k"))
+    joined = start(2, id="order-7", idempotency_key="k", reuse=Reuse.ATTACH)
+    first = cell.ask(joined)
+
+    assert cell.ask(joined) == first == Started(run_named(1), attached=True)
+    assert cell.ask(start(3, id="order-7")) == Started(run_named(3), attached=False)
+
+
+def test_an_id_is_free_though_a_start_that_named_it_was_refused_for_its_start_id(cell: MemoryCell) -> None:
+    cell.ask(start(1))
+
+    assert isinstance(cell.ask(start(1, id="order-7", call_digest=b"other")), InvalidRequest)
+    assert cell.ask(start(3, id="order-7")) == Started(run_named(3), attached=False)
+
+
 def test_a_fresh_key_stands_for_the_run_that_was_joined_by_id(cell: MemoryCell) -> None:
     cell.ask(start(1, id="a"))
     assert cell.ask(start(2, id="a", idempotency_key="k")) == Started(RUN, attached=True)
