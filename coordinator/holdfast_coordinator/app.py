@@ -1,7 +1,6 @@
 """Builds a replica from its configuration and runs it: database, engine, loops, server. The only place that wires."""
 
 import asyncio
-import gc
 import os
 import secrets
 import socket
@@ -15,6 +14,7 @@ import structlog
 
 from holdfast.durations import parse_duration
 from holdfast.errors import HoldfastError
+from holdfast.garbage import settle_garbage_collector
 from holdfast.limits import DEFAULT_LIMITS
 
 from .config import Config
@@ -107,8 +107,7 @@ async def coordinator(config: Config) -> AsyncIterator[Coordinator]:
         await enter(_running(engine, database, failed, on_ready=server.set_serving, doorbell=doorbell))
         await server.start()
         await server.set_serving(True)
-        gc.collect()
-        gc.freeze()  # what exists now stays: the collector need not look at it again
+        settle_garbage_collector()
         try:
             metrics_address = metered.address if metered is not None else None
             yield Coordinator(f"{config.host}:{server.port}", database, failed, server.withdraw, metrics_address)

@@ -7,11 +7,16 @@ Pure: times and random bytes are arguments.
 
 import hashlib
 import re
+from functools import lru_cache
 
 CELL_LENGTH = 2
 START_ID_LENGTH = 26
 RUN_ID_PREFIX = "run_"
+CELL_IN_RUN_ID = slice(len(RUN_ID_PREFIX), len(RUN_ID_PREFIX) + CELL_LENGTH)
+RUN_ID_LENGTH = len(RUN_ID_PREFIX) + CELL_LENGTH + START_ID_LENGTH
 BUSINESS_ID_MAX = 200
+RUN_IDS_REMEMBERED = 4_096
+"""Run ids whose form need not be looked at again: a worker names the same runs in each of its reports."""
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _START_ID = re.compile(rf"[0-7][{_ALPHABET}]{{{START_ID_LENGTH - 1}}}")
@@ -45,11 +50,16 @@ def child_run_id(parent_run_id: str, number: int) -> str:
 
 def cell_of(of_run_id: str) -> str:
     """The cell in which a run lives, read from its id."""
-    return of_run_id[len(RUN_ID_PREFIX) : len(RUN_ID_PREFIX) + CELL_LENGTH]
+    return of_run_id[CELL_IN_RUN_ID]
 
 
 def is_run_id(text: str) -> bool:
     """True when `text` has the form of a run id; a business id never has it."""
+    return len(text) == RUN_ID_LENGTH and _has_form_of_run_id(text)
+
+
+@lru_cache(RUN_IDS_REMEMBERED)
+def _has_form_of_run_id(text: str) -> bool:
     return _RUN_ID.fullmatch(text) is not None
 
 

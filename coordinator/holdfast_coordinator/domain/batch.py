@@ -286,7 +286,10 @@ def command_bytes(command: BatchCommand) -> int:
     """How large a command is: what can be large in it, not the rest."""
     match command:
         case Transition():
-            size = sum([len(part) for part in command.journal if type(part) is bytes])
+            size = 0
+            for part in command.journal:
+                if type(part) is bytes:
+                    size += len(part)
             for ask in command.asks:
                 match ask:
                     case Close():

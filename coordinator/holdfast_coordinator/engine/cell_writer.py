@@ -17,7 +17,7 @@ from holdfast.errors import CoordinatorOverloaded, CoordinatorUnavailable, Holdf
 from holdfast_coordinator.domain.batch import Answer, BatchCommand, Decided, decide, held_up, reads_of
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.commands import Close, StartRun, Transition
-from holdfast_coordinator.domain.events import Appended, Closed, Event, RunLeased, TaskClaimed
+from holdfast_coordinator.domain.events import Closed, Event, RunLeased, TaskClaimed
 from holdfast_coordinator.domain.reads import Snapshot
 from holdfast_coordinator.domain.rows import JournalRow, RunRecord
 from holdfast_coordinator.domain.starts import needs_no_reading
@@ -148,7 +148,7 @@ class CellWriter:
         patience = seconds if parked_seconds is None else parked_seconds
         for index, command in enumerate(commands):
             try:
-                waiting = Waiting(command, ticket, index, expires_at=expires_at, parked_seconds=patience)
+                waiting = Waiting(command, ticket, index, expires_at, patience)
             except Exception as error:
                 log.exception("command_broken", command=type(command).__name__)
                 ticket.answer(index, _refusal(error))
@@ -261,16 +261,16 @@ class CellWriter:
         missed, behind = [], []
         for waiting in moves:
             asked = cast(Transition, waiting.command)
-            match done.get(asked.run_id):
-                case None:
-                    missed.append(waiting)
-                case Closed() as closed:
-                    waiting.answer(_COMMITTED)
-                    self._tell(events_of_close(asked, closed))
-                case Appended(mail_next=mail_next) if mail_next - 1 <= asked.mail_seen:
-                    waiting.answer(_COMMITTED)
-                case Appended():
-                    behind.append(waiting)
+            moved = done.get(asked.run_id)
+            if moved is None:
+                missed.append(waiting)
+            elif isinstance(moved, Closed):
+                waiting.answer(_COMMITTED)
+                self._tell(events_of_close(asked, moved))
+            elif moved.mail_next - 1 <= asked.mail_seen:
+                waiting.answer(_COMMITTED)
+            else:
+                behind.append(waiting)
         if behind:
             # Beside the next batches: who reads slowly must not hold up who writes.
             self._answering.spawn(self._answer_with_mail(behind))

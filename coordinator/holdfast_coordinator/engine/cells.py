@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from holdfast.errors import InvalidRequest, RunNotFound
-from holdfast.ids import cell_of, is_run_id, is_start_id, run_id
+from holdfast.ids import CELL_IN_RUN_ID, cell_of, is_run_id, is_start_id, run_id
 from holdfast_coordinator.domain.batch import Answer, BatchCommand
 from holdfast_coordinator.domain.events import Event
 from holdfast_coordinator.domain.rows import OpenRun, TaskRow
@@ -81,7 +81,7 @@ class Cells:
 
     def of_run(self, of_run_id: str) -> Cell:
         """The cell of a run. Raises RunNotFound when no cell has that name."""
-        cell = self._cells.get(cell_of(of_run_id))
+        cell = self._cells.get(of_run_id[CELL_IN_RUN_ID])
         if cell is None:
             raise RunNotFound(of_run_id)
         return cell

@@ -322,7 +322,9 @@ class Engine:
         except CoordinatorOverloaded:  # nothing of it was taken, and nothing but time is lost
             answers = [RunBusy(run_id) for run_id, _ in commands]
         taken = [
-            await self._recognise_repeat(attachment.namespace, transition, cast(TransitionAnswer, answer))
+            answer
+            if type(answer) is TransitionAnswer and answer.status is not TransitionStatus.SUPERSEDED
+            else await self._recognise_repeat(attachment.namespace, transition, cast(TransitionAnswer, answer))
             for transition, answer in zip(transitions, answers, strict=False)
         ]
         recorded = [None if isinstance(answer, RunBusy) else answer is True for answer in answers[len(transitions) :]]

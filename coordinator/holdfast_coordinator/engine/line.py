@@ -59,7 +59,7 @@ class Waiting:
     )  # fmt: skip
 
     def __init__(
-        self, command: BatchCommand, ticket: Ticket, index: int, *, expires_at: float, parked_seconds: float
+        self, command: BatchCommand, ticket: Ticket, index: int, expires_at: float, parked_seconds: float
     ) -> None:
         self.command = command
         self.ticket = ticket
@@ -69,9 +69,13 @@ class Waiting:
         self.parked_until = 0.0
         self.place = ""
         self.is_alone = False
-        self.locking = not (type(command) is Transition and (command.is_append_only or command.is_plain_close))
         self.bytes = command_bytes(command)
-        self.keys = () if type(command) is Transition else keys_of(command)
+        if type(command) is Transition:
+            self.locking = not (command.is_append_only or command.is_plain_close)
+            self.keys: tuple[tuple[str, str, str], ...] = ()
+        else:
+            self.locking = True
+            self.keys = keys_of(command)
 
     @property
     def run_id(self) -> str:

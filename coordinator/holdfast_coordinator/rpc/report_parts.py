@@ -1,6 +1,6 @@
 """Takes a report apart: what is misshapen is refused by itself, all else goes its way."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -18,7 +18,6 @@ from .worker_wire import attempt_report, transition
 log = structlog.get_logger(__name__)
 
 Message = TypeVar("Message", pb.Transition, pb.AttemptReport)
-Made = TypeVar("Made", Transition, ReportAttempt)
 
 
 @dataclass(slots=True)
@@ -38,39 +37,38 @@ class ReportParts:
 def parts_of(request: pb.ReportRequest, cells: Cells, limits: Limits, grace: timedelta) -> ReportParts:
     """The parts as the core takes them. grace: see worker_wire.transition."""
     session_id = request.session_id
+    parts = ReportParts(request, [], [], {}, {})
     seen: set[str] = set()
-
-    def move(message: pb.Transition) -> Transition:
-        if message.run_id in seen:
-            raise InvalidRequest(
-                "transitions", f"run {message.run_id!r} has two in one report; send one after the other"
-            )
-        seen.add(message.run_id)
-        return transition(session_id, message, limits, grace)
-
-    transitions, refused_transitions = _each(request.transitions, move, cells)
-    attempts, refused_attempts = _each(request.attempts, lambda one: attempt_report(session_id, one, limits), cells)
-    shaped = request
-    if refused_transitions or refused_attempts:
-        shaped = pb.ReportRequest(session_id=session_id, attach_no=request.attach_no)
-        shaped.transitions.extend(_without(request.transitions, refused_transitions))
-        shaped.attempts.extend(_without(request.attempts, refused_attempts))
-    return ReportParts(shaped, transitions, attempts, refused_transitions, refused_attempts)
-
-
-def _each(
-    messages: Iterable[Message], make: Callable[[Message], Made], cells: Cells
-) -> tuple[list[Made], dict[int, HoldfastError]]:
-    made, refused = [], {}
-    for place, message in enumerate(messages):
+    # Written out, as `transition` is: this is on the path of every step.
+    for place, move in enumerate(request.transitions):
         try:
-            one = make(message)
-            cells.of_run(one.run_id)
-            made.append(one)
+            asked = transition(session_id, move, limits, grace)
+            run_id = asked.run_id
+            if run_id in seen:
+                raise InvalidRequest("transitions", f"run {run_id!r} has two in one report; send one after the other")
+            seen.add(run_id)
+            cells.of_run(run_id)
+            parts.transitions.append(asked)
         except HoldfastError as error:
-            log.warning("report_refused", run_id=message.run_id[:50], part=type(message).__name__, error=str(error))
-            refused[place] = error
-    return made, refused
+            seen.add(move.run_id)
+            parts.refused_transitions[place] = _refused(move, error)
+    for place, ended in enumerate(request.attempts):
+        try:
+            report = attempt_report(session_id, ended, limits)
+            cells.of_run(report.run_id)
+            parts.attempts.append(report)
+        except HoldfastError as error:
+            parts.refused_attempts[place] = _refused(ended, error)
+    if parts.refused_transitions or parts.refused_attempts:
+        shaped = parts.shaped = pb.ReportRequest(session_id=session_id, attach_no=request.attach_no)
+        shaped.transitions.extend(_without(request.transitions, parts.refused_transitions))
+        shaped.attempts.extend(_without(request.attempts, parts.refused_attempts))
+    return parts
+
+
+def _refused(message: pb.Transition | pb.AttemptReport, error: HoldfastError) -> HoldfastError:
+    log.warning("report_refused", run_id=message.run_id[:50], part=type(message).__name__, error=str(error))
+    return error
 
 
 def _without(messages: Iterable[Message], refused: dict[int, HoldfastError]) -> Iterable[Message]:

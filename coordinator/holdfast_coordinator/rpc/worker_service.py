@@ -23,7 +23,7 @@ from .measuring import StepMeasure
 from .refusals import translated
 from .report_parts import ReportParts, parts_of
 from .work_stream import WorkStream
-from .worker_wire import Room, fill_poll_response, held_key, held_message, introduction, mail_seen, transition_result
+from .worker_wire import Room, add_result, fill_poll_response, held_key, held_message, introduction, mail_seen
 
 STREAM_SHARE = (0.5, 0.8)
 """A stream lives for a random part of the age of connections: it is to end in good order before its connection does."""
@@ -149,14 +149,12 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
     ) -> None:  # fmt: skip
         """Answers every part in its place."""
         room = Room(self._limits.message_bytes // 2)
-        answers, marks = iter(taken), iter(recorded)
+        answers, marks, refused = iter(taken), iter(recorded), parts.refused_transitions
         for place, asked in enumerate(request.transitions):
-            refusal = parts.refused_transitions.get(place)
-            answer = answer_of_refusal(refusal) if refusal is not None else next(answers)
-            result = transition_result(asked.run_id, answer, room)
-            if len(result.mail) < len(answer.mail):
+            refusal = refused.get(place) if refused else None
+            answer = next(answers) if refusal is None else answer_of_refusal(refusal)
+            if not add_result(response, asked.run_id, answer, room):
                 attachment.mail_waits(asked.run_id, asked.epoch)
-            response.transitions.append(result)
         for place, ended in enumerate(request.attempts):
             refusal = parts.refused_attempts.get(place)
             was_recorded = next(marks) if refusal is None else False

@@ -31,8 +31,18 @@ def check_record(record: journal_pb2.AttemptRecord) -> None:
         raise InvalidRequest("attempt.attempt", f"{record.attempt} is no number of an attempt, they count from 1")
     if record.outcome not in _OUTCOMES:
         raise InvalidRequest("attempt.outcome", f"{record.outcome} says nothing of how the attempt ended")
-    for time in (record.scheduled_at, record.eligible_at, record.started_at, record.ended_at):
-        if not 0 <= time.seconds <= ENTRY_SECONDS_MAX or not 0 <= time.nanos <= NANOS_MAX:
+    scheduled, eligible, started, ended = record.scheduled_at, record.eligible_at, record.started_at, record.ended_at
+    if not (
+        0 <= scheduled.seconds <= ENTRY_SECONDS_MAX
+        and 0 <= eligible.seconds <= ENTRY_SECONDS_MAX
+        and 0 <= started.seconds <= ENTRY_SECONDS_MAX
+        and 0 <= ended.seconds <= ENTRY_SECONDS_MAX
+        and 0 <= scheduled.nanos <= NANOS_MAX
+        and 0 <= eligible.nanos <= NANOS_MAX
+        and 0 <= started.nanos <= NANOS_MAX
+        and 0 <= ended.nanos <= NANOS_MAX
+    ):
+        for time in (scheduled, eligible, started, ended):
             check_time("attempt", time, ENTRY_SECONDS_MAX)
     if record.HasField("retry_delay"):
         span("attempt.retry_delay", record.retry_delay)

@@ -1,7 +1,7 @@
 """WorkerService messages to and from the engine's records. What is misshapen becomes none: it raises InvalidRequest.
 
-A transition is the hot path: entries that ask nothing of the coordinator are checked and framed together as bytes;
-only the others become records.
+A transition is the hot path: entries that ask nothing of the coordinator are checked and framed as the bytes of a
+JournalRow, which takes a third of the time of making one; only the others become records.
 """
 
 from collections.abc import Iterable, Mapping
@@ -39,12 +39,13 @@ from holdfast_coordinator.domain.commands import (
 )
 from holdfast_coordinator.domain.events import LeaseEnded, RunLeased, TaskClaimed
 from holdfast_coordinator.domain.rows import MailRow, RunRecord
-from holdfast_coordinator.domain.transitions import TransitionAnswer
+from holdfast_coordinator.domain.transitions import TransitionAnswer, TransitionStatus
 from holdfast_coordinator.engine.attachments import Handed, Held
 from holdfast_coordinator.engine.engine import Delivery
 from holdfast_coordinator.engine.held_mail import RunMail
 from holdfast_coordinator.engine.sessions import Introduction
 from holdfast_coordinator.telemetry.identity import attempt_position
+from holdfast_coordinator.telemetry.wire_format import bytes_field
 from holdfast_coordinator.wire.entries import mail_message, set_time, time_from
 
 from .fields import (
@@ -65,8 +66,12 @@ from .fields import (
 )
 from .worker_shapes import BODIES, check_report
 
+_APART = frozenset({"mail_consumed", "step_cancelled", "run_closed"})
+"""Entries that the coordinator completes, or puts others before."""
+_ENTRIES = journal_pb2.JournalRow.DESCRIPTOR.fields_by_name["entries"].number
 _QUEUED = Placement.QUEUED.value
 _THENS = {then.value: then for then in Then}
+_RESULTS = {status: cast(pb.TransitionStatus, int(status)) for status in TransitionStatus}
 _POLICIES = {policy.value: policy for policy in ClosePolicy}
 _STATUSES = {status.number: status for status in RunStatus}
 _KINDS = {1: "either", 2: "positional_only", 3: "named_only"}
@@ -169,11 +174,13 @@ def transition(session_id: str, message: pb.Transition, limits: Limits, grace: t
     then = _THENS.get(message.then)
     if then is None:
         raise InvalidRequest("then", f"{message.then} says nothing of what becomes of the lease")
+    entries = message.entries
+    count = left = len(entries)
+    is_large = size > limits.payload_bytes
     journal: list[bytes | ConsumeMail | CancelledStep] = []
     asks: list[Ask] = []
-    plain: list[journal_pb2.Entry] = []
-    left = len(message.entries)
-    for entry in message.entries:
+    framed: list[bytes] = []
+    for entry in entries:
         left -= 1
         kind = entry.WhichOneof("body") or ""
         check = BODIES.get(kind)
@@ -184,50 +191,41 @@ def transition(session_id: str, message: pb.Transition, limits: Limits, grace: t
         at = entry.at
         if not 0 <= at.seconds <= ENTRY_SECONDS_MAX or not 0 <= at.nanos <= NANOS_MAX:
             check_time("at", at, ENTRY_SECONDS_MAX)
-        if size > limits.payload_bytes:
+        if is_large:
             _check_sizes(kind, body, limits)
         if kind in STORED_ENTRIES or (kind == "step_scheduled" and body.placement != _QUEUED):
-            plain.append(entry)
-        elif kind == "mail_consumed":
-            _flush(plain, journal)
-            since = time_from(body.awaited_since) if body.HasField("awaited_since") else None
-            journal.append(ConsumeMail(body.number, time_from(at), since))
-        elif kind == "step_cancelled":
-            _flush(plain, journal)
-            journal.append(CancelledStep(body.number, journal_pb2.JournalRow(entries=[entry]).SerializeToString()))
-            asks.append(CancelStep(body.number))
-        elif kind == "run_closed":
-            _check_last(kind, left)
-            _flush(plain, journal)
-            asks.append(_close(entry))
-        else:
-            plain.append(entry)
-            ask = _ask(of_run, kind, entry)
-            if ask is not None:
-                asks.append(ask)
-                if type(ask) is Stall:
-                    _check_last(kind, left)
-    if len(plain) == len(message.entries):
-        # Nothing had to be taken apart: one C call frames them all.
-        if plain:
-            journal.append(journal_pb2.JournalRow(entries=message.entries).SerializeToString())
-    else:
-        _flush(plain, journal)
-    deadline = span("attempt_deadline", message.attempt_deadline) if message.HasField("attempt_deadline") else None
-    return Transition(
-        run_id=of_run,
-        session_id=session_id,
-        epoch=message.epoch,
-        expected_seq=message.expected_seq,
-        transition_id=message.transition_id,
-        count=len(message.entries),
-        journal=journal,
-        asks=asks,
-        mail_seen=message.mail_seen,
-        then=then,
-        attempt_deadline=None if deadline is None else deadline + grace,
-        waits=shown("; ".join(message.waits)) if then is Then.SUSPEND else "",
+            framed.append(bytes_field(_ENTRIES, entry.SerializeToString()))
+            continue
+        if kind in _APART:
+            if framed:
+                journal.append(b"".join(framed))
+                framed.clear()
+            if kind == "mail_consumed":
+                since = time_from(body.awaited_since) if body.HasField("awaited_since") else None
+                journal.append(ConsumeMail(body.number, time_from(at), since))
+            elif kind == "step_cancelled":
+                journal.append(CancelledStep(body.number, bytes_field(_ENTRIES, entry.SerializeToString())))
+                asks.append(CancelStep(body.number))
+            else:
+                _check_last(kind, left)
+                asks.append(_close(entry))
+            continue
+        framed.append(bytes_field(_ENTRIES, entry.SerializeToString()))
+        ask = _ask(of_run, kind, entry)
+        if ask is not None:
+            asks.append(ask)
+            if type(ask) is Stall:
+                _check_last(kind, left)
+    if framed:
+        journal.append(framed[0] if len(framed) == 1 else b"".join(framed))
+    deadline = (
+        span("attempt_deadline", message.attempt_deadline) + grace if message.HasField("attempt_deadline") else None
     )
+    # By position, which is faster: this is on the path of every step.
+    return Transition(
+        of_run, session_id, message.epoch, message.expected_seq, message.transition_id, count, journal, asks,
+        message.mail_seen, then, deadline, shown("; ".join(message.waits)) if then is Then.SUSPEND else "",
+    )  # fmt: skip
 
 
 def _check_last(kind: str, left: int) -> None:
@@ -248,19 +246,13 @@ def _check_size(what: str, size: int, limits: Limits) -> None:
         raise PayloadTooLarge(what, size_bytes=size, limit_bytes=limits.payload_bytes)
 
 
-def _flush(plain: list[journal_pb2.Entry], journal: list[bytes | ConsumeMail | CancelledStep]) -> None:
-    if plain:
-        journal.append(journal_pb2.JournalRow(entries=plain).SerializeToString())
-        plain.clear()
-
-
 def _close(entry: journal_pb2.Entry) -> Close:
     closed = entry.run_closed
     return Close(
         choice("run_closed.status", closed.status, _STATUSES),
         closed.result.SerializeToString() if closed.HasField("result") else None,
         closed.failure.SerializeToString() if closed.HasField("failure") else None,
-        journal_pb2.JournalRow(entries=[entry]).SerializeToString(),
+        bytes_field(_ENTRIES, entry.SerializeToString()),
         time_from(entry.at),
     )
 
@@ -363,14 +355,15 @@ class Room:
         return True
 
 
-def transition_result(run_id: str, answer: TransitionAnswer, room: Room) -> pb.TransitionResult:
-    """What the worker hears of a transition. Mail without room comes with the answer to a later one."""
-    return pb.TransitionResult(
-        run_id=run_id,
-        status=cast(pb.TransitionStatus, int(answer.status)),
-        mail=_fitting(answer.mail, room),
-        refusal=answer.refusal,
-    )
+def add_result(response: pb.ReportResponse, run_id: str, answer: TransitionAnswer, room: Room) -> bool:
+    """Answers a transition. False: some of its mail has no room, and comes with the answer to a later one."""
+    result = response.transitions.add(run_id=run_id, status=_RESULTS[answer.status])
+    if answer.refusal:
+        result.refusal = answer.refusal
+    if answer.mail:
+        result.mail.extend(_fitting(answer.mail, room))
+        return len(result.mail) == len(answer.mail)
+    return True
 
 
 def _fitting(mail: Iterable[MailRow], room: Room) -> list[journal_pb2.Mail]:

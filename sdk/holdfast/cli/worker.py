@@ -1,7 +1,6 @@
 """`holdfast worker`: runs the steps and workflows of some modules until it is told to stop."""
 
 import asyncio
-import gc
 import logging
 import os
 import sys
@@ -21,6 +20,7 @@ from holdfast.cli.worker_processes import run_in_processes
 from holdfast.client import Client
 from holdfast.client.loops import run
 from holdfast.errors import HoldfastError
+from holdfast.garbage import settle_garbage_collector
 from holdfast.logs import configure_logging
 
 if TYPE_CHECKING:
@@ -205,10 +205,7 @@ async def _settle(worker: "Worker", *, quiet: bool) -> None:
     except WorkerEnded:
         # The worker itself says why.
         return
-    # What exists now stays: the collector need not look at it again. Only here, where the process is the worker's
-    # own; in a program that runs a Worker it would keep the garbage of that program for ever.
-    gc.collect()
-    gc.freeze()
+    settle_garbage_collector()
     if not quiet:
         note(f"holdfast worker: ready, build {worker.build}")
 
