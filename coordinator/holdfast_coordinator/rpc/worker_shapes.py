@@ -123,7 +123,7 @@ def _mail_consumed(kind: str, body: journal_pb2.MailConsumed) -> None:
         check_time(f"{kind}.awaited_since", body.awaited_since, ENTRY_SECONDS_MAX)
 
 
-def _user_span(kind: str, body: journal_pb2.UserSpan) -> None:
+def _user_span(kind: str, body: journal_pb2.UserSpan | journal_pb2.UserSpanBegan) -> None:
     _numbered(kind, body)
     if not 0 < len(body.name) <= NAME_MAX:
         raise InvalidRequest(f"{kind}.name", f"{body.name[:50]!r} must have 1 to {NAME_MAX} characters")
@@ -162,6 +162,7 @@ BODIES: dict[str, Callable[[str, Any], None]] = {
     "child_cancelled": _numbered,
     "run_stalled": _anything,
     "run_closed": _run_closed,
+    "user_span_began": _user_span,
     "user_span": _user_span,
     "signal_set_aside": _signal_set_aside,
 }

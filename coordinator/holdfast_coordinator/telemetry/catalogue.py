@@ -37,23 +37,23 @@ RUN = SpanType(
     SpanOf.RUN, "run {workflow}", _SERVER, "created", "closed", "none, or the caller when joined, or `child {workflow}`"
 )
 ACCEPTED = SpanType(SpanOf.ACCEPTED, "run accepted", _INTERNAL, "created", "first lease", "run")
-STEP = SpanType(SpanOf.STEP, "step {name}", _CLIENT, "scheduled", "final result", "run")
+IN_CODE = "the user span around it, or run"
+
+STEP = SpanType(SpanOf.STEP, "step {name}", _CLIENT, "scheduled", "final result", IN_CODE)
 QUEUE_WAIT = SpanType(SpanOf.QUEUE_WAIT, "queue wait", _INTERNAL, "eligible", "started; left out below 5 ms", "step")
 ATTEMPT = SpanType(SpanOf.ATTEMPT, "attempt {name}", _SERVER, "started", "result, timeout, or found lost", "step")
 RETRY_WAIT = SpanType(SpanOf.RETRY_WAIT, "retry wait", _INTERNAL, "attempt ended", "next one eligible", "step")
-SLEEP = SpanType(SpanOf.TIMER, "sleep", _INTERNAL, "set", "fired or cancelled", "run")
-TIMER = SpanType(SpanOf.TIMER, "timer", _INTERNAL, "set, with a name", "fired or cancelled", "run")
+SLEEP = SpanType(SpanOf.TIMER, "sleep", _INTERNAL, "set", "fired or cancelled", IN_CODE)
+TIMER = SpanType(SpanOf.TIMER, "timer", _INTERNAL, "set, with a name", "fired or cancelled", IN_CODE)
 SIGNAL_WAIT = SpanType(
     SpanOf.SIGNAL_WAIT, "wait signal {name}", _INTERNAL, "wait began", "received, timed out or cancelled", "run"
 )
 SIGNAL = SpanType(SpanOf.SIGNAL, "signal {name}", SpanKind.CONSUMER, "received", "consumed", "run; links to the sender")
 UPDATE = SpanType(SpanOf.UPDATE, "update {name}", _SERVER, "accepted", "completed", "run; links to the caller")
-CHILD = SpanType(SpanOf.CHILD, "child {workflow}", _CLIENT, "requested", "closed, or no longer awaited", "run")
+CHILD = SpanType(SpanOf.CHILD, "child {workflow}", _CLIENT, "requested", "closed, or no longer awaited", IN_CODE)
 STALLED = SpanType(SpanOf.STALLED, "stalled", _INTERNAL, "entered", "left", "run")
 PAUSED = SpanType(SpanOf.PAUSED, "paused", _INTERNAL, "entered", "left", "run")
-USER = SpanType(
-    SpanOf.USER, "{name}", _INTERNAL, "the code entered it", "the code left it", "the user span around it, or run"
-)
+USER = SpanType(SpanOf.USER, "{name}", _INTERNAL, "the code entered it", "the code left it, or the run closed", IN_CODE)
 LATE_RESULT = SpanType(
     None, "late result", _INTERNAL, "a report of a superseded attempt was refused", "the same moment", "that attempt"
 )

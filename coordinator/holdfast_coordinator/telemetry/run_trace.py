@@ -93,7 +93,8 @@ class RunTrace:
             writer.is_inherited = bool(self.facts.origin_run_id) and at_ns < self._created_ns
         match entry.WhichOneof("body"):
             case "step_scheduled":
-                self._steps.scheduled(entry.step_scheduled, self._holder)
+                scheduled = entry.step_scheduled
+                self._steps.scheduled(scheduled, self._holder, self._users.part(scheduled.span))
             case "step_completed":
                 self._steps.completed(entry.step_completed)
             case "attempt_started":
@@ -109,13 +110,15 @@ class RunTrace:
             case "mail_undelivered":
                 self._mail_undelivered(entry.mail_undelivered.mail)
             case "timer_set":
-                self._timers.set(entry.timer_set)
+                self._timers.set(entry.timer_set, self._users.part(entry.timer_set.span))
             case "timer_cancelled":
                 self._timers.cancelled(entry.timer_cancelled)
             case "child_started":
-                self._children.started(entry.child_started)
+                self._children.started(entry.child_started, self._users.part(entry.child_started.span))
             case "child_cancelled":
                 self._children.cancelled(entry.child_cancelled)
+            case "user_span_began":
+                self._users.began(entry.user_span_began)
             case "user_span":
                 self._users.left(entry.user_span)
             case "update_completed":

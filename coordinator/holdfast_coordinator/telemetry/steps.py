@@ -15,7 +15,7 @@ from holdfast.statuses import AttemptOutcome
 
 from .catalogue import ATTEMPT, QUEUE_WAIT, RETRY_WAIT, STEP, SpanType
 from .spans import SHORTEST_WAIT_NS, Attributes, SpanStatus, cut_text, error_attributes, payload_bytes, time_ns
-from .writer import Segment, SpanWriter
+from .writer import Part, Segment, SpanWriter
 
 _OK, _UNSET, _ERROR = SpanStatus.OK, SpanStatus.UNSET, SpanStatus.ERROR
 
@@ -69,15 +69,17 @@ class _Step:
 
     attempts: the newest attempt; holder: who runs it under the run's lease, None while nobody does. idle_ns: since when
     no attempt of it runs. eligible_ns: when the next one may start. is_retrying: until then it waits because an attempt
-    failed. is_elsewhere: a queue has it, so what became of it is not known yet.
+    failed. is_elsewhere: a queue has it, so what became of it is not known yet. inside: the named part of the code that
+    called it.
     """
 
     __slots__ = ("attempts", "begun_ns", "delay_ns", "eligible_ns", "holder", "identity", "idle_ns", "input_bytes",
-                 "is_elsewhere", "is_queued", "is_retrying", "is_shown", "name", "number", "queue", "segment",
+                 "inside", "is_elsewhere", "is_queued", "is_retrying", "is_shown", "name", "number", "queue", "segment",
                  "span_id", "start_ns")  # fmt: skip
 
-    def __init__(self, body: journal_pb2.StepScheduled, segment: Segment, start_ns: int) -> None:
+    def __init__(self, body: journal_pb2.StepScheduled, segment: Segment, start_ns: int, inside: Part | None) -> None:
         self.number = body.number
+        self.inside = inside
         self.name = cut_text(body.name)
         identity: Attributes = (("holdfast.step.name", self.name), ("holdfast.step.number", self.number))
         step_id = body.step_id
@@ -111,11 +113,11 @@ class StepSpans:
 
     # Entries
 
-    def scheduled(self, body: journal_pb2.StepScheduled, holder: Holder) -> None:
+    def scheduled(self, body: journal_pb2.StepScheduled, holder: Holder, inside: Part | None) -> None:
         if body.number in self._steps:
             return
         writer = self._writer
-        step = _Step(body, writer.begin(), writer.now_ns)
+        step = _Step(body, writer.begin(), writer.now_ns, inside)
         self._steps[step.number] = step
         if body.started:
             step.attempts = 1
@@ -293,7 +295,8 @@ class StepSpans:
         if writer.admits(segment, status, always=step.is_shown):
             own = (*step.identity, *self._place(step), ("holdfast.input.bytes", step.input_bytes), *outcome)
             writer.put(
-                segment, STEP, step.span_id, b"", STEP.prefix + step.name, step.start_ns, end_ns, own, status
+                segment, STEP, step.span_id, b"", STEP.prefix + step.name, step.start_ns, end_ns, own, status,
+                inside=step.inside,
             )  # fmt: skip
         writer.end(segment)
         del self._steps[step.number]

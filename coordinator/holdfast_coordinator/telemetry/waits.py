@@ -9,7 +9,7 @@ from holdfast.traces import detached_root
 
 from .catalogue import CHILD, PAUSED, SIGNAL_WAIT, SLEEP, STALLED, TIMER, SpanType
 from .spans import Attributes, Link, SpanStatus, cut_text, error_attributes, payload_bytes, time_ns
-from .writer import Segment, SpanWriter
+from .writer import Part, Segment, SpanWriter
 
 FAILED_RUNS = frozenset({RunStatus.FAILED, RunStatus.TERMINATED, RunStatus.TIMED_OUT})
 
@@ -30,6 +30,7 @@ class _Timer:
     signal: str
     segment: Segment
     start_ns: int
+    inside: Part | None
 
 
 class TimerSpans:
@@ -42,10 +43,11 @@ class TimerSpans:
         self._timers: dict[int, _Timer] = {}
         self._came: list[str] = []
 
-    def set(self, body: journal_pb2.TimerSet) -> None:
+    def set(self, body: journal_pb2.TimerSet, inside: Part | None) -> None:
         if body.number not in self._timers:
+            writer = self._writer
             self._timers[body.number] = _Timer(
-                body.number, cut_text(body.name), cut_text(body.signal), self._writer.begin(), self._writer.now_ns
+                body.number, cut_text(body.name), cut_text(body.signal), writer.begin(), writer.now_ns, inside
             )
 
     def fired(self, number: int, arrived_ns: int) -> None:
@@ -94,8 +96,9 @@ class TimerSpans:
         elif timer.name:
             what, own = TIMER, (("holdfast.timer.name", timer.name), *own)
         self._writer.write(
-            timer.segment, what, timer.number, text=timer.signal, start_ns=timer.start_ns, end_ns=end_ns, own=own
-        )
+            timer.segment, what, timer.number, text=timer.signal, start_ns=timer.start_ns, end_ns=end_ns, own=own,
+            inside=timer.inside,
+        )  # fmt: skip
         self._writer.end(timer.segment)
         del self._timers[timer.number]
 
@@ -112,6 +115,7 @@ class _Child:
     is_detached: bool
     segment: Segment
     start_ns: int
+    inside: Part | None
 
 
 class ChildSpans:
@@ -123,7 +127,7 @@ class ChildSpans:
         self._writer = writer
         self._children: dict[int, _Child] = {}
 
-    def started(self, body: journal_pb2.ChildStarted) -> None:
+    def started(self, body: journal_pb2.ChildStarted, inside: Part | None) -> None:
         if body.number not in self._children:
             writer = self._writer
             self._children[body.number] = _Child(
@@ -135,6 +139,7 @@ class ChildSpans:
                 body.close_policy == CLOSE_POLICY_ABANDON,
                 writer.begin(),
                 writer.now_ns,
+                inside,
             )
 
     def closed(self, body: journal_pb2.ChildClosed, arrived_ns: int) -> None:
@@ -169,7 +174,7 @@ class ChildSpans:
             links = (Link(detached_root(writer.facts.trace, child.run_id), "child"),)
         writer.write(
             child.segment, CHILD, child.number, text=child.workflow, start_ns=child.start_ns, end_ns=end_ns, own=own,
-            status=status, links=links, always=True,
+            status=status, links=links, always=True, inside=child.inside,
         )  # fmt: skip
         writer.end(child.segment)
         del self._children[child.number]

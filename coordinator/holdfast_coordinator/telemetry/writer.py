@@ -43,6 +43,37 @@ class Segment:
         self.omitted = 0
 
 
+class Part:
+    """A named part of the workflow's code that the journal says the beginning of: it has a span once it has ended.
+
+    around: the part that it began in. earliest_ns: when the first thing inside it began. is_shown: something is inside.
+    """
+
+    __slots__ = ("around", "earliest_ns", "id", "is_left", "is_shown", "name", "number", "segment", "start_ns")
+
+    def __init__(
+        self, number: int, name: str, id: bytes, segment: Segment, start_ns: int, around: "Part | None"
+    ) -> None:
+        self.number = number
+        self.name = name
+        self.id = id
+        self.segment = segment
+        self.start_ns = self.earliest_ns = start_ns
+        self.around = around
+        self.is_left = False
+        self.is_shown = False
+
+
+def innermost(part: Part | None, segment: Segment) -> Part | None:
+    """Where something of this segment belongs that ends now: in the part, or the nearest around it that goes on.
+
+    A part of an earlier segment is in another trace.
+    """
+    while part is not None and (part.is_left or part.segment is not segment):
+        part = part.around
+    return part
+
+
 class SpanWriter:
     """Collects the finished spans of one run.
 
@@ -116,16 +147,18 @@ class SpanWriter:
         id: bytes = b"",
         links: tuple[Link, ...] = (),
         always: bool = False,
+        inside: Part | None = None,
     ) -> bool:
-        """Writes a span below its run span, or `parent_id`; False when it is not to be seen.
+        """Writes a span below its run span, `parent_id`, or `inside`; False when it is not to be seen.
 
-        text: what follows in its name. always: also beyond the budget, as failures are. id: where it is known already.
+        inside: the part that it began in, left or not. text: what follows in its name. always: also beyond the budget,
+        as failures are. id: where it is known already.
         """
         if not self.admits(segment, status, always=always):
             return False
         self.put(
             segment, what, id or segment.id_of(what.word, number, attempt), parent_id, what.prefix + text,
-            start_ns, end_ns, own, status, links,
+            start_ns, end_ns, own, status, links, inside,
         )  # fmt: skip
         return True
 
@@ -151,8 +184,11 @@ class SpanWriter:
         own: Attributes,
         status: SpanStatus,
         links: tuple[Link, ...] = (),
+        inside: Part | None = None,
     ) -> None:
         """Writes a span that was admitted. Its times are made to lie within the life of the run so far."""
+        if inside is not None:
+            inside = innermost(inside, segment)
         # Not min() and max(): this runs twice for every step, and calls cost more than comparisons.
         if start_ns < self._created_ns:
             start_ns = self._created_ns
@@ -163,9 +199,15 @@ class SpanWriter:
         elif end_ns > self.now_ns:
             end_ns = self.now_ns
         if start_ns == end_ns and not parent_id:
-            # Jaeger warns of spans without length. What is directly below the run span can begin a little earlier, for
-            # that begins with the earliest; entries have microseconds, so it stays away from all others.
+            # Jaeger warns of spans without length. What is directly below the run span, or a named part, can begin a
+            # little earlier, for that begins with the earliest; entries have microseconds, so it stays away from all
+            # others.
             start_ns -= 1
+        if inside is not None:
+            parent_id = inside.id
+            inside.is_shown = True
+            if start_ns < inside.earliest_ns:
+                inside.earliest_ns = start_ns
         if start_ns < segment.earliest_ns:
             segment.earliest_ns = start_ns
         if end_ns > segment.latest_ns:

@@ -149,6 +149,8 @@ def _write_step_scheduled(message: journal_pb2.Entry, entry: journal.StepSchedul
         body.started = True
     if entry.seed:
         body.seed = entry.seed
+    if entry.span:
+        body.span = entry.span
 
 
 def _write_attempt_started(message: journal_pb2.Entry, entry: journal.AttemptStarted) -> None:
@@ -197,6 +199,8 @@ def _write_timer_set(message: journal_pb2.Entry, entry: journal.TimerSet) -> Non
         set_time(body.until, entry.until)
     if entry.signal:
         body.signal = entry.signal
+    if entry.span:
+        body.span = entry.span
 
 
 def _write_timer_cancelled(message: journal_pb2.Entry, entry: journal.TimerCancelled) -> None:
@@ -228,6 +232,8 @@ def _write_child_started(message: journal_pb2.Entry, entry: journal.ChildStarted
     write_arguments(body.arguments, entry.arguments)
     if entry.max_duration is not None:
         set_span(body.max_duration, entry.max_duration)
+    if entry.span:
+        body.span = entry.span
 
 
 def _write_child_cancelled(message: journal_pb2.Entry, entry: journal.ChildCancelled) -> None:
@@ -251,6 +257,15 @@ def _write_run_closed(message: journal_pb2.Entry, entry: journal.RunClosed) -> N
         write_payload(body.result, entry.result)
     if entry.failure is not None:
         write_failure(body.failure, entry.failure)
+
+
+def _write_user_span_began(message: journal_pb2.Entry, entry: journal.UserSpanBegan) -> None:
+    body = message.user_span_began
+    body.number = entry.number
+    body.name = entry.name
+    set_time(body.began_at, entry.began_at)
+    if entry.parent:
+        body.parent = entry.parent
 
 
 def _write_user_span(message: journal_pb2.Entry, entry: journal.UserSpan) -> None:
@@ -288,6 +303,7 @@ _WRITERS: dict[type, Callable[[journal_pb2.Entry, Any], None]] = {
     journal.RunStalled: _write_run_stalled,
     journal.RunResumed: _write_run_resumed,
     journal.RunClosed: _write_run_closed,
+    journal.UserSpanBegan: _write_user_span_began,
     journal.UserSpan: _write_user_span,
     journal.SignalSetAside: _write_signal_set_aside,
 }
@@ -308,6 +324,7 @@ def _read_step_scheduled(at: Any, body: journal_pb2.StepScheduled) -> Entry:
         retry_from_message(body.retry) if body.HasField("retry") else None,
         body.started,
         body.seed,
+        body.span,
     )
 
 
@@ -327,6 +344,7 @@ def _read_timer_set(at: Any, body: journal_pb2.TimerSet) -> Entry:
         span_from(body.delay) if body.HasField("delay") else None,
         time_from(body.until) if body.HasField("until") else None,
         body.signal,
+        body.span,
     )
 
 
@@ -346,6 +364,7 @@ def _read_child_started(at: Any, body: journal_pb2.ChildStarted) -> Entry:
         body.queue,
         span_from(body.max_duration) if body.HasField("max_duration") else None,
         _CLOSE_POLICIES[body.close_policy],
+        body.span,
     )
 
 
@@ -373,6 +392,9 @@ _READERS: dict[str, Callable[[Any, Any], Entry]] = {
     "run_resumed": lambda at, body: journal.RunResumed(at, body.reason),
     "run_closed": lambda at, body: journal.RunClosed(
         at, status_of_number(body.status), result_of(body), failure_of(body)
+    ),
+    "user_span_began": lambda at, body: journal.UserSpanBegan(
+        at, body.number, body.name, time_from(body.began_at), body.parent
     ),
     "user_span": lambda at, body: journal.UserSpan(
         at, body.number, body.name, time_from(body.began_at), body.parent, body.error_type

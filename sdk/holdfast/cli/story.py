@@ -145,6 +145,8 @@ def _event(entry: journal.Entry) -> str:
             return f"stalled: {entry.reason}"
         case journal.RunResumed():
             return f"resumed{f': {entry.reason}' if entry.reason else ''}"
+        case journal.UserSpanBegan():
+            return f"span {entry.name} began"
         case journal.UserSpan():
             took = format_duration(entry.at - entry.began_at)
             return f"span {entry.name}: {took}{f', left by {entry.error_type}' if entry.error_type else ''}"

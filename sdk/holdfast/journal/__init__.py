@@ -179,6 +179,7 @@ class StepScheduled:
     retry: RetryPolicy | None = None
     started: bool = False
     seed: str = ""
+    span: int = 0
 
 
 @dataclass(slots=True, frozen=True)
@@ -229,6 +230,7 @@ class TimerSet:
     delay: timedelta | None = None
     until: datetime | None = None
     signal: str = ""
+    span: int = 0
 
 
 @dataclass(slots=True, frozen=True)
@@ -265,6 +267,7 @@ class ChildStarted:
     queue: str = ""
     max_duration: timedelta | None = None
     close_policy: ClosePolicy = ClosePolicy.CANCEL
+    span: int = 0
 
 
 @dataclass(slots=True, frozen=True)
@@ -292,6 +295,17 @@ class RunClosed:
     status: RunStatus
     result: Payload | None = None
     failure: Failure | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class UserSpanBegan:
+    """`at` is when the code first called something in it."""
+
+    at: datetime
+    number: int
+    name: str
+    began_at: datetime
+    parent: int = 0
 
 
 @dataclass(slots=True, frozen=True)
@@ -333,6 +347,7 @@ Entry = (
     | RunStalled
     | RunResumed
     | RunClosed
+    | UserSpanBegan
     | UserSpan
     | SignalSetAside
 )

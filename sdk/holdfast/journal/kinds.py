@@ -160,6 +160,13 @@ _ENTRIES = (
         left_out=frozenset({"successor_run_id"}),
     ),
     EntryKind(
+        "user_span_began",
+        Subject.SPAN,
+        _WORKER,
+        required=("number", "name", "began_at"),
+        texts=("name",),
+    ),
+    EntryKind(
         "user_span",
         Subject.SPAN,
         _WORKER,

@@ -21,6 +21,7 @@ from holdfast.journal import (
     StepResult,
     StepScheduled,
     UserSpan,
+    UserSpanBegan,
 )
 
 _FRAME_BYTES = 192
@@ -79,6 +80,7 @@ _SIZES: dict[type, Callable[[Any], int]] = {
     AttemptEnded: lambda entry: _record_bytes(entry.attempt),
     ChildStarted: lambda entry: _arguments_bytes(entry.arguments),
     RunStalled: lambda entry: 4 * len(entry.reason),
+    UserSpanBegan: lambda entry: 4 * len(entry.name),
     UserSpan: lambda entry: 4 * (len(entry.name) + len(entry.error_type)),
     SignalSetAside: lambda entry: 4 * (len(entry.name) + len(entry.problem)),
     RunClosed: lambda entry: failure_bytes(entry.failure) + (len(entry.result.data) if entry.result is not None else 0),

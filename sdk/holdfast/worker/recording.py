@@ -13,6 +13,7 @@ from holdfast.journal import (
     TimerCancelled,
     TimerSet,
     UserSpan,
+    UserSpanBegan,
 )
 from holdfast.statuses import Placement
 from holdfast.workflow import commands
@@ -22,6 +23,7 @@ NumberedCommand = (
     | commands.CancelTimer
     | commands.StartChild
     | commands.CancelChild
+    | commands.EnterSpan
     | commands.LeaveSpan
     | commands.SetSignalAside
     | commands.Close
@@ -49,6 +51,7 @@ def step_scheduled(
         call.retry,
         started,
         "" if inline else seed,
+        call.span,
     )
 
 
@@ -56,7 +59,9 @@ def recorded(command: NumberedCommand, at: datetime) -> Entry:
     """The entry of any other command."""
     match command:
         case commands.SetTimer():
-            return TimerSet(at, command.number, command.name, command.delay, command.until, command.signal)
+            return TimerSet(
+                at, command.number, command.name, command.delay, command.until, command.signal, command.span
+            )
         case commands.CancelTimer():
             return TimerCancelled(at, command.number)
         case commands.StartChild():
@@ -70,9 +75,12 @@ def recorded(command: NumberedCommand, at: datetime) -> Entry:
                 command.queue,
                 command.max_duration,
                 command.close_policy,
+                command.span,
             )
         case commands.CancelChild():
             return ChildCancelled(at, command.number)
+        case commands.EnterSpan():
+            return UserSpanBegan(at, command.number, command.name, command.began_at, command.parent)
         case commands.LeaveSpan():
             return UserSpan(at, command.number, command.name, command.began_at, command.parent, command.error_type)
         case commands.SetSignalAside():

@@ -25,7 +25,7 @@ from holdfast.workflow.commands import (
 )
 from holdfast.workflow.loop import WorkflowLoop
 from holdfast.workflow.sameness import Values
-from holdfast.workflow.tasks import WorkflowFuture, timer_words
+from holdfast.workflow.tasks import Part, WorkflowFuture, number_of, timer_words
 
 
 class Asked(Protocol):
@@ -61,9 +61,12 @@ class Inbox(Protocol):
 
 
 class StepCall(WorkflowFuture[Any]):
-    """The result to come of a step. values: what it is called with, kept in a replay until its entry was seen."""
+    """The result to come of a step. values: what it is called with, kept in a replay until its entry was seen.
 
-    __slots__ = ("arguments", "definition", "host", "is_unrecorded", "number", "overrides", "values")
+    part: the named part of the code that calls it; None outside of all. So in the calls below.
+    """
+
+    __slots__ = ("arguments", "definition", "host", "is_unrecorded", "number", "overrides", "part", "values")
 
     kind: ClassVar[str] = "step"
 
@@ -82,6 +85,7 @@ class StepCall(WorkflowFuture[Any]):
         self.overrides = overrides
         self.arguments = arguments
         self.values = values
+        self.part: Part | None = None
         self.number = 0
         self.is_unrecorded = False
 
@@ -94,7 +98,7 @@ class StepCall(WorkflowFuture[Any]):
     def command(self) -> CallStep:
         definition, overrides = self.definition, self.overrides
         if overrides is _NOTHING_OVERRIDDEN or overrides == _NOTHING_OVERRIDDEN:
-            return CallStep(self.number, definition, definition.options, self.arguments)
+            return CallStep(self.number, definition, definition.options, self.arguments, span=number_of(self.part))
         return CallStep(
             self.number,
             definition,
@@ -102,6 +106,7 @@ class StepCall(WorkflowFuture[Any]):
             self.arguments,
             step_id=overrides.step_id,
             retry=recorded_retry(overrides, definition.options),
+            span=number_of(self.part),
         )
 
     def describe(self) -> str:
@@ -114,7 +119,7 @@ class StepCall(WorkflowFuture[Any]):
 class TimerCall(WorkflowFuture[None]):
     """A sleep."""
 
-    __slots__ = ("delay", "host", "is_unrecorded", "name", "number", "until")
+    __slots__ = ("delay", "host", "is_unrecorded", "name", "number", "part", "until")
 
     kind: ClassVar[str] = "timer"
 
@@ -131,6 +136,7 @@ class TimerCall(WorkflowFuture[None]):
         self.delay = delay
         self.until = until
         self.name = name
+        self.part: Part | None = None
         self.number = 0
         self.is_unrecorded = False
 
@@ -145,7 +151,7 @@ class TimerCall(WorkflowFuture[None]):
             self.set_result(None)
 
     def command(self) -> SetTimer:
-        return SetTimer(self.number, self.name, delay=self.delay, until=self.until)
+        return SetTimer(self.number, self.name, delay=self.delay, until=self.until, span=number_of(self.part))
 
     def describe(self) -> str:
         return f"set {timer_words(self.name, self.delay, self.until)}"
@@ -154,7 +160,7 @@ class TimerCall(WorkflowFuture[None]):
 class ChildCall(WorkflowFuture[Any]):
     """The result to come of a child run."""
 
-    __slots__ = ("arguments", "definition", "host", "id", "is_unrecorded", "number", "run_id")
+    __slots__ = ("arguments", "definition", "host", "id", "is_unrecorded", "number", "part", "run_id")
 
     kind: ClassVar[str] = "child"
 
@@ -176,6 +182,7 @@ class ChildCall(WorkflowFuture[Any]):
         self.number = number
         self.run_id = run_id
         self.id = id
+        self.part: Part | None = None
         self.is_unrecorded = False
 
     def cancel(self, msg: Any | None = None) -> bool:
@@ -194,6 +201,7 @@ class ChildCall(WorkflowFuture[Any]):
             id=self.id,
             queue=definition.queue,
             max_duration=definition.max_duration,
+            span=number_of(self.part),
         )
 
     def describe(self) -> str:

@@ -11,6 +11,7 @@ from holdfast.journal import Arguments
 from holdfast.workflow.calls import ChildCall
 from holdfast.workflow.loop import WorkflowLoop
 from holdfast.workflow.matching import Ledger
+from holdfast.workflow.tasks import Part
 
 
 def child_arguments(
@@ -36,11 +37,16 @@ def start_child(
     workflow: WorkflowDefinition,
     arguments: Arguments,
     id: str,
+    part: Part | None = None,
 ) -> ChildCall:
-    """Ask for a child run. Its run id is known at once, since it is made of the parent's and the number."""
+    """Ask for a child run. Its run id is known at once, since it is made of the parent's and the number.
+
+    part: the named part of the code that starts it.
+    """
     number = ledger.next_child_number()
     run_id = child_run_id(parent_run_id, number)
     call = ChildCall(loop, ledger, workflow, arguments, number=number, run_id=run_id, id=id)
+    call.part = part
     ledger.ask(call)
     return call
 

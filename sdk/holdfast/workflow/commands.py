@@ -12,7 +12,8 @@ from holdfast.statuses import ClosePolicy, RunStatus
 class CallStep:
     """Recorded as StepScheduled. `options` are resolved: definition and overrides of the call.
 
-    `retry` is set only when the call overrides retries or backoff with something that can be recorded.
+    `retry` is set only when the call overrides retries or backoff with something that can be recorded. span: the number
+    of the named part of the code that calls; 0 for none.
     """
 
     number: int
@@ -21,6 +22,7 @@ class CallStep:
     arguments: Arguments
     step_id: str = ""
     retry: RetryPolicy | None = None
+    span: int = 0
 
 
 @dataclass(slots=True, frozen=True)
@@ -39,6 +41,7 @@ class SetTimer:
     delay: timedelta | None = None
     until: datetime | None = None
     signal: str = ""
+    span: int = 0
 
 
 @dataclass(slots=True, frozen=True)
@@ -60,6 +63,7 @@ class StartChild:
     queue: str = ""
     max_duration: timedelta | None = None
     close_policy: ClosePolicy = ClosePolicy.CANCEL
+    span: int = 0
 
 
 @dataclass(slots=True, frozen=True)
@@ -67,6 +71,16 @@ class CancelChild:
     """The code no longer awaits the child. Recorded as ChildCancelled."""
 
     number: int
+
+
+@dataclass(slots=True, frozen=True)
+class EnterSpan:
+    """The code calls something in a part of itself that it had named for traces. Recorded as UserSpanBegan."""
+
+    number: int
+    name: str
+    began_at: datetime
+    parent: int
 
 
 @dataclass(slots=True, frozen=True)
@@ -98,4 +112,15 @@ class Close:
     failure: Failure | None = None
 
 
-Command = CallStep | CancelStep | SetTimer | CancelTimer | StartChild | CancelChild | LeaveSpan | SetSignalAside | Close
+Command = (
+    CallStep
+    | CancelStep
+    | SetTimer
+    | CancelTimer
+    | StartChild
+    | CancelChild
+    | EnterSpan
+    | LeaveSpan
+    | SetSignalAside
+    | Close
+)

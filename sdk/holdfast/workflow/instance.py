@@ -256,6 +256,7 @@ class WorkflowInstance:
             return await self._loop.create_future()
         self._loop.refuse_from_outside()
         call = StepCall(self._loop, self._ledger, definition, overrides, arguments, values)
+        call.part = self._spans.here()
         if overrides.step_id:
             self._ask_identified(call)
         else:
@@ -285,7 +286,8 @@ class WorkflowInstance:
             self._loop.refuse()
             return await self._loop.create_future()
         self._loop.refuse_from_outside()
-        return await start_child(self._loop, self._ledger, self._info.run_id, definition, arguments, id)
+        part = self._spans.here()
+        return await start_child(self._loop, self._ledger, self._info.run_id, definition, arguments, id, part)
 
     def sleep(self, delay: timedelta | None, until: datetime | None, name: str) -> Awaitable[None]:
         """Ask for a timer. Exactly one of delay and until is given; without a name, what is due needs no entry."""
@@ -297,6 +299,7 @@ class WorkflowInstance:
         if is_due and not name:
             self._loop.call_soon(call.fire)
         else:
+            call.part = self._spans.here()
             self._ledger.ask(call)
         return call
 
@@ -327,6 +330,8 @@ class WorkflowInstance:
         return (self._now - self._started_at).total_seconds()
 
     def set_timer(self, timer: LoopTimer) -> None:
+        if not timer.signal:
+            timer.part = self._spans.here()
         self._ledger.ask(timer)
 
     def withdraw_timer(self, timer: LoopTimer) -> None:
@@ -486,6 +491,9 @@ class WorkflowInstance:
     def _on_child_started(self, entry: journal.ChildStarted) -> None:
         self._ledger.child_started(entry)
 
+    def _on_user_span_began(self, entry: journal.UserSpanBegan) -> None:
+        self._spans.began(entry)
+
     def _on_user_span(self, entry: journal.UserSpan) -> None:
         self._spans.recorded(entry.number)
 
@@ -560,6 +568,7 @@ _MATCHERS: dict[type, Callable[[WorkflowInstance, Any], None]] = {
     journal.TimerCancelled: WorkflowInstance._on_timer_cancelled,
     journal.ChildStarted: WorkflowInstance._on_child_started,
     journal.ChildCancelled: WorkflowInstance._on_child_cancelled,
+    journal.UserSpanBegan: WorkflowInstance._on_user_span_began,
     journal.UserSpan: WorkflowInstance._on_user_span,
     journal.SignalSetAside: WorkflowInstance._on_signal_set_aside,
     journal.RunClosed: WorkflowInstance._on_run_closed,

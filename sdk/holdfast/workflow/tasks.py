@@ -29,6 +29,17 @@ class TimerHost(Protocol):
     def withdraw_timer(self, timer: "LoopTimer") -> None: ...
 
 
+class Part(Protocol):
+    """A named part of the code that something was called in. number: the one that the journal has for it."""
+
+    number: int
+
+
+def number_of(part: Part | None) -> int:
+    """What entries name the part by; 0 for none."""
+    return part.number if part is not None else 0
+
+
 class WorkflowFuture(asyncio.Future[_T]):
     """A future that hashes by the order of creation: sets of futures iterate the same way in every replay."""
 
@@ -92,7 +103,7 @@ class ReadyHandle(asyncio.Handle):
 class LoopTimer(asyncio.TimerHandle):
     """A timer set through asyncio, for example by `asyncio.sleep` and `asyncio.timeout`."""
 
-    __slots__ = ("delay", "host", "is_unrecorded", "name", "number", "ready", "signal")
+    __slots__ = ("delay", "host", "is_unrecorded", "name", "number", "part", "ready", "signal")
 
     kind: ClassVar[str] = "timer"
 
@@ -111,6 +122,7 @@ class LoopTimer(asyncio.TimerHandle):
         self.delay = delay
         self.name = name
         self.signal = signal
+        self.part: Part | None = None
         self.number = 0
         self.is_unrecorded = False
         self.ready = loop.ready
@@ -130,7 +142,7 @@ class LoopTimer(asyncio.TimerHandle):
             self.ready.append(self)
 
     def command(self) -> SetTimer:
-        return SetTimer(self.number, self.name, delay=self.delay, signal=self.signal)
+        return SetTimer(self.number, self.name, delay=self.delay, signal=self.signal, span=number_of(self.part))
 
     def describe(self) -> str:
         return f"set {timer_words(self.name, self.delay, None)}"

@@ -127,6 +127,7 @@ _BY_KIND: dict[type, st.SearchStrategy[Any]] = {
     j.RunResumed: st.builds(j.RunResumed, instants, text),
     j.RunClosed: st.builds(j.RunClosed, instants, statuses, st.none() | payloads, st.none() | failures),
     j.SignalSetAside: st.builds(j.SignalSetAside, instants, count, name, text),
+    j.UserSpanBegan: st.builds(j.UserSpanBegan, instants, count, name, instants, st.integers(0, 2**31 - 1)),
     j.UserSpan: st.builds(j.UserSpan, instants, count, name, instants, st.integers(0, 2**31 - 1), text),
 }
 assert set(_BY_KIND) == set(get_args(j.Entry)), "a kind of entry has no strategy"

@@ -46,6 +46,7 @@ def test_the_groups_are_those_that_the_code_is_written_for() -> None:
         "attempt_started",
         "step_completed",
         "step_failed",
+        "user_span_began",
         "user_span",
         "signal_set_aside",
     } == kinds.STORED_ENTRIES

@@ -19,6 +19,7 @@ from written_journals import (
     failure,
     mail,
     named_part,
+    part_began,
     paused,
     resumed,
     rows,
@@ -252,6 +253,22 @@ def named_parts() -> Scenario:
     return facts(), journal
 
 
+def calls_in_named_parts() -> Scenario:
+    """A step, a sleep and a child inside; a step that outlives its part; a part that is open when the run ends."""
+    journal = rows(
+        started(),
+        (1, [part_began(0, 0.1, 1, "order"), part_began(0, 0.1, 2, "payment", inside=1),
+             scheduled(0.1, 1, "charge", begins=True, span=2)]),
+        (1, [completed(1, 1, attempt(1, OK, 0.1, 1)), named_part(1, 1, 3, "quick", inside=2),
+             scheduled(1, 2, "notify", begins=True, span=2), named_part(0, 1.5, 2, "payment", inside=1)]),
+        (1, [timer(1.5, 1, 60, part=1), child(1.5, 1, "ship", CHILD_RUN, span=1)]),
+        (2, [mail(61.6, 1, arrived=61.5, timer={"number": 1}), completed(62, 2, attempt(1, OK, 1, 62))]),
+        (2, [part_began(62, 62, 5, "packing", inside=1), scheduled(62, 3, "fold", begins=True, span=5)]),
+        (0, [closed(70, RunStatus.TERMINATED)]),
+    )  # fmt: skip
+    return facts(), journal
+
+
 def continued_run() -> Scenario:
     journal = rows(started(), (1, [closed(3, RunStatus.CONTINUED_AS_NEW, successor="run_00successor")]))
     return facts(), journal
@@ -294,6 +311,7 @@ SCENARIOS: tuple[Callable[[], Scenario], ...] = (
     paused_run,
     updates,
     named_parts,
+    calls_in_named_parts,
     continued_run,
     run_of_three_days,
     never_leased,

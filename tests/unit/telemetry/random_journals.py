@@ -33,6 +33,7 @@ class _Run:
     steps: dict[int, _Step] = field(default_factory=dict)
     timers: dict[int, str] = field(default_factory=dict)
     parts: dict[int, tuple[float, int]] = field(default_factory=dict)
+    begun: list[int] = field(default_factory=list)
     updates: set[int] = field(default_factory=set)
     children: set[int] = field(default_factory=set)
     is_halted: bool = False
@@ -56,12 +57,18 @@ class _Run:
         self.letters += 1
         return write.mail(self.now, self.letters, arrived=self.now + self.pick(SKEW), **body)
 
+    def place(self) -> int:
+        """A part of the code in which something is called: it has begun, and may have been left since."""
+        return self.pick([0, *self.begun])
+
     # What may happen
 
     def do_schedule(self) -> None:
         self.numbers += 1
         how = self.pick(["begins", "waits", "queued"])
-        entry = write.scheduled(self.now, self.numbers, self.pick("ab"), begins=how == "begins", queued=how == "queued")
+        entry = write.scheduled(
+            self.now, self.numbers, self.pick("ab"), begins=how == "begins", queued=how == "queued", span=self.place()
+        )
         self.pending.append(entry)
         state = {"begins": "running", "waits": "idle", "queued": "queued"}[how]
         self.steps[self.numbers] = _Step(state, int(how == "begins"), self.now)
@@ -133,7 +140,7 @@ class _Run:
             self.numbers += 1
             name, signal = self.pick([("", ""), ("soon", ""), ("", "a"), ("", "b")])
             self.timers[self.numbers] = signal
-            self.pending.append(write.timer(self.now, self.numbers, 5, name, signal=signal))
+            self.pending.append(write.timer(self.now, self.numbers, 5, name, signal=signal, part=self.place()))
             return
         number = self.pick(self.timers)
         del self.timers[number]
@@ -160,7 +167,8 @@ class _Run:
             self.numbers += 1
             self.children.add(self.numbers)
             policy = self.pick(list(ClosePolicy))
-            self.pending.append(write.child(self.now, self.numbers, "sub", f"run_child{self.numbers}", policy=policy))
+            run_id = f"run_child{self.numbers}"
+            self.pending.append(write.child(self.now, self.numbers, "sub", run_id, policy=policy, span=self.place()))
             return
         number = self.pick(self.children)
         self.children.remove(number)
@@ -176,6 +184,13 @@ class _Run:
             self.numbers += 1
             inside = self.pick([0, *self.parts])
             self.parts[self.numbers] = (self.now + self.pick(SKEW), inside)
+            return
+        unbegun = [number for number in self.parts if number not in self.begun]
+        if unbegun and self.pick([True, False]):
+            number = self.pick(unbegun)
+            began, inside = self.parts[number]
+            self.begun.append(number)
+            self.pending.append(write.part_began(began, self.now, number, "part", inside=inside))
             return
         number = self.pick(self.parts)
         began, inside = self.parts.pop(number)
@@ -280,6 +295,7 @@ def _any_entry(draw: Any) -> write.Entry:
                 write.timer(second, number, 1, text, signal=text),
                 write.named_part(draw(SECONDS) % 1e9, second, draw(NUMBERS), text, inside=number, error=text),
                 write.named_part(second, second, 2**31 - 1, text, inside=number),
+                write.part_began(draw(SECONDS) % 1e9, second, draw(NUMBERS), text, inside=number),
                 write.paused(second, text),
                 write.answered(second, number, write.failure(text, text)),
                 write.answered(second, number),

@@ -18,6 +18,7 @@ from written_journals import (
     failure,
     mail,
     named_part,
+    part_began,
     rows,
     scheduled,
     started,
@@ -189,6 +190,47 @@ def test_a_part_of_the_code_is_shown_when_the_one_around_it_has_ended() -> None:
     assert [names(spans) for spans in found] == [[], ["run accepted"], ["outer", "inner"], ["late"]]
     assert found[2][1].parent_id == found[2][0].span_id
     assert found[3][0].parent_id == facts().trace.span_id
+
+
+def test_a_step_hangs_below_the_part_of_the_code_that_called_it_also_after_a_crash() -> None:
+    journal = rows(
+        started(),
+        (1, [part_began(1, 1, 1, "checkout"), scheduled(1, 1, "charge", begins=True, span=1)]),
+        (2, [ended(9, 1, attempt(1, LOST, 1, 9, session="")), begins(9, 1, 2)]),
+        (2, [completed(10, 1, attempt(2, OK, 9, 10)), scheduled(10, 2, "pack", begins=True, span=1)]),
+        (2, [completed(11, 2, attempt(1, OK, 10, 11)), named_part(1, 11, 1, "checkout"), DONE]),
+    )
+    spans = spans_of(facts(), journal)
+    part = named(spans, "checkout")
+    assert {named(spans, name).parent_id for name in ("step charge", "step pack")} == {part.span_id}
+    assert part.parent_id == facts().trace.span_id
+
+
+def test_a_step_of_a_later_segment_hangs_below_its_run_span_and_not_below_a_part_of_another_trace() -> None:
+    day = 86_400.0
+    journal = rows(
+        started(),
+        (1, [part_began(1, 1, 1, "waits"), timer(1, 1, 2 * day, part=1)]),
+        (2, [mail(2 * day + 1, 1, timer={"number": 1}), scheduled(2 * day + 1, 1, "a", begins=True, span=1)]),
+        (2, [completed(2 * day + 2, 1, attempt(1, OK, 2 * day + 1, 2 * day + 2))]),
+        (2, [named_part(1, 2 * day + 2, 1, "waits"), DONE]),
+    )
+    spans = spans_of(facts(), journal)
+    part, sleep, step = named(spans, "waits"), named(spans, "sleep"), named(spans, "step a")
+    assert sleep.parent_id == part.span_id
+    last = segment_root(facts().trace, RUN, 2)
+    assert (step.trace_id, step.parent_id) == (last.trace_id, last.span_id)
+
+
+def test_a_part_of_the_code_with_a_step_that_is_seen_is_seen_beyond_the_budget_too() -> None:
+    journal = rows(
+        started(),
+        (1, [part_began(1, 1, 1, "checkout"), scheduled(1, 1, "charge", begins=True, span=1)]),
+        (1, [failed(2, 1, failure("Broken"), attempt(1, FINAL, 1, 2, failed=failure("Broken")))]),
+        (1, [named_part(1, 3, 1, "checkout"), DONE]),
+    )
+    spans = spans_of(facts(), journal, SpanRules(spans_max=0))
+    assert named(spans, "step charge").parent_id == named(spans, "checkout").span_id
 
 
 def test_parts_of_the_code_beyond_the_budget_hand_what_failed_inside_them_on() -> None:

@@ -131,9 +131,9 @@ def cancelled(at: float, number: int, record: Record | None = None, attempts: Se
     return Entry(at=moment(at), step_cancelled={"number": number, "attempt": record, "attempts": attempts})
 
 
-def timer(at: float, number: int, seconds: float, name: str = "", *, signal: str = "") -> Entry:
-    """signal: the one that the code waits for at most so long."""
-    body = {"number": number, "name": name, "delay": span(seconds), "signal": signal}
+def timer(at: float, number: int, seconds: float, name: str = "", *, signal: str = "", part: int = 0) -> Entry:
+    """signal: the one whose wait it limits. part: the number of the named part of the code that set it."""
+    body = {"number": number, "name": name, "delay": span(seconds), "signal": signal, "span": part}
     return Entry(at=moment(at), timer_set=body)
 
 
@@ -168,6 +168,12 @@ def resumed(at: float, reason: str) -> Entry:
 
 def paused(at: float, reason: str) -> Entry:
     return Entry(at=moment(at), run_paused={"reason": reason})
+
+
+def part_began(began: float, at: float, number: int, name: str, *, inside: int = 0) -> Entry:
+    """Something is called, for the first time, in a part of the code that it had named and entered earlier."""
+    body = {"number": number, "name": name, "began_at": moment(began), "parent": inside}
+    return Entry(at=moment(at), user_span_began=body)
 
 
 def named_part(began: float, at: float, number: int, name: str, *, inside: int = 0, error: str = "") -> Entry:

@@ -36,6 +36,7 @@ from holdfast.journal import (
     TimerFired,
     TimerSet,
     UserSpan,
+    UserSpanBegan,
 )
 from holdfast.statuses import RunStatus
 from holdfast.workflow import commands
@@ -93,17 +94,19 @@ def entry_of(command: Command, at: datetime) -> Entry:
     """The entry that records a command."""
     match command:
         case commands.CallStep(number, definition, _, arguments, step_id):
-            return StepScheduled(at, number, definition.name, arguments, step_id)
+            return StepScheduled(at, number, definition.name, arguments, step_id, span=command.span)
         case commands.CancelStep(number):
             return StepCancelled(at, number)
-        case commands.SetTimer(number, name, delay, until, signal):
-            return TimerSet(at, number, name, delay, until, signal)
+        case commands.SetTimer(number, name, delay, until, signal, span):
+            return TimerSet(at, number, name, delay, until, signal, span)
         case commands.CancelTimer(number):
             return TimerCancelled(at, number)
         case commands.StartChild(number, workflow, run_id, arguments, id):
-            return ChildStarted(at, number, workflow, run_id, arguments, id)
+            return ChildStarted(at, number, workflow, run_id, arguments, id, span=command.span)
         case commands.CancelChild(number):
             return ChildCancelled(at, number)
+        case commands.EnterSpan(number, name, began_at, parent):
+            return UserSpanBegan(at, number, name, began_at, parent)
         case commands.LeaveSpan(number, name, began_at, parent, error_type):
             return UserSpan(at, number, name, began_at, parent, error_type)
         case commands.SetSignalAside(number, name, problem):

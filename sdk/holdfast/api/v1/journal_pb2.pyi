@@ -11,7 +11,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Entry(_message.Message):
-    __slots__ = ("at", "run_started", "step_scheduled", "attempt_started", "attempt_ended", "step_completed", "step_failed", "step_cancelled", "timer_set", "timer_cancelled", "mail_consumed", "mail_undelivered", "child_started", "child_cancelled", "run_stalled", "run_resumed", "run_closed", "user_span", "run_paused", "update_completed", "signal_set_aside")
+    __slots__ = ("at", "run_started", "step_scheduled", "attempt_started", "attempt_ended", "step_completed", "step_failed", "step_cancelled", "timer_set", "timer_cancelled", "mail_consumed", "mail_undelivered", "child_started", "child_cancelled", "run_stalled", "run_resumed", "run_closed", "user_span_began", "user_span", "run_paused", "update_completed", "signal_set_aside")
     AT_FIELD_NUMBER: _ClassVar[int]
     RUN_STARTED_FIELD_NUMBER: _ClassVar[int]
     STEP_SCHEDULED_FIELD_NUMBER: _ClassVar[int]
@@ -29,6 +29,7 @@ class Entry(_message.Message):
     RUN_STALLED_FIELD_NUMBER: _ClassVar[int]
     RUN_RESUMED_FIELD_NUMBER: _ClassVar[int]
     RUN_CLOSED_FIELD_NUMBER: _ClassVar[int]
+    USER_SPAN_BEGAN_FIELD_NUMBER: _ClassVar[int]
     USER_SPAN_FIELD_NUMBER: _ClassVar[int]
     RUN_PAUSED_FIELD_NUMBER: _ClassVar[int]
     UPDATE_COMPLETED_FIELD_NUMBER: _ClassVar[int]
@@ -50,11 +51,12 @@ class Entry(_message.Message):
     run_stalled: RunStalled
     run_resumed: RunResumed
     run_closed: RunClosed
+    user_span_began: UserSpanBegan
     user_span: UserSpan
     run_paused: RunPaused
     update_completed: UpdateCompleted
     signal_set_aside: SignalSetAside
-    def __init__(self, at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., run_started: _Optional[_Union[RunStarted, _Mapping]] = ..., step_scheduled: _Optional[_Union[StepScheduled, _Mapping]] = ..., attempt_started: _Optional[_Union[AttemptStarted, _Mapping]] = ..., attempt_ended: _Optional[_Union[AttemptEnded, _Mapping]] = ..., step_completed: _Optional[_Union[StepCompleted, _Mapping]] = ..., step_failed: _Optional[_Union[StepFailed, _Mapping]] = ..., step_cancelled: _Optional[_Union[StepCancelled, _Mapping]] = ..., timer_set: _Optional[_Union[TimerSet, _Mapping]] = ..., timer_cancelled: _Optional[_Union[TimerCancelled, _Mapping]] = ..., mail_consumed: _Optional[_Union[MailConsumed, _Mapping]] = ..., mail_undelivered: _Optional[_Union[MailUndelivered, _Mapping]] = ..., child_started: _Optional[_Union[ChildStarted, _Mapping]] = ..., child_cancelled: _Optional[_Union[ChildCancelled, _Mapping]] = ..., run_stalled: _Optional[_Union[RunStalled, _Mapping]] = ..., run_resumed: _Optional[_Union[RunResumed, _Mapping]] = ..., run_closed: _Optional[_Union[RunClosed, _Mapping]] = ..., user_span: _Optional[_Union[UserSpan, _Mapping]] = ..., run_paused: _Optional[_Union[RunPaused, _Mapping]] = ..., update_completed: _Optional[_Union[UpdateCompleted, _Mapping]] = ..., signal_set_aside: _Optional[_Union[SignalSetAside, _Mapping]] = ...) -> None: ...
+    def __init__(self, at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., run_started: _Optional[_Union[RunStarted, _Mapping]] = ..., step_scheduled: _Optional[_Union[StepScheduled, _Mapping]] = ..., attempt_started: _Optional[_Union[AttemptStarted, _Mapping]] = ..., attempt_ended: _Optional[_Union[AttemptEnded, _Mapping]] = ..., step_completed: _Optional[_Union[StepCompleted, _Mapping]] = ..., step_failed: _Optional[_Union[StepFailed, _Mapping]] = ..., step_cancelled: _Optional[_Union[StepCancelled, _Mapping]] = ..., timer_set: _Optional[_Union[TimerSet, _Mapping]] = ..., timer_cancelled: _Optional[_Union[TimerCancelled, _Mapping]] = ..., mail_consumed: _Optional[_Union[MailConsumed, _Mapping]] = ..., mail_undelivered: _Optional[_Union[MailUndelivered, _Mapping]] = ..., child_started: _Optional[_Union[ChildStarted, _Mapping]] = ..., child_cancelled: _Optional[_Union[ChildCancelled, _Mapping]] = ..., run_stalled: _Optional[_Union[RunStalled, _Mapping]] = ..., run_resumed: _Optional[_Union[RunResumed, _Mapping]] = ..., run_closed: _Optional[_Union[RunClosed, _Mapping]] = ..., user_span_began: _Optional[_Union[UserSpanBegan, _Mapping]] = ..., user_span: _Optional[_Union[UserSpan, _Mapping]] = ..., run_paused: _Optional[_Union[RunPaused, _Mapping]] = ..., update_completed: _Optional[_Union[UpdateCompleted, _Mapping]] = ..., signal_set_aside: _Optional[_Union[SignalSetAside, _Mapping]] = ...) -> None: ...
 
 class JournalRow(_message.Message):
     __slots__ = ("seq", "epoch", "entries")
@@ -119,7 +121,7 @@ class ListedBackoff(_message.Message):
     def __init__(self, waits: _Optional[_Iterable[_Union[_duration_pb2.Duration, _Mapping]]] = ...) -> None: ...
 
 class StepScheduled(_message.Message):
-    __slots__ = ("number", "name", "step_id", "arguments", "placement", "queue", "priority", "timeout", "recoveries", "retry", "started", "seed")
+    __slots__ = ("number", "name", "step_id", "arguments", "placement", "queue", "priority", "timeout", "recoveries", "retry", "started", "seed", "span")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     STEP_ID_FIELD_NUMBER: _ClassVar[int]
@@ -132,6 +134,7 @@ class StepScheduled(_message.Message):
     RETRY_FIELD_NUMBER: _ClassVar[int]
     STARTED_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
+    SPAN_FIELD_NUMBER: _ClassVar[int]
     number: int
     name: str
     step_id: str
@@ -144,7 +147,8 @@ class StepScheduled(_message.Message):
     retry: RetryPolicy
     started: bool
     seed: str
-    def __init__(self, number: _Optional[int] = ..., name: _Optional[str] = ..., step_id: _Optional[str] = ..., arguments: _Optional[_Union[_value_pb2.Arguments, _Mapping]] = ..., placement: _Optional[_Union[_status_pb2.StepPlacement, str]] = ..., queue: _Optional[str] = ..., priority: _Optional[int] = ..., timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., recoveries: _Optional[int] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., started: bool = ..., seed: _Optional[str] = ...) -> None: ...
+    span: int
+    def __init__(self, number: _Optional[int] = ..., name: _Optional[str] = ..., step_id: _Optional[str] = ..., arguments: _Optional[_Union[_value_pb2.Arguments, _Mapping]] = ..., placement: _Optional[_Union[_status_pb2.StepPlacement, str]] = ..., queue: _Optional[str] = ..., priority: _Optional[int] = ..., timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., recoveries: _Optional[int] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., started: bool = ..., seed: _Optional[str] = ..., span: _Optional[int] = ...) -> None: ...
 
 class AttemptStarted(_message.Message):
     __slots__ = ("number", "attempt")
@@ -221,18 +225,20 @@ class StepCancelled(_message.Message):
     def __init__(self, number: _Optional[int] = ..., attempt: _Optional[_Union[AttemptRecord, _Mapping]] = ..., attempts: _Optional[_Iterable[_Union[AttemptRecord, _Mapping]]] = ...) -> None: ...
 
 class TimerSet(_message.Message):
-    __slots__ = ("number", "name", "delay", "until", "signal")
+    __slots__ = ("number", "name", "delay", "until", "signal", "span")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     DELAY_FIELD_NUMBER: _ClassVar[int]
     UNTIL_FIELD_NUMBER: _ClassVar[int]
     SIGNAL_FIELD_NUMBER: _ClassVar[int]
+    SPAN_FIELD_NUMBER: _ClassVar[int]
     number: int
     name: str
     delay: _duration_pb2.Duration
     until: _timestamp_pb2.Timestamp
     signal: str
-    def __init__(self, number: _Optional[int] = ..., name: _Optional[str] = ..., delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., until: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., signal: _Optional[str] = ...) -> None: ...
+    span: int
+    def __init__(self, number: _Optional[int] = ..., name: _Optional[str] = ..., delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., until: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., signal: _Optional[str] = ..., span: _Optional[int] = ...) -> None: ...
 
 class TimerCancelled(_message.Message):
     __slots__ = ("number",)
@@ -259,7 +265,7 @@ class MailUndelivered(_message.Message):
     def __init__(self, number: _Optional[int] = ..., mail: _Optional[_Union[Mail, _Mapping]] = ...) -> None: ...
 
 class ChildStarted(_message.Message):
-    __slots__ = ("number", "workflow", "run_id", "id", "arguments", "queue", "max_duration", "close_policy")
+    __slots__ = ("number", "workflow", "run_id", "id", "arguments", "queue", "max_duration", "close_policy", "span")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     WORKFLOW_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
@@ -268,6 +274,7 @@ class ChildStarted(_message.Message):
     QUEUE_FIELD_NUMBER: _ClassVar[int]
     MAX_DURATION_FIELD_NUMBER: _ClassVar[int]
     CLOSE_POLICY_FIELD_NUMBER: _ClassVar[int]
+    SPAN_FIELD_NUMBER: _ClassVar[int]
     number: int
     workflow: str
     run_id: str
@@ -276,7 +283,8 @@ class ChildStarted(_message.Message):
     queue: str
     max_duration: _duration_pb2.Duration
     close_policy: _status_pb2.ClosePolicy
-    def __init__(self, number: _Optional[int] = ..., workflow: _Optional[str] = ..., run_id: _Optional[str] = ..., id: _Optional[str] = ..., arguments: _Optional[_Union[_value_pb2.Arguments, _Mapping]] = ..., queue: _Optional[str] = ..., max_duration: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., close_policy: _Optional[_Union[_status_pb2.ClosePolicy, str]] = ...) -> None: ...
+    span: int
+    def __init__(self, number: _Optional[int] = ..., workflow: _Optional[str] = ..., run_id: _Optional[str] = ..., id: _Optional[str] = ..., arguments: _Optional[_Union[_value_pb2.Arguments, _Mapping]] = ..., queue: _Optional[str] = ..., max_duration: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., close_policy: _Optional[_Union[_status_pb2.ClosePolicy, str]] = ..., span: _Optional[int] = ...) -> None: ...
 
 class ChildCancelled(_message.Message):
     __slots__ = ("number",)
@@ -309,6 +317,18 @@ class RunClosed(_message.Message):
     failure: _value_pb2.Failure
     successor_run_id: str
     def __init__(self, status: _Optional[_Union[_status_pb2.RunStatus, str]] = ..., result: _Optional[_Union[_value_pb2.Payload, _Mapping]] = ..., failure: _Optional[_Union[_value_pb2.Failure, _Mapping]] = ..., successor_run_id: _Optional[str] = ...) -> None: ...
+
+class UserSpanBegan(_message.Message):
+    __slots__ = ("number", "name", "began_at", "parent")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    BEGAN_AT_FIELD_NUMBER: _ClassVar[int]
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    name: str
+    began_at: _timestamp_pb2.Timestamp
+    parent: int
+    def __init__(self, number: _Optional[int] = ..., name: _Optional[str] = ..., began_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., parent: _Optional[int] = ...) -> None: ...
 
 class UserSpan(_message.Message):
     __slots__ = ("number", "name", "began_at", "parent", "error_type")
