@@ -90,7 +90,10 @@ def check(call: str, instead: str) -> None:
         frame = frame.f_back
     if frame is not None and str(frame.f_globals.get("__name__", "")).startswith("holdfast."):
         return  # a handler of the worker's, which happens to run on top of the code
+    collectors = [getattr(one, "__code__", None) for one in gc.callbacks]
     while frame is not None and frame.f_code.co_filename != _LOOP_FILE:
+        if frame.f_code in collectors:
+            return  # the garbage collector has interrupted the code, for a library that watches it
         if str(frame.f_globals.get("__name__", "")).partition(".")[0] in _AT_EASE:
             return
         frame = frame.f_back

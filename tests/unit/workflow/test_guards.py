@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import datetime
+import gc
 import io
 import logging
 import multiprocessing
@@ -207,6 +208,27 @@ def test_an_unguarded_part_ends_with_its_block_and_is_its_tasks_own() -> None:
         return "done"
 
     assert GuardedDriver(flow).run().result == ["done", "refused", "refused"]
+
+
+def test_a_library_that_watches_the_garbage_collector_may_look_at_the_clock_in_the_middle_of_workflow_code() -> None:
+    seen: list[float | Exception] = []
+
+    def watch(_phase: str, _info: dict[str, int]) -> None:
+        try:
+            seen.append(time.perf_counter())
+        except Exception as error:  # noqa: BLE001
+            seen.append(error)
+
+    async def flow() -> int:
+        return gc.collect()
+
+    gc.callbacks.append(watch)
+    try:
+        assert GuardedDriver(flow).run().result >= 0
+    finally:
+        gc.callbacks.remove(watch)
+    assert seen
+    assert not [one for one in seen if isinstance(one, Exception)]
 
 
 @app.step
