@@ -1,8 +1,8 @@
 """asyncio's combinators as workflow code gets them: the same order of events on every Python, whatever is combined.
 
-CPython changed `gather`, `wait_for`, `as_completed`, TaskGroup, Semaphore and Condition between 3.11 and 3.14, so
-a journal of one version would not replay on another. Here they are once, as Python 3.13 has them; where asyncio
-iterates over a set, these go in the order in which things were given. Outside workflow code asyncio's own run.
+CPython changed `gather`, `wait_for`, `as_completed` and TaskGroup between 3.11 and 3.14, so a journal of one version
+would not replay on another. Here they are once, as Python 3.13 has them; where asyncio iterates over a set, these go in
+the order in which things were given. `redirection` leads asyncio's own functions here.
 
 It must never do anything that the loop does not decide.
 """
@@ -11,12 +11,12 @@ import asyncio
 import inspect
 from asyncio import events
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
-from types import FunctionType
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable, Iterator
 from typing import Any, NoReturn
 
 from holdfast.errors import UnguardedCall
-from holdfast.workflow.tasks import WorkflowFuture, WorkflowTask
+from holdfast.workflow.ordered_sets import ordered_set
+from holdfast.workflow.tasks import WorkflowFuture
 
 _ALL_COMPLETED, _FIRST_COMPLETED, _FIRST_EXCEPTION = (
     asyncio.ALL_COMPLETED,
@@ -175,7 +175,7 @@ async def wait(
             handle.cancel()
         for one in given:
             one.remove_done_callback(completed)
-    return _set_of(one for one in given if one.done()), _set_of(one for one in given if not one.done())
+    return ordered_set(one for one in given if one.done()), ordered_set(one for one in given if not one.done())
 
 
 def _release(waiter: "asyncio.Future[None]") -> None:
@@ -269,10 +269,10 @@ def wrap_future(future: Any, *, loop: Any = None) -> NoReturn:
     raise UnguardedCall("asyncio.wrap_future", instead="wait for what another thread does in a step")
 
 
-# TaskGroup, Semaphore and Condition keep their state in asyncio's own attributes, the same on every Python.
+# A TaskGroup keeps its state in asyncio's own attributes, the same on every Python.
 
 
-async def _leave_group(self: Any, et: type[BaseException] | None, exc: BaseException | None, _tb: object) -> None:
+async def leave_group(self: Any, et: type[BaseException] | None, exc: BaseException | None, _tb: object) -> None:
     self._exiting = True
     if exc is not None and isinstance(exc, (SystemExit, KeyboardInterrupt)) and self._base_error is None:
         self._base_error = exc
@@ -309,7 +309,7 @@ async def _leave_group(self: Any, et: type[BaseException] | None, exc: BaseExcep
         self._errors = None
 
 
-def _create_in_group(self: Any, coro: Any, *, name: str | None = None, context: Any = None) -> Any:
+def create_in_group(self: Any, coro: Any, *, name: str | None = None, context: Any = None) -> Any:
     problem = ""
     if not self._entered:
         problem = "has not been entered"
@@ -324,179 +324,3 @@ def _create_in_group(self: Any, coro: Any, *, name: str | None = None, context: 
     self._tasks.add(task)
     task.add_done_callback(self._on_task_done)
     return task
-
-
-async def _acquire_semaphore(self: Any) -> bool:
-    if not self.locked():
-        self._value -= 1
-        return True
-    if self._waiters is None:
-        self._waiters = deque()
-    waiter = self._get_loop().create_future()
-    self._waiters.append(waiter)
-    try:
-        try:
-            await waiter
-        finally:
-            self._waiters.remove(waiter)
-    except asyncio.CancelledError:
-        if waiter.done() and not waiter.cancelled():
-            # It was given a place that it does not take.
-            self._value += 1
-        raise
-    finally:
-        while self._value > 0 and _wake_next(self):
-            pass
-    return True
-
-
-def _is_locked(self: Any) -> bool:
-    # Whoever waits comes first, also when a place is free.
-    return self._value == 0 or any(not waiter.cancelled() for waiter in self._waiters or ())
-
-
-def _release_semaphore(self: Any) -> None:
-    self._value += 1
-    _wake_next(self)
-
-
-def _wake_next(self: Any) -> bool:
-    for waiter in self._waiters or ():
-        if not waiter.done():
-            self._value -= 1
-            waiter.set_result(True)
-            return True
-    return False
-
-
-async def _wait_for_condition(self: Any) -> bool:
-    if not self.locked():
-        raise RuntimeError("cannot wait on un-acquired lock")
-    waiter = self._get_loop().create_future()
-    self.release()
-    try:
-        try:
-            self._waiters.append(waiter)
-            try:
-                await waiter
-                return True
-            finally:
-                self._waiters.remove(waiter)
-        finally:
-            await _acquire_whatever_comes(self)
-    except BaseException:
-        # The notification may have been for this one; let another have it.
-        self.notify(1)
-        raise
-
-
-async def _acquire_whatever_comes(condition: Any) -> None:
-    cancelled: asyncio.CancelledError | None = None
-    while True:
-        try:
-            await condition.acquire()
-            break
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        raise cancelled
-
-
-class _OrderedSet(set[Any]):
-    """A set that is iterated in the order in which it was filled, for futures that hash by address."""
-
-    def __init__(self, members: Iterable[Any]) -> None:
-        self._order = dict.fromkeys(members)
-        super().__init__(self._order)
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter([one for one in self._order if one in self])
-
-    def add(self, element: Any) -> None:
-        self._order.setdefault(element)
-        super().add(element)
-
-    def update(self, *others: Iterable[Any]) -> None:
-        for other in others:
-            for one in other:
-                self.add(one)
-
-    def pop(self) -> Any:
-        for one in self:
-            self.remove(one)
-            return one
-        raise KeyError("pop from an empty set")
-
-    def copy(self) -> "_OrderedSet":
-        return _OrderedSet(self)
-
-    def __or__(self, other: Any) -> Any:
-        return _OrderedSet([*self, *other])
-
-    def __ior__(self, other: Any) -> Any:
-        self.update(other)
-        return self
-
-    def __sub__(self, other: Any) -> Any:
-        return _OrderedSet(one for one in self if one not in other)
-
-    def __and__(self, other: Any) -> Any:
-        return _OrderedSet(one for one in self if one in other)
-
-    def union(self, *others: Iterable[Any]) -> "_OrderedSet":
-        return _OrderedSet([*self, *(one for other in others for one in other)])
-
-    def difference(self, *others: Iterable[Any]) -> "_OrderedSet":
-        left_out = [set(other) for other in others]
-        return _OrderedSet(one for one in self if not any(one in other for other in left_out))
-
-
-def _set_of(futures: Iterable[Any]) -> set[Any]:
-    members = list(futures)
-    if all(isinstance(one, (WorkflowFuture, WorkflowTask)) for one in members):
-        return set(members)
-    return _OrderedSet(members)
-
-
-# How workflow code comes to them
-
-
-def replace_in_asyncio(loop_class: type) -> None:
-    """Let asyncio's own functions lead here when a loop of this class runs; everywhere else they do what they did.
-
-    The functions are changed in place: a module that did `from asyncio import gather` long ago has them too.
-    """
-    replaced: list[tuple[Any, dict[str, Callable[..., Any]]]] = [
-        (asyncio.tasks, {"gather": gather, "as_completed": as_completed, "wait_for": wait_for, "wait": wait}),
-        (asyncio.futures, {"wrap_future": wrap_future}),
-        (asyncio.TaskGroup, {"__aexit__": _leave_group, "create_task": _create_in_group}),
-        (asyncio.Semaphore, {"acquire": _acquire_semaphore, "locked": _is_locked, "release": _release_semaphore}),
-        (asyncio.Condition, {"wait": _wait_for_condition}),
-    ]
-    for owner, functions in replaced:
-        for name, ours in functions.items():
-            _redirect(getattr(owner, name), ours, loop_class)
-
-
-def _either(*args: Any, _loop_class: Any, _running: Any, _ours: Any, _plain: Any, **kwargs: Any) -> Any:
-    return (_ours if _running().__class__ is _loop_class else _plain)(*args, **kwargs)
-
-
-async def _either_awaited(*args: Any, _loop_class: Any, _running: Any, _ours: Any, _plain: Any, **kwargs: Any) -> Any:
-    return await (_ours if _running().__class__ is _loop_class else _plain)(*args, **kwargs)
-
-
-def _redirect(function: Any, ours: Callable[..., Any], loop_class: type) -> None:
-    plain: Any = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__)
-    plain.__kwdefaults__ = function.__kwdefaults__
-    plain.__qualname__ = function.__qualname__
-    function.__wrapped__ = plain  # what inspect.signature shows
-    either = _either_awaited if inspect.iscoroutinefunction(function) else _either
-    function.__code__ = either.__code__
-    function.__defaults__ = None
-    function.__kwdefaults__ = {
-        "_loop_class": loop_class,
-        "_running": events._get_running_loop,
-        "_ours": ours,
-        "_plain": plain,
-    }

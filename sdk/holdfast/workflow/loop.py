@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from holdfast.errors import HoldfastError, NotAwaited, UnguardedCall
 from holdfast.limits import SPAN_MAX
-from holdfast.workflow import combinators, interrupts, unawaited
+from holdfast.workflow import interrupts, redirection, unawaited
 from holdfast.workflow.tasks import LoopTimer, ReadyHandle, TimerHost, WorkflowFuture, WorkflowTask
 
 _logger = logging.getLogger("holdfast.workflow")
@@ -392,7 +392,7 @@ def _refuse_the_rest(names: Iterable[str]) -> None:
 
 
 _refuse_the_rest(dir(asyncio.AbstractEventLoop))
-combinators.replace_in_asyncio(WorkflowLoop)
+redirection.replace_in_asyncio(WorkflowLoop)
 unawaited.report_to_loops()
 
 

@@ -1,0 +1,154 @@
+"""asyncio's Semaphore and Condition as workflow code gets them: the same order of events on every Python.
+
+As Python 3.13 has them; `redirection` leads asyncio's own methods here. They keep their state in asyncio's attributes.
+Only the line of those who wait is of another kind: asyncio looks through all of it for the next one to wake.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+
+class WaitLine:
+    """The futures of those who wait, in the order in which they came. All that it does takes constant time, amortised.
+
+    Someone who was woken or cancelled stays in the line until the code goes on and leaves it.
+    """
+
+    __slots__ = ("_asleep", "_first", "_members")
+
+    def __init__(self, waiters: "Iterable[asyncio.Future[Any]]" = ()) -> None:
+        self._members = dict.fromkeys(waiters)
+        # Both begin with what they look for, once those are dropped that cannot become it again.
+        self._asleep = deque(self._members)
+        self._first = deque(self._members)
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __iter__(self) -> "Iterator[asyncio.Future[Any]]":
+        return iter(self._members)
+
+    def join(self, waiter: "asyncio.Future[Any]") -> None:
+        self._members[waiter] = None
+        self._asleep.append(waiter)
+        self._first.append(waiter)
+
+    def leave(self, waiter: "asyncio.Future[Any]") -> None:
+        del self._members[waiter]
+        if not self._members:
+            self._asleep.clear()
+            self._first.clear()
+
+    def wake_next(self, value: bool) -> bool:
+        """Wakes the first one that waits; False when there is none."""
+        while self._asleep:
+            waiter = self._asleep.popleft()
+            if not waiter.done():
+                waiter.set_result(value)
+                return True
+        return False
+
+    def has_come_first(self) -> bool:
+        """Whether someone is in the line who has not been cancelled; woken counts."""
+        while self._first:
+            waiter = self._first[0]
+            if waiter in self._members and not waiter.cancelled():
+                return True
+            self._first.popleft()
+        return False
+
+
+def _line_of(primitive: Any) -> WaitLine:
+    """The line of a Semaphore or a Condition. asyncio makes it of another kind, or none yet."""
+    line = primitive._waiters
+    if line.__class__ is not WaitLine:
+        line = primitive._waiters = WaitLine(line or ())
+    return line
+
+
+async def acquire_semaphore(self: Any) -> bool:
+    """asyncio.Semaphore.acquire."""
+    line = _line_of(self)
+    if self._value > 0 and not line.has_come_first():
+        self._value -= 1
+        return True
+    waiter = self._get_loop().create_future()
+    line.join(waiter)
+    try:
+        try:
+            await waiter
+        finally:
+            line.leave(waiter)
+    except asyncio.CancelledError:
+        if waiter.done() and not waiter.cancelled():
+            # It was given a place that it does not take.
+            self._value += 1
+        raise
+    finally:
+        while self._value > 0 and _wake_next(self):
+            pass
+    return True
+
+
+def is_locked(self: Any) -> bool:
+    """asyncio.Semaphore.locked: who waits comes first, also when a place is free."""
+    return self._value == 0 or _line_of(self).has_come_first()
+
+
+def release_semaphore(self: Any) -> None:
+    """asyncio.Semaphore.release."""
+    self._value += 1
+    _wake_next(self)
+
+
+def _wake_next(semaphore: Any) -> bool:
+    if not _line_of(semaphore).wake_next(True):
+        return False
+    semaphore._value -= 1
+    return True
+
+
+async def wait_for_condition(self: Any) -> bool:
+    """asyncio.Condition.wait."""
+    if not self.locked():
+        raise RuntimeError("cannot wait on un-acquired lock")
+    waiter = self._get_loop().create_future()
+    self.release()
+    try:
+        try:
+            line = _line_of(self)
+            line.join(waiter)
+            try:
+                await waiter
+                return True
+            finally:
+                line.leave(waiter)
+        finally:
+            await _acquire_whatever_comes(self)
+    except BaseException:
+        # The notification may have been for this one; let another have it.
+        self.notify(1)
+        raise
+
+
+def notify_condition(self: Any, n: int = 1) -> None:
+    """asyncio.Condition.notify."""
+    if not self.locked():
+        raise RuntimeError("cannot notify on un-acquired lock")
+    line = _line_of(self)
+    while n > 0 and line.wake_next(False):
+        n -= 1
+
+
+async def _acquire_whatever_comes(condition: Any) -> None:
+    cancelled: asyncio.CancelledError | None = None
+    while True:
+        try:
+            await condition.acquire()
+            break
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled

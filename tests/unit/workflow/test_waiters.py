@@ -1,0 +1,120 @@
+"""Waiting code is woken in the order in which it came, with work in proportion to how much of it there is."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from workflow_driver import CODEC, Driver
+
+from holdfast.statuses import RunStatus
+
+
+async def released_at_once(waiters: int) -> list[int]:
+    """All places are given back in one turn of the loop."""
+    order: list[int] = []
+    room = asyncio.Semaphore(waiters)
+    for _ in range(waiters):
+        await room.acquire()
+
+    async def enter(number: int) -> None:
+        async with room:
+            order.append(number)
+
+    tasks = [asyncio.create_task(enter(number)) for number in range(waiters)]
+    await asyncio.sleep(0)
+    for _ in range(waiters):
+        room.release()
+    await asyncio.gather(*tasks)
+    return order
+
+
+async def one_after_the_other(waiters: int) -> list[int]:
+    order: list[int] = []
+    room = asyncio.Semaphore(1)
+
+    async def enter(number: int) -> None:
+        async with room:
+            await asyncio.sleep(0)
+            order.append(number)
+
+    await asyncio.gather(*(enter(number) for number in range(waiters)))
+    return order
+
+
+async def given_up(waiters: int) -> list[int]:
+    """All wait, all are cancelled, and as many look at the semaphore before these have left it."""
+    room = asyncio.Semaphore(1)
+    await room.acquire()
+    tasks = [asyncio.create_task(room.acquire()) for _ in range(waiters)]
+    await asyncio.sleep(0)
+    for task in reversed(tasks):
+        task.cancel()
+    room.release()
+    order = [number for number in range(waiters) if not room.locked()]
+    assert await asyncio.gather(*tasks, return_exceptions=True)
+    return order
+
+
+async def notified_one_by_one(waiters: int) -> list[int]:
+    order: list[int] = []
+    changed = asyncio.Condition()
+
+    async def wait(number: int) -> None:
+        async with changed:
+            await changed.wait()
+            order.append(number)
+
+    tasks = [asyncio.create_task(wait(number)) for number in range(waiters)]
+    await asyncio.sleep(0)
+    async with changed:
+        for _ in range(waiters):
+            changed.notify()
+    await asyncio.gather(*tasks)
+    return order
+
+
+async def notified_together(waiters: int) -> list[int]:
+    order: list[int] = []
+    changed = asyncio.Condition()
+
+    async def wait(number: int) -> None:
+        async with changed:
+            await changed.wait()
+            order.append(number)
+
+    tasks = [asyncio.create_task(wait(number)) for number in range(waiters)]
+    await asyncio.sleep(0)
+    async with changed:
+        changed.notify_all()
+    await asyncio.gather(*tasks)
+    return order
+
+
+def operations_of(function: Callable[[int], Awaitable[list[int]]], waiters: int) -> int:
+    """How many functions are called while the code runs, those in C included."""
+    count = 0
+
+    def called(_frame: Any, event: str, _argument: Any) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    driver = Driver(function, (waiters,))
+    before = sys.getprofile()
+    sys.setprofile(called)
+    try:
+        driver.run()
+    finally:
+        sys.setprofile(before)
+    assert driver.closed.status is RunStatus.COMPLETED, driver.closed.failure
+    assert CODEC.decode(driver.closed.result, list[int], what="") == list(range(waiters))  # type: ignore[arg-type]
+    return count
+
+
+@pytest.mark.parametrize(
+    "function", [released_at_once, one_after_the_other, given_up, notified_one_by_one, notified_together]
+)
+def test_ten_times_as_many_waiters_cost_ten_times_as_much(function: Callable[[int], Awaitable[list[int]]]) -> None:
+    few, many = operations_of(function, 100), operations_of(function, 1_000)
+    assert many < 12 * few
