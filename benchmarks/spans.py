@@ -11,7 +11,7 @@ from holdfast.api.v1 import journal_pb2, worker_service_pb2
 from holdfast.ids import run_id
 from holdfast.traces import SpanContext
 from holdfast_coordinator.telemetry.otlp import encode_span, request_of
-from holdfast_coordinator.telemetry.run_trace import RunTrace
+from holdfast_coordinator.telemetry.run_trace import RunSpanBuilder
 from holdfast_coordinator.telemetry.spans import RunFacts
 
 from . import flows
@@ -36,7 +36,7 @@ def us_per_span(rows: Sequence[bytes], runs: int) -> float:
     spans = 0
     started = time.thread_time()
     for one in facts:
-        trace = RunTrace(one)
+        trace = RunSpanBuilder(one)
         for row in rows:
             finished = trace.feed(journal_pb2.JournalRow.FromString(row))
             encoded += [(_NAMESPACE, encode_span(span)) for span in finished]

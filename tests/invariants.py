@@ -20,8 +20,8 @@ from holdfast_coordinator.domain.rows import (
     MailUndeliveredEntry,
     OpenRun,
     RunClosedEntry,
-    RunRecord,
     RunResult,
+    RunRow,
     RunState,
     TaskRow,
     TaskState,
@@ -32,7 +32,7 @@ from holdfast_coordinator.domain.rows import (
 class CellRows:
     """All rows of a cell. Journals in order of `seq`, mail in order of `number`; both by run id."""
 
-    runs: Mapping[str, RunRecord] = field(default_factory=dict)
+    runs: Mapping[str, RunRow] = field(default_factory=dict)
     open_runs: Mapping[str, OpenRun] = field(default_factory=dict)
     results: Sequence[RunResult] = ()
     journals: Mapping[str, Sequence[JournalRow]] = field(default_factory=dict)

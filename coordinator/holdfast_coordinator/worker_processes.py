@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 STOP_SECONDS = 10.0
 
 
-class WorkerEnded(HoldfastError):
+class LocalWorkerEnded(HoldfastError):
     """A worker process ended by itself."""
 
     def __init__(self, pid: int, code: int) -> None:
@@ -55,12 +55,12 @@ class WorkerProcesses:
         return process
 
     async def supervise(self) -> None:
-        """Waits until a process ends by itself, and says so. Raises WorkerEnded."""
+        """Waits until a process ends by itself, and says so. Raises LocalWorkerEnded."""
         waiting = {asyncio.ensure_future(process.wait()): process for process in self.processes}
         try:
             done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             for one in done:
-                raise WorkerEnded(waiting[one].pid, one.result())
+                raise LocalWorkerEnded(waiting[one].pid, one.result())
         finally:
             for one in waiting:
                 one.cancel()

@@ -1,4 +1,4 @@
-"""The states of runs, steps and attempts, as users see them: lower-case strings.
+"""The states of runs, steps and attempts as users see them, and what becomes of a transition.
 
 Shared by the SDK and the coordinator. The numbers are those of the protocol and of the database.
 """
@@ -81,3 +81,23 @@ class ClosePolicy(IntEnum):
     CANCEL = 1
     TERMINATE = 2
     ABANDON = 3
+
+
+class Then(IntEnum):
+    """What becomes of a lease after a transition; the numbers are those of the protocol."""
+
+    CONTINUE = 1
+    SUSPEND = 2
+    CLOSE = 3
+    RELEASE = 4
+    STALL = 5
+
+
+class TransitionStatus(IntEnum):
+    """How a transition was taken; the numbers are those of the protocol."""
+
+    COMMITTED = 1
+    COMMITTED_WITH_MAIL = 2
+    SUPERSEDED = 3
+    REFUSED = 4
+    BUSY = 5

@@ -4,15 +4,15 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from holdfast.statuses import RunStatus
+from holdfast.statuses import RunStatus, Then
 from holdfast_coordinator.domain.changes import Changes
-from holdfast_coordinator.domain.commands import Close, Then, Transition
+from holdfast_coordinator.domain.commands import CloseAsk, CommitTransition
 from holdfast_coordinator.domain.reads import Reads, Snapshot
 from holdfast_coordinator.domain.rows import (
     JournalRow,
     KeyRow,
     OpenRun,
-    RunRecord,
+    RunRow,
     RunStartedEntry,
     RunState,
     TaskRow,
@@ -32,13 +32,13 @@ def at(seconds: float) -> datetime:
     return T0 + timedelta(seconds=seconds)
 
 
-def record(run_id: str, **changed: Any) -> RunRecord:
+def record(run_id: str, **changed: Any) -> RunRow:
     """A row of `runs`."""
     values: dict[str, Any] = {
         "run_id": run_id, "namespace": "default", "workflow": "order", "queue": "default", "created_at": T0,
         "arguments": b"arguments", "call_digest": b"hash",
     }  # fmt: skip
-    return RunRecord(**{**values, **changed})
+    return RunRow(**{**values, **changed})
 
 
 def open_run(run_id: str, **changed: Any) -> OpenRun:
@@ -85,15 +85,19 @@ def starting(*runs: OpenRun, **of_records: Any) -> Changes:
     return changes
 
 
-def appending(run_id: str, *, expected_seq: int = 1, epoch: int = 1, session_id: str = "s1") -> Transition:
+def appending(run_id: str, *, expected_seq: int = 1, epoch: int = 1, session_id: str = "s1") -> CommitTransition:
     """An append-only transition of one entry."""
-    return Transition(run_id, session_id, epoch, expected_seq, expected_seq + 100, 1, [ENTRY], [], 0, Then.CONTINUE)
+    return CommitTransition(
+        run_id, session_id, epoch, expected_seq, expected_seq + 100, 1, [ENTRY], [], 0, Then.CONTINUE
+    )
 
 
-def closing(run_id: str, *, expected_seq: int = 1, epoch: int = 1, session_id: str = "s1") -> Transition:
+def closing(run_id: str, *, expected_seq: int = 1, epoch: int = 1, session_id: str = "s1") -> CommitTransition:
     """A plain close: one entry, and the close."""
-    close = Close(RunStatus.COMPLETED, b"result", None, ENTRY)
-    return Transition(run_id, session_id, epoch, expected_seq, expected_seq + 200, 2, [ENTRY], [close], 0, Then.CLOSE)
+    close = CloseAsk(RunStatus.COMPLETED, b"result", None, ENTRY)
+    return CommitTransition(
+        run_id, session_id, epoch, expected_seq, expected_seq + 200, 2, [ENTRY], [close], 0, Then.CLOSE
+    )
 
 
 async def write(store: CellStore, changes: Changes, reads: Reads | None = None) -> Snapshot:

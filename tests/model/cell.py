@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 from typing import Any, TypeVar
 
-from holdfast.statuses import RunStatus
+from holdfast.statuses import RunStatus, Then
 from holdfast_coordinator.domain.changes import Changes
-from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks, Close, Then, Transition
+from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks, CloseAsk, CommitTransition
 from holdfast_coordinator.domain.events import Appended, Closed
 from holdfast_coordinator.domain.reads import MailWanted, Reads, Snapshot, time_of_batch
 from holdfast_coordinator.domain.rows import (
@@ -26,8 +26,8 @@ from holdfast_coordinator.domain.rows import (
     MailRow,
     OpenRun,
     RequestRow,
-    RunRecord,
     RunResult,
+    RunRow,
     RunState,
     Side,
     TaskRow,
@@ -52,7 +52,7 @@ from holdfast_coordinator.store.port import (
     Place,
     QueuedStep,
     ReadyWork,
-    RunFilter,
+    RunSelection,
     RunView,
     SerializationConflict,
 )
@@ -74,7 +74,7 @@ class ModelCellStore:
 
     def __init__(self, clock: Callable[[], datetime] = system_clock) -> None:
         self.clock = clock
-        self.runs: dict[str, RunRecord] = {}
+        self.runs: dict[str, RunRow] = {}
         self.open_runs: dict[str, OpenRun] = {}
         self.run_results: dict[str, RunResult] = {}
         self.journals: dict[str, list[JournalRow]] = {}
@@ -94,7 +94,12 @@ class ModelCellStore:
     # Transactions
 
     async def transact(
-        self, reads: Reads, decide: Callable[[Snapshot], Changes], moves: Sequence[Transition] = (), *, at: datetime
+        self,
+        reads: Reads,
+        decide: Callable[[Snapshot], Changes],
+        moves: Sequence[CommitTransition] = (),
+        *,
+        at: datetime,
     ) -> dict[str, Moved]:
         """See port.CellStore."""
         async with self._lock:
@@ -115,12 +120,12 @@ class ModelCellStore:
                 raise SerializationConflict("a run of that id exists")
             self._write(changes)
 
-    async def move(self, transitions: Sequence[Transition], *, at: datetime) -> dict[str, Moved]:
+    async def move(self, transitions: Sequence[CommitTransition], *, at: datetime) -> dict[str, Moved]:
         """See port.CellStore."""
         async with self._lock:
             return self._move(transitions, at)
 
-    def _move(self, transitions: Sequence[Transition], at: datetime) -> dict[str, Moved]:
+    def _move(self, transitions: Sequence[CommitTransition], at: datetime) -> dict[str, Moved]:
         done: dict[str, Moved] = {}
         for transition in transitions:
             run = self.open_runs.get(transition.run_id)
@@ -135,7 +140,7 @@ class ModelCellStore:
                 done[run.run_id] = self._close(run, transition, at)
         return done
 
-    def _append(self, run: OpenRun, transition: Transition) -> Appended:
+    def _append(self, run: OpenRun, transition: CommitTransition) -> Appended:
         run.length += transition.count
         run.transition_id = transition.transition_id
         run.losses = 0
@@ -144,9 +149,9 @@ class ModelCellStore:
         self._journal(run, transition, transition.journal)
         return Appended(run.mail_next, run.mail_taken, Side.TRACE in run.side)
 
-    def _close(self, run: OpenRun, transition: Transition, at: datetime) -> Closed:
+    def _close(self, run: OpenRun, transition: CommitTransition, at: datetime) -> Closed:
         closing = transition.asks[-1]
-        assert isinstance(closing, Close)
+        assert isinstance(closing, CloseAsk)
         closed_at = max(not_before(closing.at, at), run.last_at)
         run.length += transition.count
         self._journal(run, transition, [*transition.journal, closing.entry])
@@ -166,7 +171,7 @@ class ModelCellStore:
         earlier = self.trace_marks.get(mark.run_id)
         self.trace_marks[mark.run_id] = replace(mark, exported_seq=earlier.exported_seq if earlier else 0)
 
-    def _journal(self, run: OpenRun, transition: Transition, parts: Sequence[object]) -> None:
+    def _journal(self, run: OpenRun, transition: CommitTransition, parts: Sequence[object]) -> None:
         joined = b"".join(part for part in parts if isinstance(part, bytes))
         row = JournalRow(run.run_id, run.length, transition.count, run.epoch, transition.transition_id, (joined,))
         rows = self.journals.setdefault(run.run_id, [])
@@ -218,7 +223,7 @@ class ModelCellStore:
     def _claim(self, reads: Reads, snapshot: Snapshot) -> None:
         seen: set[Any] = set()
         for claim in reads.claim_runs:
-            claimed: list[tuple[OpenRun, RunRecord | None]] = []
+            claimed: list[tuple[OpenRun, RunRow | None]] = []
             size = 0
             for run in self._ready_runs(claim):
                 if run.run_id not in seen:
@@ -514,14 +519,14 @@ class ModelCellStore:
         dead = tuple(self.dead_letters[key] for key in sorted(self.dead_letters) if key[0] == run_id)
         return deepcopy(RunView(record, self.open_runs.get(run_id), self.run_results.get(run_id), closed_length, dead))
 
-    async def list_runs(self, wanted: RunFilter) -> list[RunView]:
+    async def list_runs(self, wanted: RunSelection) -> list[RunView]:
         """See port.CellStore."""
         views = [await self.view(wanted.namespace, run_id) for run_id in self.runs]
         found = [view for view in views if view is not None and self._matches(view, wanted)]
         found.sort(key=lambda view: (view.record.created_at, view.record.run_id), reverse=True)
         return [replace(view, closed_length=0) for view in found[: wanted.limit]]
 
-    def _matches(self, view: RunView, wanted: RunFilter) -> bool:
+    def _matches(self, view: RunView, wanted: RunSelection) -> bool:
         record = view.record
         holder = self.keys.get((wanted.namespace, "key", wanted.idempotency_key or ""))
         return (
@@ -550,9 +555,9 @@ class ModelCellStore:
         first = min(waiting, key=lambda task: task.number, default=None)
         return None if first is None else QueuedStep(first.queue, first.name)
 
-    async def records(self, run_ids: Sequence[str], max_bytes: int = RECORDS_BYTES_MAX) -> dict[str, RunRecord]:
+    async def records(self, run_ids: Sequence[str], max_bytes: int = RECORDS_BYTES_MAX) -> dict[str, RunRow]:
         """See port.CellStore."""
-        found: dict[str, RunRecord] = {}
+        found: dict[str, RunRow] = {}
         size = 0
         for run_id in run_ids:
             if run_id in self.runs and size <= max_bytes:

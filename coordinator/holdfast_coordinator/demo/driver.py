@@ -18,11 +18,11 @@ from holdfast.channel.records import TraceSpan
 from holdfast.channel.run_calls import RunCalls
 from holdfast.client import History, RunDescription, RunHandle
 from holdfast.statuses import RunStatus
+from holdfast_coordinator.worker_processes import LocalWorkerEnded, WorkerProcesses
 
 from ..app import Coordinator, coordinator, export_settings
 from ..config import Config
 from ..store.control import PostgresControlStore
-from ..worker_processes import WorkerEnded, WorkerProcesses
 from .audit import Findings, audit_machine, list_distributions
 from .progress import Announcer
 from .tally import Tally, example_of
@@ -38,7 +38,7 @@ HISTORIES_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
-class Outcome:
+class DemoOutcome:
     """What came of it. seconds: from start to result.
 
     example: what the run was about whose trace is worth a look; trace: its spans. collector: where the trace of the
@@ -55,7 +55,7 @@ class Outcome:
 
 async def drive(
     directories: list[Path], limit: int | None, announcer: Announcer, *, otlp: str | None = None
-) -> Outcome:
+) -> DemoOutcome:
     """Audits the distributions in some directories, kills a worker half-way, and reads back what happened.
 
     otlp: the URL of a collector; without it the variables OTEL_* may name one.
@@ -78,7 +78,7 @@ async def drive(
         trace = await calls.get_trace(example.run_id)
         collector = await _export(calls, example.run_id, announcer) if export_settings(config).traces else None
         name = example.args[0]["name"] if example.args else example.workflow
-        return Outcome(findings, seconds, Tally.of(histories), name, trace, collector)
+        return DemoOutcome(findings, seconds, Tally.of(histories), name, trace, collector)
 
 
 async def _export(calls: RunCalls, run_id: str, announcer: Announcer) -> str | None:
@@ -103,7 +103,7 @@ class _Stack:
             self.running.failed.result()
         for process in self.workers.processes:
             if process.returncode is not None and process.pid != killed:
-                raise WorkerEnded(process.pid, process.returncode)
+                raise LocalWorkerEnded(process.pid, process.returncode)
 
 
 def _config(otlp: str | None) -> Config:

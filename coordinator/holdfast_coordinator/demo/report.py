@@ -10,7 +10,7 @@ from holdfast.channel.records import TraceSpan
 from holdfast.cli.display import print_trace
 
 from .audit import Findings
-from .driver import Outcome
+from .driver import DemoOutcome
 
 NEXT = (
     ("coordinator/holdfast_coordinator/demo/audit.py", "the code that just ran"),
@@ -40,7 +40,7 @@ def differences(findings: Findings, direct: Counter[str]) -> list[str]:
     ]
 
 
-def print_report(console: Console, outcome: Outcome, *, direct_seconds: float) -> None:
+def print_report(console: Console, outcome: DemoOutcome, *, direct_seconds: float) -> None:
     """The totals, then the trace of one run, then what to do next."""
     console.print()
     console.print(_totals(outcome, direct_seconds))
@@ -53,7 +53,7 @@ def print_report(console: Console, outcome: Outcome, *, direct_seconds: float) -
     console.print(_columns(*NEXT))
 
 
-def _print_trace(console: Console, outcome: Outcome) -> None:
+def _print_trace(console: Console, outcome: DemoOutcome) -> None:
     """The example as a tree of spans, and where to see more than that."""
     what = "a run that lost its worker" if outcome.tally.lost else "one run"
     console.print(f"\nThe trace of {what}: {outcome.example}", style="bold", highlight=False)
@@ -105,7 +105,7 @@ def print_differences(console: Console, found: list[str]) -> None:
     )
 
 
-def _totals(outcome: Outcome, direct_seconds: float) -> Table:
+def _totals(outcome: DemoOutcome, direct_seconds: float) -> Table:
     findings, tally = outcome.findings, outcome.tally
     table = Table.grid(padding=(0, 2))
     table.add_column()

@@ -5,38 +5,38 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from holdfast.errors import HoldfastError
+from holdfast.statuses import Then
 
 from .changes import Changes
 from .commands import (
     AlarmDue,
-    CancelChild,
-    CancelStep,
-    CancelTimer,
+    CancelChildAsk,
+    CancelStepAsk,
+    CancelTimerAsk,
     ClaimRuns,
     ClaimTasks,
-    Close,
+    CloseAsk,
     Command,
+    CommitTransition,
     ConsumeMail,
     DeliverChildClosed,
     EndAttempt,
     EndLease,
     OfferStalled,
     PostponeAlarm,
-    QueueStep,
+    QueueStepAsk,
     ReportAttempt,
     RequestCancel,
     ResumeRun,
     SendSignal,
-    StartChild,
+    StartChildAsk,
     StartRun,
     TerminateRun,
-    Then,
-    Transition,
 )
 from .continuing import RetryRun, RewrittenRow, id_key, retry_run
 from .events import Event
 from .reads import Locked, Reads, Snapshot
-from .rows import AlarmKind, AlarmRow, OpenRun, RunRecord, RunState, TaskRow, TaskState, body_bytes
+from .rows import AlarmKind, AlarmRow, OpenRun, RunRow, RunState, TaskRow, TaskState, body_bytes
 from .starts import KnownRuns, StartAnswer, key_rows, start_run
 from .steering import (
     alarm_due,
@@ -82,7 +82,7 @@ def reads_of(commands: Sequence[BatchCommand]) -> Reads:
     reads = Reads()
     for command in commands:
         match command:
-            case Transition():
+            case CommitTransition():
                 _reads_of_transition(reads, command)
             case StartRun():
                 reads.starts[command.run_id] = command.namespace
@@ -138,7 +138,7 @@ def reads_of(commands: Sequence[BatchCommand]) -> Reads:
     return reads
 
 
-def _reads_of_transition(reads: Reads, command: Transition) -> None:
+def _reads_of_transition(reads: Reads, command: CommitTransition) -> None:
     run_id = command.run_id
     reads.lock_runs.add(run_id)
     consumed = [part.number for part in command.journal if isinstance(part, ConsumeMail)]
@@ -154,12 +154,12 @@ def _reads_of_transition(reads: Reads, command: Transition) -> None:
             reads.wants_mail(run_id, after=max(last, command.mail_seen))
     for ask in command.asks:
         match ask:
-            case CancelTimer(number):
+            case CancelTimerAsk(number):
                 reads.alarms.add((run_id, AlarmKind.TIMER, number))
-            case CancelStep(number):
+            case CancelStepAsk(number):
                 reads.tasks.add((run_id, number))
                 reads.alarms.add((run_id, AlarmKind.RETRY, number))
-            case CancelChild(number):
+            case CancelChildAsk(number):
                 reads.children.add((run_id, number))
             case _:
                 pass
@@ -200,7 +200,7 @@ def decide(commands: Sequence[BatchCommand], snapshot: Snapshot, assign: Assign)
     for command in commands:
         answer: Answer
         match command:
-            case Transition():
+            case CommitTransition():
                 answer = take_transition(space, command)
             case StartRun():
                 answer = start_run(space, command, known)
@@ -238,7 +238,7 @@ def decide(commands: Sequence[BatchCommand], snapshot: Snapshot, assign: Assign)
     return Decided(space.changes, answers, space.events)
 
 
-def _lease_claimed(space: Workspace, asked: ClaimRuns, claimed: list[tuple[OpenRun, RunRecord | None]]) -> Claimed:
+def _lease_claimed(space: Workspace, asked: ClaimRuns, claimed: list[tuple[OpenRun, RunRow | None]]) -> Claimed:
     """Leases claimed runs to the sessions that wait."""
     left = set(asked.workflows if len(claimed) >= asked.limit else ())
     for found, record in claimed:
@@ -285,18 +285,18 @@ def keys_of(command: BatchCommand) -> tuple[tuple[str, str, str], ...]:
 def command_bytes(command: BatchCommand) -> int:
     """How large a command is: what can be large in it, not the rest."""
     match command:
-        case Transition():
+        case CommitTransition():
             size = 0
             for part in command.journal:
                 if type(part) is bytes:
                     size += len(part)
             for ask in command.asks:
                 match ask:
-                    case Close():
+                    case CloseAsk():
                         size += len(ask.entry) + len(ask.result or b"") + len(ask.failure or b"")
-                    case QueueStep():
+                    case QueueStepAsk():
                         size += len(ask.arguments)
-                    case StartChild():
+                    case StartChildAsk():
                         size += len(ask.spec)
                     case _:
                         pass

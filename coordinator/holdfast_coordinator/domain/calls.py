@@ -22,7 +22,7 @@ _WHOLE, _FOLDED = b"\x01", b"\x02"
 
 
 @dataclass(slots=True, frozen=True)
-class Call:
+class HashedCall:
     """The arguments of a call, each by the SHA-256 of its canonical JSON."""
 
     positional: tuple[bytes, ...]
@@ -58,7 +58,7 @@ class Call:
         return found
 
 
-def call_of(digest: bytes) -> Call | None:
+def call_of(digest: bytes) -> HashedCall | None:
     """The call of a digest; None when it was folded."""
     if digest[:1] != _WHOLE:
         return None
@@ -71,7 +71,7 @@ def call_of(digest: bytes) -> Call | None:
         name = digest[at + 4 : at + 4 + length].decode()
         named[name] = digest[at + 4 + length : at + 4 + length + HASH_BYTES]
         at += 4 + length + HASH_BYTES
-    return Call(positional, named)
+    return HashedCall(positional, named)
 
 
 def difference(asked: bytes, held: bytes, signatures: Sequence[Signature]) -> str:

@@ -13,8 +13,8 @@ from .rows import (
     MailRow,
     OpenRun,
     RequestRow,
-    RunRecord,
     RunResult,
+    RunRow,
     Side,
     TaskRow,
     TraceMark,
@@ -25,7 +25,7 @@ from .rows import (
 class Changes:
     """Rows to insert, update and delete. Keys of dicts are primary keys; a later change of a row replaces it."""
 
-    runs: list[RunRecord] = field(default_factory=list)
+    runs: list[RunRow] = field(default_factory=list)
     """Insert into runs."""
     keys: list[KeyRow] = field(default_factory=list)
     """Point these keys, which the batch has reserved or locked, to another run."""

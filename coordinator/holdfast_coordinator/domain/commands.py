@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from holdfast.errors import InvalidRequest
 from holdfast.limits import DEFAULT_LIMITS
-from holdfast.statuses import ClosePolicy, RunStatus
+from holdfast.statuses import ClosePolicy, RunStatus, Then
 
 from .calls import Signature
 from .rows import AlarmKind, AlarmRow, ChildClosedMail, Side, SignalMail
@@ -31,16 +31,6 @@ class Reuse(IntEnum):
     ATTACH = 1
     NEW = 2
     RETRY_FAILED = 3
-
-
-class Then(IntEnum):
-    """What becomes of a lease after a transition; the numbers are those of the protocol."""
-
-    CONTINUE = 1
-    SUSPEND = 2
-    CLOSE = 3
-    RELEASE = 4
-    STALL = 5
 
 
 @dataclass(slots=True)
@@ -104,7 +94,7 @@ class CancelledStep:
 
 
 @dataclass(slots=True)
-class QueueStep:
+class QueueStepAsk:
     """A StepScheduled entry with placement QUEUED. at: its time."""
 
     number: int
@@ -121,14 +111,14 @@ class QueueStep:
 
 
 @dataclass(slots=True)
-class CancelStep:
+class CancelStepAsk:
     """A StepCancelled entry."""
 
     number: int
 
 
 @dataclass(slots=True)
-class SetTimer:
+class SetTimerAsk:
     """A TimerSet entry. Exactly one of delay and until is set."""
 
     number: int
@@ -137,14 +127,14 @@ class SetTimer:
 
 
 @dataclass(slots=True)
-class CancelTimer:
+class CancelTimerAsk:
     """A TimerCancelled entry."""
 
     number: int
 
 
 @dataclass(slots=True)
-class SetRetry:
+class SetRetryAsk:
     """An AttemptEnded entry whose wait the coordinator keeps."""
 
     number: int
@@ -152,7 +142,7 @@ class SetRetry:
 
 
 @dataclass(slots=True)
-class StartChild:
+class StartChildAsk:
     """A ChildStarted entry; `spec` is the bytes of the whole Entry, the outbox carries them."""
 
     number: int
@@ -162,14 +152,14 @@ class StartChild:
 
 
 @dataclass(slots=True)
-class CancelChild:
+class CancelChildAsk:
     """A ChildCancelled entry."""
 
     number: int
 
 
 @dataclass(slots=True)
-class Stall:
+class StallAsk:
     """A RunStalled entry."""
 
     reason: str
@@ -177,7 +167,7 @@ class Stall:
 
 
 @dataclass(slots=True)
-class Close:
+class CloseAsk:
     """A RunClosed entry; `entry` is its journal bytes, kept apart because undelivered mail goes before it."""
 
     status: RunStatus
@@ -188,7 +178,17 @@ class Close:
     """The time of the entry."""
 
 
-Ask = QueueStep | CancelStep | SetTimer | CancelTimer | SetRetry | StartChild | CancelChild | Stall | Close
+Ask = (
+    QueueStepAsk
+    | CancelStepAsk
+    | SetTimerAsk
+    | CancelTimerAsk
+    | SetRetryAsk
+    | StartChildAsk
+    | CancelChildAsk
+    | StallAsk
+    | CloseAsk
+)
 
 
 CLOSED_BY_CODE = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
@@ -198,7 +198,7 @@ ENTRIES_MAX = 1_000_000_000
 
 
 @dataclass(slots=True)
-class Transition:
+class CommitTransition:
     """What a worker did with a leased run since its last transition. Raises InvalidRequest when it is misshapen.
 
     journal: the entries in order, as framed bytes; a ConsumeMail or CancelledStep stands where its entry belongs.
@@ -235,18 +235,18 @@ class Transition:
     def _check_end(self) -> None:
         """A close and a stall end the transition that is one, and stand nowhere else."""
         asks = self.asks
-        ends = [ask for ask in asks if type(ask) is Close or type(ask) is Stall]
-        kind = {Then.CLOSE: Close, Then.STALL: Stall}.get(self.then)
+        ends = [ask for ask in asks if type(ask) is CloseAsk or type(ask) is StallAsk]
+        kind = {Then.CLOSE: CloseAsk, Then.STALL: StallAsk}.get(self.then)
         if kind is None:
             if ends:
                 text = f"RunClosed and RunStalled belong into transitions that close and stall, not {self.then.name}"
                 raise InvalidRequest("then", text)
         elif len(ends) != 1 or type(ends[0]) is not kind or asks[-1] is not ends[0]:
-            name = "RunClosed" if kind is Close else "RunStalled"
+            name = "RunClosed" if kind is CloseAsk else "RunStalled"
             text = f"{name} must be the last entry of a transition that says {self.then.name}, and the only one"
             raise InvalidRequest("entries", text)
         for end in ends:
-            if isinstance(end, Close) and end.status not in CLOSED_BY_CODE:
+            if isinstance(end, CloseAsk) and end.status not in CLOSED_BY_CODE:
                 text = f"code ends completed, failed or cancelled, a run cannot be closed as {end.status}"
                 raise InvalidRequest("entries.run_closed.status", text)
 
@@ -254,10 +254,11 @@ class Transition:
         """Nothing is set, queued or started twice under one number."""
         seen: set[tuple[type, int]] = set()
         for ask in self.asks:
-            if isinstance(ask, QueueStep | SetTimer | SetRetry | StartChild):
+            if isinstance(ask, QueueStepAsk | SetTimerAsk | SetRetryAsk | StartChildAsk):
                 key = (type(ask), ask.number)
                 if key in seen:
-                    raise InvalidRequest("entries", f"{type(ask).__name__} number {ask.number} is there twice")
+                    name = type(ask).__name__.removesuffix("Ask")
+                    raise InvalidRequest("entries", f"{name} number {ask.number} is there twice")
                 seen.add(key)
 
     def _check_mail(self) -> None:
@@ -442,7 +443,7 @@ class ClaimTasks:
 
 
 RunCommand = (
-    Transition
+    CommitTransition
     | SendSignal
     | RequestCancel
     | TerminateRun

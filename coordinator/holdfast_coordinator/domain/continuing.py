@@ -7,7 +7,7 @@ from datetime import datetime
 from holdfast.errors import HoldfastError, RunAlreadyStarted, RunNotFound, RunNotRetryable
 from holdfast.statuses import RunStatus
 
-from .rows import AlarmKind, JournalCopy, KeyRow, MailKind, MailRow, OpenRun, RunRecord, RunResult, RunState, Side
+from .rows import AlarmKind, JournalCopy, KeyRow, MailKind, MailRow, OpenRun, RunResult, RunRow, RunState, Side
 from .starts import ID, KnownRuns, Started, repeated
 from .workspace import Workspace
 
@@ -55,7 +55,7 @@ class RetryRun:
     """Continue a failed, timed out, cancelled or terminated run at its failed step."""
 
     run_id: str
-    origin: RunRecord
+    origin: RunRow
     begin: Continuation
     trace: bytes = b""
     traced: Side = Side.NONE
@@ -104,7 +104,7 @@ def retry_run(
 def _create(space: Workspace, asked: RetryRun) -> None:
     now, origin, begin = space.now, asked.origin, asked.begin
     deadline_at = now + (origin.deadline_at - origin.created_at) if origin.deadline_at is not None else None
-    record = RunRecord(
+    record = RunRow(
         run_id=asked.run_id,
         namespace=origin.namespace,
         workflow=origin.workflow,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from .rows import AlarmRow, ChildClosedMail, MailRow, OpenRun, RunRecord, RunResult, TaskRow
+from .rows import AlarmRow, ChildClosedMail, MailRow, OpenRun, RunResult, RunRow, TaskRow
 
 
 @dataclass(slots=True)
@@ -18,7 +18,7 @@ class RunLeased:
     epoch: int
     length: int
     mail: list[MailRow]
-    record: RunRecord | None
+    record: RunRow | None
     lost_session_id: str = ""
     """Whose attempts were lost, when the run is leased after one loss."""
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from holdfast.statuses import RunStatus
 
 from .commands import ClaimRuns, ClaimTasks
-from .rows import AlarmKind, AlarmRow, ChildRow, KeyRow, MailRow, OpenRun, RunRecord, RunResult, TaskRow
+from .rows import AlarmKind, AlarmRow, ChildRow, KeyRow, MailRow, OpenRun, RunResult, RunRow, TaskRow
 
 LAST_AT_AHEAD_MAX = timedelta(seconds=2)
 
@@ -114,7 +114,7 @@ class Snapshot:
     """Of `starts`: run id -> namespace, call digest, and the run that the earlier start made or joined."""
     requests: dict[tuple[str, str], bool] = field(default_factory=dict)
     results: dict[str, RunResult] = field(default_factory=dict)
-    claimed_runs: list[list[tuple[OpenRun, RunRecord | None]]] = field(default_factory=list)
+    claimed_runs: list[list[tuple[OpenRun, RunRow | None]]] = field(default_factory=list)
     """Per claim, in its order. Mail of claimed runs is in `mail`, the rows are in `runs` too.
 
     Without the record where the arguments of all before it are large: they are read when somebody needs them.

@@ -72,7 +72,7 @@ class TaskState(IntEnum):
 
 
 @dataclass(slots=True)
-class Failure:
+class StatedFailure:
     """A failure that the coordinator itself states."""
 
     error_type: str
@@ -80,7 +80,7 @@ class Failure:
 
 
 @dataclass(slots=True)
-class RunRecord:
+class RunRow:
     """A row of `runs`: what a run was started with. Written once."""
 
     run_id: str
@@ -152,7 +152,7 @@ class RunResult:
     status: RunStatus
     closed_at: datetime
     result: bytes | None = None
-    failure: bytes | Failure | None = None
+    failure: bytes | StatedFailure | None = None
 
 
 @dataclass(slots=True)
@@ -194,7 +194,7 @@ class EndedAttempt:
     started_at: datetime
     ended_at: datetime
     session_id: str
-    failure: Failure | None = None
+    failure: StatedFailure | None = None
     epoch: int = 0
 
 
@@ -205,7 +205,7 @@ class StepResultMail:
     number: int
     attempts: tuple[bytes | EndedAttempt, ...]
     result: bytes | None = None
-    failure: bytes | Failure | None = None
+    failure: bytes | StatedFailure | None = None
 
 
 @dataclass(slots=True)
@@ -214,7 +214,7 @@ class ChildClosedMail:
     run_id: str
     status: RunStatus
     result: bytes | None = None
-    failure: bytes | Failure | None = None
+    failure: bytes | StatedFailure | None = None
 
 
 @dataclass(slots=True)
@@ -300,7 +300,7 @@ class RunResumedEntry:
 class RunClosedEntry:
     at: datetime
     status: RunStatus
-    failure: Failure
+    failure: StatedFailure
 
 
 CoordinatorEntry = (

@@ -9,16 +9,7 @@ from holdfast.statuses import RunStatus
 
 from . import calls
 from .commands import OnConflict, Reuse, StartRun
-from .rows import (
-    AlarmKind,
-    Failure,
-    KeyRow,
-    OpenRun,
-    RunClosedEntry,
-    RunRecord,
-    RunStartedEntry,
-    RunState,
-)
+from .rows import AlarmKind, KeyRow, OpenRun, RunClosedEntry, RunRow, RunStartedEntry, RunState, StatedFailure
 from .workspace import Workspace, not_before
 
 ID = "id"
@@ -203,7 +194,7 @@ def _fail_child(space: Workspace, asked: StartRun, answer: StartAnswer) -> None:
     """Makes a child that cannot have its id, and closes it at once, so that its parent hears of it."""
     if not isinstance(answer, HoldfastError):
         answer = RunAlreadyStarted(asked.id or "", answer.run_id)
-    failure = Failure(type(answer).__name__, str(answer))
+    failure = StatedFailure(type(answer).__name__, str(answer))
     run = _create(space, replace(asked, id=None, idempotency_key=None, delay=None, max_duration=None))
     closing = RunClosedEntry(space.now, RunStatus.FAILED, failure)
     space.close(run, RunStatus.FAILED, [], closing, count=0, failure=failure)
@@ -213,7 +204,7 @@ def _create(space: Workspace, asked: StartRun) -> OpenRun:
     """A new run with its alarms; without a delay the caller makes it ready."""
     now = not_before(asked.asked_at, space.now)
     deadline_at = now + asked.max_duration if asked.max_duration is not None else None
-    record = RunRecord(
+    record = RunRow(
         run_id=asked.run_id,
         namespace=asked.namespace,
         workflow=asked.workflow,
@@ -251,7 +242,7 @@ def _create(space: Workspace, asked: StartRun) -> OpenRun:
     return run
 
 
-def open_new_run(space: Workspace, record: RunRecord, run: OpenRun) -> None:
+def open_new_run(space: Workspace, record: RunRow, run: OpenRun) -> None:
     """Adds a run with its first journal entry; the caller makes it ready."""
     space.changes.runs.append(record)
     space.changes.opened[run.run_id] = run

@@ -22,7 +22,6 @@ from .rows import (
     AlarmKind,
     CancelMail,
     DeadLetter,
-    Failure,
     MailKind,
     OpenRun,
     RetryDueMail,
@@ -31,6 +30,7 @@ from .rows import (
     RunStalledEntry,
     RunState,
     Side,
+    StatedFailure,
     TimerMail,
 )
 from .workspace import LOSSES_MAX, Workspace
@@ -67,7 +67,7 @@ def request_cancel(space: Workspace, asked: RequestCancel) -> bool | HoldfastErr
     if not isinstance(run, OpenRun):
         return run
     if run.epoch == 0:
-        _end_now(space, run, RunStatus.CANCELLED, Failure("CancelledError", asked.reason))
+        _end_now(space, run, RunStatus.CANCELLED, StatedFailure("CancelledError", asked.reason))
     else:
         space.deliver(run, MailKind.CANCEL, CancelMail(asked.reason))
     return True
@@ -78,7 +78,7 @@ def terminate_run(space: Workspace, asked: TerminateRun) -> bool | HoldfastError
     run = _asked_to_end(space, asked)
     if not isinstance(run, OpenRun):
         return run
-    _end_now(space, run, RunStatus.TERMINATED, Failure("RunTerminated", asked.reason))
+    _end_now(space, run, RunStatus.TERMINATED, StatedFailure("RunTerminated", asked.reason))
     return True
 
 
@@ -192,7 +192,7 @@ def alarm_due(space: Workspace, asked: AlarmDue) -> bool:
             space.deliver(run, MailKind.RETRY_DUE, RetryDueMail(asked.ref))
         case AlarmKind.DEADLINE:
             text = f"the run passed its deadline at {alarm.due_at.isoformat(timespec='milliseconds')}"
-            _end_now(space, run, RunStatus.TIMED_OUT, Failure("RunTimedOut", text))
+            _end_now(space, run, RunStatus.TIMED_OUT, StatedFailure("RunTimedOut", text))
         case AlarmKind.ATTEMPT_DEADLINE:
             _attempts_overdue(space, run)
         case _:
@@ -235,7 +235,7 @@ def _attempts_overdue(space: Workspace, run: OpenRun) -> None:
     space.make_ready(run)
 
 
-def _end_now(space: Workspace, run: OpenRun, status: RunStatus, failure: Failure) -> None:
+def _end_now(space: Workspace, run: OpenRun, status: RunStatus, failure: StatedFailure) -> None:
     space.end_lease(run)
     space.close(run, status, [], RunClosedEntry(space.now, status, failure), count=0, failure=failure)
 

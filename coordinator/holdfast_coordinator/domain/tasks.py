@@ -9,7 +9,7 @@ from holdfast.statuses import AttemptOutcome
 
 from .commands import EndAttempt, ReportAttempt
 from .events import LeaseEnded
-from .rows import EndedAttempt, Failure, MailKind, OpenRun, StepResultMail, TaskRow, TaskState
+from .rows import EndedAttempt, MailKind, OpenRun, StatedFailure, StepResultMail, TaskRow, TaskState
 from .workspace import Workspace, ended_attempt
 
 
@@ -84,7 +84,7 @@ def _lose(space: Workspace, task: TaskRow) -> None:
             f"max recovery attempts ({task.recoveries}) exceeded: "
             f"the worker was lost {task.losses} times while running step {task.name}"
         )
-        _finish(space, run, task, failure=Failure("MaxRecoveryAttempts", text))
+        _finish(space, run, task, failure=StatedFailure("MaxRecoveryAttempts", text))
         return
     _release(task)
     task.ready_at = space.now
@@ -98,16 +98,16 @@ def _ended(space: Workspace, task: TaskRow, asked: EndAttempt) -> EndedAttempt:
     elif asked.timed_out:
         outcome = AttemptOutcome.TIMED_OUT
         after = format_duration(task.timeout) if task.timeout is not None else "its limit"
-        failure = Failure("TimeoutError", f"Timeout after {after}")
+        failure = StatedFailure("TimeoutError", f"Timeout after {after}")
     return ended_attempt(task, outcome, space.now, failure=failure)
 
 
-def _started_only_once(task: TaskRow) -> Failure:
+def _started_only_once(task: TaskRow) -> StatedFailure:
     text = (
         "max recovery attempts (0) exceeded: "
         f"the worker was shut down while running step {task.name}, which may be started only once"
     )
-    return Failure("MaxRecoveryAttempts", text)
+    return StatedFailure("MaxRecoveryAttempts", text)
 
 
 def _release(task: TaskRow) -> None:
@@ -122,7 +122,7 @@ def _finish(
     task: TaskRow,
     *,
     result: bytes | None = None,
-    failure: bytes | Failure | None = None,
+    failure: bytes | StatedFailure | None = None,
 ) -> None:
     task.owner = None
     space.drop_task(task)

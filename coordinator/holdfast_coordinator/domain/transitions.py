@@ -2,27 +2,26 @@
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from enum import IntEnum
 from typing import assert_never
 
 from holdfast.errors import HoldfastError, RunAlreadyClosed, RunNotFound
 from holdfast.limits import DEFAULT_LIMITS
+from holdfast.statuses import Then, TransitionStatus
 
 from .commands import (
     Ask,
-    CancelChild,
+    CancelChildAsk,
     CancelledStep,
-    CancelStep,
-    CancelTimer,
-    Close,
+    CancelStepAsk,
+    CancelTimerAsk,
+    CloseAsk,
+    CommitTransition,
     ConsumeMail,
-    QueueStep,
-    SetRetry,
-    SetTimer,
-    Stall,
-    StartChild,
-    Then,
-    Transition,
+    QueueStepAsk,
+    SetRetryAsk,
+    SetTimerAsk,
+    StallAsk,
+    StartChildAsk,
 )
 from .events import Closed, Event, LeaseReturned, OutboxDue, RunEnded
 from .rows import (
@@ -48,16 +47,6 @@ JOURNAL_ENTRIES_MAX = DEFAULT_LIMITS.journal_entries
 WAITS_FOR_NOTHING = "its code waits for nothing that could wake it: no timer, signal, step or child"
 
 
-class TransitionStatus(IntEnum):
-    """How a transition was taken; the numbers are those of the protocol."""
-
-    COMMITTED = 1
-    COMMITTED_WITH_MAIL = 2
-    SUPERSEDED = 3
-    REFUSED = 4
-    BUSY = 5
-
-
 @dataclass(slots=True)
 class TransitionAnswer:
     """What the worker hears. `mail` is what it has not seen."""
@@ -74,7 +63,7 @@ def answer_of_refusal(refusal: HoldfastError) -> TransitionAnswer:
     return TransitionAnswer(TransitionStatus.REFUSED, refusal=str(refusal))
 
 
-def take_transition(space: Workspace, asked: Transition) -> TransitionAnswer:
+def take_transition(space: Workspace, asked: CommitTransition) -> TransitionAnswer:
     """Appends the entries, does what they ask for, and keeps, returns or ends the lease."""
     run = space.runs.get(asked.run_id)
     if run is None or run.epoch != asked.epoch:
@@ -95,7 +84,7 @@ def take_transition(space: Workspace, asked: Transition) -> TransitionAnswer:
     entries = _consume_mail(space, run, asked)
     if asked.then is Then.CLOSE:
         closing = asked.asks[-1]
-        assert isinstance(closing, Close), closing
+        assert isinstance(closing, CloseAsk), closing
         for ask in asked.asks[:-1]:
             _do(space, run, ask)
         space.events.append(LeaseReturned(asked.session_id, run.run_id, run.epoch))
@@ -113,10 +102,10 @@ def take_transition(space: Workspace, asked: Transition) -> TransitionAnswer:
     return _answer(space, run, asked)
 
 
-def events_of_close(asked: Transition, closed: Closed) -> list[Event]:
+def events_of_close(asked: CommitTransition, closed: Closed) -> list[Event]:
     """What the replica must hear of a close that was committed without being decided here."""
     closing = asked.asks[-1]
-    assert isinstance(closing, Close), closing
+    assert isinstance(closing, CloseAsk), closing
     result = RunResult(
         asked.run_id, closed.namespace, closing.status, closed.closed_at, closing.result, closing.failure
     )
@@ -128,7 +117,7 @@ def events_of_close(asked: Transition, closed: Closed) -> list[Event]:
     return events
 
 
-def _misfit(space: Workspace, run: OpenRun, asked: Transition) -> str:
+def _misfit(space: Workspace, run: OpenRun, asked: CommitTransition) -> str:
     """Why the transition does not fit its run, or an empty text."""
     if run.length != asked.expected_seq:
         return f"the journal has {run.length} entries, the transition expects {asked.expected_seq}"
@@ -146,7 +135,7 @@ def _misfit(space: Workspace, run: OpenRun, asked: Transition) -> str:
     return ""
 
 
-def _consume_mail(space: Workspace, run: OpenRun, asked: Transition) -> list[bytes | CoordinatorEntry]:
+def _consume_mail(space: Workspace, run: OpenRun, asked: CommitTransition) -> list[bytes | CoordinatorEntry]:
     """The journal parts of the transition, with what only the coordinator has: mail, attempts of queued steps."""
     entries: list[bytes | CoordinatorEntry] = []
     for part in asked.journal:
@@ -165,38 +154,38 @@ def _consume_mail(space: Workspace, run: OpenRun, asked: Transition) -> list[byt
 
 def _do(space: Workspace, run: OpenRun, ask: Ask) -> None:
     match ask:
-        case SetTimer(number, delay, until):
+        case SetTimerAsk(number, delay, until):
             due_at = until if until is not None else space.now + (delay or timedelta(0))
             space.set_alarm(run, AlarmKind.TIMER, number, due_at)
-        case CancelTimer(number):
+        case CancelTimerAsk(number):
             space.clear_alarm((run.run_id, AlarmKind.TIMER, number))
-        case SetRetry(number, delay):
+        case SetRetryAsk(number, delay):
             space.set_alarm(run, AlarmKind.RETRY, number, space.now + delay)
-        case QueueStep():
+        case QueueStepAsk():
             space.add_task(run, _task(space, run, ask))
-        case CancelStep(number):
+        case CancelStepAsk(number):
             task = space.tasks.get((run.run_id, number))
             if task is not None:
                 space.drop_task(task)
             space.clear_alarm((run.run_id, AlarmKind.RETRY, number))
-        case StartChild(number, child_run_id, policy, spec):
+        case StartChildAsk(number, child_run_id, policy, spec):
             child = ChildRow(run.run_id, number, child_run_id, policy)
             space.changes.children_added.append(child)
             space.children.setdefault(run.run_id, {})[number] = child
             space.send_outbox(run.run_id, AlarmKind.OUTBOX_CHILD, number, body=spec, to_run_id=child_run_id)
             run.side |= Side.CHILDREN
-        case CancelChild(number):
+        case CancelChildAsk(number):
             open_child = space.children.get(run.run_id, {}).get(number)
             if open_child is not None and not open_child.closed:
                 kind = AlarmKind.OUTBOX_CHILD_CANCEL
                 space.send_outbox(run.run_id, kind, number, to_run_id=open_child.child_run_id)
-        case Stall() | Close():
+        case StallAsk() | CloseAsk():
             pass  # the lease is settled at the end of the transition
         case _:
             assert_never(ask)
 
 
-def _task(space: Workspace, run: OpenRun, ask: QueueStep) -> TaskRow:
+def _task(space: Workspace, run: OpenRun, ask: QueueStepAsk) -> TaskRow:
     return TaskRow(
         run_id=run.run_id,
         number=ask.number,
@@ -232,7 +221,7 @@ def _watch_attempts(space: Workspace, run: OpenRun, deadline: timedelta | None) 
         run.side |= Side.DEADLINE_ALARM
 
 
-def _settle_lease(space: Workspace, run: OpenRun, asked: Transition) -> None:
+def _settle_lease(space: Workspace, run: OpenRun, asked: CommitTransition) -> None:
     match asked.then:
         # By its counters: a batch reads only the first 1,000 pieces, and mail beyond them must keep the lease too.
         case Then.SUSPEND if run.mail_taken == run.mail_next - 1:
@@ -249,23 +238,23 @@ def _settle_lease(space: Workspace, run: OpenRun, asked: Transition) -> None:
             space.make_ready(run)
         case Then.STALL:
             _return_lease(space, run, asked)
-            stall = next(ask for ask in asked.asks if isinstance(ask, Stall))
+            stall = next(ask for ask in asked.asks if isinstance(ask, StallAsk))
             space.stall(run, stall.reason, stall.build)
         case _:
             pass  # the lease stays
 
 
-def _return_lease(space: Workspace, run: OpenRun, asked: Transition) -> None:
+def _return_lease(space: Workspace, run: OpenRun, asked: CommitTransition) -> None:
     space.events.append(LeaseReturned(asked.session_id, run.run_id, run.epoch))
     run.owner = None
     run.attempt_deadline_at = None
 
 
-def _unseen(space: Workspace, run: OpenRun, asked: Transition) -> list[MailRow]:
+def _unseen(space: Workspace, run: OpenRun, asked: CommitTransition) -> list[MailRow]:
     return [mail for mail in space.waiting_mail(run.run_id) if mail.number > asked.mail_seen]
 
 
-def _answer(space: Workspace, run: OpenRun, asked: Transition) -> TransitionAnswer:
+def _answer(space: Workspace, run: OpenRun, asked: CommitTransition) -> TransitionAnswer:
     if run.state is not RunState.LEASED or run.owner != asked.session_id or run.epoch != asked.epoch:
         return TransitionAnswer(TransitionStatus.COMMITTED)
     stays = asked.then is not Then.CONTINUE

@@ -30,7 +30,6 @@ from .rows import (
     ChildRow,
     CoordinatorEntry,
     EndedAttempt,
-    Failure,
     JournalRow,
     MailBody,
     MailConsumedEntry,
@@ -39,10 +38,11 @@ from .rows import (
     MailUndeliveredEntry,
     OpenRun,
     RequestRow,
-    RunRecord,
     RunResult,
+    RunRow,
     RunState,
     Side,
+    StatedFailure,
     StepCancelledEntry,
     StepResultMail,
     TaskRow,
@@ -87,7 +87,7 @@ class Workspace:
         self.now = now
         self.assign = assign
         self.runs: dict[str, OpenRun] = {}
-        self.records: dict[str, RunRecord] = {}
+        self.records: dict[str, RunRow] = {}
         self.mail: dict[str, dict[int, MailRow]] = {}
         self._new_mail: set[tuple[str, int]] = set()
         self.tasks: dict[tuple[str, int], TaskRow] = {}
@@ -304,7 +304,7 @@ class Workspace:
         *,
         count: int,
         result: bytes | None = None,
-        failure: bytes | Failure | None = None,
+        failure: bytes | StatedFailure | None = None,
         epoch: int = 0,
         transition_id: int = 0,
         at: datetime | None = None,
@@ -347,7 +347,7 @@ class Workspace:
             if task.run_id != run.run_id or not task.attempt:
                 continue
             attempts = self.attempts_of(task)
-            body = StepResultMail(task.number, attempts, failure=Failure("CancelledError", "the run closed"))
+            body = StepResultMail(task.number, attempts, failure=StatedFailure("CancelledError", "the run closed"))
             cut_short.append(MailRow(run.run_id, run.mail_next, MailKind.STEP_RESULT, self.now, body))
             run.mail_next += 1
         return cut_short
@@ -414,7 +414,7 @@ def _entry_bytes(entry: bytes | CoordinatorEntry) -> int:
 
 
 def ended_attempt(
-    task: TaskRow, outcome: AttemptOutcome, now: datetime, *, failure: Failure | None = None
+    task: TaskRow, outcome: AttemptOutcome, now: datetime, *, failure: StatedFailure | None = None
 ) -> EndedAttempt:
     """The record of a claimed attempt that the coordinator ends."""
     return EndedAttempt(

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, cast
 import structlog
 
 from holdfast.errors import CoordinatorOverloaded, CoordinatorUnavailable, HoldfastError, RunBusy
+from holdfast.statuses import TransitionStatus
 from holdfast_coordinator.domain.batch import Answer, BatchCommand, Decided, decide, held_up, reads_of
 from holdfast_coordinator.domain.changes import Changes
-from holdfast_coordinator.domain.commands import Close, StartRun, Transition
+from holdfast_coordinator.domain.commands import CloseAsk, CommitTransition, StartRun
 from holdfast_coordinator.domain.events import Closed, Event, RunLeased, TaskClaimed
 from holdfast_coordinator.domain.reads import Snapshot
-from holdfast_coordinator.domain.rows import JournalRow, RunRecord
+from holdfast_coordinator.domain.rows import JournalRow, RunRow
 from holdfast_coordinator.domain.starts import needs_no_reading
-from holdfast_coordinator.domain.transitions import TransitionAnswer, TransitionStatus, events_of_close
+from holdfast_coordinator.domain.transitions import TransitionAnswer, events_of_close
 from holdfast_coordinator.store.port import (
     CellStore,
     DataRejected,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:  # prometheus_client is imported only where metrics are on
 
 log = structlog.get_logger(__name__)
 
-OnJournal = Callable[[Sequence[JournalRow], Sequence[RunRecord]], None]
+OnJournal = Callable[[Sequence[JournalRow], Sequence[RunRow]], None]
 
 OnDecided = Callable[[Sequence[BatchCommand], Decided], None]
 
@@ -63,10 +64,10 @@ def _split(batch: list[Waiting]) -> tuple[list[Waiting], list[Waiting]]:
     moves: dict[str, Waiting] = {}
     others: list[Waiting] = []
     for waiting in batch:
-        if waiting.locking or cast(Transition, waiting.command).run_id in moves:
+        if waiting.locking or cast(CommitTransition, waiting.command).run_id in moves:
             others.append(waiting)
         else:
-            moves[cast(Transition, waiting.command).run_id] = waiting
+            moves[cast(CommitTransition, waiting.command).run_id] = waiting
     return list(moves.values()), others
 
 
@@ -249,7 +250,7 @@ class CellWriter:
         """Commits transitions that need no decision; returns those that must take the locking path."""
         began_at = time.perf_counter()
         try:
-            done = await self._store.move([cast(Transition, one.command) for one in moves], at=self._clock())
+            done = await self._store.move([cast(CommitTransition, one.command) for one in moves], at=self._clock())
         except (SerializationConflict, DataRejected):
             return moves
         self._measure("append", began_at, len(moves))
@@ -260,7 +261,7 @@ class CellWriter:
         """Answers the moves that are committed; returns the others."""
         missed, behind = [], []
         for waiting in moves:
-            asked = cast(Transition, waiting.command)
+            asked = cast(CommitTransition, waiting.command)
             moved = done.get(asked.run_id)
             if moved is None:
                 missed.append(waiting)
@@ -278,7 +279,7 @@ class CellWriter:
 
     async def _answer_with_mail(self, moves: list[Waiting]) -> None:
         """Answers committed moves whose runs have mail that their workers have not seen."""
-        asked = [cast(Transition, waiting.command) for waiting in moves]
+        asked = [cast(CommitTransition, waiting.command) for waiting in moves]
         try:
             pages = await asyncio.gather(
                 *(self._store.mail_after(one.run_id, one.mail_seen) for one in asked), return_exceptions=True
@@ -373,7 +374,7 @@ class CellWriter:
                 reads = reads_of(commands)
             except Exception as error:
                 raise DataRejected(f"an internal error: {error!r}") from error
-            transitions = [cast(Transition, waiting.command) for waiting in moves]
+            transitions = [cast(CommitTransition, waiting.command) for waiting in moves]
             done = await self._store.transact(reads, decide_batch, transitions, at=self._clock())
         except BaseException as error:
             self._give_up(decided, error)
@@ -448,10 +449,10 @@ class CellWriter:
             return
         rows = []
         for waiting in moves:
-            asked = cast(Transition, waiting.command)
+            asked = cast(CommitTransition, waiting.command)
             moved = done.get(asked.run_id)
             if moved is not None and moved.is_traced:
-                closing = [cast(Close, asked.asks[-1]).entry] if isinstance(moved, Closed) else []
+                closing = [cast(CloseAsk, asked.asks[-1]).entry] if isinstance(moved, Closed) else []
                 rows.append(
                     JournalRow(
                         asked.run_id, asked.expected_seq + asked.count, asked.count, asked.epoch, asked.transition_id,

@@ -37,7 +37,7 @@ class Reading:
 
 
 @dataclass(slots=True, frozen=True)
-class Step:
+class ClockStep:
     """The clocks disagree. before: what the database's time would be now had none of them stepped."""
 
     before: datetime
@@ -68,7 +68,7 @@ class DatabaseClock:
         """True when no step was seen for a whole window."""
         return self._clock() - self._steady_since >= self._window_seconds
 
-    def read(self, reading: Reading) -> Step | None:
+    def read(self, reading: Reading) -> ClockStep | None:
         """Takes a reading; the step that it shows.
 
         It is compared with one that is up to a window old, so that several small steps are one.
@@ -81,7 +81,7 @@ class DatabaseClock:
         uncertain = (reading.received - reading.sent + anchor.received - anchor.sent) / 2
         if abs((reading.at - expected).total_seconds()) > self._step_min_seconds + uncertain:
             self._anchor, self._steady_since = reading, reading.received
-            return Step(expected, reading.at)
+            return ClockStep(expected, reading.at)
         if reading.received - anchor.received > self._window_seconds:
             self._anchor = reading
         return None

@@ -20,8 +20,9 @@ from holdfast.errors import (
     RunBusy,
     RunNotFound,
 )
+from holdfast.statuses import TransitionStatus
 from holdfast_coordinator.domain.batch import Answer, BatchCommand, Decided
-from holdfast_coordinator.domain.commands import Command, OfferStalled, ReportAttempt, StartRun, Transition
+from holdfast_coordinator.domain.commands import Command, CommitTransition, OfferStalled, ReportAttempt, StartRun
 from holdfast_coordinator.domain.events import (
     AlarmSet,
     Event,
@@ -35,11 +36,11 @@ from holdfast_coordinator.domain.events import (
     TaskClaimed,
     TaskReady,
 )
-from holdfast_coordinator.domain.rows import AlarmKind, JournalRow, RunRecord, RunResult
+from holdfast_coordinator.domain.rows import AlarmKind, JournalRow, RunResult, RunRow
 from holdfast_coordinator.domain.starts import Started
-from holdfast_coordinator.domain.transitions import TransitionAnswer, TransitionStatus, answer_of_refusal
+from holdfast_coordinator.domain.transitions import TransitionAnswer, answer_of_refusal
 from holdfast_coordinator.metrics.table import UNKNOWN
-from holdfast_coordinator.store.port import CellStore, ControlStore, RunFilter, RunView, StoreError
+from holdfast_coordinator.store.port import CellStore, ControlStore, RunSelection, RunView, StoreError
 from holdfast_coordinator.telemetry.identity import Origins
 
 from .attachments import NO_MAIL, Attachment, Handed, Held
@@ -57,7 +58,7 @@ from .measuring import count_decided
 from .outbox import Outbox, OutboxCodec
 from .records import Records
 from .registry import Registry
-from .sessions import Introduction, SessionPolicy, Sessions
+from .sessions import SessionOpening, SessionPolicy, Sessions
 from .starting import ContinuationCodec, Starts
 from .stepped_clock import SteppedClock
 from .unknown_grants import UnknownGrants
@@ -87,7 +88,7 @@ class Delivery:
     """What one poll answer brings, with the records of the leased runs, and of traced runs of queued attempts."""
 
     handed: Handed
-    records: dict[str, RunRecord] = field(default_factory=dict)
+    records: dict[str, RunRow] = field(default_factory=dict)
 
 
 class Engine:
@@ -198,7 +199,7 @@ class Engine:
         """Answers all who wait for runs, so that they go on with another replica; for when this one stops."""
         self.waiters.wake_all()
 
-    async def list_runs(self, wanted: RunFilter) -> list[RunView]:
+    async def list_runs(self, wanted: RunSelection) -> list[RunView]:
         """Runs of all cells, newest first."""
         pages = await asyncio.gather(*(cell.store.clients.list_runs(wanted) for cell in self.cells))
         views = sorted(
@@ -225,14 +226,14 @@ class Engine:
 
     # Workers
 
-    async def open_session(self, worker: Introduction) -> tuple[Attachment, list[Held]]:
-        """Opens or re-attaches a session; with it what the worker holds no longer. Raises SessionExpired."""
+    async def open_session(self, worker: SessionOpening) -> tuple[Attachment, list[Held]]:
+        """Opens or re-attaches a session; with it what the worker holds no longer. Raises SessionDead."""
         opened = await self.sessions.open(worker)
         self.registry.registered(worker.namespace, worker.workflows)
         self._background.spawn(self._offer_stalled(worker, opened[0]))
         return opened
 
-    async def _offer_stalled(self, worker: Introduction, attachment: Attachment) -> None:
+    async def _offer_stalled(self, worker: SessionOpening, attachment: Attachment) -> None:
         """Offers runs that other builds stalled: the code that fits them may have come with this worker."""
         while self.matcher.attachment(attachment.session_id) is attachment:
             try:
@@ -244,7 +245,7 @@ class Engine:
                 log.warning("stalled_not_offered", session_id=attachment.session_id, error=str(error))
                 await asyncio.sleep(OFFER_AGAIN_SECONDS)
 
-    async def _offer_stalled_in(self, cell: Cell, worker: Introduction) -> None:
+    async def _offer_stalled_in(self, cell: Cell, worker: SessionOpening) -> None:
         more = True
         while more:
             run_ids = await cell.store.stalled_by_others(
@@ -294,7 +295,7 @@ class Engine:
             attachment.put_back(handed)
             raise
 
-    def _leave_for_next_poll(self, attachment: Attachment, handed: Handed, records: Mapping[str, RunRecord]) -> None:
+    def _leave_for_next_poll(self, attachment: Attachment, handed: Handed, records: Mapping[str, RunRow]) -> None:
         """Takes out of an answer the runs whose arguments were not read for it, because the others are large."""
         later = Handed()
         later.leases = [lease for lease in handed.leases if lease.run.run_id not in records]
@@ -311,7 +312,7 @@ class Engine:
             attachment.put_back(later)
 
     async def report(
-        self, attachment: Attachment, transitions: Sequence[Transition], attempts: Sequence[ReportAttempt]
+        self, attachment: Attachment, transitions: Sequence[CommitTransition], attempts: Sequence[ReportAttempt]
     ) -> tuple[list[TransitionAnswer], list[bool | None]]:
         """Commits what a worker did; answers in order, of an attempt whether it was recorded, None when it is busy."""
         commands: list[tuple[str, Command]] = [(asked.run_id, asked) for asked in transitions]
@@ -334,7 +335,7 @@ class Engine:
         return taken, recorded
 
     async def _recognise_repeat(
-        self, namespace: str, asked: Transition, answer: TransitionAnswer | HoldfastError
+        self, namespace: str, asked: CommitTransition, answer: TransitionAnswer | HoldfastError
     ) -> TransitionAnswer:
         """A transition that came too late may be a repeat of one whose answer was lost. namespace: the worker's."""
         if isinstance(answer, RunBusy):
@@ -352,7 +353,7 @@ class Engine:
 
     async def read_journal(
         self, attachment: Attachment, run_id: str, epoch: int, after: int, max_bytes: int
-    ) -> tuple[list[JournalRow], bool, RunRecord]:
+    ) -> tuple[list[JournalRow], bool, RunRow]:
         """A page of the journal of a run that the session holds. Raises RunNotFound."""
         store = self.cells.of_run(run_id).store
         view = await store.view(attachment.namespace, run_id)

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 
 import structlog
 
+from holdfast.statuses import Then, TransitionStatus
 from holdfast.traces import parse_traceparent
 from holdfast_coordinator.domain.batch import BatchCommand, Decided
-from holdfast_coordinator.domain.commands import AlarmDue, EndAttempt, EndLease, LeaseEnd, Stall, Then, Transition
+from holdfast_coordinator.domain.commands import AlarmDue, CommitTransition, EndAttempt, EndLease, LeaseEnd, StallAsk
 from holdfast_coordinator.domain.events import LeaseEnded
 from holdfast_coordinator.domain.rows import AlarmKind, RunResult, RunResumedEntry, RunStalledEntry
-from holdfast_coordinator.domain.transitions import TransitionAnswer, TransitionStatus
+from holdfast_coordinator.domain.transitions import TransitionAnswer
 from holdfast_coordinator.telemetry.identity import attempt_position, facts_of
 
 from .records import Records
@@ -35,7 +36,7 @@ class Facts:
     def decided(self, commands: Sequence[BatchCommand], decided: Decided) -> None:
         """A batch was committed."""
         for command, answer in zip(commands, decided.answers, strict=True):
-            if type(command) is Transition:
+            if type(command) is CommitTransition:
                 if command.then is Then.STALL:
                     self._stalled_by_worker(command, answer)
             elif answer is True:
@@ -76,9 +77,9 @@ class Facts:
     def _lease_lost(self, run_id: str, session_id: str, epoch: int, reason: str) -> None:
         log.warning("lease_lost", run_id=run_id, session_id=session_id, epoch=epoch, reason=reason, **self._run(run_id))
 
-    def _stalled_by_worker(self, asked: Transition, answer: object) -> None:
+    def _stalled_by_worker(self, asked: CommitTransition, answer: object) -> None:
         if isinstance(answer, TransitionAnswer) and answer.status in _COMMITTED:
-            stall = next(ask for ask in asked.asks if isinstance(ask, Stall))
+            stall = next(ask for ask in asked.asks if isinstance(ask, StallAsk))
             self._stalled(asked.run_id, stall.reason, stall.build)
 
     def _stalled(self, run_id: str, reason: str, build: str) -> None:

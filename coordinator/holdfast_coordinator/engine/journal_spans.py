@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from holdfast_coordinator.domain.rows import JournalRow
-from holdfast_coordinator.telemetry.run_trace import RunTrace
+from holdfast_coordinator.telemetry.run_trace import RunSpanBuilder
 from holdfast_coordinator.telemetry.spans import Span
 from holdfast_coordinator.wire.journals import journal_message
 
@@ -16,7 +16,7 @@ ReadPage = Callable[[int], Awaitable[tuple[list[JournalRow], bool]]]
 """The rows after an entry, at least one where there are any, and whether there are more. Raises StoreError."""
 
 
-async def spans_from_journal(trace: RunTrace, read: ReadPage) -> AsyncIterator[tuple[int, list[Span]]]:
+async def spans_from_journal(trace: RunSpanBuilder, read: ReadPage) -> AsyncIterator[tuple[int, list[Span]]]:
     """Feeds a trace the rows that it has not had: for each its seq and the spans that end in it. Raises StoreError."""
     more = True
     while more:

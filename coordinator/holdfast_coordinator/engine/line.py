@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, cast
 
 from holdfast_coordinator.domain.batch import Answer, BatchCommand, command_bytes, keys_of
-from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks, Transition
+from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks, CommitTransition
 
 if TYPE_CHECKING:
     import asyncio
@@ -70,7 +70,7 @@ class Waiting:
         self.place = ""
         self.is_alone = False
         self.bytes = command_bytes(command)
-        if type(command) is Transition:
+        if type(command) is CommitTransition:
             self.locking = not (command.is_append_only or command.is_plain_close)
             self.keys: tuple[tuple[str, str, str], ...] = ()
         else:

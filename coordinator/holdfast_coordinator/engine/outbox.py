@@ -19,7 +19,7 @@ from holdfast_coordinator.domain.commands import (
     StartRun,
     TerminateRun,
 )
-from holdfast_coordinator.domain.rows import AlarmKind, AlarmRow, ChildClosedMail, RunRecord
+from holdfast_coordinator.domain.rows import AlarmKind, AlarmRow, ChildClosedMail, RunRow
 from holdfast_coordinator.store.port import StoreError
 from holdfast_coordinator.telemetry.identity import Origins
 
@@ -40,7 +40,7 @@ DeliveryCommand = StartRun | DeliverChildClosed | RequestCancel | TerminateRun
 class OutboxCodec(Protocol):
     """Reads what an outbox alarm carries."""
 
-    def child_start(self, alarm: AlarmRow, parent: RunRecord) -> ChildStart:
+    def child_start(self, alarm: AlarmRow, parent: RunRow) -> ChildStart:
         """The start of a child, from the ChildStarted entry in the alarm and the record of its parent."""
 
 
@@ -115,7 +115,7 @@ class Outbox:
         assert alarm.kind is AlarmKind.OUTBOX_CHILD_TERMINATE, alarm
         return TerminateRun(target, request_id, PARENT_CLOSED, alarm)
 
-    def _child_start(self, alarm: AlarmRow, parent: RunRecord) -> StartRun:
+    def _child_start(self, alarm: AlarmRow, parent: RunRow) -> StartRun:
         child = self._codec.child_start(alarm, parent)
         start = child.start
         start.signatures = self._registry.known(start.namespace, start.workflow)

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Iterable
 
-from holdfast_coordinator.domain.rows import RunRecord
+from holdfast_coordinator.domain.rows import RunRow
 from holdfast_coordinator.store.port import RECORDS_BYTES_MAX
 
 from .cells import Cells
@@ -21,10 +21,10 @@ class Records:
     def __init__(self, cells: Cells, *, bytes_max: int = BYTES_MAX) -> None:
         self._cells = cells
         self._bytes_max = bytes_max
-        self._records: OrderedDict[str, RunRecord] = OrderedDict()
+        self._records: OrderedDict[str, RunRow] = OrderedDict()
         self._bytes = 0
 
-    async def of(self, wanted: Iterable[RunRecord | str]) -> dict[str, RunRecord]:
+    async def of(self, wanted: Iterable[RunRow | str]) -> dict[str, RunRow]:
         """The records of runs by run id; what is wanted are run ids, or records that are at hand. Raises StoreError.
 
         A run that does not exist is left out.
@@ -32,10 +32,10 @@ class Records:
         found, _ = await self.first_of(wanted, RECORDS_BYTES_MAX)
         return found
 
-    async def first_of(self, wanted: Iterable[RunRecord | str], max_bytes: int) -> tuple[dict[str, RunRecord], bool]:
+    async def first_of(self, wanted: Iterable[RunRow | str], max_bytes: int) -> tuple[dict[str, RunRow], bool]:
         """Like `of`, without reading more once max_bytes of arguments were read; True when some may be left."""
         is_cut = False
-        found: dict[str, RunRecord] = {}
+        found: dict[str, RunRow] = {}
         missing = []
         for one in wanted:
             record = self._records.get(one) if isinstance(one, str) else one
@@ -51,11 +51,11 @@ class Records:
             self._keep(record)
         return found, is_cut
 
-    def known(self, run_id: str) -> RunRecord | None:
+    def known(self, run_id: str) -> RunRow | None:
         """The record of a run if it is in memory."""
         return self._records.get(run_id)
 
-    def _keep(self, record: RunRecord) -> None:
+    def _keep(self, record: RunRow) -> None:
         if self._records.pop(record.run_id, None) is None:
             self._bytes += RECORD_BYTES + len(record.arguments)
         self._records[record.run_id] = record

@@ -11,7 +11,7 @@ class Reattach(HoldfastError):
         self.session_id = session_id
 
 
-class ReplicaAway(HoldfastError):
+class ServesNoWorkers(HoldfastError):
     """This replica cannot serve workers for now, another may: connect to another one."""
 
     def __init__(self, detail: str) -> None:
@@ -19,7 +19,7 @@ class ReplicaAway(HoldfastError):
         self.detail = detail
 
 
-class SessionExpired(HoldfastError):
+class SessionDead(HoldfastError):
     """The session was declared dead. The worker drops what it holds and opens a new one."""
 
     def __init__(self, session_id: str) -> None:

@@ -18,11 +18,11 @@ from holdfast_coordinator.store.port import ControlStore, SessionRow
 
 from .attachments import NO_MAIL, Attachment, Held, held_of
 from .burials import HELD_PAGE, Burials, FindHeld, Submit, facts_of, undelivered
-from .database_clock import DatabaseClock, Reading, Step, boot_seconds
+from .database_clock import ClockStep, DatabaseClock, Reading, boot_seconds
 from .heartbeats import Heartbeats
 from .matcher import Matcher
 from .policy import SessionPolicy as SessionPolicy
-from .refusals import Reattach, SessionExpired
+from .refusals import Reattach, SessionDead
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +31,7 @@ LAG_MAX = timedelta(seconds=1)
 
 
 @dataclass(slots=True)
-class Introduction:
+class SessionOpening:
     """What a worker says of itself. `workflows` are names with their signatures (JSON)."""
 
     namespace: str
@@ -48,7 +48,7 @@ class Introduction:
     """Up to which number it has all mail, of the runs that it holds."""
 
 
-def _ignore(_step: Step) -> None:
+def _ignore(_step: ClockStep) -> None:
     pass
 
 
@@ -58,7 +58,7 @@ class Sessions:
     def __init__(
         self, control: ControlStore, matcher: Matcher, *, replica_id: str, policy: SessionPolicy, submit: Submit,
         find_held: FindHeld, spawn: Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"],
-        on_step: Callable[[Step], None] = _ignore, clock: Callable[[], float] = boot_seconds,
+        on_step: Callable[[ClockStep], None] = _ignore, clock: Callable[[], float] = boot_seconds,
     ) -> None:  # fmt: skip
         self._control = control
         self._matcher = matcher
@@ -91,7 +91,7 @@ class Sessions:
             self._on_step(step)
         return now
 
-    async def open(self, worker: Introduction) -> tuple[Attachment, list[Held]]:
+    async def open(self, worker: SessionOpening) -> tuple[Attachment, list[Held]]:
         """Opens or re-attaches a session; with it what the worker holds no longer, as far as that is known by then."""
         self.heartbeats.require_here()
         now = await self.read_clock()
@@ -117,7 +117,7 @@ class Sessions:
             await self._control.register_workflows(worker.namespace, worker.workflows)
         attach_no = await self._control.save_session(row)
         if attach_no is None:
-            raise SessionExpired(session_id)
+            raise SessionDead(session_id)
         row.attach_no = attach_no
         attachment = self._attach(row, worker)
         ended = await self._reconcile_soon(attachment, worker.held) if worker.held or worker.session_id else []
@@ -127,7 +127,7 @@ class Sessions:
             log.info("session_opened", **facts_of(row))
         return attachment, ended
 
-    def _attach(self, row: SessionRow, worker: Introduction) -> Attachment:
+    def _attach(self, row: SessionRow, worker: SessionOpening) -> Attachment:
         """Attaches a session before it is reconciled; no poll can bring it work until its worker is answered.
 
         A lease that is committed while the cells are asked is then either in what they say or handed to this
@@ -152,7 +152,7 @@ class Sessions:
         return attachment
 
     def attached(self, session_id: str, attach_no: int) -> Attachment:
-        """The attachment that a call names. Raises Reattach when it is not here, and ReplicaAway."""
+        """The attachment that a call names. Raises Reattach when it is not here, and ServesNoWorkers."""
         self.heartbeats.require_here()
         attachment = self._matcher.attachment(session_id)
         if attachment is None or attachment.attach_no != attach_no:
@@ -165,7 +165,7 @@ class Sessions:
     ) -> list[Held]:  # fmt: skip
         """Notes a sign of life and waits until it is durable; what the worker holds no longer.
 
-        Raises Reattach, SessionExpired, ReplicaAway.
+        Raises Reattach, SessionDead, ServesNoWorkers.
         """
         known = self._matcher.attachment(session_id)
         if known is None or known.attach_no != attach_no:
@@ -250,7 +250,7 @@ class Sessions:
         if session_id is None:
             return None
         if await self._control.dead_or_unknown([session_id]):
-            raise SessionExpired(session_id)
+            raise SessionDead(session_id)
         return session_id
 
     async def _reconcile_soon(self, attachment: Attachment, held: frozenset[Held]) -> list[Held]:

@@ -5,13 +5,13 @@ What the coordinator asks of itself is never refused. Pure: measures nothing, is
 
 from holdfast_coordinator.domain.batch import BatchCommand
 from holdfast_coordinator.domain.commands import (
+    CommitTransition,
     ReportAttempt,
     RequestCancel,
     ResumeRun,
     SendSignal,
     StartRun,
     TerminateRun,
-    Transition,
 )
 from holdfast_coordinator.domain.continuing import RetryRun
 
@@ -57,7 +57,7 @@ class Shedding:
             case RetryRun() | StartRun(outbox=None):
                 seconds, bytes_max = LINE_SECONDS_OF_STARTS, LINE_BYTES_OF_STARTS
             case (
-                Transition() | ReportAttempt() | SendSignal() | ResumeRun()
+                CommitTransition() | ReportAttempt() | SendSignal() | ResumeRun()
                 | RequestCancel(outbox=None) | TerminateRun(outbox=None)
             ):  # fmt: skip
                 seconds, bytes_max = LINE_SECONDS_OF_OTHERS, LINE_BYTES_OF_OTHERS

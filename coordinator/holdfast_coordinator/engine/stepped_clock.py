@@ -9,7 +9,7 @@ import structlog
 from holdfast_coordinator.store.port import ControlStore
 
 from .cells import Cells
-from .database_clock import STEP_MIN, Step
+from .database_clock import STEP_MIN, ClockStep
 
 log = structlog.get_logger(__name__)
 
@@ -21,9 +21,9 @@ class SteppedClock:
         self._control = control
         self._cells = cells
         self._has_looked = False
-        self._step: Step | None = None
+        self._step: ClockStep | None = None
 
-    def stepped(self, step: Step) -> None:
+    def stepped(self, step: ClockStep) -> None:
         """The clock has stepped."""
         log.warning("clock_stepped", seconds=round((step.after - step.before).total_seconds(), 3))
         if step.is_back and (self._step is None or step.before > self._step.before):
@@ -49,4 +49,4 @@ class SteppedClock:
     async def _look_back(self) -> None:
         latest, now = await self._control.latest_heartbeat(), await self._control.now()
         if latest is not None and latest > now + STEP_MIN:
-            self.stepped(Step(latest, now))
+            self.stepped(ClockStep(latest, now))

@@ -38,7 +38,7 @@ ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TZDIR")
 FULL = ("No space left on device", "Disk quota exceeded")
 
 
-class Plan(TypedDict):
+class GuardianPlan(TypedDict):
     """What the guardian is told. uid and gid: None to stay the same user."""
 
     parent: int
@@ -182,7 +182,7 @@ class EmbeddedPostgres:
         self.pid = self._wait_until_ready(deadline)
         self._prepare_database()
 
-    def _plan(self, account: Account, data: Path, *, new: bool) -> Plan:
+    def _plan(self, account: Account, data: Path, *, new: bool) -> GuardianPlan:
         assert self.installation is not None
         programs = self.installation.directory
         initdb = str(programs / "initdb")
@@ -195,7 +195,7 @@ class EmbeddedPostgres:
         server += ["-k", str(self._scratch), "-p", str(self._port)]
         # Not more: others can read the guardian's command line, and PG* would be settings for the server.
         environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
-        return Plan(
+        return GuardianPlan(
             parent=os.getpid(),
             scratch=str(self._scratch),
             data=str(data),
@@ -209,7 +209,7 @@ class EmbeddedPostgres:
             postgres=server + tcp,
         )
 
-    def _start_guardian(self, plan: Plan) -> None:
+    def _start_guardian(self, plan: GuardianPlan) -> None:
         self._guardian = subprocess.Popen(
             [sys.executable, "-I", "-S", guardian.__file__, json.dumps(plan)],
             stdin=subprocess.PIPE,

@@ -16,9 +16,9 @@ import structlog
 from holdfast.api.v1 import journal_pb2
 from holdfast.api.v1 import worker_service_pb2 as pb
 from holdfast.journal.kinds import ATTEMPT_RESULTS
-from holdfast.statuses import AttemptOutcome, Placement
-from holdfast_coordinator.domain.rows import RunRecord
-from holdfast_coordinator.domain.transitions import TransitionAnswer, TransitionStatus
+from holdfast.statuses import AttemptOutcome, Placement, TransitionStatus
+from holdfast_coordinator.domain.rows import RunRow
+from holdfast_coordinator.domain.transitions import TransitionAnswer
 from holdfast_coordinator.engine.attachments import Attachment
 from holdfast_coordinator.engine.engine import Engine
 from holdfast_coordinator.store.port import CellStore, StoreError
@@ -130,7 +130,7 @@ class LateResults:
             # What a worker wrote may be any numbers. It must not end what is said of all others.
             log.exception("late_result_not_told", run_id=late.run_id, step=late.step)
 
-    async def _is_late(self, report: _Report, record: RunRecord) -> bool:
+    async def _is_late(self, report: _Report, record: RunRow) -> bool:
         """False for the repeat of a report that was recorded, and for a worker that has no business with the run."""
         store = self._engine.cells.of_run(record.run_id).store
         worker, transition = report.worker, report.transition
@@ -150,7 +150,7 @@ class LateResults:
         if self._metrics is not None and report.worker is not None:
             self._metrics.late_result(report.worker.namespace, report.placement)
 
-    def _tell(self, report: _Report, record: RunRecord) -> None:
+    def _tell(self, report: _Report, record: RunRow) -> None:
         late = report.late
         if self._metrics is not None:
             self._metrics.late_result(record.namespace, report.placement)

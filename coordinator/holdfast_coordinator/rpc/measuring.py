@@ -16,11 +16,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from holdfast.api.v1 import journal_pb2, value_pb2
 from holdfast.api.v1 import worker_service_pb2 as pb
 from holdfast.journal.kinds import ATTEMPT_ENDS
-from holdfast.statuses import AttemptOutcome, Placement
+from holdfast.statuses import AttemptOutcome, Placement, TransitionStatus
 from holdfast.traces import parse_traceparent, segment_number, segment_root
 from holdfast_coordinator.domain.events import TaskClaimed
-from holdfast_coordinator.domain.rows import RunRecord
-from holdfast_coordinator.domain.transitions import TransitionAnswer, TransitionStatus
+from holdfast_coordinator.domain.rows import RunRow
+from holdfast_coordinator.domain.transitions import TransitionAnswer
 from holdfast_coordinator.engine.attachments import Attachment
 from holdfast_coordinator.engine.records import Records
 from holdfast_coordinator.metrics.table import UNKNOWN
@@ -140,7 +140,7 @@ def _seconds(since: Timestamp, until: Timestamp) -> float:
     return (until.seconds - since.seconds) + (until.nanos - since.nanos) / 1e9 if since.seconds else 0.0
 
 
-def _sampled_trace_id(run: RunRecord, at: Timestamp) -> str:
+def _sampled_trace_id(run: RunRow, at: Timestamp) -> str:
     """The trace in which the spans of a sampled run are that end now; an empty text when it is not sampled."""
     trace = value_pb2.RunTrace.FromString(run.trace)
     context = parse_traceparent(trace.context.traceparent)

@@ -10,7 +10,7 @@ import structlog
 from holdfast.api.v1 import worker_service_pb2 as pb
 from holdfast.errors import HoldfastError, InvalidRequest
 from holdfast.limits import Limits
-from holdfast_coordinator.domain.commands import ReportAttempt, Transition
+from holdfast_coordinator.domain.commands import CommitTransition, ReportAttempt
 from holdfast_coordinator.engine.cells import Cells
 
 from .worker_wire import attempt_report, transition
@@ -28,7 +28,7 @@ class ReportParts:
     """
 
     shaped: pb.ReportRequest
-    transitions: list[Transition]
+    transitions: list[CommitTransition]
     attempts: list[ReportAttempt]
     refused_transitions: dict[int, HoldfastError]
     refused_attempts: dict[int, HoldfastError]

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from holdfast.api.v1 import run_service_pb2 as pb
 from holdfast.traces import format_traceparent
-from holdfast_coordinator.domain.rows import RunRecord
+from holdfast_coordinator.domain.rows import RunRow
 from holdfast_coordinator.engine.journal_spans import spans_from_journal
 from holdfast_coordinator.store.port import CellStore
 from holdfast_coordinator.telemetry.identity import trace_of
@@ -21,13 +21,13 @@ class TraceExports(Protocol):
 
     collector: str
 
-    async def export(self, record: RunRecord) -> int:
+    async def export(self, record: RunRow) -> int:
         """Exports all finished spans of a run; how many. Raises CollectorUnavailable, CollectorRefused,
         StoreError."""
 
 
 async def span_page(
-    store: CellStore, record: RunRecord, rules: SpanRules, *, after: int, page_bytes: int
+    store: CellStore, record: RunRow, rules: SpanRules, *, after: int, page_bytes: int
 ) -> tuple[list[pb.TraceSpan], bool]:
     """Finished spans of a run, without the first `after`; True when there are more. Raises StoreError."""
     trace, room = trace_of(record, rules), Room(page_bytes)

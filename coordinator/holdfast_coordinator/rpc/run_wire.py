@@ -15,10 +15,10 @@ from holdfast.limits import Limits
 from holdfast.statuses import RunStatus
 from holdfast_coordinator.domain.calls import Signature
 from holdfast_coordinator.domain.commands import OnConflict, Reuse, StartRun
-from holdfast_coordinator.domain.rows import AlarmKind, DeadLetter, OpenRun, RunRecord, RunResult, RunState
+from holdfast_coordinator.domain.rows import AlarmKind, DeadLetter, OpenRun, RunResult, RunRow, RunState
 from holdfast_coordinator.engine.cells import Cells
 from holdfast_coordinator.engine.registry import fitting_signature
-from holdfast_coordinator.store.port import RunFilter, RunView
+from holdfast_coordinator.store.port import RunSelection, RunView
 from holdfast_coordinator.telemetry.identity import Origins
 from holdfast_coordinator.wire.calls import call_of_arguments
 from holdfast_coordinator.wire.entries import failure_message, set_time, status_number
@@ -133,14 +133,14 @@ def _metadata(spec: pb.StartSpec) -> dict[str, str]:
     return metadata
 
 
-def run_filter(request: pb.ListRunsRequest) -> RunFilter:
+def run_filter(request: pb.ListRunsRequest) -> RunSelection:
     """What a listing shows. Raises InvalidRequest."""
     whole("page_size", request.page_size, most=PAGE_SIZE_MAX)
     for field in ("workflow", "text", "idempotency_key"):
         storable(field, getattr(request, field))
     for text in (*request.metadata, *request.metadata.values()):
         storable("metadata", text)
-    return RunFilter(
+    return RunSelection(
         namespace=request.namespace or DEFAULT,
         workflow=request.workflow or None,
         statuses=frozenset(choice("statuses", number, _STATUSES) for number in request.statuses if number),
@@ -154,7 +154,7 @@ def run_filter(request: pb.ListRunsRequest) -> RunFilter:
     )
 
 
-def cursor_after(record: RunRecord) -> str:
+def cursor_after(record: RunRow) -> str:
     """The cursor of the page after this run."""
     text = f"{record.created_at.astimezone(UTC).isoformat()} {record.run_id}"
     return base64.urlsafe_b64encode(text.encode()).decode()

@@ -20,7 +20,7 @@ FillPoll = Callable[[pb.PollRequest, pb.PollResponse], Awaitable[None]]
 FillReport = Callable[[pb.ReportRequest, pb.ReportResponse], Awaitable[None]]
 
 
-class WorkStream:
+class WorkStreamServer:
     """See the module. Ends with the first refusal; `serve` raises it. last_poll: names the attachment."""
 
     def __init__(self, context: ServicerContext, *, fill_poll: FillPoll, fill_report: FillReport) -> None:

@@ -13,7 +13,7 @@ from holdfast.limits import Limits
 from holdfast_coordinator.domain.transitions import TransitionAnswer, answer_of_refusal
 from holdfast_coordinator.engine.attachments import Attachment, Held
 from holdfast_coordinator.engine.engine import POLL_BYTES_MAX, Engine
-from holdfast_coordinator.engine.refusals import Reattach, ReplicaAway
+from holdfast_coordinator.engine.refusals import Reattach, ServesNoWorkers
 from holdfast_coordinator.wire.entries import set_time
 from holdfast_coordinator.wire.journals import journal_message
 
@@ -22,7 +22,7 @@ from .late_results import LateResults
 from .measuring import StepMeasure
 from .refusals import translated
 from .report_parts import ReportParts, parts_of
-from .work_stream import WorkStream
+from .work_stream import WorkStreamServer
 from .worker_wire import Room, add_result, fill_poll_response, held_key, held_message, introduction, mail_seen
 
 STREAM_SHARE = (0.5, 0.8)
@@ -38,9 +38,9 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
         self._limits = limits
         self._late = late
         self._steps = StepMeasure(engine.metrics, engine.records) if engine.metrics is not None else None
-        self._streams: set[WorkStream] = set()
+        self._streams: set[WorkStreamServer] = set()
         self._stream_seconds = connection_age.total_seconds()
-        self._stops: ReplicaAway | None = None
+        self._stops: ServesNoWorkers | None = None
 
     @translated
     async def OpenSession(self, request: pb.OpenSessionRequest, context: Context) -> pb.OpenSessionResponse:
@@ -84,11 +84,14 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
     async def Work(self, requests: AsyncIterator[pb.WorkRequest], context: Context) -> None:
         if self._stops is not None:
             raise self._stops
-        stream = WorkStream(context, fill_poll=self._poll, fill_report=self._report)
+        stream = WorkStreamServer(context, fill_poll=self._poll, fill_report=self._report)
         self._streams.add(stream)
         seconds = self._stream_seconds * random.uniform(*STREAM_SHARE)
         renewal = asyncio.get_running_loop().call_later(
-            seconds, self._send_away, stream, ReplicaAway("it renews its connections, so that new replicas get a share")
+            seconds,
+            self._send_away,
+            stream,
+            ServesNoWorkers("it renews its connections, so that new replicas get a share"),
         )
         try:
             await stream.serve(requests)
@@ -102,11 +105,11 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
 
     def end_streams(self) -> None:
         """Ends all streams, so that their workers go on with another replica; for when this one stops."""
-        self._stops = ReplicaAway("it stops")
+        self._stops = ServesNoWorkers("it stops")
         for stream in self._streams:
             self._send_away(stream, self._stops)
 
-    def _send_away(self, stream: WorkStream, why: ReplicaAway) -> None:
+    def _send_away(self, stream: WorkStreamServer, why: ServesNoWorkers) -> None:
         """Ends a stream in good order; from now on its worker is granted nothing here, where it would not get it."""
         stream.leave(why)
         if stream.last_poll is not None:

@@ -18,32 +18,31 @@ from holdfast.errors import InvalidRequest, PayloadTooLarge
 from holdfast.ids import business_id_problem, child_run_id
 from holdfast.journal.kinds import STORED_ENTRIES
 from holdfast.limits import Limits
-from holdfast.statuses import ClosePolicy, Placement, RunStatus
+from holdfast.statuses import ClosePolicy, Placement, RunStatus, Then, TransitionStatus
 from holdfast_coordinator.domain.calls import HASH_BYTES
 from holdfast_coordinator.domain.commands import (
     Ask,
-    CancelChild,
+    CancelChildAsk,
     CancelledStep,
-    CancelStep,
-    CancelTimer,
-    Close,
+    CancelStepAsk,
+    CancelTimerAsk,
+    CloseAsk,
+    CommitTransition,
     ConsumeMail,
-    QueueStep,
+    QueueStepAsk,
     ReportAttempt,
-    SetRetry,
-    SetTimer,
-    Stall,
-    StartChild,
-    Then,
-    Transition,
+    SetRetryAsk,
+    SetTimerAsk,
+    StallAsk,
+    StartChildAsk,
 )
 from holdfast_coordinator.domain.events import LeaseEnded, RunLeased, TaskClaimed
-from holdfast_coordinator.domain.rows import MailRow, RunRecord
-from holdfast_coordinator.domain.transitions import TransitionAnswer, TransitionStatus
+from holdfast_coordinator.domain.rows import MailRow, RunRow
+from holdfast_coordinator.domain.transitions import TransitionAnswer
 from holdfast_coordinator.engine.attachments import Handed, Held
 from holdfast_coordinator.engine.engine import Delivery
 from holdfast_coordinator.engine.held_mail import RunMail
-from holdfast_coordinator.engine.sessions import Introduction
+from holdfast_coordinator.engine.sessions import SessionOpening
 from holdfast_coordinator.telemetry.identity import attempt_position
 from holdfast_coordinator.telemetry.wire_format import bytes_field
 from holdfast_coordinator.wire.entries import mail_message, set_time, time_from
@@ -98,7 +97,7 @@ def held_message(key: Held) -> pb.Held:
     return pb.Held(run_id=run_id, step=step, epoch=epoch)
 
 
-def introduction(request: pb.OpenSessionRequest) -> Introduction:
+def introduction(request: pb.OpenSessionRequest) -> SessionOpening:
     """What a worker says of itself, checked. Raises InvalidRequest."""
     if len(request.workflows) + len(request.steps) > REGISTERED_NAMES_MAX:
         raise InvalidRequest("workflows", f"more than {REGISTERED_NAMES_MAX} names; split the worker")
@@ -108,7 +107,7 @@ def introduction(request: pb.OpenSessionRequest) -> Introduction:
         if workflow in workflows:
             raise InvalidRequest("workflows.name", f"{workflow!r} is there twice; a worker has one workflow of a name")
         workflows[workflow] = _signature(one)
-    return Introduction(
+    return SessionOpening(
         namespace=request.namespace or DEFAULT,
         queue=name("queue", request.queue, default=DEFAULT),
         workflows=workflows,
@@ -162,7 +161,7 @@ def _id_template(registration: pb.WorkflowRegistration) -> str:
     return template
 
 
-def transition(session_id: str, message: pb.Transition, limits: Limits, grace: timedelta) -> Transition:
+def transition(session_id: str, message: pb.Transition, limits: Limits, grace: timedelta) -> CommitTransition:
     """A transition as the core takes it. Raises InvalidRequest, PayloadTooLarge.
 
     grace: what the coordinator adds to the deadline of attempts, so that the worker enforces it first.
@@ -205,7 +204,7 @@ def transition(session_id: str, message: pb.Transition, limits: Limits, grace: t
                 journal.append(ConsumeMail(body.number, time_from(at), since))
             elif kind == "step_cancelled":
                 journal.append(CancelledStep(body.number, bytes_field(_ENTRIES, entry.SerializeToString())))
-                asks.append(CancelStep(body.number))
+                asks.append(CancelStepAsk(body.number))
             else:
                 _check_last(kind, left)
                 asks.append(_close(entry))
@@ -214,7 +213,7 @@ def transition(session_id: str, message: pb.Transition, limits: Limits, grace: t
         ask = _ask(of_run, kind, entry)
         if ask is not None:
             asks.append(ask)
-            if type(ask) is Stall:
+            if type(ask) is StallAsk:
                 _check_last(kind, left)
     if framed:
         journal.append(framed[0] if len(framed) == 1 else b"".join(framed))
@@ -222,7 +221,7 @@ def transition(session_id: str, message: pb.Transition, limits: Limits, grace: t
         span("attempt_deadline", message.attempt_deadline) + grace if message.HasField("attempt_deadline") else None
     )
     # By position, which is faster: this is on the path of every step.
-    return Transition(
+    return CommitTransition(
         of_run, session_id, message.epoch, message.expected_seq, message.transition_id, count, journal, asks,
         message.mail_seen, then, deadline, shown("; ".join(message.waits)) if then is Then.SUSPEND else "",
     )  # fmt: skip
@@ -246,9 +245,9 @@ def _check_size(what: str, size: int, limits: Limits) -> None:
         raise PayloadTooLarge(what, size_bytes=size, limit_bytes=limits.payload_bytes)
 
 
-def _close(entry: journal_pb2.Entry) -> Close:
+def _close(entry: journal_pb2.Entry) -> CloseAsk:
     closed = entry.run_closed
-    return Close(
+    return CloseAsk(
         choice("run_closed.status", closed.status, _STATUSES),
         closed.result.SerializeToString() if closed.HasField("result") else None,
         closed.failure.SerializeToString() if closed.HasField("failure") else None,
@@ -266,25 +265,25 @@ def _ask(of_run: str, kind: str, entry: journal_pb2.Entry) -> Ask | None:
             ended = entry.attempt_ended
             if not ended.retry_by_alarm:
                 return None
-            return SetRetry(ended.number, span("attempt_ended.attempt.retry_delay", ended.attempt.retry_delay))
+            return SetRetryAsk(ended.number, span("attempt_ended.attempt.retry_delay", ended.attempt.retry_delay))
         case "timer_set":
             timer = entry.timer_set
             if timer.HasField("until"):
-                return SetTimer(timer.number, None, moment("timer_set.until", timer.until))
-            return SetTimer(timer.number, span("timer_set.delay", timer.delay), None)
+                return SetTimerAsk(timer.number, None, moment("timer_set.until", timer.until))
+            return SetTimerAsk(timer.number, span("timer_set.delay", timer.delay), None)
         case "timer_cancelled":
-            return CancelTimer(entry.timer_cancelled.number)
+            return CancelTimerAsk(entry.timer_cancelled.number)
         case "child_started":
             return _start_child(of_run, entry)
         case "child_cancelled":
-            return CancelChild(entry.child_cancelled.number)
+            return CancelChildAsk(entry.child_cancelled.number)
         case "run_stalled":
-            return Stall(shown(entry.run_stalled.reason, REASON_MAX), shown(entry.run_stalled.build, BUILD_MAX))
+            return StallAsk(shown(entry.run_stalled.reason, REASON_MAX), shown(entry.run_stalled.build, BUILD_MAX))
         case _:
             return None
 
 
-def _start_child(of_run: str, entry: journal_pb2.Entry) -> StartChild:
+def _start_child(of_run: str, entry: journal_pb2.Entry) -> StartChildAsk:
     """The start of a child, checked now: the outbox could only fail with it again and again."""
     child = entry.child_started
     if child.run_id != child_run_id(of_run, child.number):
@@ -298,11 +297,11 @@ def _start_child(of_run: str, entry: journal_pb2.Entry) -> StartChild:
     if child.HasField("max_duration"):
         span("max_duration", child.max_duration)
     policy = choice("close_policy", child.close_policy, _POLICIES, default=ClosePolicy.CANCEL)
-    return StartChild(child.number, child.run_id, policy, entry.SerializeToString())
+    return StartChildAsk(child.number, child.run_id, policy, entry.SerializeToString())
 
 
-def _queue_step(step: journal_pb2.StepScheduled, at: datetime) -> QueueStep:
-    return QueueStep(
+def _queue_step(step: journal_pb2.StepScheduled, at: datetime) -> QueueStepAsk:
+    return QueueStepAsk(
         number=step.number,
         name=step.name,
         arguments=step.arguments.SerializeToString(),
@@ -408,7 +407,7 @@ def fill_poll_response(response: pb.PollResponse, delivery: Delivery, room: Room
     return later
 
 
-def _lease(lease: RunLeased, record: RunRecord, attach_no: int) -> pb.Lease:
+def _lease(lease: RunLeased, record: RunRow, attach_no: int) -> pb.Lease:
     message = pb.Lease(
         run_id=record.run_id,
         epoch=lease.epoch,
@@ -436,7 +435,7 @@ def _lease(lease: RunLeased, record: RunRecord, attach_no: int) -> pb.Lease:
     return message
 
 
-def _attempt(claim: TaskClaimed, record: RunRecord | None, attach_no: int) -> pb.QueuedAttempt:
+def _attempt(claim: TaskClaimed, record: RunRow | None, attach_no: int) -> pb.QueuedAttempt:
     """record: of a run that may be traced, else None."""
     task = claim.task
     message = pb.QueuedAttempt(

@@ -17,7 +17,7 @@ import structlog
 
 from holdfast.statuses import RunStatus
 from holdfast_coordinator.domain.changes import Changes
-from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks, Transition
+from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks, CommitTransition
 from holdfast_coordinator.domain.events import Closed
 from holdfast_coordinator.domain.reads import Reads, Snapshot
 from holdfast_coordinator.domain.rows import (
@@ -27,8 +27,8 @@ from holdfast_coordinator.domain.rows import (
     KeyRow,
     MailRow,
     OpenRun,
-    RunRecord,
     RunResult,
+    RunRow,
     RunState,
     TaskRow,
     TaskState,
@@ -36,7 +36,7 @@ from holdfast_coordinator.domain.rows import (
 )
 
 from . import loading
-from .connection import COMMIT, ROLLBACK, Answer, Call, Connection, Statement
+from .connection import COMMIT, ROLLBACK, Answer, DatabaseConnection, Statement, StatementCall
 from .errors import ConnectionLost, QueryFailed, translated
 from .floors import BEGINNING, Floors, Position, TimeFloor
 from .migrate import cell_schema, session_options
@@ -54,11 +54,11 @@ from .port import (
     Place,
     QueuedStep,
     ReadyWork,
-    RunFilter,
+    RunSelection,
     RunView,
     StoreUnavailable,
 )
-from .reading import CellReads, Plan, plan_reads, take_answers
+from .reading import CellReads, ReadPlan, plan_reads, take_answers
 from .statements_elsewhere import CellElsewhere
 from .statements_gauges import CellGauges
 from .statements_traces import CellTraces
@@ -111,7 +111,7 @@ class PostgresCellStore:
             Pool(dsn, size=CLIENT_CONNECTIONS, options=options, on_wait=on_wait, wait_seconds=CLIENT_WAIT_SECONDS),
         ]
         self._pool = self._pools[0]
-        self._writer: Connection | None = None
+        self._writer: DatabaseConnection | None = None
         self._writing = asyncio.Lock()
         self._run_floors = Floors()
         self._task_floors = Floors()
@@ -153,7 +153,12 @@ class PostgresCellStore:
     # Transactions
 
     async def transact(
-        self, reads: Reads, decide: Callable[[Snapshot], Changes], moves: Sequence[Transition] = (), *, at: datetime
+        self,
+        reads: Reads,
+        decide: Callable[[Snapshot], Changes],
+        moves: Sequence[CommitTransition] = (),
+        *,
+        at: datetime,
     ) -> dict[str, Moved]:
         """See port.CellStore."""
         async with self._writing:
@@ -180,8 +185,8 @@ class PostgresCellStore:
             return done
 
     def _plan(
-        self, reads: Reads, snapshot: Snapshot, moves: Sequence[Transition], done: dict[str, Moved], at: datetime
-    ) -> Plan:
+        self, reads: Reads, snapshot: Snapshot, moves: Sequence[CommitTransition], done: dict[str, Moved], at: datetime
+    ) -> ReadPlan:
         plan = plan_reads(self._reads, reads, snapshot, self._floors_of)
         # First: they are all that waits for locks here, so that who waits holds nothing that others skip meanwhile.
         for call in reversed(move_calls(self._writes, moves, at)):
@@ -197,7 +202,7 @@ class PostgresCellStore:
             answers = await self._round_trip(connection, [call for call, _ in writes], commits=True)
             self._committed(Snapshot(now=EPOCH), changes, writes, answers)
 
-    async def move(self, transitions: Sequence[Transition], *, at: datetime) -> dict[str, Moved]:
+    async def move(self, transitions: Sequence[CommitTransition], *, at: datetime) -> dict[str, Moved]:
         """See port.CellStore."""
         calls = self._planned(lambda: move_calls(self._writes, transitions, at))
         if not calls:
@@ -224,17 +229,17 @@ class PostgresCellStore:
         except Exception as error:
             raise DataRejected(f"a row cannot be written: {error!r}") from error
 
-    async def _connection(self) -> Connection:
+    async def _connection(self) -> DatabaseConnection:
         """The writer connection; a new one after a loss."""
         if self._writer is None or not self._writer.is_open:
             try:
-                self._writer = await Connection.open(self._dsn, options=f"{self._options} {WRITER_OPTIONS}")
+                self._writer = await DatabaseConnection.open(self._dsn, options=f"{self._options} {WRITER_OPTIONS}")
             except ConnectionLost as error:
                 raise StoreUnavailable(str(error)) from error
         return self._writer
 
     async def _round_trip(
-        self, connection: Connection, calls: Sequence[Call], *, commits: bool = False
+        self, connection: DatabaseConnection, calls: Sequence[StatementCall], *, commits: bool = False
     ) -> list[Answer]:
         try:
             return await connection.round_trip(calls, seconds=WRITE_SECONDS)
@@ -245,7 +250,7 @@ class PostgresCellStore:
         except ConnectionLost as error:
             raise translated(error, commit_sent=commits) from error
 
-    async def _read(self, connection: Connection, plan: Plan, snapshot: Snapshot) -> None:
+    async def _read(self, connection: DatabaseConnection, plan: ReadPlan, snapshot: Snapshot) -> None:
         answers = await self._round_trip(connection, plan.calls)
         self._planned(lambda: take_answers(plan, answers))
         # Claimed runs are known only now. Few of them have mail; the others need no further round trip.
@@ -261,7 +266,7 @@ class PostgresCellStore:
             self._planned(lambda: snapshot.mail.update(loading.mail_by_run(answer.rows)))
 
     def _committed(
-        self, snapshot: Snapshot, changes: Changes, writes: Sequence[tuple[Call, int | None]],
+        self, snapshot: Snapshot, changes: Changes, writes: Sequence[tuple[StatementCall, int | None]],
         answers: Sequence[Answer], done: Iterable[Moved] = (),
     ) -> None:  # fmt: skip
         """What follows from a commit here. It fails nothing: whatever is wrong now, the commit has happened."""
@@ -276,7 +281,7 @@ class PostgresCellStore:
             self._run_floors.forget()
             self._task_floors.forget()
 
-    async def _abandon(self, connection: Connection) -> None:
+    async def _abandon(self, connection: DatabaseConnection) -> None:
         """Ends a transaction that will not be committed, without hiding why."""
         if connection.is_open:
             try:
@@ -464,7 +469,7 @@ class PostgresCellStore:
             return None
         return replace(loading.run_view(answer.rows[0]), dead_letters=tuple(map(loading.dead_letter, dead.rows)))
 
-    async def list_runs(self, wanted: RunFilter) -> list[RunView]:
+    async def list_runs(self, wanted: RunSelection) -> list[RunView]:
         """See port.CellStore."""
         run_ids = None
         if wanted.statuses and RunStatus.COMPLETED not in wanted.statuses:
@@ -474,7 +479,7 @@ class PostgresCellStore:
         (answer,) = await self._pool.read(self._views.list_runs(wanted, run_ids))
         return [loading.run_view(row) for row in answer.rows]
 
-    async def records(self, run_ids: Sequence[str], max_bytes: int = RECORDS_BYTES_MAX) -> dict[str, RunRecord]:
+    async def records(self, run_ids: Sequence[str], max_bytes: int = RECORDS_BYTES_MAX) -> dict[str, RunRow]:
         """See port.CellStore."""
         (answer,) = await self._pool.read(self._views.records(list(dict.fromkeys(run_ids)), max_bytes))
         return {row[0]: loading.record(row) for row in answer.rows}

@@ -42,7 +42,7 @@ class Statement:
     types: tuple[Type, ...] = ()
     raced: bool = False
 
-    def __call__(self, *values: Any) -> "Call":
+    def __call__(self, *values: Any) -> "StatementCall":
         """The statement with its values, encoded. Raises DataRejected for what Postgres could not take."""
         try:
             parameters: list[bytes | None] = [
@@ -50,11 +50,11 @@ class Statement:
             ]
         except (ValueError, TypeError, OverflowError, AttributeError, struct.error) as error:
             raise DataRejected(f"{self.name}: {error}") from error
-        return Call(self, parameters)
+        return StatementCall(self, parameters)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Call:
+class StatementCall:
     """One execution of a statement."""
 
     statement: Statement
@@ -88,7 +88,7 @@ class Answer:
 class _Pending:
     """A round trip under way: what its results, in order, belong to. None is the preparation before it."""
 
-    calls: Sequence[Call]
+    calls: Sequence[StatementCall]
     expected: list[int]
     preparing: list[Statement]
     future: "asyncio.Future[list[Answer]]"
@@ -97,7 +97,7 @@ class _Pending:
     position: int = 0
 
 
-class Connection:
+class DatabaseConnection:
     """See the module. Not shared: one round trip at a time."""
 
     def __init__(self, connection: "psycopg.AsyncConnection[Any]") -> None:
@@ -113,7 +113,7 @@ class Connection:
         self._loop.add_reader(self._fd, self._on_readable)
 
     @classmethod
-    async def open(cls, dsn: str, *, options: str = "", seconds: float = CONNECT_SECONDS) -> "Connection":
+    async def open(cls, dsn: str, *, options: str = "", seconds: float = CONNECT_SECONDS) -> "DatabaseConnection":
         """Connects to a server that takes writes. options: server options such as "-c lock_timeout=5s".
 
         Raises ConnectionLost, also while every server is read-only: to connect again is the way to find the new
@@ -142,7 +142,7 @@ class Connection:
         """Closes it; a round trip under way fails with ConnectionLost."""
         self._fail("the connection was closed")
 
-    async def round_trip(self, calls: Sequence[Call], *, seconds: float) -> list[Answer]:
+    async def round_trip(self, calls: Sequence[StatementCall], *, seconds: float) -> list[Answer]:
         """Sends the calls, in order, and waits for all answers. Those after one that failed are not executed.
 
         Without BEGIN among them they are one transaction of their own. Raises QueryFailed when Postgres answered

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from .connection import CONNECT_SECONDS, Connection, Statement
+from .connection import CONNECT_SECONDS, DatabaseConnection, Statement
 from .database_url import checked_database_url
 from .errors import ConnectionLost, QueryFailed, translated
 from .parameters import TEXT, TEXTS
@@ -30,13 +30,13 @@ class PostgresDoorbell:
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
-        self._ringing: Connection | None = None
+        self._ringing: DatabaseConnection | None = None
 
     async def ring(self, notices: Sequence[str]) -> None:
         """See port.DoorbellStore."""
         try:
             if self._ringing is None or not self._ringing.is_open:
-                self._ringing = await Connection.open(self._dsn, options=RING_OPTIONS)
+                self._ringing = await DatabaseConnection.open(self._dsn, options=RING_OPTIONS)
             await self._ringing.round_trip([RING(CHANNEL, list(notices))], seconds=RING_SECONDS)
         except (ConnectionLost, QueryFailed) as error:
             self.close()

@@ -14,8 +14,8 @@ from holdfast_coordinator.domain.rows import (
     MailKind,
     MailRow,
     OpenRun,
-    RunRecord,
     RunResult,
+    RunRow,
     RunState,
     Side,
     TaskRow,
@@ -48,9 +48,9 @@ def open_run(row: Sequence[Any]) -> OpenRun:
     return run
 
 
-def record(row: Row) -> RunRecord:
+def record(row: Row) -> RunRow:
     """A row of `runs`."""
-    return RunRecord(*row)
+    return RunRow(*row)
 
 
 def result(row: Row) -> RunResult:

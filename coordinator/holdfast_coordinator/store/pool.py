@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 
-from .connection import Answer, Call, Connection
+from .connection import Answer, DatabaseConnection, StatementCall
 from .errors import ConnectionLost, QueryFailed, translated
 from .port import StoreBusy
 
@@ -31,10 +31,10 @@ class Pool:
         self._options = options
         self._on_wait = on_wait
         self._free = asyncio.Semaphore(size)
-        self._idle: list[Connection] = []
+        self._idle: list[DatabaseConnection] = []
         self._is_closed = False
 
-    async def read(self, *calls: Call) -> list[Answer]:
+    async def read(self, *calls: StatementCall) -> list[Answer]:
         """The answers of statements that only read, in one round trip. Raises StoreError."""
         try:
             return await self._run(calls)
@@ -48,7 +48,7 @@ class Pool:
         except (ConnectionLost, QueryFailed) as error:
             raise translated(error, commit_sent=False) from error
 
-    async def write(self, call: Call) -> Answer:
+    async def write(self, call: StatementCall) -> Answer:
         """The answer of a statement that writes, committed by itself. Raises StoreError."""
         try:
             return (await self._run([call]))[0]
@@ -60,7 +60,7 @@ class Pool:
         self._is_closed = True
         self._drop_idle()
 
-    async def _run(self, calls: Sequence[Call]) -> list[Answer]:
+    async def _run(self, calls: Sequence[StatementCall]) -> list[Answer]:
         asked_at = time.perf_counter() if self._on_wait is not None else 0.0
         if self._free.locked():
             await self._wait_for_one()
@@ -69,7 +69,7 @@ class Pool:
         try:
             if self._on_wait is not None:
                 self._on_wait(time.perf_counter() - asked_at)
-            connection = self._take_idle() or await Connection.open(self._dsn, options=self._options)
+            connection = self._take_idle() or await DatabaseConnection.open(self._dsn, options=self._options)
             try:
                 return await connection.round_trip(calls, seconds=READ_SECONDS)
             except QueryFailed as error:
@@ -93,7 +93,7 @@ class Pool:
                 f"all {self._size} connections for this kind of question were busy for {self._wait_seconds:g} s"
             ) from None
 
-    def _take_idle(self) -> Connection | None:
+    def _take_idle(self) -> DatabaseConnection | None:
         while self._idle:
             connection = self._idle.pop()
             if connection.is_open:

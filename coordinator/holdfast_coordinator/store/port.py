@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from holdfast.statuses import RunStatus
 from holdfast_coordinator.domain.changes import Changes
-from holdfast_coordinator.domain.commands import Transition
+from holdfast_coordinator.domain.commands import CommitTransition
 from holdfast_coordinator.domain.events import Appended, Closed
 from holdfast_coordinator.domain.reads import Reads, Snapshot
 from holdfast_coordinator.domain.rows import (
@@ -21,8 +21,8 @@ from holdfast_coordinator.domain.rows import (
     KeyRow,
     MailRow,
     OpenRun,
-    RunRecord,
     RunResult,
+    RunRow,
     TaskRow,
     TraceMark,
 )
@@ -80,7 +80,7 @@ class RunView:
     closed_length: entries in the journal of a closed run; 0 in listings.
     """
 
-    record: RunRecord
+    record: RunRow
     open: OpenRun | None
     result: RunResult | None
     closed_length: int = 0
@@ -147,7 +147,7 @@ class HeldNews:
 
 
 @dataclass(slots=True, frozen=True)
-class RunFilter:
+class RunSelection:
     """Which runs a listing shows. `before` is the cursor: (created_at, run id) of the last run of the page before."""
 
     namespace: str
@@ -179,7 +179,12 @@ class CellStore(Protocol):
         """See the class."""
 
     async def transact(
-        self, reads: Reads, decide: Callable[[Snapshot], Changes], moves: Sequence[Transition] = (), *, at: datetime
+        self,
+        reads: Reads,
+        decide: Callable[[Snapshot], Changes],
+        moves: Sequence[CommitTransition] = (),
+        *,
+        at: datetime,
     ) -> dict[str, Moved]:
         """Locks and reads, calls `decide`, writes its changes, commits. `decide` may be called at most once.
 
@@ -196,7 +201,7 @@ class CellStore(Protocol):
         SerializationConflict when one of them exists already.
         """
 
-    async def move(self, transitions: Sequence[Transition], *, at: datetime) -> dict[str, Moved]:
+    async def move(self, transitions: Sequence[CommitTransition], *, at: datetime) -> dict[str, Moved]:
         """Commits append-only transitions and plain closes, one per run, by compare-and-set in one round trip.
 
         Answers only those whose epoch, owner and length matched a leased run, and for closes, that has no mail
@@ -278,10 +283,10 @@ class CellStore(Protocol):
     async def view(self, namespace: str, run_id: str) -> RunView | None:
         """All of one run but its journal; None when it does not exist in the namespace."""
 
-    async def list_runs(self, wanted: RunFilter) -> list[RunView]:
+    async def list_runs(self, wanted: RunSelection) -> list[RunView]:
         """Runs, newest first."""
 
-    async def records(self, run_ids: Sequence[str], max_bytes: int = RECORDS_BYTES_MAX) -> dict[str, RunRecord]:
+    async def records(self, run_ids: Sequence[str], max_bytes: int = RECORDS_BYTES_MAX) -> dict[str, RunRow]:
         """The `runs` rows of these runs, of the first of them, as long as the arguments before have so many bytes."""
 
     async def journal(self, run_id: str, after: int, max_bytes: int) -> tuple[list[JournalRow], bool]:

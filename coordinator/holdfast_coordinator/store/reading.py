@@ -9,7 +9,7 @@ from holdfast_coordinator.domain.reads import MailWanted, Reads, Snapshot, time_
 from holdfast_coordinator.domain.rows import AlarmKind, KeyRow
 
 from . import loading, statements_reads
-from .connection import BEGIN, Answer, Call, Row
+from .connection import BEGIN, Answer, Row, StatementCall
 from .floors import Position
 
 MAIL_NUMBER_MAX = 2**62
@@ -41,26 +41,26 @@ class CellReads:
 
 
 @dataclass(slots=True)
-class Plan:
+class ReadPlan:
     """The calls of the first round trip of a transaction, and who takes each answer."""
 
-    calls: list[Call] = field(default_factory=list)
+    calls: list[StatementCall] = field(default_factory=list)
     takers: list[Callable[[list[Row]], None]] = field(default_factory=list)
 
-    def add(self, call: Call, take: Callable[[list[Row]], None]) -> None:
+    def add(self, call: StatementCall, take: Callable[[list[Row]], None]) -> None:
         """One more call. `take` gets its rows when all calls have succeeded, in the order of the calls."""
         self.calls.append(call)
         self.takers.append(take)
 
-    def add_first(self, call: Call, take: Callable[[list[Row]], None]) -> None:
+    def add_first(self, call: StatementCall, take: Callable[[list[Row]], None]) -> None:
         """A call that comes right after BEGIN, so that what is read sees what it did."""
         self.calls.insert(1, call)
         self.takers.insert(1, take)
 
 
-def plan_reads(statements: CellReads, reads: Reads, snapshot: Snapshot, floor: Floor) -> Plan:
+def plan_reads(statements: CellReads, reads: Reads, snapshot: Snapshot, floor: Floor) -> ReadPlan:
     """The calls that read what `reads` names into `snapshot`. It is complete after take_answers."""
-    plan = Plan()
+    plan = ReadPlan()
     plan.add(BEGIN(), lambda rows: None)
     _plan_runs(plan, statements, reads, snapshot)
     if reads.keys:
@@ -95,13 +95,13 @@ def plan_reads(statements: CellReads, reads: Reads, snapshot: Snapshot, floor: F
     return plan
 
 
-def take_answers(plan: Plan, answers: list[Answer]) -> None:
+def take_answers(plan: ReadPlan, answers: list[Answer]) -> None:
     """Fills the snapshot of a plan."""
     for take, answer in zip(plan.takers, answers, strict=True):
         take(answer.rows)
 
 
-def _plan_runs(plan: Plan, statements: CellReads, reads: Reads, snapshot: Snapshot) -> None:
+def _plan_runs(plan: ReadPlan, statements: CellReads, reads: Reads, snapshot: Snapshot) -> None:
     if reads.lock_runs:
         run_ids = sorted(reads.lock_runs)
 
@@ -152,7 +152,7 @@ def _plan_runs(plan: Plan, statements: CellReads, reads: Reads, snapshot: Snapsh
         plan.add(statements.lock_alarms(*(list(part) for part in zip(*alarms, strict=True))), take_alarms)
 
 
-def _plan_mail(plan: Plan, statements: CellReads, mail: dict[str, MailWanted], snapshot: Snapshot) -> None:
+def _plan_mail(plan: ReadPlan, statements: CellReads, mail: dict[str, MailWanted], snapshot: Snapshot) -> None:
     """What is journaled, and what is sent: of each run in its order, each piece once."""
 
     def take_mail(rows: list[Row]) -> None:
@@ -173,7 +173,7 @@ def _plan_mail(plan: Plan, statements: CellReads, mail: dict[str, MailWanted], s
         plan.add(statements.mail_of_runs(*map(list, zip(*pages, strict=True))), take_mail)
 
 
-def _plan_keys(plan: Plan, statements: CellReads, keys: list[KeyRow], snapshot: Snapshot) -> None:
+def _plan_keys(plan: ReadPlan, statements: CellReads, keys: list[KeyRow], snapshot: Snapshot) -> None:
     wanted: dict[tuple[str, str, str], KeyRow] = {}
     for key in keys:
         wanted.setdefault((key.namespace, key.kind, key.key), key)
@@ -214,7 +214,7 @@ def _plan_keys(plan: Plan, statements: CellReads, keys: list[KeyRow], snapshot: 
     plan.add(statements.statuses_of_keys(*columns), take_statuses)
 
 
-def _plan_claims(plan: Plan, statements: CellReads, reads: Reads, snapshot: Snapshot, floor: Floor) -> None:
+def _plan_claims(plan: ReadPlan, statements: CellReads, reads: Reads, snapshot: Snapshot, floor: Floor) -> None:
     seen_runs: set[str] = set()
     seen_tasks: set[tuple[str, int]] = set()
 
@@ -246,8 +246,8 @@ def _plan_claims(plan: Plan, statements: CellReads, reads: Reads, snapshot: Snap
 
 
 def _plan_claim(
-    plan: Plan,
-    statement: Callable[..., Call],
+    plan: ReadPlan,
+    statement: Callable[..., StatementCall],
     claim: ClaimRuns | ClaimTasks,
     names: tuple[str, ...],
     floor: Floor,

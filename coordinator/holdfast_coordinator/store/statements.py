@@ -14,7 +14,7 @@ from sqlalchemy import BigInteger, Boolean, Column, DateTime, Integer, Interval,
 from sqlalchemy.dialects.postgresql import JSONB
 
 from . import parameters
-from .connection import Call, Statement
+from .connection import Statement, StatementCall
 from .parameters import Type
 
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
@@ -38,7 +38,7 @@ class RowWrite:
     one: Statement
     many: Statement
 
-    def __call__(self, rows: Sequence[Sequence[Any]]) -> Call:
+    def __call__(self, rows: Sequence[Sequence[Any]]) -> StatementCall:
         """The call that writes these rows; at least one."""
         return self.one(*rows[0]) if len(rows) == 1 else self.many(*zip(*rows, strict=True))
 

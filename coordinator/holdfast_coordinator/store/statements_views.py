@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 from holdfast.statuses import RunStatus
 from holdfast_coordinator.domain.rows import AlarmKind, TaskState
-from holdfast_coordinator.store.port import MAIL_PIECES_MAX, RunFilter
+from holdfast_coordinator.store.port import MAIL_PIECES_MAX, RunSelection
 
 from . import parameters
-from .connection import Call, Statement
+from .connection import Statement, StatementCall
 from .parameters import BIGINT, BIGINTS, INT, INTERVAL, INTS, TEXT, TEXTS, TIME, Type
 from .statements import columns
 from .statements_reads import MAIL_MAX
@@ -69,7 +69,7 @@ class CellViews:
         self.expired_requests = expired_requests(schema)
         self.delete_requests = delete_requests(schema)
 
-    def runs_of_statuses(self, wanted: RunFilter, limit: int) -> Call:
+    def runs_of_statuses(self, wanted: RunSelection, limit: int) -> StatementCall:
         """Runs that have one of some statuses, "completed" not among them; at most `limit` open and as many closed.
 
         Indexes: open_runs_stalled where no other open status is wanted, run_results_by_status.
@@ -78,7 +78,7 @@ class CellViews:
         statement = self.stalled_or_closed if is_only_stalled else self.open_or_closed
         return statement(wanted.namespace, sorted(status.number for status in wanted.statuses), limit)
 
-    def list_runs(self, wanted: RunFilter, run_ids: Sequence[str] | None = None) -> Call:
+    def list_runs(self, wanted: RunSelection, run_ids: Sequence[str] | None = None) -> StatementCall:
         """Runs of a namespace, newest first. Indexes: runs_by_creation, runs_by_workflow or runs_by_metadata.
 
         A status or a text is compared row by row in that order, so a rare one is found slowly.
@@ -115,7 +115,7 @@ class CellViews:
             add("(r.created_at, r.run_id) < ({0}, {1})", (TIME, TEXT), *wanted.before)
         return self._listing(conditions, wanted.limit)
 
-    def _listing(self, conditions: list[tuple[str, tuple[Type, ...], tuple[object, ...]]], limit: int) -> Call:
+    def _listing(self, conditions: list[tuple[str, tuple[Type, ...], tuple[object, ...]]], limit: int) -> StatementCall:
         texts: list[str] = []
         types: list[Type] = []
         values: list[object] = []

@@ -6,14 +6,15 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Any, cast
 
+from holdfast.statuses import Then
 from holdfast_coordinator.domain.changes import Changes
-from holdfast_coordinator.domain.commands import Close, Then, Transition
+from holdfast_coordinator.domain.commands import CloseAsk, CommitTransition
 from holdfast_coordinator.domain.events import Appended, Closed
 from holdfast_coordinator.domain.rows import AlarmKind, KeyRow, RunResult, Side, TaskRow
 from holdfast_coordinator.domain.workspace import REQUEST_KEPT_FOR, not_before
 from holdfast_coordinator.wire.entries import encode_failure, join_attempts, join_entries, mail_bytes
 
-from .connection import Call, Statement
+from .connection import Statement, StatementCall
 from .port import Moved
 from .statements import RowWrite
 from .statements_writes import OPEN_RUN_CHANGES, TASK_CHANGES, CellWrites
@@ -32,12 +33,12 @@ _mark_values = attrgetter("run_id", "exported_seq", "closed_at", "relay_at")
 _run_id = attrgetter("run_id")
 
 
-def plan_writes(statements: CellWrites, changes: Changes) -> list[tuple[Call, int | None]]:
+def plan_writes(statements: CellWrites, changes: Changes) -> list[tuple[StatementCall, int | None]]:
     """One call for each kind of change that there is, and how many rows it must insert where that is known.
 
     Updates and deletes of rows that must be there check themselves. Sweeps come first.
     """
-    plan: list[tuple[Call, int | None]] = []
+    plan: list[tuple[StatementCall, int | None]] = []
 
     def write(
         statement: RowWrite | Statement,
@@ -94,7 +95,7 @@ def plan_writes(statements: CellWrites, changes: Changes) -> list[tuple[Call, in
     return plan
 
 
-def move_calls(statements: CellWrites, transitions: Sequence[Transition], at: datetime) -> list[Call]:
+def move_calls(statements: CellWrites, transitions: Sequence[CommitTransition], at: datetime) -> list[StatementCall]:
     """The compare-and-sets of append-only transitions and of plain closes, one for each run, in key order."""
     ordered = transitions if len(transitions) == 1 else sorted(transitions, key=attrgetter("run_id"))
     appends = [_append_values(item) for item in ordered if item.then is not Then.CLOSE]
@@ -110,7 +111,7 @@ def moved(rows: Iterable[Sequence[Any]]) -> dict[str, Moved]:
     return {row[0]: Appended(*row[1:]) if len(row) == 4 else Closed(*row[1:]) for row in rows}
 
 
-def _append_values(item: Transition) -> tuple[Any, ...]:
+def _append_values(item: CommitTransition) -> tuple[Any, ...]:
     length = item.expected_seq + item.count
     entries = item.journal[0]
     return (
@@ -118,8 +119,8 @@ def _append_values(item: Transition) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def _close_values(item: Transition, at: datetime) -> tuple[Any, ...]:
-    closing = cast(Close, item.asks[-1])
+def _close_values(item: CommitTransition, at: datetime) -> tuple[Any, ...]:
+    closing = cast(CloseAsk, item.asks[-1])
     length = item.expected_seq + item.count
     entries = join_entries([*cast(Sequence[bytes], item.journal), closing.entry])
     return (
@@ -128,7 +129,7 @@ def _close_values(item: Transition, at: datetime) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def _plan_sweeps(statements: CellWrites, changes: Changes, plan: list[tuple[Call, int | None]]) -> None:
+def _plan_sweeps(statements: CellWrites, changes: Changes, plan: list[tuple[StatementCall, int | None]]) -> None:
     sweeps = (
         (statements.sweep_mail, None),
         (statements.sweep_alarms, Side.ALARMS | Side.DEADLINE_ALARM),

@@ -25,9 +25,9 @@ from holdfast.traces import (
     segment_root,
     span_id,
 )
-from holdfast_coordinator.domain.rows import RunRecord, Side
+from holdfast_coordinator.domain.rows import RunRow, Side
 
-from .run_trace import RunTrace
+from .run_trace import RunSpanBuilder
 from .spans import Link, RunFacts, SpanRules, payload_bytes
 
 _TRACE_IDS = 2**56
@@ -95,7 +95,7 @@ def of_start(
 
 
 def of_child(
-    rules: IdentityRules, run_id: str, parent: RunRecord, number: int, at: datetime, policy: ClosePolicy
+    rules: IdentityRules, run_id: str, parent: RunRow, number: int, at: datetime, policy: ClosePolicy
 ) -> Identity:
     """The trace of child `number` of a run, asked for at `at`: its parent's, or one of its own if it may outlive it."""
     stored = value_pb2.RunTrace.FromString(parent.trace)
@@ -110,7 +110,7 @@ def of_child(
     return _identity(rules, root, baggage=stored.context.baggage, parent=above)
 
 
-def of_retry(rules: IdentityRules, run_id: str, origin: RunRecord, *, drawn: bytes) -> Identity:
+def of_retry(rules: IdentityRules, run_id: str, origin: RunRow, *, drawn: bytes) -> Identity:
     """The trace of a run that continues a closed one: its own, sampled as its origin was."""
     stored = value_pb2.RunTrace.FromString(origin.trace)
     of_origin = _root(origin, stored)
@@ -140,28 +140,30 @@ class Origins:
             self._rules, run_id, namespace, workflow, drawn=self._draw(), caller=caller, joins=joins, sampled=sampled
         )
 
-    def of_child(self, run_id: str, parent: RunRecord, number: int, at: datetime, policy: ClosePolicy) -> Identity:
+    def of_child(self, run_id: str, parent: RunRow, number: int, at: datetime, policy: ClosePolicy) -> Identity:
         """The trace of a child run; see of_child()."""
         return of_child(self._rules, run_id, parent, number, at, policy)
 
-    def of_retry(self, run_id: str, origin: RunRecord) -> Identity:
+    def of_retry(self, run_id: str, origin: RunRow) -> Identity:
         """The trace of a run that continues a closed one; see of_retry()."""
         return of_retry(self._rules, run_id, origin, drawn=self._draw())
 
 
-def facts_of(record: RunRecord) -> RunFacts:
+def facts_of(record: RunRow) -> RunFacts:
     """What the spans of a run are told about it."""
     return _facts(record, value_pb2.RunTrace.FromString(record.trace))
 
 
-def trace_of(record: RunRecord, rules: SpanRules) -> RunTrace:
+def trace_of(record: RunRow, rules: SpanRules) -> RunSpanBuilder:
     """Builds the spans of a run, from its first entry on."""
     stored = value_pb2.RunTrace.FromString(record.trace)
     segment = _segment(stored)
-    return RunTrace(_facts(record, stored), rules if segment == rules.segment else replace(rules, segment=segment))
+    return RunSpanBuilder(
+        _facts(record, stored), rules if segment == rules.segment else replace(rules, segment=segment)
+    )
 
 
-def attempt_position(record: RunRecord, number: int, attempt: int, scheduled_at: datetime) -> value_pb2.TraceContext:
+def attempt_position(record: RunRow, number: int, attempt: int, scheduled_at: datetime) -> value_pb2.TraceContext:
     """The position of the span of a queued attempt. scheduled_at: of its step."""
     stored = value_pb2.RunTrace.FromString(record.trace)
     in_segment = segment_number(record.created_at, scheduled_at, _segment(stored))
@@ -190,7 +192,7 @@ def _identity(
     return Identity(stored.SerializeToString(), side)
 
 
-def _facts(record: RunRecord, stored: value_pb2.RunTrace) -> RunFacts:
+def _facts(record: RunRow, stored: value_pb2.RunTrace) -> RunFacts:
     return RunFacts(
         run_id=record.run_id,
         namespace=record.namespace,
@@ -209,7 +211,7 @@ def _facts(record: RunRecord, stored: value_pb2.RunTrace) -> RunFacts:
     )
 
 
-def _root(record: RunRecord, stored: value_pb2.RunTrace) -> SpanContext:
+def _root(record: RunRow, stored: value_pb2.RunTrace) -> SpanContext:
     if (position := _position(stored.context)) is not None:
         return position
     trace_id = derived_trace_id(bytes(16), record.run_id, "untraced")

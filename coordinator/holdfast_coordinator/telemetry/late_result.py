@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from holdfast.api.v1 import journal_pb2
 from holdfast.statuses import AttemptOutcome
 from holdfast.traces import SpanContext, parse_traceparent
-from holdfast_coordinator.domain.rows import RunRecord
+from holdfast_coordinator.domain.rows import RunRow
 
 from .catalogue import LATE_RESULT
 from .identity import attempt_position, facts_of
@@ -34,7 +34,7 @@ class LateResult:
         return _OUTCOMES.get(int(self.attempt.outcome), "unknown")
 
 
-def attempt_span_of(record: RunRecord, late: LateResult) -> SpanContext | None:
+def attempt_span_of(record: RunRow, late: LateResult) -> SpanContext | None:
     """The position of the attempt's own span; None when its run is not traced, or the report has no sensible time."""
     if not record.trace:
         return None
@@ -47,7 +47,7 @@ def attempt_span_of(record: RunRecord, late: LateResult) -> SpanContext | None:
 
 
 def late_result_span(
-    record: RunRecord, late: LateResult, parent: SpanContext, *, at: datetime, span_id: bytes, rules: SpanRules
+    record: RunRow, late: LateResult, parent: SpanContext, *, at: datetime, span_id: bytes, rules: SpanRules
 ) -> Span:
     """A moment, drawn as 1 ns: backends take a span without any length for a broken one.
 

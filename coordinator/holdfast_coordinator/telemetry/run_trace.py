@@ -33,7 +33,7 @@ from .writer import RunEnd, SpanWriter
 DEFAULT_RULES = SpanRules()
 
 
-class RunTrace:
+class RunSpanBuilder:
     """Builds the spans of one run. seq: how many entries it was fed."""
 
     __slots__ = ("_children", "_created_ns", "_halts", "_holder", "_is_accepted", "_signals", "_steps", "_timers",
@@ -200,5 +200,5 @@ class RunTrace:
 
 def spans_of(facts: RunFacts, rows: Iterable[journal_pb2.JournalRow], rules: SpanRules = DEFAULT_RULES) -> list[Span]:
     """All finished spans of a journal, from its first row on."""
-    trace = RunTrace(facts, rules)
+    trace = RunSpanBuilder(facts, rules)
     return [span for row in rows for span in trace.feed(row)]

@@ -15,7 +15,7 @@ from holdfast.statuses import AttemptOutcome
 
 from .catalogue import ATTEMPT, QUEUE_WAIT, RETRY_WAIT, STEP, SpanType
 from .spans import SHORTEST_WAIT_NS, Attributes, SpanStatus, cut_text, error_attributes, payload_bytes, time_ns
-from .writer import Part, Segment, SpanWriter
+from .writer import PartSpan, Segment, SpanWriter
 
 _OK, _UNSET, _ERROR = SpanStatus.OK, SpanStatus.UNSET, SpanStatus.ERROR
 
@@ -77,7 +77,9 @@ class _Step:
                  "inside", "is_elsewhere", "is_queued", "is_retrying", "is_shown", "name", "number", "queue", "segment",
                  "span_id", "start_ns")  # fmt: skip
 
-    def __init__(self, body: journal_pb2.StepScheduled, segment: Segment, start_ns: int, inside: Part | None) -> None:
+    def __init__(
+        self, body: journal_pb2.StepScheduled, segment: Segment, start_ns: int, inside: PartSpan | None
+    ) -> None:
         self.number = body.number
         self.inside = inside
         self.name = cut_text(body.name)
@@ -113,7 +115,7 @@ class StepSpans:
 
     # Entries
 
-    def scheduled(self, body: journal_pb2.StepScheduled, holder: Holder, inside: Part | None) -> None:
+    def scheduled(self, body: journal_pb2.StepScheduled, holder: Holder, inside: PartSpan | None) -> None:
         if body.number in self._steps:
             return
         writer = self._writer

@@ -16,7 +16,7 @@ from holdfast.api.v1 import journal_pb2
 
 from .catalogue import USER
 from .spans import Attributes, SpanStatus, cut_text, time_ns
-from .writer import Part, Segment, SpanWriter, innermost
+from .writer import PartSpan, Segment, SpanWriter, innermost
 
 _CANCELLED = "CancelledError"
 
@@ -47,13 +47,13 @@ class UserSpans:
 
     def __init__(self, writer: SpanWriter) -> None:
         self._writer = writer
-        self._begun: dict[int, Part] = {}
+        self._begun: dict[int, PartSpan] = {}
         self._kept: dict[int, list[_Left]] = {}
         # Numbers of parts that were left: all below a number, and some above it.
         self._left_below = 1
         self._left: set[int] = set()
 
-    def part(self, number: int) -> Part | None:
+    def part(self, number: int) -> PartSpan | None:
         """The part of this number, if it has begun and goes on."""
         return self._begun.get(number) if number else None
 
@@ -69,7 +69,7 @@ class UserSpans:
         if around is not None and start_ns < around.start_ns:
             start_ns = around.start_ns
         id = segment.id_of(USER.word, number, 0)
-        self._begun[number] = Part(number, cut_text(body.name), id, segment, start_ns, around)
+        self._begun[number] = PartSpan(number, cut_text(body.name), id, segment, start_ns, around)
 
     def left(self, body: journal_pb2.UserSpan) -> None:
         """The code has left a part of itself. What a broken worker says twice passes by."""
@@ -105,7 +105,7 @@ class UserSpans:
             self._write(parts, self._writer.segment())
         self._kept.clear()
 
-    def _end(self, part: Part, error_type: str) -> None:
+    def _end(self, part: PartSpan, error_type: str) -> None:
         """Writes the span of a part that had begun, and of those inside it that wait for it."""
         writer, segment = self._writer, part.segment
         part.is_left = True

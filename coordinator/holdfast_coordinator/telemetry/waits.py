@@ -9,7 +9,7 @@ from holdfast.traces import detached_root
 
 from .catalogue import CHILD, PAUSED, SIGNAL_WAIT, SLEEP, STALLED, TIMER, SpanType
 from .spans import Attributes, Link, SpanStatus, cut_text, error_attributes, payload_bytes, time_ns
-from .writer import Part, Segment, SpanWriter
+from .writer import PartSpan, Segment, SpanWriter
 
 FAILED_RUNS = frozenset({RunStatus.FAILED, RunStatus.TERMINATED, RunStatus.TIMED_OUT})
 
@@ -30,7 +30,7 @@ class _Timer:
     signal: str
     segment: Segment
     start_ns: int
-    inside: Part | None
+    inside: PartSpan | None
 
 
 class TimerSpans:
@@ -43,7 +43,7 @@ class TimerSpans:
         self._timers: dict[int, _Timer] = {}
         self._came: list[str] = []
 
-    def set(self, body: journal_pb2.TimerSet, inside: Part | None) -> None:
+    def set(self, body: journal_pb2.TimerSet, inside: PartSpan | None) -> None:
         if body.number not in self._timers:
             writer = self._writer
             self._timers[body.number] = _Timer(
@@ -115,7 +115,7 @@ class _Child:
     is_detached: bool
     segment: Segment
     start_ns: int
-    inside: Part | None
+    inside: PartSpan | None
 
 
 class ChildSpans:
@@ -127,7 +127,7 @@ class ChildSpans:
         self._writer = writer
         self._children: dict[int, _Child] = {}
 
-    def started(self, body: journal_pb2.ChildStarted, inside: Part | None) -> None:
+    def started(self, body: journal_pb2.ChildStarted, inside: PartSpan | None) -> None:
         if body.number not in self._children:
             writer = self._writer
             self._children[body.number] = _Child(

@@ -43,7 +43,7 @@ class Segment:
         self.omitted = 0
 
 
-class Part:
+class PartSpan:
     """A named part of the workflow's code that the journal says the beginning of: it has a span once it has ended.
 
     around: the part that it began in. earliest_ns: when the first thing inside it began. is_shown: something is inside.
@@ -52,7 +52,7 @@ class Part:
     __slots__ = ("around", "earliest_ns", "id", "is_left", "is_shown", "name", "number", "segment", "start_ns")
 
     def __init__(
-        self, number: int, name: str, id: bytes, segment: Segment, start_ns: int, around: "Part | None"
+        self, number: int, name: str, id: bytes, segment: Segment, start_ns: int, around: "PartSpan | None"
     ) -> None:
         self.number = number
         self.name = name
@@ -64,7 +64,7 @@ class Part:
         self.is_shown = False
 
 
-def innermost(part: Part | None, segment: Segment) -> Part | None:
+def innermost(part: PartSpan | None, segment: Segment) -> PartSpan | None:
     """Where something of this segment belongs that ends now: in the part, or the nearest around it that goes on.
 
     A part of an earlier segment is in another trace.
@@ -147,7 +147,7 @@ class SpanWriter:
         id: bytes = b"",
         links: tuple[Link, ...] = (),
         always: bool = False,
-        inside: Part | None = None,
+        inside: PartSpan | None = None,
     ) -> bool:
         """Writes a span below its run span, `parent_id`, or `inside`; False when it is not to be seen.
 
@@ -184,7 +184,7 @@ class SpanWriter:
         own: Attributes,
         status: SpanStatus,
         links: tuple[Link, ...] = (),
-        inside: Part | None = None,
+        inside: PartSpan | None = None,
     ) -> None:
         """Writes a span that was admitted. Its times are made to lie within the life of the run so far."""
         if inside is not None:

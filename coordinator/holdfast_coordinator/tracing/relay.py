@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from holdfast.errors import CollectorRefused, CollectorUnavailable
-from holdfast_coordinator.domain.rows import RunRecord, TraceMark
+from holdfast_coordinator.domain.rows import RunRow, TraceMark
 from holdfast_coordinator.store.port import CellStore, StoreError
 from holdfast_coordinator.telemetry.collecting import CollectorUnreachable, ExportRefused, SpanSink
 from holdfast_coordinator.telemetry.spans import SpanRules
@@ -149,7 +149,7 @@ class Relay:
                 for run_id, record in records.items():
                     await self._export_open(store, record, behind[run_id])
 
-    async def _export_open(self, store: CellStore, record: RunRecord, exported: int) -> None:
+    async def _export_open(self, store: CellStore, record: RunRow, exported: int) -> None:
         try:
             sent = await send_run(self._sink, store, record, self._rules, after=exported)
         except ExportRefused as error:
@@ -195,7 +195,7 @@ class Relay:
             if done:
                 await store.delete_marks(done)
 
-    async def _export_closed(self, store: CellStore, record: RunRecord, mark: TraceMark) -> None:
+    async def _export_closed(self, store: CellStore, record: RunRow, mark: TraceMark) -> None:
         try:
             sent = await send_run(self._sink, store, record, self._rules, after=mark.exported_seq)
         except ExportRefused as error:
@@ -228,7 +228,7 @@ class Exports:
         self._rules = rules
         self.collector = collector
 
-    async def export(self, record: RunRecord) -> int:
+    async def export(self, record: RunRow) -> int:
         """Exports all finished spans of a run; how many. Raises CollectorUnavailable, CollectorRefused,
         StoreError."""
         try:

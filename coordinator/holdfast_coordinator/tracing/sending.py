@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from holdfast_coordinator.domain.rows import RunRecord
+from holdfast_coordinator.domain.rows import RunRow
 from holdfast_coordinator.engine.journal_spans import spans_from_journal
 from holdfast_coordinator.store.port import CellStore
 from holdfast_coordinator.telemetry.collecting import SpanSink
@@ -25,7 +25,7 @@ class Sent:
     is_closed: bool = False
 
 
-async def send_run(sink: SpanSink, store: CellStore, record: RunRecord, rules: SpanRules, *, after: int = 0) -> Sent:
+async def send_run(sink: SpanSink, store: CellStore, record: RunRow, rules: SpanRules, *, after: int = 0) -> Sent:
     """Sends the spans that ended after entry `after`. Raises CollectorUnreachable, ExportRefused, StoreError."""
     sent = Sent()
     trace, waiting = trace_of(record, rules), list[Span]()

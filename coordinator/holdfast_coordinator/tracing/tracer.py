@@ -14,11 +14,11 @@ from typing import Protocol
 
 import structlog
 
-from holdfast_coordinator.domain.rows import JournalRow, RunRecord
+from holdfast_coordinator.domain.rows import JournalRow, RunRow
 from holdfast_coordinator.engine.journal_spans import SLICE_SECONDS, spans_from_journal
 from holdfast_coordinator.store.port import StoreError
 from holdfast_coordinator.telemetry.identity import trace_of
-from holdfast_coordinator.telemetry.run_trace import RunTrace
+from holdfast_coordinator.telemetry.run_trace import RunSpanBuilder
 from holdfast_coordinator.telemetry.spans import Span, SpanRules
 from holdfast_coordinator.wire.journals import journal_message
 
@@ -57,7 +57,7 @@ class Outlet(Protocol):
 class Journals(Protocol):
     """Reads what is not in memory."""
 
-    async def record(self, run_id: str) -> RunRecord | None:
+    async def record(self, run_id: str) -> RunRow | None:
         """What a run was started with. Raises StoreError."""
 
     async def rows(self, run_id: str, after: int) -> tuple[list[JournalRow], bool]:
@@ -72,7 +72,7 @@ class _Live:
 
     __slots__ = ("rows", "trace")
 
-    def __init__(self, trace: RunTrace | None) -> None:
+    def __init__(self, trace: RunSpanBuilder | None) -> None:
         self.trace = trace
         self.rows: list[JournalRow] | None = None if trace is not None else []
 
@@ -92,15 +92,15 @@ class Tracer:
         self._rules = rules
         self._rows: dict[str, list[JournalRow]] = {}
         self._rows_waiting = 0
-        self._records: dict[str, RunRecord] = {}
-        self._new: dict[str, RunRecord] = {}
+        self._records: dict[str, RunRow] = {}
+        self._new: dict[str, RunRow] = {}
         self._live: OrderedDict[str, _Live] = OrderedDict()
         self._news = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
         self._rebuilding: set[asyncio.Task[None]] = set()
 
-    def committed(self, rows: Sequence[JournalRow], records: Sequence[RunRecord]) -> None:
+    def committed(self, rows: Sequence[JournalRow], records: Sequence[RunRow]) -> None:
         """Remembers rows that were committed, of each run in order, and the records of new runs. Never waits."""
         if self._rows_waiting >= ROWS_MAX:
             for row in rows:
@@ -238,7 +238,7 @@ class Tracer:
         if rows:
             self._take_safely(rows)
 
-    async def _from_journal(self, run_id: str, live: _Live) -> RunTrace | None:
+    async def _from_journal(self, run_id: str, live: _Live) -> RunSpanBuilder | None:
         record = await self._journals.record(run_id)
         if record is None:
             return None
@@ -253,14 +253,14 @@ class Tracer:
                 spans = []
         return trace if self._export_rebuilt(run_id, live, trace, spans) else None
 
-    def _export_rebuilt(self, run_id: str, live: _Live, trace: RunTrace, spans: list[Span]) -> bool:
+    def _export_rebuilt(self, run_id: str, live: _Live, trace: RunSpanBuilder, spans: list[Span]) -> bool:
         """The same as `_export`; False also when the run was forgotten meanwhile.
 
         Its first spans may have been dropped: once later ones are exported, they would count as exported too.
         """
         return self._live.get(run_id) is live and self._export(run_id, trace, spans)
 
-    def _export(self, run_id: str, trace: RunTrace, spans: list[Span]) -> bool:
+    def _export(self, run_id: str, trace: RunSpanBuilder, spans: list[Span]) -> bool:
         """Gives what was built so far to the exporter; False when there is no room, and the run is forgotten."""
         closed = trace.is_closed
         if not self._outlet.submit(Batchable(spans, run_id, trace.seq, closed)):

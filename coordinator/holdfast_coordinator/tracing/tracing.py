@@ -8,7 +8,7 @@ from datetime import datetime
 import structlog
 
 from holdfast.ids import cell_of
-from holdfast_coordinator.domain.rows import JournalRow, RunRecord
+from holdfast_coordinator.domain.rows import JournalRow, RunRow
 from holdfast_coordinator.store.port import CellStore
 from holdfast_coordinator.telemetry.collecting import SpanSink
 from holdfast_coordinator.telemetry.spans import Span, SpanRules
@@ -92,7 +92,7 @@ class Tracing:
 
     # What the tracer reads
 
-    async def record(self, run_id: str) -> RunRecord | None:
+    async def record(self, run_id: str) -> RunRow | None:
         """See tracer.Journals."""
         return (await self._store_of(run_id).records([run_id])).get(run_id)
 

@@ -4,15 +4,15 @@ import hashlib
 import json
 
 from holdfast.api.v1 import value_pb2
-from holdfast_coordinator.domain.calls import HASH_BYTES, Call
+from holdfast_coordinator.domain.calls import HASH_BYTES, HashedCall
 
 WHOLE_MAX = 2.0**53
 """Beyond it a float no longer stands for one integer."""
 
 
-def call_of_arguments(arguments: value_pb2.Arguments) -> Call:
+def call_of_arguments(arguments: value_pb2.Arguments) -> HashedCall:
     """The call that arguments make."""
-    return Call(
+    return HashedCall(
         tuple(map(content_hash, arguments.positional)),
         {name: content_hash(payload) for name, payload in arguments.named.items()},
     )

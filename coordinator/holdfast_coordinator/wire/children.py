@@ -3,13 +3,13 @@
 from holdfast.api.v1 import journal_pb2
 from holdfast.statuses import ClosePolicy
 from holdfast_coordinator.domain.commands import ChildStart, StartRun
-from holdfast_coordinator.domain.rows import AlarmRow, RunRecord
+from holdfast_coordinator.domain.rows import AlarmRow, RunRow
 
 from .calls import call_of_arguments
 from .entries import time_from
 
 
-def child_start(alarm: AlarmRow, parent: RunRecord) -> ChildStart:
+def child_start(alarm: AlarmRow, parent: RunRow) -> ChildStart:
     """The start of a child: in its parent's namespace and, unless it names another, queue."""
     entry = journal_pb2.Entry.FromString(alarm.body)
     child = entry.child_started

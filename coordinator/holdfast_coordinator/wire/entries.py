@@ -16,7 +16,6 @@ from holdfast_coordinator.domain.rows import (
     ChildClosedMail,
     CoordinatorEntry,
     EndedAttempt,
-    Failure,
     MailBody,
     MailConsumedEntry,
     MailRow,
@@ -27,6 +26,7 @@ from holdfast_coordinator.domain.rows import (
     RunStalledEntry,
     RunStartedEntry,
     SignalMail,
+    StatedFailure,
     StepCancelledEntry,
     StepResultMail,
     TimerMail,
@@ -129,7 +129,7 @@ def mail_message(row: MailRow) -> journal_pb2.Mail:
     return mail
 
 
-def encode_failure(failure: bytes | Failure) -> bytes:
+def encode_failure(failure: bytes | StatedFailure) -> bytes:
     """The bytes of a Failure message; bytes are one already."""
     if isinstance(failure, bytes):
         return failure
@@ -137,7 +137,7 @@ def encode_failure(failure: bytes | Failure) -> bytes:
     return message.SerializeToString()
 
 
-def failure_message(failure: bytes | Failure) -> value_pb2.Failure:
+def failure_message(failure: bytes | StatedFailure) -> value_pb2.Failure:
     """A failure as its message."""
     return value_pb2.Failure.FromString(encode_failure(failure))
 
@@ -201,7 +201,7 @@ def status_number(status: RunStatus) -> status_pb2.RunStatus:
 def _fill_outcome(
     target: journal_pb2.StepResult | journal_pb2.ChildClosed,
     result: bytes | None,
-    failure: bytes | Failure | None,
+    failure: bytes | StatedFailure | None,
 ) -> None:
     if result is not None:
         target.result.SetInParent()

@@ -7,12 +7,12 @@ are the messages of proto/holdfast/api/v1/worker_service.proto. Plain data: know
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from enum import IntEnum
 from typing import NamedTuple
 
 from holdfast.authoring.signatures import ParameterKind
 from holdfast.journal import Arguments, AttemptRecord, Entry, Mail, Payload, RetryPolicy, RunTrace, TraceContext
 from holdfast.limits import DEFAULT_LIMITS, Limits
+from holdfast.statuses import Then, TransitionStatus
 
 
 class Held(NamedTuple):
@@ -28,7 +28,7 @@ class Held(NamedTuple):
 
 
 @dataclass(slots=True, frozen=True)
-class Parameter:
+class ParameterRegistration:
     """A parameter of a workflow. default_sha256: of the canonical JSON of its default; empty for none."""
 
     name: str
@@ -45,7 +45,7 @@ class WorkflowRegistration:
     """
 
     name: str
-    parameters: tuple[Parameter, ...] = ()
+    parameters: tuple[ParameterRegistration, ...] = ()
     extra_positional: bool = False
     extra_named: bool = False
     id_template: str = ""
@@ -170,16 +170,6 @@ class Work:
         )
 
 
-class Then(IntEnum):
-    """What a worker does with a lease after a transition; the numbers are those of the protocol."""
-
-    CONTINUE = 1
-    SUSPEND = 2
-    CLOSE = 3
-    RELEASE = 4
-    STALL = 5
-
-
 @dataclass(slots=True, frozen=True)
 class Transition:
     """What happened in a leased run since its last transition."""
@@ -193,16 +183,6 @@ class Transition:
     then: Then
     attempt_deadline: timedelta | None = None
     waits: tuple[str, ...] = ()
-
-
-class TransitionStatus(IntEnum):
-    """How a transition was taken; the numbers are those of the protocol."""
-
-    COMMITTED = 1
-    COMMITTED_WITH_MAIL = 2
-    SUPERSEDED = 3
-    REFUSED = 4
-    BUSY = 5
 
 
 @dataclass(slots=True, frozen=True)

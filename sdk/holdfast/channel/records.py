@@ -148,7 +148,7 @@ class ExportedTrace:
 
 
 @dataclass(slots=True, frozen=True)
-class JournalPage:
+class HistoryPage:
     """Entries with their numbers and the epoch they were written under (0: by the coordinator)."""
 
     entries: tuple[tuple[int, int, Entry], ...]

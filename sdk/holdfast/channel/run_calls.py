@@ -14,7 +14,7 @@ from holdfast.channel.connection import Connection
 from holdfast.channel.records import (
     ClosedRun,
     ExportedTrace,
-    JournalPage,
+    HistoryPage,
     RunFilter,
     RunRecord,
     RunRecordPage,
@@ -84,7 +84,7 @@ class RunCalls:
         response: pb.WaitRunsResponse = await self._call(self._stub.WaitRuns, request)
         return wire_runs.closed_runs(response)
 
-    async def get_history(self, run: str, *, after: int = 0) -> JournalPage:
+    async def get_history(self, run: str, *, after: int = 0) -> HistoryPage:
         """A page of a journal: the entries after number `after`. Raises RunNotFound."""
         request = pb.GetHistoryRequest(namespace=self._namespace, run=run, after=after)
         response: pb.GetHistoryResponse = await self._call(self._stub.GetHistory, request)

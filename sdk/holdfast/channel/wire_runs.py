@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from holdfast.api.v1 import run_service_pb2 as pb
 from holdfast.channel.records import (
     ClosedRun,
-    JournalPage,
+    HistoryPage,
     OnConflict,
     Reuse,
     RunFilter,
@@ -156,13 +156,13 @@ def closed_runs(response: pb.WaitRunsResponse) -> list[ClosedRun]:
     ]
 
 
-def journal_page(response: pb.GetHistoryResponse) -> JournalPage:
+def journal_page(response: pb.GetHistoryResponse) -> HistoryPage:
     entries = []
     for row in response.rows:
         first = row.seq - len(row.entries) + 1
         for number, message in enumerate(row.entries, start=first):
             entries.append((number, row.epoch, entry_from_message(message)))
-    return JournalPage(tuple(entries), response.more, arguments_from_message(response.arguments))
+    return HistoryPage(tuple(entries), response.more, arguments_from_message(response.arguments))
 
 
 def signal_run_request(

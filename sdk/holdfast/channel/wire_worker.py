@@ -24,7 +24,6 @@ from holdfast.channel.leases import (
     Row,
     Transition,
     TransitionResult,
-    TransitionStatus,
     Work,
 )
 from holdfast.channel.wire import (
@@ -42,6 +41,7 @@ from holdfast.channel.wire import (
     write_payload,
 )
 from holdfast.limits import DEFAULT_LIMITS, Limits
+from holdfast.statuses import TransitionStatus
 
 _STATUSES: tuple[TransitionStatus | None, ...] = (None, *TransitionStatus)
 

@@ -73,7 +73,7 @@ class EntryKind:
 
 
 @dataclass(slots=True, frozen=True)
-class MailKind:
+class MailSpec:
     """One kind of mail. name: of its field in `Mail.body`. required: as in EntryKind."""
 
     name: str
@@ -189,16 +189,16 @@ ENTRY_KINDS: Mapping[str, EntryKind] = MappingProxyType({kind.name: kind for kin
 RESERVED_ENTRIES = frozenset({"run_paused", "update_completed"})
 """Fields of `Entry.body` that are drawn in traces and have no record: no version writes or reads them."""
 
-MAIL_KINDS: Mapping[str, MailKind] = MappingProxyType(
+MAIL_KINDS: Mapping[str, MailSpec] = MappingProxyType(
     {
         kind.name: kind
         for kind in (
-            MailKind("signal", required=("name",)),
-            MailKind("timer", required=("number",)),
-            MailKind("retry_due", required=("number",)),
-            MailKind("step_result", required=("number", "attempts")),
-            MailKind("child_closed", required=("number", "run_id", "status")),
-            MailKind("cancel"),
+            MailSpec("signal", required=("name",)),
+            MailSpec("timer", required=("number",)),
+            MailSpec("retry_due", required=("number",)),
+            MailSpec("step_result", required=("number", "attempts")),
+            MailSpec("child_closed", required=("number", "run_id", "status")),
+            MailSpec("cancel"),
         )
     }
 )

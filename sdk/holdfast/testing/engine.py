@@ -36,7 +36,7 @@ from holdfast.statuses import RunStatus
 from holdfast.worker.attempts import NO_DEPS, Attempt, AttemptCall, AttemptRunner
 from holdfast.worker.guards import Guards, guarded
 from holdfast.worker.log_facts import facts_in_logs
-from holdfast.worker.progress import RunProgress, Worker
+from holdfast.worker.progress import RunProgress, WorkerIdentity
 from holdfast.worker.recording import recorded, step_scheduled
 from holdfast.worker.retries import Ended
 from holdfast.worker.threads import DaemonThreads
@@ -70,7 +70,7 @@ class EngineRun:
         self._definition = definition
         self._parent = parent
         self._instance = WorkflowInstance(definition, info, arguments, codec=engine.codec, is_guarded=engine.is_guarded)
-        self._progress = RunProgress({}, worker=Worker("local"), retry_hold=SPAN_MAX)
+        self._progress = RunProgress({}, worker=WorkerIdentity("local"), retry_hold=SPAN_MAX)
         self._attempts: dict[int, Attempt] = {}
         self._timers: set[int] = set()
         self._mail_last = 0

@@ -6,7 +6,8 @@ Each is repeated as it is, after a wait of its own, so that what other runs repo
 from dataclasses import dataclass
 
 from holdfast.channel.calls import repeat_wait
-from holdfast.channel.leases import AttemptReport, ReportAnswer, Transition, TransitionStatus
+from holdfast.channel.leases import AttemptReport, ReportAnswer, Transition
+from holdfast.statuses import TransitionStatus
 from holdfast.worker.reports import Report
 
 Key = tuple[str, int]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.errors import HoldfastError
 from holdfast.worker.attempts import AttemptRunner
-from holdfast.workflow.loop import CodeDoesNotPause, RunEnded
+from holdfast.workflow.loop import CodeDoesNotPause, RunUnwinding
 
 if TYPE_CHECKING:
     from holdfast.worker.holder import RunHolder
@@ -55,7 +55,7 @@ class CodeGuard:
             self._settled.wait(LATE_SECONDS)
             for _ in range(LATE_INSTRUCTIONS):
                 pass  # what was raised arrives here, if it did not before
-        except RunEnded:
+        except RunUnwinding:
             pass
         self._asked = False
 
@@ -74,7 +74,7 @@ class CodeGuard:
         self._settled.clear()
         self._asked = True
         try:
-            return self.running is holder and _raise_in(thread, RunEnded)
+            return self.running is holder and _raise_in(thread, RunUnwinding)
         finally:
             self._settled.set()
 

@@ -13,19 +13,11 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 
 from holdfast.authoring.definitions import StepDefinition, WorkflowDefinition
-from holdfast.channel.leases import (
-    Held,
-    Lease,
-    Notice,
-    QueuedAttempt,
-    ReportAnswer,
-    Row,
-    TransitionStatus,
-    Work,
-)
+from holdfast.channel.leases import Held, Lease, Notice, QueuedAttempt, ReportAnswer, Row, Work
 from holdfast.codec import Codec
 from holdfast.journal import Arguments
 from holdfast.limits import DEFAULT_LIMITS, Limits
+from holdfast.statuses import TransitionStatus
 from holdfast.worker.attempts import Attempt, AttemptRunner
 from holdfast.worker.cache import RunCache
 from holdfast.worker.clock import SessionClock
@@ -33,7 +25,7 @@ from holdfast.worker.code_guard import CodeGuard
 from holdfast.worker.holder import Phase, RunHolder
 from holdfast.worker.making import CrewOptions, HolderFactory
 from holdfast.worker.placement import StepPlacement
-from holdfast.worker.progress import Worker
+from holdfast.worker.progress import WorkerIdentity
 from holdfast.worker.queued import QueuedClaims
 from holdfast.worker.rebuilding import Rebuilding
 from holdfast.worker.reports import Report as Report
@@ -65,7 +57,7 @@ class WorkCrew:
     ) -> None:
         self.options = options
         self.limits: Limits = DEFAULT_LIMITS
-        self.worker = Worker(build=options.build)
+        self.worker = WorkerIdentity(build=options.build)
         self.slots = Slots(options.slots)
         self.draining = False
         self.guard = CodeGuard()
@@ -124,7 +116,7 @@ class WorkCrew:
 
     def session_opened(self, session_id: str, limits: Limits) -> None:
         """From now on attempts are recorded as those of this session."""
-        self.worker = Worker(session_id, self.options.build)
+        self.worker = WorkerIdentity(session_id, self.options.build)
         self._queued.worker = self.worker
         self.limits = limits
         self._runner.limits = limits

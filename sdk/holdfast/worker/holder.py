@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from enum import Enum
 
-from holdfast.channel.leases import Lease, Then, Transition, TransitionResult, TransitionStatus
+from holdfast.channel.leases import Lease, Transition, TransitionResult
 from holdfast.journal import (
     AttemptEnded,
     AttemptStarted,
@@ -27,12 +27,13 @@ from holdfast.journal import (
     StepScheduled,
 )
 from holdfast.limits import DEFAULT_LIMITS, Limits
+from holdfast.statuses import Then, TransitionStatus
 from holdfast.worker.entry_sizes import body_bytes
 from holdfast.worker.failure_lines import log_closed_run, log_failed_attempt, log_signal_set_aside
 from holdfast.worker.mailbox import Mailbox
-from holdfast.worker.outbox import Outbox
+from holdfast.worker.outbox import PendingEntries
 from holdfast.worker.ports import Crew
-from holdfast.worker.progress import RunProgress, StepProgress, StepState, Worker
+from holdfast.worker.progress import RunProgress, StepProgress, StepState, WorkerIdentity
 from holdfast.worker.recording import recorded, step_scheduled
 from holdfast.worker.retries import Ended
 from holdfast.worker.slot_holds import SlotHolds
@@ -95,7 +96,7 @@ class RunHolder:
         self.stall_cause: BaseException | None = None
         self._crew = crew
         self._build = build
-        self._outbox = Outbox(limits)
+        self._outbox = PendingEntries(limits)
         self._mail = Mailbox()
         self._slots = SlotHolds(crew, lease.run_id)
         self._slots_freed = 0
@@ -160,7 +161,7 @@ class RunHolder:
             for call in self.instance.open_steps():
                 self.progress.recall(call)
         left = self.progress.in_state(StepState.WAITING) + self.progress.in_state(StepState.HELD)
-        lost = Worker(self.lease.lost_session_id)
+        lost = WorkerIdentity(self.lease.lost_session_id)
         losses = list(self.progress.losses(at=at, after_timeout=self.lease.after_timeout, lost=lost))
         self._take_commands(at)
         for entry in losses:

@@ -11,7 +11,7 @@ from holdfast.journal import Arguments
 from holdfast.limits import Limits
 from holdfast.worker.holder import RunHolder
 from holdfast.worker.ports import Crew
-from holdfast.worker.progress import RunProgress, Worker
+from holdfast.worker.progress import RunProgress, WorkerIdentity
 from holdfast.worker.trace_context import RunPosition, enter_untraced_code
 from holdfast.workflow.current import RunInfo
 from holdfast.workflow.instance import WorkflowInstance
@@ -49,7 +49,7 @@ class HolderFactory:
         self._codec = codec
         self._crew = crew
 
-    def __call__(self, lease: Lease, arguments: Arguments, worker: Worker, limits: Limits) -> RunHolder:
+    def __call__(self, lease: Lease, arguments: Arguments, worker: WorkerIdentity, limits: Limits) -> RunHolder:
         """A holder that has replayed nothing yet. Raises KeyError for a workflow that is not known here."""
         options = self._options
         info = RunInfo(

@@ -5,9 +5,10 @@ It numbers transitions, splits what is too large for one, and knows how long the
 
 from datetime import UTC, datetime, timedelta
 
-from holdfast.channel.leases import Lease, Then, Transition
+from holdfast.channel.leases import Lease, Transition
 from holdfast.journal import Entry
 from holdfast.limits import Limits
+from holdfast.statuses import Then
 from holdfast.worker.entry_sizes import entry_bytes
 
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -15,7 +16,7 @@ _ROOM_BYTES = 64 * 1024
 """What a transition has besides its entries, generously."""
 
 
-class Outbox:
+class PendingEntries:
     """length: of the committed journal. last_at: of the newest entry, committed or not."""
 
     __slots__ = ("_limits", "_sizes", "_transition_id", "entries", "flight", "last_at", "length")

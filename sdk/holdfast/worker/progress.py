@@ -61,7 +61,7 @@ class StepState(IntEnum):
 
 
 @dataclass(slots=True, frozen=True)
-class Worker:
+class WorkerIdentity:
     """Whose attempts these are, as their records say."""
 
     session_id: str = ""
@@ -114,7 +114,7 @@ class StepProgress:
         self,
         outcome: AttemptOutcome,
         ended_at: datetime,
-        worker: Worker,
+        worker: WorkerIdentity,
         *,
         failure: Failure | None = None,
         retry_delay: timedelta | None = None,
@@ -177,7 +177,7 @@ class RunProgress:
         self,
         definitions: Mapping[str, StepDefinition],
         *,
-        worker: Worker,
+        worker: WorkerIdentity,
         retry_hold: timedelta = RETRY_HOLD,
     ) -> None:
         self.steps: dict[int, StepProgress] = {}
@@ -324,7 +324,7 @@ class RunProgress:
         return self._failed(step, how, at=at, jitter=jitter, worker=self.worker)
 
     def _failed(
-        self, step: StepProgress, how: Raised | Expired, *, at: datetime, jitter: float, worker: Worker
+        self, step: StepProgress, how: Raised | Expired, *, at: datetime, jitter: float, worker: WorkerIdentity
     ) -> StepFailed | AttemptEnded:
         number = step.number
         wait = wait_before_retry(
@@ -357,7 +357,7 @@ class RunProgress:
             return StepCancelled(at, number)
         return StepCancelled(at, number, step.record(AttemptOutcome.CANCELLED, at, self.worker))
 
-    def losses(self, *, at: datetime, after_timeout: bool, lost: Worker) -> Iterator[AttemptEnded | StepFailed]:
+    def losses(self, *, at: datetime, after_timeout: bool, lost: WorkerIdentity) -> Iterator[AttemptEnded | StepFailed]:
         """The entries for attempts that a former holder started and never ended.
 
         after_timeout: its lease ended because attempts were overdue; those then count as failures of their steps.

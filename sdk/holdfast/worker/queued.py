@@ -12,7 +12,7 @@ from holdfast.channel.leases import AttemptReport, AttemptReportResult, QueuedAt
 from holdfast.journal import AttemptRecord, Failure, Payload, StepOrigin
 from holdfast.statuses import AttemptOutcome
 from holdfast.worker.failure_lines import log_failed_attempt
-from holdfast.worker.progress import Worker
+from holdfast.worker.progress import WorkerIdentity
 from holdfast.worker.retries import (
     Ended,
     Expired,
@@ -39,7 +39,7 @@ class QueuedClaims:
         now: Callable[[], datetime],
         jitter: Callable[[], float],
     ) -> None:
-        self.worker = Worker()
+        self.worker = WorkerIdentity()
         self._definitions = definitions
         self._now = now
         self._jitter = jitter

@@ -13,7 +13,7 @@ from holdfast.authoring.definitions import StepDefinition, WorkflowDefinition
 from holdfast.authoring.signatures import NO_EXTRA, CallSignature
 from holdfast.authoring.steps import Step
 from holdfast.authoring.workflows import Workflow
-from holdfast.channel.leases import Parameter, WorkflowRegistration
+from holdfast.channel.leases import ParameterRegistration, WorkflowRegistration
 from holdfast.codec.values import content_hash
 from holdfast.hints import HopelessHint
 
@@ -99,9 +99,9 @@ def workflow_registration(workflow: WorkflowDefinition) -> WorkflowRegistration:
     )
 
 
-def _parameter(one: signatures.Parameter) -> Parameter:
+def _parameter(one: signatures.Parameter) -> ParameterRegistration:
     content = b"" if one.required else (content_hash(one.default) or b"")
-    return Parameter(one.name, one.required, one.kind, content)
+    return ParameterRegistration(one.name, one.required, one.kind, content)
 
 
 def _portable_template(workflow: WorkflowDefinition) -> str:

@@ -20,7 +20,6 @@ from holdfast.channel.leases import (
     Pulse,
     ReportAnswer,
     TransitionResult,
-    TransitionStatus,
 )
 from holdfast.channel.refusals import ReattachRequired, ReplicaAway, SessionExpired
 from holdfast.channel.worker_calls import WorkerCalls
@@ -32,6 +31,7 @@ from holdfast.errors import (
     PayloadTooLarge,
     Refused,
 )
+from holdfast.statuses import TransitionStatus
 from holdfast.worker.busy import BusyReports
 from holdfast.worker.clock import SessionClock, boot_seconds
 from holdfast.worker.crew import Report, WorkCrew

@@ -49,7 +49,7 @@ LAST_REPORTS_SECONDS = 5.0
 GOOD_BYE_SECONDS = 2.0
 
 
-class Client(Protocol):
+class WorkerClient(Protocol):
     """What a worker needs of a `holdfast.Client`."""
 
     connection: Connection
@@ -83,7 +83,7 @@ class Worker:
 
     def __init__(
         self,
-        client: Client,
+        client: WorkerClient,
         queue: str = "default",
         *,
         workflows: Iterable[Given] = (),

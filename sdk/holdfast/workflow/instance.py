@@ -32,7 +32,7 @@ from holdfast.workflow.calls import ChildCall, Ending, ReceiveCall, StepCall, Ti
 from holdfast.workflow.children import child_arguments, start_child
 from holdfast.workflow.commands import CallStep, Close, Command
 from holdfast.workflow.current import RunInfo, WorkflowRuntime, current_runtime
-from holdfast.workflow.loop import RunEnded, WorkflowLoop
+from holdfast.workflow.loop import RunUnwinding, WorkflowLoop
 from holdfast.workflow.matching import Ledger
 from holdfast.workflow.sameness import Values
 from holdfast.workflow.signals import SignalInbox
@@ -375,7 +375,7 @@ class WorkflowInstance:
         """True for what ends the code without being an error of it: it is being unwound, or a person stops us."""
         if isinstance(error, KeyboardInterrupt):
             return interrupts.can_be_from_outside()
-        return isinstance(error, RunEnded) or (isinstance(error, GeneratorExit) and self._loop.is_dead)
+        return isinstance(error, RunUnwinding) or (isinstance(error, GeneratorExit) and self._loop.is_dead)
 
     def _close_after(self, error: BaseException) -> Close:
         if error.__traceback__ is not None:

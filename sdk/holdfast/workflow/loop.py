@@ -34,7 +34,7 @@ _REFERENCES_OF_ONE_HOLDER = sys.getrefcount((object(), None)[0])
 _SHORTEST_DELAY = timedelta(microseconds=1)
 
 
-class RunEnded(BaseException):
+class RunUnwinding(BaseException):
     """Stops code that is being unwound after its run has ended or was dropped from memory.
 
     Not an Exception: no handler of the user may take it for a failure and carry on.
@@ -104,14 +104,14 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
             self.enter_and(self._close_coroutines)
 
     def refuse(self) -> None:
-        """Raises RunEnded, again and again for code that catches it and tries once more.
+        """Raises RunUnwinding, again and again for code that catches it and tries once more.
 
         Returns after so many refusals that it would never end: whatever the code awaits then never comes, so that it
         yields, and is dropped with a RuntimeError that says so.
         """
         self._refusals += 1
         if self._refusals <= REFUSALS_MAX:
-            raise RunEnded
+            raise RunUnwinding
 
     def next_order(self) -> int:
         """The number of a new task or future, which is its hash."""
@@ -297,7 +297,7 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
     def refuse_strangers(self) -> NoReturn:
         """Raise for code of this run that has lost its context, and so the run: nothing of it would be recorded."""
         if self.is_dead:
-            raise RunEnded
+            raise RunUnwinding
         raise UnguardedCall(
             "a call without the context of its run (as in contextvars.Context().run, or context=Context())",
             instead="keep the context that the code was called with, or make the new one with copy_context()",

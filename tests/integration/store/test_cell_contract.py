@@ -17,7 +17,6 @@ from holdfast_coordinator.domain.rows import (
     AlarmRow,
     ChildRow,
     DeadLetter,
-    Failure,
     JournalRow,
     KeyRow,
     MailConsumedEntry,
@@ -28,6 +27,7 @@ from holdfast_coordinator.domain.rows import (
     RunState,
     Side,
     SignalMail,
+    StatedFailure,
     TaskState,
 )
 from holdfast_coordinator.domain.starts import START
@@ -38,7 +38,7 @@ from holdfast_coordinator.store.port import (
     HeldNews,
     LeaseHeld,
     QueuedStep,
-    RunFilter,
+    RunSelection,
     SerializationConflict,
 )
 from holdfast_coordinator.store.statements_views import NEWEST_ROW_BYTES_MAX, NEWEST_ROWS
@@ -85,7 +85,7 @@ async def test_a_run_of_another_namespace_is_not_visible(store: CellStore) -> No
     await write(store, starting(open_run("r1", namespace="other")))
     assert await store.view("default", "r1") is None
     assert await store.existing("default", ["r1"]) == set()
-    assert await store.list_runs(RunFilter("default")) == []
+    assert await store.list_runs(RunSelection("default")) == []
 
 
 async def test_now_is_not_before_the_last_time_of_a_locked_run(store: CellStore) -> None:
@@ -242,7 +242,7 @@ async def test_closing_a_run_sweeps_what_is_its_own_and_keeps_its_promises_to_ot
     changes.tasks_added["r1", 1] = task("r1", 1)
     changes.children_added.append(ChildRow("r1", 1, "c1", ClosePolicy.CANCEL))
     await write(store, changes)
-    result = RunResult("r1", "default", RunStatus.FAILED, at(9), failure=Failure("ValueError", "no"))
+    result = RunResult("r1", "default", RunStatus.FAILED, at(9), failure=StatedFailure("ValueError", "no"))
     closed = Changes(closed={"r1": result}, swept={"r1": side})
     delivery = AlarmRow("r1", AlarmKind.OUTBOX_CHILD_CLOSED, 0, at(9))
     closed.alarms_set["r1", delivery.kind, 0] = delivery
@@ -605,7 +605,7 @@ async def test_runs_are_listed_newest_first_by_what_is_asked(store: CellStore) -
     await write(store, Changes(closed={"r1": RunResult("r1", "default", RunStatus.COMPLETED, at(9))}))
 
     async def listed(**wanted: Any) -> list[str]:
-        return [view.record.run_id for view in await store.list_runs(RunFilter("default", **wanted))]
+        return [view.record.run_id for view in await store.list_runs(RunSelection("default", **wanted))]
 
     assert await listed() == ["r3", "r2", "r1", "r0"]
     assert await listed(limit=2) == ["r3", "r2"]

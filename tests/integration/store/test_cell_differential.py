@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from holdfast.statuses import ClosePolicy, RunStatus
 from holdfast_coordinator.domain.changes import Changes
-from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks, Close, Transition
+from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks, CloseAsk, CommitTransition
 from holdfast_coordinator.domain.reads import MailWanted, Reads, Snapshot
 from holdfast_coordinator.domain.rows import (
     AlarmKind,
@@ -77,9 +77,9 @@ def close(run_id: str, status: RunStatus, side: Side) -> Changes:
     return changes
 
 
-def plain_close(run_id: str, expected: int, status: RunStatus) -> Transition:
+def plain_close(run_id: str, expected: int, status: RunStatus) -> CommitTransition:
     asked = closing(run_id, expected_seq=expected)
-    asked.asks = [replace(cast(Close, asked.asks[0]), status=status)]
+    asked.asks = [replace(cast(CloseAsk, asked.asks[0]), status=status)]
     return asked
 
 
@@ -140,7 +140,7 @@ async def _do(store: CellStore, action: Any) -> Any:
     """What one action shows on a store: what it saw or how it failed."""
     try:
         match action:
-            case Transition():
+            case CommitTransition():
                 return await store.move([action], at=T0)
             case dict():
                 return await store.mark_exported(action)

@@ -13,7 +13,7 @@ from holdfast_coordinator.store import cell as cell_module
 from holdfast_coordinator.store.cell import CLIENT_CONNECTIONS, PostgresCellStore
 from holdfast_coordinator.store.connection import Statement
 from holdfast_coordinator.store.pool import Pool
-from holdfast_coordinator.store.port import RunFilter, StoreBusy
+from holdfast_coordinator.store.port import RunSelection, StoreBusy
 from tests.model.batches import T0, open_run, record, starting, write
 
 SLEEP = Statement("sleep", "SELECT pg_sleep(30)")
@@ -28,13 +28,13 @@ async def test_slow_listings_hold_up_neither_commits_nor_loops_and_are_refused_i
         with psycopg.connect(database) as other:
             other.execute("LOCK TABLE holdfast_c00.runs IN ACCESS EXCLUSIVE MODE")
             slow = [
-                asyncio.create_task(cell.clients.list_runs(RunFilter("default"))) for _ in range(CLIENT_CONNECTIONS)
+                asyncio.create_task(cell.clients.list_runs(RunSelection("default"))) for _ in range(CLIENT_CONNECTIONS)
             ]
             async with asyncio.timeout(5):
                 while len(_waiting(database)) < CLIENT_CONNECTIONS:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
                 with pytest.raises(StoreBusy):
-                    await cell.clients.list_runs(RunFilter("default"))
+                    await cell.clients.list_runs(RunSelection("default"))
                 assert await cell.mail_after("r1", 0) == []
                 assert await cell.loops.lease_owners() == {"s1"}
         assert [len(page) for page in await asyncio.gather(*slow)] == [1] * CLIENT_CONNECTIONS
@@ -77,11 +77,11 @@ async def test_runs_of_rare_statuses_are_listed_among_all_others(
             closed.closed[run_id] = RunResult(run_id, "default", status, T0)
         await write(cell, closed)
         for status in RunStatus:
-            found = await cell.clients.list_runs(RunFilter("default", statuses=frozenset({status})))
+            found = await cell.clients.list_runs(RunSelection("default", statuses=frozenset({status})))
             assert found, status
             ids = {view.record.run_id for view in found}
             if status.is_closed:
                 assert ids == {f"c-{status}"}
         both = frozenset({RunStatus.STALLED, RunStatus.FAILED})
-        found = await cell.clients.list_runs(RunFilter("default", statuses=both))
+        found = await cell.clients.list_runs(RunSelection("default", statuses=both))
         assert {view.record.run_id for view in found} == {"o5", "c-failed"}

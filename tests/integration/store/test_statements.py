@@ -10,7 +10,7 @@ import pytest
 
 from holdfast.statuses import RunStatus
 from holdfast_coordinator.store.connection import Statement
-from holdfast_coordinator.store.port import RunFilter
+from holdfast_coordinator.store.port import RunSelection
 from holdfast_coordinator.store.reading import CellReads
 from holdfast_coordinator.store.statements import RowWrite
 from holdfast_coordinator.store.statements_control import ControlStatements
@@ -22,7 +22,7 @@ from holdfast_coordinator.store.statements_writes import CellWrites
 from tests.model.batches import T0
 
 SCHEMA = "holdfast_c00"
-LISTING = RunFilter(
+LISTING = RunSelection(
     "default", workflow="w", statuses=frozenset({RunStatus.FAILED}), metadata={"a": "b"}, started_after=T0,
     started_before=T0, text="x", idempotency_key="k", before=(T0, "r"),
 )  # fmt: skip
@@ -203,15 +203,15 @@ def test_a_claim_begins_its_index_scan_at_the_floor_and_sorts_no_table(database:
 @pytest.mark.parametrize(
     ("wanted", "values", "index"),
     [
-        (RunFilter("default"), "'default', 100", "runs_by_creation"),
-        (RunFilter("default", before=(T0, "r")), "'default', now(), 'r', 100", "runs_by_creation"),
-        (RunFilter("default", workflow="w"), "'default', 'w7', 100", "runs_by_workflow"),
-        (RunFilter("default", metadata={"a": "b"}), """'default', '{"a": "77"}', 100""", "runs_by_metadata"),
-        (RunFilter("default", idempotency_key="k"), "'default', 'k', 100", "run_keys_pkey"),
+        (RunSelection("default"), "'default', 100", "runs_by_creation"),
+        (RunSelection("default", before=(T0, "r")), "'default', now(), 'r', 100", "runs_by_creation"),
+        (RunSelection("default", workflow="w"), "'default', 'w7', 100", "runs_by_workflow"),
+        (RunSelection("default", metadata={"a": "b"}), """'default', '{"a": "77"}', 100""", "runs_by_metadata"),
+        (RunSelection("default", idempotency_key="k"), "'default', 'k', 100", "run_keys_pkey"),
     ],
     ids=lambda value: value if isinstance(value, str) and value.isidentifier() else "",
 )
-def test_a_listing_uses_an_index(wanted: RunFilter, values: str, index: str, database: str) -> None:
+def test_a_listing_uses_an_index(wanted: RunSelection, values: str, index: str, database: str) -> None:
     _fill_runs(database)
     nodes = list(_nodes(_plan(database, CellViews(SCHEMA).list_runs(wanted).statement, values=values)))
     assert index in {node.get("Index Name") for node in nodes}

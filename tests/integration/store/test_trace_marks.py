@@ -8,7 +8,7 @@ import pytest
 
 from holdfast.statuses import RunStatus
 from holdfast_coordinator.domain.changes import Changes
-from holdfast_coordinator.domain.commands import Close
+from holdfast_coordinator.domain.commands import CloseAsk
 from holdfast_coordinator.domain.events import Closed
 from holdfast_coordinator.domain.rows import OpenRun, RunResult, RunState, Side, TraceMark
 from holdfast_coordinator.domain.workspace import trace_mark
@@ -47,7 +47,7 @@ async def test_a_run_that_closes_leaves_a_mark_when_its_spans_are_to_be_exported
     await write(store, starting(run))
     if is_plain:
         asked = closing("r1")
-        asked.asks = [replace(cast(Close, asked.asks[0]), status=status)]
+        asked.asks = [replace(cast(CloseAsk, asked.asks[0]), status=status)]
         closed = (await store.move([asked], at=at(1)))["r1"]
         assert isinstance(closed, Closed)
         assert closed.is_traced is (Side.TRACE in side)

@@ -10,7 +10,7 @@ from traced_cells import Clock, Played, commit, none_left, until, writer_of
 
 from holdfast.backoff import Exponential
 from holdfast.statuses import RunStatus
-from holdfast_coordinator.domain.commands import Transition
+from holdfast_coordinator.domain.commands import CommitTransition
 from holdfast_coordinator.telemetry.collecting import Accepted, CollectorUnreachable
 from holdfast_coordinator.telemetry.identity import trace_of
 from holdfast_coordinator.telemetry.otlp import export_request
@@ -136,7 +136,7 @@ async def test_no_span_is_missing_after_crashes_and_outages(seed: int, monkeypat
     assert {key: span.raw for key, span in collector.spans.items()} == _expected(cell)
 
 
-def _next_of(run: Played, chance: random.Random) -> list[Transition]:
+def _next_of(run: Played, chance: random.Random) -> list[CommitTransition]:
     match chance.choices(["step", "signal", "close"], [60, 20, 20])[0]:
         case "step":
             return [run.step()]

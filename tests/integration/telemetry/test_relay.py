@@ -19,8 +19,7 @@ from traced_cells import (
     until,
 )
 
-from holdfast.statuses import RunStatus
-from holdfast_coordinator.domain.commands import Then
+from holdfast.statuses import RunStatus, Then
 from holdfast_coordinator.store.port import CellStore
 from holdfast_coordinator.telemetry.collecting import CollectorUnreachable
 from holdfast_coordinator.telemetry.identity import IdentityRules

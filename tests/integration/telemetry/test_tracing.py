@@ -22,7 +22,7 @@ from traced_cells import (
 )
 
 from holdfast.errors import CollectorRefused, CollectorUnavailable
-from holdfast_coordinator.domain.commands import Then
+from holdfast.statuses import Then
 from holdfast_coordinator.domain.rows import JournalRow
 from holdfast_coordinator.store.port import CellStore, StoreUnavailable
 from holdfast_coordinator.telemetry.identity import facts_of

@@ -11,10 +11,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from holdfast.api.v1 import journal_pb2
 from holdfast.api.v1.status_pb2 import STEP_PLACEMENT_INLINE
 from holdfast.ids import run_id, start_id
-from holdfast.statuses import RunStatus
-from holdfast_coordinator.domain.commands import Close, StartRun, Then, Transition
-from holdfast_coordinator.domain.rows import JournalRow, RunRecord
-from holdfast_coordinator.domain.transitions import TransitionAnswer, TransitionStatus
+from holdfast.statuses import RunStatus, Then, TransitionStatus
+from holdfast_coordinator.domain.commands import CloseAsk, CommitTransition, StartRun
+from holdfast_coordinator.domain.rows import JournalRow, RunRow
+from holdfast_coordinator.domain.transitions import TransitionAnswer
 from holdfast_coordinator.engine.attachments import Attachment
 from holdfast_coordinator.engine.cell_writer import CellWriter, OnJournal
 from holdfast_coordinator.engine.matcher import Matcher
@@ -77,7 +77,7 @@ class Played:
             self.run_id, "default", "order", "default", b"", b"hash", trace=identity.trace, traced=identity.side
         )
 
-    def step(self, name: str = "", *, then: Then = Then.CONTINUE) -> Transition:
+    def step(self, name: str = "", *, then: Then = Then.CONTINUE) -> CommitTransition:
         """One step, from its schedule to its result."""
         self.steps += 1
         name = name or f"step-{self.steps}"
@@ -97,7 +97,7 @@ class Played:
         waits = "signal go" if then is Then.SUSPEND else ""
         return self._transition([_framed(*entries)], 2, then=then, waits=waits)
 
-    def awaited_signal(self, number: int) -> list[Transition]:
+    def awaited_signal(self, number: int) -> list[CommitTransition]:
         """A signal that comes while the code waits for it with a limit, and does not end the wait; then that ends."""
         mail = {"number": number, "signal": {"name": "go"}}
         bodies: list[dict[str, Any]] = [
@@ -109,21 +109,21 @@ class Played:
             self._transition([_framed(journal_pb2.Entry(at=self._tick(), **body))], 1) for body in bodies
         ]  # each comes to rest: what is in one row belongs together, and what is in two does not
 
-    def unreadable(self) -> Transition:
+    def unreadable(self) -> CommitTransition:
         """What a broken worker might write."""
         return self._transition([UNREADABLE], 1)
 
-    def close(self, status: RunStatus = RunStatus.COMPLETED) -> Transition:
+    def close(self, status: RunStatus = RunStatus.COMPLETED) -> CommitTransition:
         """Its end."""
         closed = journal_pb2.RunClosed(status=status.number)  # type: ignore[arg-type]  # the same numbers
         if status is not RunStatus.COMPLETED:
             closed.failure.error_type = "CardDeclined"
         entry = _framed(journal_pb2.Entry(at=self._tick(), run_closed=closed))
-        return self._transition([], 1, asks=[Close(status, None, None, entry)], then=Then.CLOSE)
+        return self._transition([], 1, asks=[CloseAsk(status, None, None, entry)], then=Then.CLOSE)
 
-    def _transition(self, journal: list[bytes], count: int, **more: Any) -> Transition:
+    def _transition(self, journal: list[bytes], count: int, **more: Any) -> CommitTransition:
         values = {"asks": [], "mail_seen": 0, "then": Then.CONTINUE, **more}
-        made = Transition(self.run_id, WORKER, 1, self.seq, self.seq + 100, count, journal, **values)
+        made = CommitTransition(self.run_id, WORKER, 1, self.seq, self.seq + 100, count, journal, **values)
         self.seq += count
         return made
 
@@ -153,7 +153,7 @@ class Replica:
         )  # fmt: skip
         self.writer = writer_of(store, clock, self.tracing.tracer.committed if hears else None)
 
-    async def commit(self, *commands: StartRun | Transition) -> None:
+    async def commit(self, *commands: StartRun | CommitTransition) -> None:
         """Commits, one after the other."""
         await commit(self.writer, *commands)
 
@@ -197,7 +197,7 @@ async def writing(writer: CellWriter) -> AsyncIterator[None]:
         await task
 
 
-async def commit(writer: CellWriter, *commands: StartRun | Transition) -> None:
+async def commit(writer: CellWriter, *commands: StartRun | CommitTransition) -> None:
     """Commits, one after the other; all must be taken."""
     for command in commands:
         async with asyncio.timeout(10):
@@ -210,9 +210,9 @@ class Heard:
 
     def __init__(self) -> None:
         self.rows: list[JournalRow] = []
-        self.records: list[RunRecord] = []
+        self.records: list[RunRow] = []
 
-    def __call__(self, rows: Sequence[JournalRow], records: Sequence[RunRecord]) -> None:
+    def __call__(self, rows: Sequence[JournalRow], records: Sequence[RunRow]) -> None:
         self.rows += rows
         self.records += records
 

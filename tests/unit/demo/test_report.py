@@ -7,7 +7,7 @@ from rich.console import Console
 
 from holdfast.channel.records import TraceSpan
 from holdfast_coordinator.demo.audit import Findings
-from holdfast_coordinator.demo.driver import Outcome
+from holdfast_coordinator.demo.driver import DemoOutcome
 from holdfast_coordinator.demo.report import SPANS_SHOWN, print_report, shortened
 from holdfast_coordinator.demo.tally import Tally
 
@@ -49,11 +49,11 @@ def test_of_a_long_trace_the_first_step_and_those_with_lost_attempts_are_drawn()
     assert [one for one in shown[1:] if one.parent_id not in known] == []
 
 
-def outcome(spans: list[TraceSpan]) -> Outcome:
-    return Outcome(Findings(), 1.0, Tally(2, 10, 5, 1, 1), "made-1.0", spans, collector=None)
+def outcome(spans: list[TraceSpan]) -> DemoOutcome:
+    return DemoOutcome(Findings(), 1.0, Tally(2, 10, 5, 1, 1), "made-1.0", spans, collector=None)
 
 
-def printed(given: Outcome, capsys: pytest.CaptureFixture[str]) -> str:
+def printed(given: DemoOutcome, capsys: pytest.CaptureFixture[str]) -> str:
     print_report(Console(), given, direct_seconds=1.0)
     return capsys.readouterr().out
 

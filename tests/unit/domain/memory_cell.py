@@ -24,8 +24,8 @@ from holdfast_coordinator.domain.rows import (
     MailRow,
     OpenRun,
     RequestRow,
-    RunRecord,
     RunResult,
+    RunRow,
     RunState,
     Side,
     TaskRow,
@@ -62,7 +62,7 @@ class MemoryCell:
         self.events: list[Event] = []
         self.changes = Changes()
         self.mail_read_max = 1_000
-        self.runs: dict[str, RunRecord] = {}
+        self.runs: dict[str, RunRow] = {}
         self.open_runs: dict[str, OpenRun] = {}
         self.results: dict[str, RunResult] = {}
         self.journals: dict[str, list[JournalRow]] = {}

@@ -9,23 +9,22 @@ from memory_cell import T0, MemoryCell
 
 from holdfast.api.v1 import journal_pb2, status_pb2
 from holdfast.ids import child_run_id, run_id, start_id
-from holdfast.statuses import ClosePolicy, RunStatus
+from holdfast.statuses import ClosePolicy, RunStatus, Then, TransitionStatus
 from holdfast_coordinator.domain.commands import (
     AlarmDue,
     Ask,
-    Close,
+    CloseAsk,
+    CommitTransition,
     ConsumeMail,
     EndAttempt,
-    QueueStep,
+    QueueStepAsk,
     ReportAttempt,
     SendSignal,
-    StartChild,
+    StartChildAsk,
     StartRun,
-    Then,
-    Transition,
 )
 from holdfast_coordinator.domain.rows import AlarmKind, OpenRun, RunState, SignalMail, TaskRow
-from holdfast_coordinator.domain.transitions import TransitionAnswer, TransitionStatus
+from holdfast_coordinator.domain.transitions import TransitionAnswer
 
 ENTRY = journal_pb2.JournalRow(
     entries=[journal_pb2.Entry(step_scheduled=journal_pb2.StepScheduled(number=1, name="charge"))]
@@ -78,7 +77,7 @@ def transition(
     journal: Sequence[bytes | ConsumeMail] = (ENTRY,),
     then: Then = Then.CONTINUE,
     **changed: Any,
-) -> Transition:
+) -> CommitTransition:
     """What the holder of a run reports next; the close of a closing one is added."""
     count = len(journal)
     if then is Then.CLOSE:
@@ -89,7 +88,7 @@ def transition(
         "transition_id": (run.epoch << 24) + run.length + run.mail_taken + 1, "count": count, "journal": list(journal),
         "asks": list(asks), "mail_seen": run.mail_next - 1, "then": then,
     }  # fmt: skip
-    return Transition(**{**values, **changed})
+    return CommitTransition(**{**values, **changed})
 
 
 def take(cell: MemoryCell, *asks: Ask, run_id: str = RUN, **changed: Any) -> TransitionAnswer:
@@ -106,10 +105,10 @@ def suspend(cell: MemoryCell, *asks: Ask, run_id: str = RUN, waits: str = "signa
     assert cell.open_runs[run_id].state is RunState.SUSPENDED
 
 
-def close(status: RunStatus = RunStatus.COMPLETED) -> Close:
+def close(status: RunStatus = RunStatus.COMPLETED) -> CloseAsk:
     """A RunClosed entry of a worker."""
     entry = journal_pb2.Entry(run_closed=journal_pb2.RunClosed(status=cast(status_pb2.RunStatus, status.number)))
-    return Close(status, None, None, journal_pb2.JournalRow(entries=[entry]).SerializeToString())
+    return CloseAsk(status, None, None, journal_pb2.JournalRow(entries=[entry]).SerializeToString())
 
 
 def signal(number: int = 1, *, run_id: str = RUN, name: str = "go", once: bool = False) -> SendSignal:
@@ -117,9 +116,9 @@ def signal(number: int = 1, *, run_id: str = RUN, name: str = "go", once: bool =
     return SendSignal(run_id, f"req-{number}", SignalMail(name, b""), once=once)
 
 
-def queue_step(number: int = 1, **changed: Any) -> QueueStep:
+def queue_step(number: int = 1, **changed: Any) -> QueueStepAsk:
     """A queued step."""
-    step = QueueStep(number, "charge", b"", "default", 0, timedelta(seconds=60), 3, b"", "", T0)
+    step = QueueStepAsk(number, "charge", b"", "default", 0, timedelta(seconds=60), 3, b"", "", T0)
     return replace(step, **changed)
 
 
@@ -146,9 +145,9 @@ def lose(task: TaskRow, **changed: Any) -> EndAttempt:
     return EndAttempt(task.run_id, task.number, task.epoch, **changed)
 
 
-def child_of(number: int = 1, *, parent: str = RUN, policy: ClosePolicy = ClosePolicy.CANCEL) -> StartChild:
+def child_of(number: int = 1, *, parent: str = RUN, policy: ClosePolicy = ClosePolicy.CANCEL) -> StartChildAsk:
     """A ChildStarted entry."""
-    return StartChild(number, child_run_id(parent, number), policy, b"spec")
+    return StartChildAsk(number, child_run_id(parent, number), policy, b"spec")
 
 
 def child_start(cell: MemoryCell, number: int = 1, *, parent: str = RUN, **changed: Any) -> StartRun:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast_coordinator.domain.calls import DIGEST_BYTES_MAX, Call, call_of, difference
+from holdfast_coordinator.domain.calls import DIGEST_BYTES_MAX, HashedCall, call_of, difference
 
 HASHES = st.binary(min_size=32, max_size=32)
 
@@ -17,7 +17,7 @@ def content(text: str) -> bytes:
 
 
 def call(*positional: str, **named: str) -> bytes:
-    return Call(tuple(map(content, positional)), {name: content(value) for name, value in named.items()}).digest()
+    return HashedCall(tuple(map(content, positional)), {name: content(value) for name, value in named.items()}).digest()
 
 
 def parameter(name: str, kind: str = "either", default: str | None = None) -> dict[str, Any]:
@@ -32,7 +32,7 @@ OLDER = {"parameters": [parameter("n")], **CLOSED}
 
 @given(st.lists(HASHES, max_size=5), st.dictionaries(st.text(max_size=8), HASHES, max_size=5))
 def test_a_digest_is_read_back_as_its_call(positional: list[bytes], named: dict[str, bytes]) -> None:
-    made = Call(tuple(positional), named)
+    made = HashedCall(tuple(positional), named)
     assert call_of(made.digest()) == made
 
 

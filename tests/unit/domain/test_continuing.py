@@ -4,7 +4,8 @@ from memory_cell import MemoryCell
 from scenes import ENTRY, RUN, leased, run_named, start, take
 
 from holdfast.errors import RunAlreadyStarted, RunNotRetryable
-from holdfast_coordinator.domain.commands import Reuse, TerminateRun, Then
+from holdfast.statuses import Then
+from holdfast_coordinator.domain.commands import Reuse, TerminateRun
 from holdfast_coordinator.domain.continuing import Continuation, RetryRun, RewrittenRow
 from holdfast_coordinator.domain.starts import Started
 

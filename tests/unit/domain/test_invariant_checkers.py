@@ -8,8 +8,8 @@ import pytest
 from memory_cell import T0, MemoryCell
 from scenes import RUN, child_of, leased, queue_step, run_named, signal, start, suspend, take
 
-from holdfast.statuses import RunStatus
-from holdfast_coordinator.domain.commands import ConsumeMail, Then
+from holdfast.statuses import RunStatus, Then
+from holdfast_coordinator.domain.commands import ConsumeMail
 from holdfast_coordinator.domain.rows import AlarmKind, AlarmRow, MailRow, OpenRun, RunState, TaskState
 from tests import invariants
 from tests.invariants import CellRows

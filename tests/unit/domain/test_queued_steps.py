@@ -7,8 +7,8 @@ from memory_cell import T0, MemoryCell
 from scenes import OTHER, RUN, WORKER, leased, lose, offer, queue_step, queued, report, suspend, take
 
 from holdfast.api.v1 import journal_pb2
-from holdfast.statuses import AttemptOutcome
-from holdfast_coordinator.domain.commands import CancelledStep, CancelStep, ClaimTasks, Then
+from holdfast.statuses import AttemptOutcome, Then
+from holdfast_coordinator.domain.commands import CancelledStep, CancelStepAsk, ClaimTasks
 from holdfast_coordinator.domain.events import LeaseEnded
 from holdfast_coordinator.domain.rows import (
     EndedAttempt,
@@ -185,7 +185,7 @@ def test_a_cancelled_step_is_deleted_its_session_told_and_its_result_late(cell: 
     offer(cell, OTHER, runs=0, tasks=1)
     take(cell, queue_step())
     task = cell.tasks[RUN, 1]
-    take(cell, CancelStep(1))
+    take(cell, CancelStepAsk(1))
     assert LeaseEnded(OTHER, RUN, 1, 1, cancelled=True) in cell.events
     assert cell.ask(report(task, result=b"late")) is False
 
@@ -225,7 +225,7 @@ def test_a_step_that_is_cancelled_while_it_runs_leaves_all_its_attempts_in_the_j
     offer(cell, WORKER, runs=0, tasks=1)
     cell.ask(CLAIM)
     epochs = cell.tasks[RUN, 1].epoch
-    take(cell, CancelStep(1), journal=[CANCELLED])
+    take(cell, CancelStepAsk(1), journal=[CANCELLED])
     first, *others = attempts_of_the_cancel(cell)
     assert first == b"record 1"
     assert others == [
@@ -238,7 +238,7 @@ def test_a_step_that_is_cancelled_while_it_runs_leaves_all_its_attempts_in_the_j
 def test_a_step_that_is_cancelled_before_anybody_took_it_has_no_attempts(cell: MemoryCell) -> None:
     leased(cell)
     take(cell, queue_step())
-    take(cell, CancelStep(1), journal=[CANCELLED])
+    take(cell, CancelStepAsk(1), journal=[CANCELLED])
     assert CANCELLED.entry in cell.entries(RUN)
 
 
@@ -247,7 +247,7 @@ def test_the_cancel_of_a_step_whose_result_has_come_is_as_the_worker_wrote_it(ce
     offer(cell, OTHER, runs=0, tasks=1)
     take(cell, queue_step())
     cell.ask(report(cell.tasks[RUN, 1], result=b"1"))
-    take(cell, CancelStep(1), journal=[CANCELLED])
+    take(cell, CancelStepAsk(1), journal=[CANCELLED])
     assert CANCELLED.entry in cell.entries(RUN)
 
 

@@ -11,13 +11,13 @@ from memory_cell import MemoryCell
 from scenes import ENTRY, OTHER, WORKER, child_of, queue_step, run_named, signal, start, transition
 
 from holdfast.ids import child_run_id
-from holdfast.statuses import ClosePolicy
+from holdfast.statuses import ClosePolicy, Then
 from holdfast_coordinator.domain.commands import (
     AlarmDue,
     Ask,
-    CancelChild,
-    CancelStep,
-    CancelTimer,
+    CancelChildAsk,
+    CancelStepAsk,
+    CancelTimerAsk,
     ClaimRuns,
     ClaimTasks,
     Command,
@@ -32,11 +32,10 @@ from holdfast_coordinator.domain.commands import (
     RequestCancel,
     ResumeRun,
     Reuse,
-    SetRetry,
-    SetTimer,
-    Stall,
+    SetRetryAsk,
+    SetTimerAsk,
+    StallAsk,
     TerminateRun,
-    Then,
 )
 from holdfast_coordinator.domain.rows import AlarmKind, AlarmRow, ChildClosedMail, RunState, TaskState
 from tests.invariants import CellRows, check, check_step
@@ -101,7 +100,7 @@ class RandomCommands(RuleBasedStateMachine):
         mail = self.cell.mail.get(run.run_id, [])[:consumed]
         asks: list[Ask] = data.draw(st.lists(self.asks(), max_size=3)) if entries else []
         if then is Then.STALL:
-            asks.append(Stall("the code does not match", "b1"))
+            asks.append(StallAsk("the code does not match", "b1"))
         command = transition(
             run,
             *self.fresh(run.run_id, asks),
@@ -117,11 +116,11 @@ class RandomCommands(RuleBasedStateMachine):
     def asks(self) -> st.SearchStrategy[Ask]:
         number = st.integers(1, 9)
         return st.one_of(
-            st.builds(SetTimer, number, FEW_SECONDS, st.none()),
-            st.builds(SetRetry, number, FEW_SECONDS),
-            st.builds(CancelTimer, number),
-            st.builds(CancelStep, number),
-            st.builds(CancelChild, number),
+            st.builds(SetTimerAsk, number, FEW_SECONDS, st.none()),
+            st.builds(SetRetryAsk, number, FEW_SECONDS),
+            st.builds(CancelTimerAsk, number),
+            st.builds(CancelStepAsk, number),
+            st.builds(CancelChildAsk, number),
             st.builds(queue_step, number, recoveries=st.sampled_from([0, 1, None])),
             st.builds(child_of, number, policy=st.sampled_from(ClosePolicy)),
         )
@@ -130,7 +129,7 @@ class RandomCommands(RuleBasedStateMachine):
         """A worker never uses a number twice; this one counts for all that is new."""
         new: list[Ask] = []
         for ask in asks:
-            if isinstance(ask, CancelTimer | CancelStep | CancelChild | Stall):
+            if isinstance(ask, CancelTimerAsk | CancelStepAsk | CancelChildAsk | StallAsk):
                 new.append(ask)
                 continue
             self.number += 1

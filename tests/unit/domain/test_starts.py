@@ -22,9 +22,9 @@ from scenes import (
 
 from holdfast.errors import InvalidRequest, RunAlreadyStarted, RunConflict
 from holdfast.ids import child_run_id
-from holdfast.statuses import RunStatus
+from holdfast.statuses import RunStatus, Then
 from holdfast_coordinator.domain.batch import keys_of
-from holdfast_coordinator.domain.commands import OnConflict, Reuse, TerminateRun, Then
+from holdfast_coordinator.domain.commands import OnConflict, Reuse, TerminateRun
 from holdfast_coordinator.domain.rows import AlarmKind, RunState
 from holdfast_coordinator.domain.starts import RetryInstead, Started, TerminateFirst
 

@@ -25,7 +25,7 @@ from scenes import (
 
 from holdfast.errors import RunAlreadyClosed, RunNotFound, RunNotStalled
 from holdfast.ids import child_run_id
-from holdfast.statuses import ClosePolicy, RunStatus
+from holdfast.statuses import ClosePolicy, RunStatus, Then, TransitionStatus
 from holdfast_coordinator.domain.commands import (
     ClaimRuns,
     Command,
@@ -36,11 +36,10 @@ from holdfast_coordinator.domain.commands import (
     PostponeAlarm,
     RequestCancel,
     ResumeRun,
-    SetRetry,
-    SetTimer,
-    Stall,
+    SetRetryAsk,
+    SetTimerAsk,
+    StallAsk,
     TerminateRun,
-    Then,
 )
 from holdfast_coordinator.domain.events import LeaseEnded
 from holdfast_coordinator.domain.rows import (
@@ -52,7 +51,6 @@ from holdfast_coordinator.domain.rows import (
     RunStalledEntry,
     RunState,
 )
-from holdfast_coordinator.domain.transitions import TransitionStatus
 from holdfast_coordinator.domain.workspace import LOSSES_MAX
 
 MINUTE = timedelta(minutes=1)
@@ -147,7 +145,7 @@ def test_cancel_and_terminate_of_a_closed_run_say_false(cell: MemoryCell) -> Non
 def test_terminate_ends_everything_and_tells_the_holders(cell: MemoryCell) -> None:
     run = leased(cell)
     offer(cell, OTHER, runs=0, tasks=1)
-    take(cell, queue_step(1), SetTimer(2, MINUTE, None), child_of(1), child_of(2, policy=ClosePolicy.TERMINATE))
+    take(cell, queue_step(1), SetTimerAsk(2, MINUTE, None), child_of(1), child_of(2, policy=ClosePolicy.TERMINATE))
     take(cell, child_of(3, policy=ClosePolicy.ABANDON))
     cell.ask(signal())
     assert cell.ask(TERMINATE) is True
@@ -189,7 +187,7 @@ def test_resume_offers_a_stalled_run_again_once(cell: MemoryCell) -> None:
 
 def test_a_stalled_run_is_offered_to_another_build_and_not_to_the_one_that_stalled_it(cell: MemoryCell) -> None:
     leased(cell)
-    take(cell, Stall("the code does not match", "b1"), then=Then.STALL)
+    take(cell, StallAsk("the code does not match", "b1"), then=Then.STALL)
     cell.sessions.runs = {OTHER: 1, WORKER: 1}
     assert [cell.ask(OfferStalled(RUN, "b1")), cell.ask(OfferStalled(RUN, "b2"))] == [False, True]
     assert (cell.open_runs[RUN].owner, cell.open_runs[RUN].build) == (OTHER, "b2")
@@ -197,7 +195,7 @@ def test_a_stalled_run_is_offered_to_another_build_and_not_to_the_one_that_stall
 
 def test_a_run_offered_to_another_build_remembers_the_one_that_stalled_it_until_it_is_leased(cell: MemoryCell) -> None:
     leased(cell)
-    take(cell, Stall("the code does not match", "b1"), then=Then.STALL)
+    take(cell, StallAsk("the code does not match", "b1"), then=Then.STALL)
     withdraw(cell)
     cell.ask(OfferStalled(RUN, "b2"))
     assert (cell.open_runs[RUN].state, cell.open_runs[RUN].stall_build) == (RunState.READY, "b1")
@@ -219,12 +217,12 @@ def test_mail_does_not_wake_a_stalled_run(cell: MemoryCell) -> None:
 @pytest.mark.parametrize(
     ("ask", "kind", "mail"),
     [
-        (SetTimer(7, MINUTE, None), AlarmKind.TIMER, MailKind.TIMER),
-        (SetRetry(7, MINUTE), AlarmKind.RETRY, MailKind.RETRY_DUE),
+        (SetTimerAsk(7, MINUTE, None), AlarmKind.TIMER, MailKind.TIMER),
+        (SetRetryAsk(7, MINUTE), AlarmKind.RETRY, MailKind.RETRY_DUE),
     ],
 )
 def test_an_alarm_fires_once_and_never_early(
-    cell: MemoryCell, ask: SetTimer | SetRetry, kind: AlarmKind, mail: MailKind
+    cell: MemoryCell, ask: SetTimerAsk | SetRetryAsk, kind: AlarmKind, mail: MailKind
 ) -> None:
     leased(cell)
     suspend(cell, ask, waits="a time")
@@ -425,7 +423,7 @@ def failing(cell: MemoryCell, key: tuple[str, AlarmKind, int], reason: str = "no
 
 def test_an_alarm_that_fails_is_tried_later_each_time_and_is_a_dead_letter_in_the_end(cell: MemoryCell) -> None:
     leased(cell)
-    take(cell, SetTimer(1, MINUTE, None))
+    take(cell, SetTimerAsk(1, MINUTE, None))
     key = (RUN, AlarmKind.TIMER, 1)
     body, waits = cell.alarms[key].body, []
     while key in cell.alarms:

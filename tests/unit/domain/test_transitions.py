@@ -24,26 +24,25 @@ from scenes import (
 )
 
 from holdfast.errors import InvalidRequest
-from holdfast.statuses import RunStatus
+from holdfast.statuses import RunStatus, Then, TransitionStatus
 from holdfast_coordinator.domain.batch import Claimed
 from holdfast_coordinator.domain.commands import (
     CLOSED_BY_CODE,
     AlarmDue,
     Ask,
-    CancelStep,
-    CancelTimer,
+    CancelStepAsk,
+    CancelTimerAsk,
     ClaimRuns,
     ConsumeMail,
     EndLease,
     LeaseEnd,
-    SetRetry,
-    SetTimer,
-    Stall,
-    Then,
+    SetRetryAsk,
+    SetTimerAsk,
+    StallAsk,
 )
 from holdfast_coordinator.domain.events import LeaseEnded, LeaseReturned, MailArrived
 from holdfast_coordinator.domain.rows import AlarmKind, MailConsumedEntry, MailUndeliveredEntry, RunState
-from holdfast_coordinator.domain.transitions import WAITS_FOR_NOTHING, TransitionStatus
+from holdfast_coordinator.domain.transitions import WAITS_FOR_NOTHING
 
 MINUTE = timedelta(minutes=1)
 
@@ -92,7 +91,7 @@ def test_a_transition_after_the_lease_was_given_back_is_superseded(cell: MemoryC
 
 @pytest.mark.parametrize("then", [Then.CONTINUE, Then.SUSPEND])
 def test_a_repeated_transition_gets_the_first_answer_and_is_applied_once(cell: MemoryCell, then: Then) -> None:
-    asked = transition(leased(cell), SetTimer(1, MINUTE, None), then=then, waits="timer 1")
+    asked = transition(leased(cell), SetTimerAsk(1, MINUTE, None), then=then, waits="timer 1")
     first = cell.ask(asked)
     before = cell.rows()
     assert cell.ask(asked) == first
@@ -100,7 +99,7 @@ def test_a_repeated_transition_gets_the_first_answer_and_is_applied_once(cell: M
 
 
 def test_a_repeated_transition_in_one_batch_is_applied_once(cell: MemoryCell) -> None:
-    asked = transition(leased(cell), SetTimer(1, MINUTE, None))
+    asked = transition(leased(cell), SetTimerAsk(1, MINUTE, None))
     first, second = cell.submit(asked, asked)
     assert first == second
     assert cell.open_runs[RUN].length == 2
@@ -209,7 +208,7 @@ def test_a_suspend_that_waits_for_nothing_stalls_the_run_with_that_reason(cell: 
 
 def test_a_stall_names_the_reason_and_the_build_of_the_worker(cell: MemoryCell) -> None:
     leased(cell)
-    take(cell, Stall("the code does not match", "b1"), then=Then.STALL)
+    take(cell, StallAsk("the code does not match", "b1"), then=Then.STALL)
     run = cell.open_runs[RUN]
     assert (run.state, run.stall_reason, run.stall_build) == (RunState.STALLED, "the code does not match", "b1")
 
@@ -266,7 +265,7 @@ def test_mail_that_arrives_in_the_batch_of_the_close_is_journaled_too(cell: Memo
 
 def test_a_close_ends_alarms_and_queued_steps(cell: MemoryCell) -> None:
     leased(cell)
-    take(cell, SetTimer(1, MINUTE, None), queue_step(2), SetRetry(3, MINUTE))
+    take(cell, SetTimerAsk(1, MINUTE, None), queue_step(2), SetRetryAsk(3, MINUTE))
     offer(cell, OTHER, runs=0, tasks=1)
     take(cell, queue_step(4))
     take(cell, then=Then.CLOSE)
@@ -291,16 +290,16 @@ def test_attempts_of_queued_steps_that_end_with_their_run_are_journaled(cell: Me
     [
         ([close()], Then.CONTINUE),
         ([], Then.CLOSE),
-        ([SetTimer(1, MINUTE, None)], Then.CLOSE),
-        ([close(), SetTimer(1, MINUTE, None)], Then.CLOSE),
+        ([SetTimerAsk(1, MINUTE, None)], Then.CLOSE),
+        ([close(), SetTimerAsk(1, MINUTE, None)], Then.CLOSE),
         ([close(), close()], Then.CLOSE),
-        ([close(), Stall("why", "b1")], Then.CLOSE),
+        ([close(), StallAsk("why", "b1")], Then.CLOSE),
         *[([close(status)], Then.CLOSE) for status in RunStatus if status not in CLOSED_BY_CODE],
-        ([Stall("why", "b1")], Then.CONTINUE),
+        ([StallAsk("why", "b1")], Then.CONTINUE),
         ([], Then.STALL),
         ([close()], Then.STALL),
-        ([Stall("why", "b1"), SetTimer(1, MINUTE, None)], Then.STALL),
-        ([SetTimer(1, MINUTE, None), SetTimer(1, MINUTE, None)], Then.CONTINUE),
+        ([StallAsk("why", "b1"), SetTimerAsk(1, MINUTE, None)], Then.STALL),
+        ([SetTimerAsk(1, MINUTE, None), SetTimerAsk(1, MINUTE, None)], Then.CONTINUE),
         ([queue_step(1), queue_step(1)], Then.CONTINUE),
         ([child_of(1), child_of(1)], Then.SUSPEND),
     ],
@@ -316,7 +315,7 @@ def test_a_transition_whose_entries_do_not_fit_together_cannot_be_made(
 def test_a_relative_timer_is_due_so_long_after_the_commit(cell: MemoryCell) -> None:
     leased(cell)
     cell.pass_time(5)
-    take(cell, SetTimer(1, MINUTE, None), SetTimer(2, None, T0), SetRetry(3, MINUTE))
+    take(cell, SetTimerAsk(1, MINUTE, None), SetTimerAsk(2, None, T0), SetRetryAsk(3, MINUTE))
     due = {(kind.name, ref): alarm.due_at for (_, kind, ref), alarm in cell.alarms.items()}
     later = T0 + timedelta(seconds=65)
     assert due == {("TIMER", 1): later, ("TIMER", 2): T0, ("RETRY", 3): later}
@@ -324,17 +323,17 @@ def test_a_relative_timer_is_due_so_long_after_the_commit(cell: MemoryCell) -> N
 
 def test_cancelled_timers_retries_and_queued_steps_are_gone(cell: MemoryCell) -> None:
     leased(cell)
-    take(cell, SetTimer(1, MINUTE, None), queue_step(2), SetRetry(3, MINUTE))
-    take(cell, CancelTimer(1), CancelStep(2), CancelStep(3))
+    take(cell, SetTimerAsk(1, MINUTE, None), queue_step(2), SetRetryAsk(3, MINUTE))
+    take(cell, CancelTimerAsk(1), CancelStepAsk(2), CancelStepAsk(3))
     assert not cell.alarms
     assert not cell.tasks
 
 
 def test_cancelling_a_timer_that_has_fired_leaves_its_mail(cell: MemoryCell) -> None:
     leased(cell)
-    take(cell, SetTimer(1, timedelta(0), None))
+    take(cell, SetTimerAsk(1, timedelta(0), None))
     cell.ask(AlarmDue(RUN, AlarmKind.TIMER, 1))
-    take(cell, CancelTimer(1))
+    take(cell, CancelTimerAsk(1))
     assert len(cell.mail[RUN]) == 1
 
 
@@ -367,4 +366,4 @@ def test_a_transition_that_only_appends_may_take_the_fast_path_and_no_other(cell
     ]
     for changed in others:
         assert not transition(run, **changed).is_append_only, changed
-    assert not transition(run, SetTimer(1, MINUTE, None)).is_append_only
+    assert not transition(run, SetTimerAsk(1, MINUTE, None)).is_append_only

@@ -8,14 +8,14 @@ from typing import Any
 
 from holdfast.ids import run_id, start_id
 from holdfast_coordinator.domain.changes import Changes
-from holdfast_coordinator.domain.commands import StartRun, Transition
+from holdfast_coordinator.domain.commands import CommitTransition, StartRun
 from holdfast_coordinator.domain.events import LeaseEnded, MailArrived, RunLeased, TaskClaimed
 from holdfast_coordinator.domain.reads import Reads, Snapshot
-from holdfast_coordinator.domain.rows import MailKind, MailRow, OpenRun, RunRecord, SignalMail, TaskRow
+from holdfast_coordinator.domain.rows import MailKind, MailRow, OpenRun, RunRow, SignalMail, TaskRow
 from holdfast_coordinator.engine.attachments import NO_MAIL, Attachment, Handed, Held
 from holdfast_coordinator.engine.engine import Engine
 from holdfast_coordinator.engine.matcher import Matcher
-from holdfast_coordinator.engine.sessions import Introduction, SessionPolicy
+from holdfast_coordinator.engine.sessions import SessionOpening, SessionPolicy
 from holdfast_coordinator.metrics.metrics import Metrics
 from holdfast_coordinator.store.port import RECORDS_BYTES_MAX, DataRejected, LockTimeout, Moved
 from holdfast_coordinator.telemetry.identity import Origins
@@ -97,7 +97,12 @@ class FailingCell(ModelCellStore):
         self.answers_held = _set_event()
 
     async def transact(
-        self, reads: Reads, decide: Callable[[Snapshot], Changes], moves: Sequence[Transition] = (), *, at: datetime
+        self,
+        reads: Reads,
+        decide: Callable[[Snapshot], Changes],
+        moves: Sequence[CommitTransition] = (),
+        *,
+        at: datetime,
     ) -> dict[str, Moved]:
         """See port.CellStore."""
 
@@ -122,7 +127,7 @@ class FailingCell(ModelCellStore):
         await super().create(changes)
         await self._committed()
 
-    async def move(self, transitions: Sequence[Transition], *, at: datetime) -> dict[str, Moved]:
+    async def move(self, transitions: Sequence[CommitTransition], *, at: datetime) -> dict[str, Moved]:
         """See port.CellStore."""
         _raise_next(self.before)
         done = await super().move(transitions, at=at)
@@ -134,7 +139,7 @@ class FailingCell(ModelCellStore):
         _raise_next(self.at_reads)
         return await super().mail_after(run_id, number)
 
-    async def records(self, run_ids: Sequence[str], max_bytes: int = RECORDS_BYTES_MAX) -> dict[str, RunRecord]:
+    async def records(self, run_ids: Sequence[str], max_bytes: int = RECORDS_BYTES_MAX) -> dict[str, RunRow]:
         """See port.CellStore."""
         _raise_next(self.at_reads)
         return await super().records(run_ids, max_bytes)
@@ -205,13 +210,13 @@ async def _flush_on(engine: Engine) -> None:
         await asyncio.sleep(0.001)
 
 
-def introduction(session_id: str | None = None, held: Sequence[Held] = (), **changed: Any) -> Introduction:
+def introduction(session_id: str | None = None, held: Sequence[Held] = (), **changed: Any) -> SessionOpening:
     """A worker that knows the workflow and the step of these tests."""
     values: dict[str, Any] = {
         "namespace": "default", "queue": "default", "workflows": {"order": {}}, "steps": ("charge",), "build": "b1",
         "host": "h", "pid": 1, "slots": 1, "session_id": session_id, "held": frozenset(held),
     }  # fmt: skip
-    return Introduction(**{**values, **changed})
+    return SessionOpening(**{**values, **changed})
 
 
 async def poll(

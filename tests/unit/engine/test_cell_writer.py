@@ -9,12 +9,13 @@ import pytest_asyncio
 from replicas import QUEUE, REFUSED, FailingCell, attachment, looked_at, run_named, start
 
 from holdfast.errors import CoordinatorUnavailable, HoldfastError, RunBusy, RunNotFound
+from holdfast.statuses import TransitionStatus
 from holdfast_coordinator.domain.batch import Answer, BatchCommand
 from holdfast_coordinator.domain.commands import SendSignal, TerminateRun
 from holdfast_coordinator.domain.events import Event, LeaseReturned, RunEnded, RunLeased, RunReady
 from holdfast_coordinator.domain.rows import RunState, SignalMail
 from holdfast_coordinator.domain.starts import Started
-from holdfast_coordinator.domain.transitions import TransitionAnswer, TransitionStatus
+from holdfast_coordinator.domain.transitions import TransitionAnswer
 from holdfast_coordinator.engine.attachments import Attachment
 from holdfast_coordinator.engine.cell_writer import CONFLICT_REPEATS_MAX, CellWriter
 from holdfast_coordinator.engine.matcher import Matcher

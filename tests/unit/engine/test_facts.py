@@ -7,16 +7,16 @@ import structlog
 from replicas import FailingCell, introduction, poll, replica, run_named, start
 
 from holdfast.api.v1.value_pb2 import RunTrace, TraceContext
+from holdfast.statuses import Then
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.commands import (
     AlarmDue,
+    CommitTransition,
     EndAttempt,
     EndLease,
     LeaseEnd,
     ResumeRun,
-    Stall,
-    Then,
-    Transition,
+    StallAsk,
 )
 from holdfast_coordinator.domain.rows import AlarmKind, AlarmRow, TaskState
 from holdfast_coordinator.engine.engine import Engine
@@ -96,8 +96,8 @@ async def test_a_queued_attempt_that_is_taken_away_is_said_with_its_number(how: 
 
 
 async def test_a_run_that_its_worker_stalls_and_an_operator_resumes_is_said() -> None:
-    stall = Stall("the code does not match the journal", "b1")
-    asked = Transition(RUN, "s1", 1, 1, 1, 1, [ENTRY], [stall], 0, Then.STALL)
+    stall = StallAsk("the code does not match the journal", "b1")
+    asked = CommitTransition(RUN, "s1", 1, 1, 1, 1, [ENTRY], [stall], 0, Then.STALL)
     async with replica(await held()) as engine:
         said = await logged(engine, asked, ResumeRun(RUN, "request-1"), ResumeRun(RUN, "request-1"))
     assert [(one["event"], one["log_level"], one["reason"]) for one in said] == [
@@ -114,7 +114,7 @@ async def test_a_run_that_kills_its_workers_is_said_to_be_stalled() -> None:
 
 
 async def test_a_run_that_waits_for_nothing_is_said_to_be_stalled() -> None:
-    asked = Transition(RUN, "s1", 1, 1, 1, 1, [ENTRY], [], 0, Then.SUSPEND)
+    asked = CommitTransition(RUN, "s1", 1, 1, 1, 1, [ENTRY], [], 0, Then.SUSPEND)
     async with replica(await held()) as engine:
         (said,) = await logged(engine, asked)
     assert said["event"] == "run_stalled"

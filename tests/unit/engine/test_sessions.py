@@ -13,10 +13,10 @@ from holdfast_coordinator.domain.commands import Command, EndLease, LeaseEnd
 from holdfast_coordinator.domain.rows import OpenRun, RunState, TaskRow
 from holdfast_coordinator.engine import sessions as sessions_module
 from holdfast_coordinator.engine.attachments import Attachment, Held
-from holdfast_coordinator.engine.database_clock import Step
+from holdfast_coordinator.engine.database_clock import ClockStep
 from holdfast_coordinator.engine.engine import Engine
 from holdfast_coordinator.engine.matcher import Matcher
-from holdfast_coordinator.engine.refusals import Reattach, ReplicaAway, SessionExpired
+from holdfast_coordinator.engine.refusals import Reattach, ServesNoWorkers, SessionDead
 from holdfast_coordinator.engine.sessions import SessionPolicy, Sessions
 from holdfast_coordinator.store.port import OutcomeUnknown, StoreUnavailable
 from tests.model.batches import T0, open_run
@@ -195,7 +195,7 @@ async def test_a_closed_session_gives_back_what_it_holds_and_is_dead() -> None:
         held = await leased_run(engine, session)
         await engine.sessions.close(session.session_id, session.attach_no)
         assert cell.open_runs[held[0]].state is RunState.READY
-        with pytest.raises(SessionExpired):
+        with pytest.raises(SessionDead):
             await opened(engine, session.session_id)
 
 
@@ -250,7 +250,7 @@ class Liveness:
         self.control = control or HangingControl(self.now)
         self.ended: list[Command] = []
         self.matcher = Matcher(lambda: self.seconds, silent_max_seconds=TTL.total_seconds() / 2)
-        self.steps: list[Step] = []
+        self.steps: list[ClockStep] = []
         self.spawned: list[asyncio.Task[None]] = []
         self.held: list[OpenRun] = [open_run(run_named(1), owner="s")]
         self.sessions = Sessions(
@@ -320,7 +320,7 @@ async def test_a_silent_session_dies_after_its_ttl_and_its_leases_end() -> None:
     assert live.ended == []
     await live.turn()
     assert len(live.ended) == 1
-    with pytest.raises(SessionExpired):
+    with pytest.raises(SessionDead):
         await (await live.beat(session))
 
 
@@ -337,7 +337,7 @@ async def test_a_heartbeat_that_reaches_another_replica_is_as_good_and_answered_
     with pytest.raises(Reattach):
         await (await other.beat(session))
     await live.sessions.close(moved.session_id, moved.attach_no)
-    with pytest.raises(SessionExpired):
+    with pytest.raises(SessionDead):
         await (await other.beat(moved))
 
 
@@ -389,13 +389,13 @@ async def test_a_replica_without_its_database_for_half_a_ttl_sends_its_workers_e
     live.seconds += 2
     await flush_in_vain(live)
     async with asyncio.timeout(5):
-        with pytest.raises(ReplicaAway):
+        with pytest.raises(ServesNoWorkers):
             await beating
     assert session.news.is_set(), "its poll stays open"
     session.heard_at = live.seconds  # not for its silence
     for call in (live.sessions.open(introduction()), await live.beat(session)):
         async with asyncio.timeout(5):
-            with pytest.raises(ReplicaAway):
+            with pytest.raises(ServesNoWorkers):
                 await call
     assert live.matcher.run(open_run(run_named(2)), claimed=True) is None
     live.control.hangs = False

@@ -11,7 +11,7 @@ from replicas import FailingCell, attachment, looked_at, run_named, start
 from holdfast.errors import CoordinatorUnavailable
 from holdfast_coordinator.domain.batch import Answer, BatchCommand
 from holdfast_coordinator.domain.commands import SendSignal, TerminateRun
-from holdfast_coordinator.domain.rows import JournalRow, RunRecord, Side, SignalMail
+from holdfast_coordinator.domain.rows import JournalRow, RunRow, Side, SignalMail
 from holdfast_coordinator.engine.cell_writer import CellWriter
 from holdfast_coordinator.engine.matcher import Matcher
 from holdfast_coordinator.store.port import OutcomeUnknown, SerializationConflict, StoreUnavailable
@@ -29,10 +29,10 @@ class Told:
 
     cell: FailingCell = field(default_factory=FailingCell)
     rows: list[JournalRow] = field(default_factory=list)
-    records: list[RunRecord] = field(default_factory=list)
+    records: list[RunRow] = field(default_factory=list)
     calls: int = 0
 
-    def __call__(self, rows: Sequence[JournalRow], records: Sequence[RunRecord]) -> None:
+    def __call__(self, rows: Sequence[JournalRow], records: Sequence[RunRow]) -> None:
         self.calls += 1
         self.rows += rows
         self.records += records

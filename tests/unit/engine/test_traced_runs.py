@@ -8,10 +8,10 @@ from replicas import FailingCell, replica, run_named
 
 from holdfast.api.v1 import journal_pb2
 from holdfast.ids import child_run_id, start_id
-from holdfast.statuses import ClosePolicy, RunStatus
+from holdfast.statuses import ClosePolicy, RunStatus, Then
 from holdfast.traces import child_context, detached_root, segment_root
-from holdfast_coordinator.domain.commands import StartChild, Then, Transition
-from holdfast_coordinator.domain.rows import RunRecord, Side
+from holdfast_coordinator.domain.commands import CommitTransition, StartChildAsk
+from holdfast_coordinator.domain.rows import RunRow, Side
 from holdfast_coordinator.domain.starts import Started
 from holdfast_coordinator.engine.engine import Engine
 from holdfast_coordinator.telemetry.identity import IdentityRules, Origins, facts_of, of_start
@@ -30,15 +30,15 @@ async def parent(cell: FailingCell) -> None:
     await write(cell, starting(open_run(PARENT, side=IDENTITY.side), trace=IDENTITY.trace))
 
 
-async def child_of(engine: Engine, cell: FailingCell, policy: ClosePolicy, at: datetime) -> RunRecord:
+async def child_of(engine: Engine, cell: FailingCell, policy: ClosePolicy, at: datetime) -> RunRow:
     """The child that the parent asked for at this time."""
     body = journal_pb2.ChildStarted(number=1, workflow="order", run_id=CHILD, close_policy=policy.value)  # type: ignore[arg-type]  # the same numbers
     entry = journal_pb2.Entry(child_started=body)
     entry.at.FromDatetime(at)
     framed = journal_pb2.JournalRow(entries=[entry]).SerializeToString()
-    ask = StartChild(1, CHILD, policy, entry.SerializeToString())
+    ask = StartChildAsk(1, CHILD, policy, entry.SerializeToString())
     (only,) = engine.cells
-    await only.writer.submit(Transition(PARENT, "s1", 1, 1, 99, 1, [framed], [ask], 0, Then.CONTINUE))
+    await only.writer.submit(CommitTransition(PARENT, "s1", 1, 1, 99, 1, [framed], [ask], 0, Then.CONTINUE))
     async with asyncio.timeout(5):
         while CHILD not in cell.runs:  # noqa: ASYNC110  # it is made by a task of the engine
             await asyncio.sleep(0)
@@ -89,8 +89,8 @@ async def test_without_tracing_children_have_no_trace() -> None:
     assert not cell.open_runs[CHILD].side
 
 
-def closing_of_failure() -> Transition:
+def closing_of_failure() -> CommitTransition:
     """The run fails."""
     asked = closing(PARENT)
-    asked.asks[0].status = RunStatus.FAILED  # type: ignore[union-attr]  # it is a Close
+    asked.asks[0].status = RunStatus.FAILED  # type: ignore[union-attr]  # it is a CloseAsk
     return asked

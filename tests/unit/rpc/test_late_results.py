@@ -11,14 +11,15 @@ import structlog
 from holdfast.api.v1 import journal_pb2, status_pb2
 from holdfast.api.v1 import worker_service_pb2 as pb
 from holdfast.api.v1.value_pb2 import Failure, RunTrace, TraceContext
+from holdfast.statuses import TransitionStatus
 from holdfast.traces import attempt_context, parse_traceparent
 from holdfast_coordinator.app import _Codec
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.rows import JournalRow, MailKind, MailRow, StepResultMail
-from holdfast_coordinator.domain.transitions import TransitionAnswer, TransitionStatus
+from holdfast_coordinator.domain.transitions import TransitionAnswer
 from holdfast_coordinator.engine.attachments import Attachment
 from holdfast_coordinator.engine.engine import Engine
-from holdfast_coordinator.engine.sessions import Introduction, SessionPolicy
+from holdfast_coordinator.engine.sessions import SessionOpening, SessionPolicy
 from holdfast_coordinator.metrics.metrics import Metrics
 from holdfast_coordinator.rpc import late_results
 from holdfast_coordinator.rpc.late_results import LateResults
@@ -218,7 +219,7 @@ async def test_what_a_living_session_reports_to_the_wrong_replica_is_not_late() 
     async with saying() as (said, events):
         await said.control.create_namespace("default")
         opened, _ = await said.engine.open_session(
-            Introduction("default", "default", {}, (), "b1", "h", 1, 1, None, frozenset())
+            SessionOpening("default", "default", {}, (), "b1", "h", 1, 1, None, frozenset())
         )
         request = transition(completed())
         request.session_id = opened.session_id

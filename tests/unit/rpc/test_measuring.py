@@ -8,9 +8,10 @@ import pytest
 from holdfast.api.v1 import journal_pb2, status_pb2
 from holdfast.api.v1 import worker_service_pb2 as pb
 from holdfast.api.v1.value_pb2 import RunTrace, TraceContext
+from holdfast.statuses import TransitionStatus
 from holdfast_coordinator.domain.events import TaskClaimed
-from holdfast_coordinator.domain.rows import RunRecord
-from holdfast_coordinator.domain.transitions import TransitionAnswer, TransitionStatus
+from holdfast_coordinator.domain.rows import RunRow
+from holdfast_coordinator.domain.transitions import TransitionAnswer
 from holdfast_coordinator.engine.attachments import Attachment
 from holdfast_coordinator.engine.cells import Cells
 from holdfast_coordinator.engine.records import Records
@@ -38,7 +39,7 @@ class Measured:
         self.now = 1.0
         self.measure = StepMeasure(self.metrics, self.records, clock=lambda: self.now)
 
-    async def knows(self, *records: RunRecord) -> None:
+    async def knows(self, *records: RunRow) -> None:
         """The replica has these records in memory."""
         await self.records.of(records)
 

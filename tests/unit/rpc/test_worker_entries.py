@@ -13,17 +13,17 @@ from holdfast.errors import InvalidRequest
 from holdfast.ids import child_run_id, start_id
 from holdfast.ids import run_id as run_named
 from holdfast.limits import DEFAULT_LIMITS
+from holdfast.statuses import Then
 from holdfast_coordinator.domain.commands import (
     CancelledStep,
-    CancelStep,
+    CancelStepAsk,
+    CommitTransition,
     ConsumeMail,
-    QueueStep,
-    StartChild,
-    Then,
-    Transition,
+    QueueStepAsk,
+    StartChildAsk,
 )
 from holdfast_coordinator.domain.events import RunLeased, TaskClaimed
-from holdfast_coordinator.domain.rows import AlarmKind, AlarmRow, OpenRun, RunRecord, RunState, TaskRow, TaskState
+from holdfast_coordinator.domain.rows import AlarmKind, AlarmRow, OpenRun, RunRow, RunState, TaskRow, TaskState
 from holdfast_coordinator.engine.attachments import Handed
 from holdfast_coordinator.engine.engine import Delivery
 from holdfast_coordinator.rpc.worker_wire import Room, fill_poll_response, transition
@@ -34,7 +34,7 @@ AT = datetime(2026, 5, 4, 3, 2, 1, 123_456, UTC)
 RUN = run_named("00", start_id(1, bytes(10)))
 
 
-def transition_with_span(name: str) -> Transition:
+def transition_with_span(name: str) -> CommitTransition:
     message = pb.Transition(run_id=RUN, epoch=1, expected_seq=1, transition_id=1)
     message.then = pb.THEN_CONTINUE
     span = message.entries.add().user_span
@@ -53,7 +53,7 @@ def test_a_span_needs_a_name_within_the_limit(name: str) -> None:
         transition_with_span(name)
 
 
-def taken(**body: Any) -> Transition:
+def taken(**body: Any) -> CommitTransition:
     """A transition with one entry, as the core gets it."""
     message = pb.Transition(run_id=RUN, epoch=1, expected_seq=1, transition_id=1, then=pb.THEN_CONTINUE)
     message.entries.add(**body).at.FromDatetime(AT)
@@ -70,7 +70,7 @@ def test_consumed_mail_is_taken_with_the_time_since_when_it_was_awaited() -> Non
 
 def test_the_cancel_of_a_step_keeps_its_place_for_the_attempts_that_the_coordinator_knows() -> None:
     asked = taken(step_cancelled={"number": 4})
-    assert asked.asks == [CancelStep(4)]
+    assert asked.asks == [CancelStepAsk(4)]
     (part,) = asked.journal
     assert isinstance(part, CancelledStep)
     (entry,) = journal_pb2.JournalRow.FromString(part.entry).entries
@@ -80,7 +80,7 @@ def test_the_cancel_of_a_step_keeps_its_place_for_the_attempts_that_the_coordina
 
 def test_a_queued_step_is_scheduled_when_its_entry_says() -> None:
     (ask,) = taken(step_scheduled={"number": 4, "name": "charge", "placement": STEP_PLACEMENT_QUEUED}).asks
-    assert isinstance(ask, QueueStep)
+    assert isinstance(ask, QueueStepAsk)
     assert ask.at == AT
 
 
@@ -90,8 +90,8 @@ def test_a_child_is_asked_for_with_the_whole_entry_so_that_its_time_is_kept() ->
     message = pb.Transition(run_id=run_id, epoch=1, expected_seq=1, transition_id=1, then=pb.THEN_CONTINUE)
     message.entries.add(child_started=child).at.FromDatetime(AT)
     (ask,) = transition("ses_1", message, DEFAULT_LIMITS, timedelta(0)).asks
-    assert isinstance(ask, StartChild)
-    parent = RunRecord(run_id, "shop", "parent", "default", AT, b"", b"")
+    assert isinstance(ask, StartChildAsk)
+    parent = RunRow(run_id, "shop", "parent", "default", AT, b"", b"")
     alarm = AlarmRow(run_id, AlarmKind.OUTBOX_CHILD, 1, AT, ask.spec)
     made = child_start(alarm, parent)
     assert (made.asked_at, made.close_policy, made.start.run_id) == (AT, ask.close_policy, child["run_id"])
@@ -100,7 +100,7 @@ def test_a_child_is_asked_for_with_the_whole_entry_so_that_its_time_is_kept() ->
 @pytest.mark.parametrize("is_traced", [True, False])
 def test_a_queued_attempt_and_a_lease_bring_the_trace_of_their_run_where_it_has_one(is_traced: bool) -> None:
     identity = of_start(IdentityRules(), "run_1", "shop", "order", drawn=b"\x01" * 16)
-    record = RunRecord("run_1", "shop", "order", "default", AT, b"", b"", trace=identity.trace if is_traced else b"")
+    record = RunRow("run_1", "shop", "order", "default", AT, b"", b"", trace=identity.trace if is_traced else b"")
     task = TaskRow("run_1", 2, "shop", "default", "charge", TaskState.CLAIMED, AT, AT, b"", attempt=3)
     run = OpenRun("run_1", "shop", "default", "order", RunState.LEASED, AT, epoch=1)
     handed = Handed([RunLeased("ses_2", run, 1, 1, [], None, "ses_1")], [TaskClaimed("ses_1", task, 1)])

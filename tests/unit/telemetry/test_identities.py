@@ -24,7 +24,7 @@ from holdfast.traces import (
     segment_root,
     span_id,
 )
-from holdfast_coordinator.domain.rows import RunRecord, Side
+from holdfast_coordinator.domain.rows import RunRow, Side
 from holdfast_coordinator.telemetry.identity import (
     Identity,
     IdentityRules,
@@ -54,9 +54,9 @@ def caller(context: SpanContext = CALLER, baggage: str = "") -> value_pb2.TraceC
     )
 
 
-def record(identity: Identity | None = None, run_id: str = RUN, **changed: Any) -> RunRecord:
+def record(identity: Identity | None = None, run_id: str = RUN, **changed: Any) -> RunRow:
     """A run that was created with this trace; None while tracing was off."""
-    made = RunRecord(run_id, "shop", "order", "default", T0, b"", b"", **changed)
+    made = RunRow(run_id, "shop", "order", "default", T0, b"", b"", **changed)
     made.trace = b"" if identity is None else identity.trace
     return made
 
@@ -318,7 +318,7 @@ def test_spans_hang_where_children_and_attempts_were_told_that_they_would(
             assert context.span_id in links
 
 
-def _spans(run: RunRecord, second: float, entries: list[write.Entry], queued: list[int]) -> list[Span]:
+def _spans(run: RunRow, second: float, entries: list[write.Entry], queued: list[int]) -> list[Span]:
     """The spans of a run that does this and then ends; its queued steps have an attempt each."""
     ended = [_attempt(second)]
     ends = [

@@ -13,7 +13,7 @@ from written_journals import facts
 from holdfast.api.v1 import journal_pb2
 from holdfast_coordinator.telemetry.catalogue import ATTRIBUTES
 from holdfast_coordinator.telemetry.otlp import export_request
-from holdfast_coordinator.telemetry.run_trace import RunTrace, spans_of
+from holdfast_coordinator.telemetry.run_trace import RunSpanBuilder, spans_of
 from holdfast_coordinator.telemetry.spans import TEXT_BYTES_MAX, Span, SpanRules, SpanStatus
 
 Rows = list[journal_pb2.JournalRow]
@@ -78,7 +78,7 @@ def test_no_span_is_without_length_but_what_a_worker_says_of_an_attempt(rows: Ro
 def test_a_rebuilt_trace_goes_on_with_the_spans_that_the_lost_one_would_have_made(
     rows: Rows, rules: SpanRules, lost_after: int
 ) -> None:
-    first, rebuilt = RunTrace(facts(), rules), RunTrace(facts(), rules)
+    first, rebuilt = RunSpanBuilder(facts(), rules), RunSpanBuilder(facts(), rules)
     spans = [span for row in rows[:lost_after] for span in first.feed(row)]
     for row in rows[:lost_after]:
         rebuilt.feed(row)

@@ -36,7 +36,7 @@ from holdfast.traces import (
     segment_root,
     successor_root,
 )
-from holdfast_coordinator.telemetry.run_trace import RunTrace, spans_of
+from holdfast_coordinator.telemetry.run_trace import RunSpanBuilder, spans_of
 from holdfast_coordinator.telemetry.spans import TEXT_BYTES_MAX, Span, SpanRules, SpanStatus, cut_text
 
 DONE = closed(100, RunStatus.COMPLETED)
@@ -59,7 +59,7 @@ def test_spans_come_out_once_each_when_what_they_describe_has_ended() -> None:
         (2, [mail(3.5, 1, arrived=3.4, retry_due={"number": 1}), begins(3.5, 1, 2)]),
         (2, [completed(4, 1, attempt(2, OK, 3.5, 4)), closed(4, RunStatus.COMPLETED)]),
     )
-    trace = RunTrace(facts())
+    trace = RunSpanBuilder(facts())
     assert [names(trace.feed(row)) for row in journal] == [
         [],
         ["run accepted"],
@@ -71,13 +71,13 @@ def test_spans_come_out_once_each_when_what_they_describe_has_ended() -> None:
 
 def test_a_row_that_is_fed_again_makes_no_span() -> None:
     journal = rows(started(), (1, [scheduled(0.1, 1, "a", begins=True)]))
-    trace = RunTrace(facts())
+    trace = RunSpanBuilder(facts())
     assert [names(trace.feed(row)) for row in (*journal, *journal)] == [[], ["run accepted"], [], []]
 
 
 def test_a_missing_row_is_an_error_and_not_a_wrong_trace() -> None:
     first, _, third = rows(started(), (1, [scheduled(0.1, 1, "a")]), (1, [begins(1, 1, 1)]))
-    trace = RunTrace(facts())
+    trace = RunSpanBuilder(facts())
     trace.feed(first)
     with pytest.raises(ValueError, match="begins at entry 3, 2 is next"):
         trace.feed(third)
@@ -179,7 +179,7 @@ def test_a_continued_run_links_to_the_trace_of_the_run_that_goes_on() -> None:
 
 def test_a_part_of_the_code_is_shown_when_the_one_around_it_has_ended() -> None:
     """It must not hang below a span that may never come."""
-    trace = RunTrace(facts())
+    trace = RunSpanBuilder(facts())
     journal = rows(
         started(),
         (1, [named_part(2, 3, 2, "inner", inside=1)]),

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from holdfast.api.v1 import journal_pb2
 from holdfast.statuses import AttemptOutcome
-from holdfast_coordinator.domain.rows import EndedAttempt, Failure, StepCancelledEntry
+from holdfast_coordinator.domain.rows import EndedAttempt, StatedFailure, StepCancelledEntry
 from holdfast_coordinator.wire.entries import join_attempts, join_entries, split_attempts, time_from
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 6, UTC)
@@ -25,7 +25,7 @@ def test_a_lost_queued_attempt_is_stored_before_the_one_that_a_worker_reported()
 
 
 def test_a_queued_attempt_that_timed_out_says_so() -> None:
-    failure = Failure("TimeoutError", "Timeout after 5s")
+    failure = StatedFailure("TimeoutError", "Timeout after 5s")
     joined = join_attempts((EndedAttempt(1, AttemptOutcome.TIMED_OUT, AT, AT, AT, AT, "ses_1", failure),))
     stored = journal_pb2.StepResult.FromString(joined).attempts[0]
     assert (stored.failure.error_type, stored.failure.message) == ("TimeoutError", "Timeout after 5s")

@@ -10,7 +10,6 @@ from holdfast_coordinator.domain.rows import (
     CancelMail,
     ChildClosedMail,
     CoordinatorEntry,
-    Failure,
     MailBody,
     MailConsumedEntry,
     MailKind,
@@ -22,6 +21,7 @@ from holdfast_coordinator.domain.rows import (
     RunStalledEntry,
     RunStartedEntry,
     SignalMail,
+    StatedFailure,
     StepResultMail,
     TimerMail,
 )
@@ -57,7 +57,7 @@ def test_parts_become_one_row_with_their_entries_in_order() -> None:
         (RunStartedEntry(AT, "order", "r0"), "run_started"),
         (RunStalledEntry(AT, "", ""), "run_stalled"),
         (RunResumedEntry(AT, ""), "run_resumed"),
-        (RunClosedEntry(AT, RunStatus.TIMED_OUT, Failure("RunTimedOut", "late")), "run_closed"),
+        (RunClosedEntry(AT, RunStatus.TIMED_OUT, StatedFailure("RunTimedOut", "late")), "run_closed"),
     ],
 )
 def test_every_entry_of_the_coordinator_says_what_it_is_and_when(entry: CoordinatorEntry, body: str) -> None:
@@ -75,7 +75,7 @@ def test_consumed_mail_says_since_when_it_was_awaited_where_that_is_known() -> N
 
 
 def test_a_closed_run_carries_the_failure_that_the_coordinator_states() -> None:
-    entry = RunClosedEntry(AT, RunStatus.TERMINATED, Failure("RunTerminated", "asked to"))
+    entry = RunClosedEntry(AT, RunStatus.TERMINATED, StatedFailure("RunTerminated", "asked to"))
     closed = journal_pb2.JournalRow.FromString(join_entries([entry])).entries[0].run_closed
     assert (closed.status, closed.failure.error_type, closed.failure.message) == (9, "RunTerminated", "asked to")
 
@@ -88,7 +88,7 @@ def test_a_closed_run_carries_the_failure_that_the_coordinator_states() -> None:
         (TimerMail(3), "timer"),
         (RetryDueMail(3), "retry_due"),
         (StepResultMail(3, ATTEMPTS, b""), "step_result"),
-        (ChildClosedMail(3, "r2", RunStatus.FAILED, failure=Failure("ValueError", "no")), "child_closed"),
+        (ChildClosedMail(3, "r2", RunStatus.FAILED, failure=StatedFailure("ValueError", "no")), "child_closed"),
         (CancelMail(""), "cancel"),
     ],
 )

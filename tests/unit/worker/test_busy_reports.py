@@ -2,17 +2,9 @@
 
 from datetime import UTC, datetime, timedelta
 
-from holdfast.channel.leases import (
-    AttemptReport,
-    AttemptReportResult,
-    ReportAnswer,
-    Then,
-    Transition,
-    TransitionResult,
-    TransitionStatus,
-)
+from holdfast.channel.leases import AttemptReport, AttemptReportResult, ReportAnswer, Transition, TransitionResult
 from holdfast.journal import AttemptRecord
-from holdfast.statuses import AttemptOutcome
+from holdfast.statuses import AttemptOutcome, Then, TransitionStatus
 from holdfast.worker.busy import BusyReports
 from holdfast.worker.reports import Report
 

@@ -24,7 +24,7 @@ from worker_driving import (
 import holdfast.authoring.calls as calls
 from holdfast.authoring.apps import App
 from holdfast.backoff import constant
-from holdfast.channel.leases import Then, TransitionResult, TransitionStatus
+from holdfast.channel.leases import TransitionResult
 from holdfast.errors import StepFailed
 from holdfast.journal import (
     AttemptEnded,
@@ -44,7 +44,7 @@ from holdfast.journal import (
 )
 from holdfast.journal import StepFailed as StepFailedEntry
 from holdfast.limits import Limits
-from holdfast.statuses import AttemptOutcome, Placement, RunStatus
+from holdfast.statuses import AttemptOutcome, Placement, RunStatus, Then, TransitionStatus
 from holdfast.worker.holder import Phase
 from holdfast.worker.retries import Lost
 

@@ -9,7 +9,7 @@ import pytest
 
 from holdfast.authoring.apps import App, DuplicateName
 from holdfast.authoring.signatures import ParameterKind
-from holdfast.channel.leases import Parameter
+from holdfast.channel.leases import ParameterRegistration
 from holdfast.worker.loop_watch import LoopWatch
 from holdfast.worker.registration import Registrations, workflow_registration
 
@@ -94,7 +94,9 @@ def test_a_plain_function_is_refused_with_the_way_out():
 def test_a_workflow_is_announced_with_its_parameters():
     announced = workflow_registration(order.definition)
     assert announced.parameters == (
-        Parameter("order_id", required=True, kind=ParameterKind.EITHER),
-        Parameter("express", required=False, kind=ParameterKind.NAMED_ONLY, default_sha256=sha256(b"false").digest()),
+        ParameterRegistration("order_id", required=True, kind=ParameterKind.EITHER),
+        ParameterRegistration(
+            "express", required=False, kind=ParameterKind.NAMED_ONLY, default_sha256=sha256(b"false").digest()
+        ),
     )
     assert (announced.extra_positional, announced.extra_named) == (False, False)

@@ -20,10 +20,10 @@ from holdfast.journal import (
     StepScheduled,
 )
 from holdfast.statuses import AttemptOutcome, Placement
-from holdfast.worker.progress import RunProgress, StepState, Worker
+from holdfast.worker.progress import RunProgress, StepState, WorkerIdentity
 from holdfast.worker.retries import Expired
 
-LOST = Worker("ses_lost", "b0")
+LOST = WorkerIdentity("ses_lost", "b0")
 T0 = datetime(2030, 1, 1, tzinfo=UTC)
 app = App("progress")
 
@@ -52,7 +52,7 @@ def scheduled(*, started=True, recoveries=3, timeout=None, placement=Placement.I
 
 
 def progress_of(*entries, retry_hold=timedelta(seconds=1)):
-    progress = RunProgress(app.steps, worker=Worker("ses_1", "b1"), retry_hold=retry_hold)
+    progress = RunProgress(app.steps, worker=WorkerIdentity("ses_1", "b1"), retry_hold=retry_hold)
     for entry in entries:
         progress.feed(entry)
     return progress

@@ -4,20 +4,11 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
-from holdfast.channel.leases import (
-    AttemptReportResult,
-    Held,
-    Lease,
-    ReportAnswer,
-    Row,
-    Then,
-    TransitionResult,
-    TransitionStatus,
-    Work,
-)
+from holdfast.channel.leases import AttemptReportResult, Held, Lease, ReportAnswer, Row, TransitionResult, Work
 from holdfast.codec import Codec
 from holdfast.journal import Arguments, Entry, Mail, MailBody, MailConsumed, RunClosed, RunStarted, RunTrace
 from holdfast.limits import DEFAULT_LIMITS
+from holdfast.statuses import Then, TransitionStatus
 from holdfast.worker.attempts import AttemptRunner
 from holdfast.worker.clock import SessionClock, boot_seconds
 from holdfast.worker.crew import Report, WorkCrew

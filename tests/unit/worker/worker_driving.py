@@ -4,12 +4,13 @@ from datetime import UTC, datetime, timedelta
 
 import holdfast.authoring.calls as calls
 from holdfast.authoring.apps import App
-from holdfast.channel.leases import Lease, Transition, TransitionResult, TransitionStatus
+from holdfast.channel.leases import Lease, Transition, TransitionResult
 from holdfast.codec import Codec
 from holdfast.journal import Arguments, Entry, Failure, Mail, MailBody, MailConsumed, Payload, RunStarted
 from holdfast.limits import DEFAULT_LIMITS, Limits
+from holdfast.statuses import TransitionStatus
 from holdfast.worker.holder import RunHolder
-from holdfast.worker.progress import RunProgress, StepProgress, Worker
+from holdfast.worker.progress import RunProgress, StepProgress, WorkerIdentity
 from holdfast.worker.retries import Raised, Returned
 from holdfast.workflow.commands import CallStep
 from holdfast.workflow.current import RunInfo
@@ -114,7 +115,7 @@ def hold(
     holder = RunHolder(
         lease,
         instance=WorkflowInstance(app.workflows["flow"], info, Arguments(), codec=Codec(), limits=limits),
-        progress=RunProgress(app.steps, worker=Worker("ses_1", "build-1")),
+        progress=RunProgress(app.steps, worker=WorkerIdentity("ses_1", "build-1")),
         crew=bench,
         build="build-1",
         limits=limits,

@@ -113,7 +113,7 @@ def test_a_task_in_cleanup_may_ask_for_anything_and_gets_nothing() -> None:
 
     driver = Driver(flow).start()
     driver.instance.close()
-    assert asked == ["RunEnded", "RunEnded"]
+    assert asked == ["RunUnwinding", "RunUnwinding"]
 
 
 def test_a_run_that_never_started_is_dropped() -> None:
