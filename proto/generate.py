@@ -1,14 +1,18 @@
-"""Generates the Python modules of the protos into sdk/, or with --check says whether they are current.
+"""Generates the Python modules of the protos into sdk/, and the diagrams of states in docs/ARCHITECTURE.md.
+
+With --check it says whether they are current.
 
 Run by `make proto` and `make check`. The generator is pinned in pyproject.toml, so its output is stable.
 """
 
 import argparse
 import filecmp
+import importlib
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import ModuleType
 
 PROTO = Path(__file__).resolve().parent
 SDK = PROTO.parent / "sdk"
@@ -35,6 +39,11 @@ def stale_modules(current: Path, fresh: Path) -> list[str]:
     return sorted([*differing, *missing])
 
 
+def _state_diagrams() -> ModuleType:
+    """The module that draws them. Its imports need generated code, which may only just have been made."""
+    return importlib.import_module("state_diagrams")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; fail when the code is not current")
@@ -42,12 +51,18 @@ def main() -> int:
         for old in (SDK / PACKAGE).glob("*_pb2*"):
             old.unlink()
         generate(SDK)
+        diagrams = _state_diagrams()
+        diagrams.PAGE.write_text(diagrams.with_diagrams(diagrams.PAGE.read_text()))
         return 0
     with tempfile.TemporaryDirectory() as scratch:
         generate(Path(scratch))
         stale = stale_modules(SDK / PACKAGE, Path(scratch) / PACKAGE)
+    if not stale:
+        diagrams = _state_diagrams()
+        page = diagrams.PAGE.read_text()
+        stale = [] if diagrams.with_diagrams(page) == page else [str(diagrams.PAGE.relative_to(PROTO.parent))]
     if stale:
-        print(f"generated code is not current: {', '.join(stale)}; run `make proto`", file=sys.stderr)
+        print(f"what is generated is not current: {', '.join(stale)}; run `make proto`", file=sys.stderr)
     return 1 if stale else 0
 
 

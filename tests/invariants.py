@@ -7,6 +7,7 @@ sentence per violation. They never change what they are given.
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from holdfast.api.v1 import journal_pb2
 from holdfast_coordinator.domain.rows import (
@@ -26,6 +27,7 @@ from holdfast_coordinator.domain.rows import (
     TaskRow,
     TaskState,
 )
+from holdfast_coordinator.domain.states import RUN_FIELDS, TASK_FIELDS, Holding
 
 
 @dataclass(slots=True)
@@ -109,16 +111,19 @@ def closed_journals_end_with_the_close(rows: CellRows) -> Iterator[str]:
 def open_runs_are_in_one_place(rows: CellRows) -> Iterator[str]:
     """Ready, leased, suspended with something that will wake it, paused, or stalled with a reason."""
     for run_id, run in rows.open_runs.items():
-        if (run.state is RunState.LEASED) != (run.owner is not None):
-            yield f"{run_id}: {run.state.name} with owner {run.owner}"
-        if (run.state is RunState.READY) != (run.ready_at is not None):
-            yield f"{run_id}: {run.state.name} with ready_at {run.ready_at}"
-        if run.state is RunState.STALLED and not run.stall_reason:
-            yield f"{run_id}: stalled without a reason"
+        yield from _held(run_id, run, RUN_FIELDS)
         if run.state is RunState.SUSPENDED:
             yield from _sleeping(rows, run)
-        if run.state is not RunState.LEASED and run.attempt_deadline_at is not None:
-            yield f"{run_id}: {run.state.name} with a deadline of attempts"
+
+
+def _held(name: object, row: OpenRun | TaskRow, fields: Mapping[str, Holding[Any]]) -> Iterator[str]:
+    """A row has what its state has, and nothing else."""
+    for column, held in fields.items():
+        value = getattr(row, column)
+        if (value is None and held.always and row.state in held.states) or (
+            value is not None and row.state not in held.states
+        ):
+            yield f"{name}: {row.state.name} with {column} {value}"
 
 
 def _sleeping(rows: CellRows, run: OpenRun) -> Iterator[str]:
@@ -160,8 +165,7 @@ def queued_attempts_are_counted(rows: CellRows) -> Iterator[str]:
     """A claimed step has an owner and a start; every earlier attempt is kept; losses stay within the recoveries."""
     for key, task in rows.tasks.items():
         claimed = task.state is TaskState.CLAIMED
-        if (task.owner is not None, task.started_at is not None) != (claimed, claimed):
-            yield f"{key}: {task.state.name}, owner {task.owner}, started_at {task.started_at}"
+        yield from _held(key, task, TASK_FIELDS)
         if len(task.attempts_ended) != task.attempt - claimed:
             yield f"{key}: {task.state.name} in attempt {task.attempt}, {len(task.attempts_ended)} have ended"
         if task.recoveries is not None and task.losses > task.recoveries:

@@ -1,7 +1,8 @@
 """Rows for tests of stores, with everything that a test does not care about filled in."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from enum import IntEnum
 from typing import Any
 
 from holdfast.statuses import RunStatus, Then
@@ -18,6 +19,7 @@ from holdfast_coordinator.domain.rows import (
     TaskRow,
     TaskState,
 )
+from holdfast_coordinator.domain.states import RUN_FIELDS, TASK_FIELDS, Holding
 from holdfast_coordinator.store.port import CellStore
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
@@ -42,26 +44,33 @@ def record(run_id: str, **changed: Any) -> RunRow:
 
 
 def open_run(run_id: str, **changed: Any) -> OpenRun:
-    """A row of `open_runs`; leased by session s1 unless told otherwise."""
+    """A row of `open_runs`; leased by session s1 unless told otherwise. It holds what its state always has."""
+    state = changed.get("state", RunState.LEASED)
     values: dict[str, Any] = {
-        "run_id": run_id, "namespace": "default", "queue": "default", "workflow": "order",
-        "state": RunState.LEASED, "last_at": T0, "epoch": 1, "owner": "s1", "length": 1,
+        "run_id": run_id, "namespace": "default", "queue": "default", "workflow": "order", "state": state,
+        "last_at": T0, "epoch": 1, "length": 1, **_held(RUN_FIELDS, state),
     }  # fmt: skip
     return OpenRun(**{**values, **changed})
 
 
 def ready_run(run_id: str, seconds: float, **changed: Any) -> OpenRun:
     """A run that became ready so long after T0."""
-    return open_run(run_id, **{"state": RunState.READY, "owner": None, "ready_at": at(seconds), **changed})
+    return open_run(run_id, **{"state": RunState.READY, "ready_at": at(seconds), **changed})
 
 
 def task(run_id: str, number: int, **changed: Any) -> TaskRow:
-    """A row of `step_tasks`; ready unless told otherwise."""
+    """A row of `step_tasks`; ready unless told otherwise. It holds what its state always has."""
+    state = changed.get("state", TaskState.READY)
     values: dict[str, Any] = {
         "run_id": run_id, "number": number, "namespace": "default", "queue": "default", "name": "charge",
-        "state": TaskState.READY, "ready_at": T0, "scheduled_at": T0, "arguments": b"arguments",
+        "state": state, "ready_at": T0, "scheduled_at": T0, "arguments": b"arguments", **_held(TASK_FIELDS, state),
     }  # fmt: skip
     return TaskRow(**{**values, **changed})
+
+
+def _held(fields: Mapping[str, Holding[Any]], state: IntEnum) -> dict[str, Any]:
+    filled = {"owner": "s1", "stall_reason": "poison"}
+    return {name: filled.get(name, T0) for name, held in fields.items() if held.always and state in held.states}
 
 
 def key(name: str, run_id: str, **changed: Any) -> KeyRow:

@@ -7,8 +7,9 @@ from datetime import datetime
 from holdfast.errors import HoldfastError, RunAlreadyStarted, RunNotFound, RunNotRetryable
 from holdfast.statuses import RunStatus
 
-from .rows import AlarmKind, JournalCopy, KeyRow, MailKind, MailRow, OpenRun, RunResult, RunRow, RunState, Side
+from .rows import AlarmKind, JournalCopy, KeyRow, MailKind, MailRow, OpenRun, RunResult, RunRow, Side
 from .starts import ID, KnownRuns, Started, repeated
+from .states import NEW_RUN, RunTrigger
 from .workspace import Workspace
 
 RETRYABLE = frozenset({RunStatus.FAILED, RunStatus.TIMED_OUT, RunStatus.CANCELLED, RunStatus.TERMINATED})
@@ -124,7 +125,7 @@ def _create(space: Workspace, asked: RetryRun) -> None:
         namespace=origin.namespace,
         queue=origin.queue,
         workflow=origin.workflow,
-        state=RunState.SUSPENDED,
+        state=NEW_RUN,
         last_at=now,
         priority=origin.priority,
         deadline_at=deadline_at,
@@ -151,4 +152,4 @@ def _create(space: Workspace, asked: RetryRun) -> None:
         space.set_alarm(run, AlarmKind.TIMER, number, due_at)
     if deadline_at is not None:
         space.set_alarm(run, AlarmKind.DEADLINE, 0, deadline_at)
-    space.make_ready(run)
+    space.make_ready(run, RunTrigger.WAKE)

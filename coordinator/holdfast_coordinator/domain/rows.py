@@ -38,6 +38,10 @@ class Side(IntFlag):
     TRACE_FAILURE = 64
     """The run is not sampled; it leaves a trace mark when it fails."""
 
+    def __contains__(self, other: Self) -> bool:
+        # That of Flag, which is Python, costs a tenth of a transition.
+        return int.__and__(self, other) == other
+
 
 class MailKind(IntEnum):
     """What a piece of mail is; the numbers are those of the database."""

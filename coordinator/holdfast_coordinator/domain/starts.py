@@ -9,7 +9,8 @@ from holdfast.statuses import RunStatus
 
 from . import calls
 from .commands import OnConflict, Reuse, StartRun
-from .rows import AlarmKind, KeyRow, OpenRun, RunClosedEntry, RunRow, RunStartedEntry, RunState, StatedFailure
+from .rows import AlarmKind, KeyRow, OpenRun, RunClosedEntry, RunRow, RunStartedEntry, StatedFailure
+from .states import NEW_RUN, RunTrigger
 from .workspace import Workspace, not_before
 
 ID = "id"
@@ -72,7 +73,7 @@ def start_run(space: Workspace, asked: StartRun, known: KnownRuns) -> StartAnswe
         run = _create(space, asked)
         _point_keys(space, asked, known)
         if not asked.delay:
-            space.make_ready(run)
+            space.make_ready(run, RunTrigger.WAKE)
     elif asked.parent_run_id is not None:
         _release_keys(space, asked, known)
         _fail_child(space, asked, answer)
@@ -109,6 +110,8 @@ def needs_no_reading(asked: StartRun) -> bool:
 
 def key_rows(asked: StartRun) -> list[KeyRow]:
     """The keys that a start reserves."""
+    if asked.id is None and asked.idempotency_key is None:
+        return []
     named = ((ID, asked.id), (KEY, asked.idempotency_key))
     return [
         KeyRow(asked.namespace, kind, key, asked.run_id, asked.call_digest, asked.workflow)
@@ -197,7 +200,7 @@ def _fail_child(space: Workspace, asked: StartRun, answer: StartAnswer) -> None:
     failure = StatedFailure(type(answer).__name__, str(answer))
     run = _create(space, replace(asked, id=None, idempotency_key=None, delay=None, max_duration=None))
     closing = RunClosedEntry(space.now, RunStatus.FAILED, failure)
-    space.close(run, RunStatus.FAILED, [], closing, count=0, failure=failure)
+    space.close(run, RunTrigger.END, RunStatus.FAILED, [], closing, count=0, failure=failure)
 
 
 def _create(space: Workspace, asked: StartRun) -> OpenRun:
@@ -226,7 +229,7 @@ def _create(space: Workspace, asked: StartRun) -> OpenRun:
         namespace=asked.namespace,
         queue=asked.queue,
         workflow=asked.workflow,
-        state=RunState.SUSPENDED,
+        state=NEW_RUN,
         last_at=now,
         priority=asked.priority,
         deadline_at=deadline_at,

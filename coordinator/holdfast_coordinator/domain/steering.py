@@ -33,6 +33,7 @@ from .rows import (
     StatedFailure,
     TimerMail,
 )
+from .states import RunTrigger
 from .workspace import LOSSES_MAX, Workspace
 
 ALARM_ATTEMPTS_MAX = 20
@@ -131,9 +132,9 @@ def offer_stalled(space: Workspace, asked: OfferStalled) -> bool:
 def unstall(space: Workspace, run: OpenRun, reason: str, *, not_to: str | None = None) -> None:
     """A changed stalled run may go on. not_to: the build whose sessions do not get it; kept until it is leased."""
     space.append(run, [RunResumedEntry(space.now, reason)], 1)
-    run.stall_reason, run.stall_build = None, not_to
+    run.stall_build = not_to
     run.losses = 0
-    space.make_ready(run)
+    space.make_ready(run, RunTrigger.RESUME)
 
 
 def deliver_child_closed(space: Workspace, asked: DeliverChildClosed) -> bool:
@@ -165,9 +166,9 @@ def end_lease(space: Workspace, asked: EndLease) -> bool:
     if run.losses >= LOSSES_MAX:
         reason = f"{run.losses} workers were lost while they held it, without any progress in between"
         space.append(run, [RunStalledEntry(space.now, reason, run.build or "")], 1)
-        space.stall(run, reason)
+        space.stall(run, RunTrigger.GIVE_UP, reason)
     else:
-        space.make_ready(run)
+        space.make_ready(run, RunTrigger.END_LEASE)
     return True
 
 
@@ -185,7 +186,7 @@ def alarm_due(space: Workspace, asked: AlarmDue) -> bool:
     match asked.kind:
         case AlarmKind.START:
             if run.state is RunState.SUSPENDED:
-                space.make_ready(run)
+                space.make_ready(run, RunTrigger.WAKE)
         case AlarmKind.TIMER:
             space.deliver(run, MailKind.TIMER, TimerMail(asked.ref))
         case AlarmKind.RETRY:
@@ -232,12 +233,12 @@ def _attempts_overdue(space: Workspace, run: OpenRun) -> None:
         return
     space.end_lease(run)
     run.timed_out = True
-    space.make_ready(run)
+    space.make_ready(run, RunTrigger.END_LEASE)
 
 
 def _end_now(space: Workspace, run: OpenRun, status: RunStatus, failure: StatedFailure) -> None:
     space.end_lease(run)
-    space.close(run, status, [], RunClosedEntry(space.now, status, failure), count=0, failure=failure)
+    space.close(run, RunTrigger.END, status, [], RunClosedEntry(space.now, status, failure), count=0, failure=failure)
 
 
 def _gone(space: Workspace, run_id: str) -> HoldfastError:

@@ -10,6 +10,7 @@ from holdfast.statuses import AttemptOutcome
 from .commands import EndAttempt, ReportAttempt
 from .events import LeaseEnded
 from .rows import EndedAttempt, MailKind, OpenRun, StatedFailure, StepResultMail, TaskRow, TaskState
+from .states import TaskTrigger
 from .workspace import Workspace, ended_attempt
 
 
@@ -31,9 +32,7 @@ def report_attempt(space: Workspace, asked: ReportAttempt) -> bool:
     if asked.again_after is not None and not only_once:
         if not asked.handed_back:
             task.failures += 1
-        _release(task)
-        task.ready_at = space.now + asked.again_after
-        space.offer_task(task)
+        space.return_task(task, space.now + asked.again_after)
         return True
     run = space.runs.get(asked.run_id)
     assert run is not None, f"step {asked.number} is queued but run {asked.run_id} is not open"
@@ -69,9 +68,7 @@ def end_attempt(space: Workspace, asked: EndAttempt) -> bool:
     else:
         _lose(space, task)
         return True
-    _release(task)
-    task.ready_at = space.now
-    space.offer_task(task)
+    space.return_task(task, space.now)
     return True
 
 
@@ -86,9 +83,7 @@ def _lose(space: Workspace, task: TaskRow) -> None:
         )
         _finish(space, run, task, failure=StatedFailure("MaxRecoveryAttempts", text))
         return
-    _release(task)
-    task.ready_at = space.now
-    space.offer_task(task)
+    space.return_task(task, space.now)
 
 
 def _ended(space: Workspace, task: TaskRow, asked: EndAttempt) -> EndedAttempt:
@@ -110,12 +105,6 @@ def _started_only_once(task: TaskRow) -> StatedFailure:
     return StatedFailure("MaxRecoveryAttempts", text)
 
 
-def _release(task: TaskRow) -> None:
-    task.state = TaskState.READY
-    task.owner = None
-    task.started_at = task.deadline_at = None
-
-
 def _finish(
     space: Workspace,
     run: OpenRun,
@@ -124,7 +113,6 @@ def _finish(
     result: bytes | None = None,
     failure: bytes | StatedFailure | None = None,
 ) -> None:
-    task.owner = None
-    space.drop_task(task)
+    space.drop_task(task, TaskTrigger.FINISH)
     mail = StepResultMail(task.number, task.attempts_ended, result, failure)
     space.deliver(space.change(run), MailKind.STEP_RESULT, mail)

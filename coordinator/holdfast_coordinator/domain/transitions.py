@@ -39,8 +39,8 @@ from .rows import (
     Side,
     StepCancelledEntry,
     TaskRow,
-    TaskState,
 )
+from .states import NEW_TASK, RunTrigger, TaskTrigger, move_run
 from .workspace import Workspace
 
 JOURNAL_ENTRIES_MAX = DEFAULT_LIMITS.journal_entries
@@ -89,7 +89,7 @@ def take_transition(space: Workspace, asked: CommitTransition) -> TransitionAnsw
             _do(space, run, ask)
         space.events.append(LeaseReturned(asked.session_id, run.run_id, run.epoch))
         space.close(
-            run, closing.status, entries, closing.entry, count=asked.count - 1, result=closing.result,
+            run, RunTrigger.CLOSE, closing.status, entries, closing.entry, count=asked.count - 1, result=closing.result,
             failure=closing.failure, epoch=asked.epoch, transition_id=asked.transition_id, at=closing.at,
         )  # fmt: skip
         return TransitionAnswer(TransitionStatus.COMMITTED)
@@ -166,7 +166,7 @@ def _do(space: Workspace, run: OpenRun, ask: Ask) -> None:
         case CancelStepAsk(number):
             task = space.tasks.get((run.run_id, number))
             if task is not None:
-                space.drop_task(task)
+                space.drop_task(task, TaskTrigger.CANCEL)
             space.clear_alarm((run.run_id, AlarmKind.RETRY, number))
         case StartChildAsk(number, child_run_id, policy, spec):
             child = ChildRow(run.run_id, number, child_run_id, policy)
@@ -192,7 +192,7 @@ def _task(space: Workspace, run: OpenRun, ask: QueueStepAsk) -> TaskRow:
         namespace=run.namespace,
         queue=ask.queue or run.queue,
         name=ask.name,
-        state=TaskState.READY,
+        state=NEW_TASK,
         ready_at=space.now,
         scheduled_at=ask.at,
         arguments=ask.arguments,
@@ -227,27 +227,24 @@ def _settle_lease(space: Workspace, run: OpenRun, asked: CommitTransition) -> No
         case Then.SUSPEND if run.mail_taken == run.mail_next - 1:
             _return_lease(space, run, asked)
             if asked.waits:
-                run.state = RunState.SUSPENDED
+                move_run(run, RunTrigger.SUSPEND)
                 run.waits = asked.waits
             else:
                 space.append(run, [RunStalledEntry(space.now, WAITS_FOR_NOTHING, "")], 1)
-                space.stall(run, WAITS_FOR_NOTHING)
+                space.stall(run, RunTrigger.STALL, WAITS_FOR_NOTHING)
         case Then.RELEASE:
             _return_lease(space, run, asked)
-            run.sticky = None
-            space.make_ready(run)
+            space.make_ready(run, RunTrigger.RELEASE)
         case Then.STALL:
             _return_lease(space, run, asked)
             stall = next(ask for ask in asked.asks if isinstance(ask, StallAsk))
-            space.stall(run, stall.reason, stall.build)
+            space.stall(run, RunTrigger.STALL, stall.reason, stall.build)
         case _:
             pass  # the lease stays
 
 
 def _return_lease(space: Workspace, run: OpenRun, asked: CommitTransition) -> None:
     space.events.append(LeaseReturned(asked.session_id, run.run_id, run.epoch))
-    run.owner = None
-    run.attempt_deadline_at = None
 
 
 def _unseen(space: Workspace, run: OpenRun, asked: CommitTransition) -> list[MailRow]:

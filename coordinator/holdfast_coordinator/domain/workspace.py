@@ -50,6 +50,7 @@ from .rows import (
     TraceMark,
     body_bytes,
 )
+from .states import RunTrigger, TaskTrigger, move_run, move_task
 
 REQUEST_KEPT_FOR = timedelta(hours=24)
 ROW_BYTES_MAX = DEFAULT_LIMITS.transition_bytes
@@ -169,10 +170,9 @@ class Workspace:
 
     # Moves
 
-    def make_ready(self, run: OpenRun) -> None:
+    def make_ready(self, run: OpenRun, trigger: RunTrigger) -> None:
         """A changed run may go on: to a session that waits for it, else it is left ready."""
-        run.state = RunState.READY
-        run.owner = None
+        move_run(run, trigger)
         run.ready_at = self.now
         session_id = self.assign.run(run)
         if session_id is None:
@@ -184,12 +184,10 @@ class Workspace:
         """Gives a changed run to a session, under a new epoch."""
         # Taken away once since the last transition: from the session that committed it. Of more nobody knows.
         lost = run.sticky if run.losses + run.timed_out == 1 else None
-        run.state = RunState.LEASED
+        move_run(run, RunTrigger.LEASE)
         run.owner = run.sticky = session_id
         run.epoch += 1
-        run.ready_at = None
         run.transition_id = 0
-        run.waits = run.stall_build = None
         self.events.append(
             RunLeased(
                 session_id,
@@ -203,12 +201,13 @@ class Workspace:
         )
 
     def end_lease(self, run: OpenRun) -> None:
-        """Takes a changed run from its holder, who is told; the epoch fences what it may still send."""
-        if run.owner is not None and run.state is RunState.LEASED:
+        """The holder of a changed run, if it has one, is told that it is taken away; the caller moves the run.
+
+        The epoch fences what it may still send.
+        """
+        if run.owner is not None:
             self.events.append(LeaseEnded(run.owner, run.run_id, 0, run.epoch))
-        run.owner = None
         run.epoch += 1
-        run.attempt_deadline_at = None
 
     def deliver(
         self, run: OpenRun, kind: MailKind, body: MailBody, *, trace: bytes = b"", at: datetime | None = None
@@ -217,10 +216,10 @@ class Workspace:
         mail = MailRow(run.run_id, run.mail_next, kind, not_before(at, self.now), body, trace)
         run.mail_next += 1
         self.add_mail(mail)
-        if run.state is RunState.LEASED and run.owner is not None:
+        if run.owner is not None:
             self.events.append(MailArrived(run.owner, run.run_id, run.epoch, mail))
         elif run.state is RunState.SUSPENDED and run.epoch > 0:  # a delayed start is woken by its alarm alone
-            self.make_ready(run)
+            self.make_ready(run, RunTrigger.WAKE)
 
     def add_mail(self, mail: MailRow) -> None:
         """Writes a piece of mail with the next number of its run."""
@@ -269,7 +268,7 @@ class Workspace:
 
     def claim_task(self, task: TaskRow, session_id: str) -> None:
         """Gives a changed queued step to a session: this is the AttemptStarted of its next attempt."""
-        task.state = TaskState.CLAIMED
+        move_task(task, TaskTrigger.CLAIM)
         task.owner = session_id
         task.attempt += 1
         task.epoch += 1
@@ -277,27 +276,33 @@ class Workspace:
         task.deadline_at = self.now + task.timeout if task.timeout is not None else None
         self.events.append(TaskClaimed(session_id, task, task.epoch))
 
-    def drop_task(self, task: TaskRow) -> None:
-        """Deletes a queued step; a session that runs it is told that nobody wants the result."""
+    def return_task(self, task: TaskRow, ready_at: datetime) -> None:
+        """The attempt of a changed queued step has ended, and another follows, from `ready_at` on."""
+        move_task(task, TaskTrigger.RETURN)
+        task.ready_at = ready_at
+        self.offer_task(task)
+
+    def drop_task(self, task: TaskRow, trigger: TaskTrigger) -> None:
+        """Deletes a queued step; a session that runs one which is cancelled is told."""
+        move_task(task, trigger)
         key = (task.run_id, task.number)
         del self.tasks[key]
         if self.changes.tasks_added.pop(key, None) is None:
             self.changes.tasks_updated.pop(key, None)
             self.changes.tasks_deleted.add(key)
-        if task.owner is not None:
+        if task.owner is not None and trigger is TaskTrigger.CANCEL:
             self.events.append(LeaseEnded(task.owner, task.run_id, task.number, task.epoch, cancelled=True))
 
-    def stall(self, run: OpenRun, reason: str, build: str = "") -> None:
+    def stall(self, run: OpenRun, trigger: RunTrigger, reason: str, build: str = "") -> None:
         """A changed run cannot go on; the caller has journaled it and ended its lease."""
-        run.state = RunState.STALLED
-        run.owner = None
-        run.ready_at = None
+        move_run(run, trigger)
         run.stall_reason = reason
         run.stall_build = build or None
 
     def close(
         self,
         run: OpenRun,
+        trigger: RunTrigger,
         status: RunStatus,
         entries: list[bytes | CoordinatorEntry],
         closing: bytes | CoordinatorEntry,
@@ -313,6 +318,7 @@ class Workspace:
 
         Attempts of queued steps that end with the run are journaled as mail too: it is the form that has them all.
         """
+        move_run(run, trigger)
         size, entries = sum(map(_entry_bytes, entries)), list(entries)
         for missed in [*self.waiting_mail(run.run_id), *self._attempts_cut_short(run)]:
             # A row travels whole, so it must fit into a message, however much mail nobody received.
@@ -343,7 +349,7 @@ class Workspace:
     def _attempts_cut_short(self, run: OpenRun) -> list[MailRow]:
         """The attempts of queued steps without a result, as the mail that their results would have been."""
         cut_short = []
-        for task in self.tasks.values() if run.side & Side.TASKS else ():
+        for task in self.tasks.values() if Side.TASKS in run.side else ():
             if task.run_id != run.run_id or not task.attempt:
                 continue
             attempts = self.attempts_of(task)
@@ -354,23 +360,23 @@ class Workspace:
 
     def _end_everything_of(self, run: OpenRun, status: RunStatus, closed_at: datetime) -> None:
         run_id, changes = run.run_id, self.changes
-        if run.side & Side.TASKS:
+        if Side.TASKS in run.side:
             for task in [task for task in self.tasks.values() if task.run_id == run_id]:
-                self.drop_task(task)
+                self.drop_task(task, TaskTrigger.CANCEL)
             changes.tasks_deleted = {key for key in changes.tasks_deleted if key[0] != run_id}
         for child in self.children.get(run_id, {}).values():
             if not child.closed and child.close_policy is not ClosePolicy.ABANDON:
                 terminate = child.close_policy is ClosePolicy.TERMINATE
                 kind = AlarmKind.OUTBOX_CHILD_TERMINATE if terminate else AlarmKind.OUTBOX_CHILD_CANCEL
                 self.send_outbox(run_id, kind, child.number, to_run_id=child.child_run_id)
-        if run.side & Side.ALARMS:
+        if Side.ALARMS in run.side:
             own = [key for key in changes.alarms_set if key[0] == run_id and key[1] < AlarmKind.OUTBOX_CHILD]
             for key in own:
                 del changes.alarms_set[key]
             changes.alarms_cleared = {
                 key for key in changes.alarms_cleared if key[0] != run_id or key[1] >= AlarmKind.OUTBOX_CHILD
             }
-        if run.side & Side.REQUESTS:
+        if Side.REQUESTS in run.side:
             # Repeats of what came just before the end get their answer for as long as those of other requests.
             for request in changes.requests:
                 if request.run_id == run_id:

@@ -420,7 +420,8 @@ class CellWriter:
             self._reservations.undo()
             if len(commands) == 1:  # in a larger batch it is looked for, and found here
                 log.exception("decision_failed", command=type(commands[0]).__name__)
-            raise DataRejected(f"an internal error: {error!r}") from error
+            why = str(error) if isinstance(error, HoldfastError) else f"an internal error: {error!r}"
+            raise DataRejected(why) from error
 
     def _answer(self, batch: list[Waiting], decided: Decided) -> None:
         for waiting, answer in zip(batch, decided.answers, strict=True):

@@ -6,6 +6,7 @@ foreign keys, ids as text in byte order, protobuf as bytea. Indexes of hot table
 changes from one transition of a leased run to the next is in any index, so that those updates stay HOT.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import (
@@ -26,6 +27,8 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+from holdfast_coordinator.domain.states import RUN_FIELDS, TASK_FIELDS, Holding
 
 # By a constant number of dead rows: the default, a share of the table, comes later the longer a queue is.
 _HOT = {
@@ -64,6 +67,17 @@ STORAGE: dict[str, dict[str, str]] = {
 
 cell_metadata = MetaData()
 control_metadata = MetaData()
+
+
+def _holds(fields: Mapping[str, Holding[Any]]) -> str:
+    """The condition that a row holds what its state says, and nothing else."""
+    return " AND ".join(
+        f"(state IN ({states})) = ({column} IS NOT NULL)"
+        if holding.always
+        else f"(state IN ({states}) OR {column} IS NULL)"
+        for column, holding in fields.items()
+        for states in (", ".join(str(int(state)) for state in holding.states),)
+    )
 
 
 def _id(name: str, *, nullable: bool = False) -> "Column[Any]":
@@ -135,10 +149,10 @@ open_runs = Table(
     _small("side"), _id("parent_run_id", nullable=True), _int("parent_number"),
     PrimaryKeyConstraint("run_id", name="open_runs_pkey"),
     CheckConstraint(
-        "state BETWEEN 1 AND 5 AND (state = 2) = (owner IS NOT NULL) "
-        "AND epoch >= 0 AND length >= 0 AND mail_taken >= 0 AND mail_next > mail_taken",
+        "state BETWEEN 1 AND 5 AND epoch >= 0 AND length >= 0 AND mail_taken >= 0 AND mail_next > mail_taken",
         name="open_runs_sound",
     ),
+    CheckConstraint(_holds(RUN_FIELDS), name="open_runs_holds"),
     Index(
         "open_runs_to_claim", "namespace", "queue", "workflow", "priority", "ready_at",
         postgresql_where=text("state = 1"),
@@ -170,11 +184,8 @@ step_tasks = Table(
     Column("timeout", Interval, nullable=True), _int("recoveries", nullable=True), _bytes("retry"),
     _id("step_id"), _id("seed"), _id("workflow"), _bytes("attempts_ended"),
     PrimaryKeyConstraint("run_id", "number", name="step_tasks_pkey"),
-    CheckConstraint(
-        "number >= 1 AND state BETWEEN 1 AND 2 "
-        "AND (state = 2) = (owner IS NOT NULL)",
-        name="step_tasks_sound",
-    ),
+    CheckConstraint("number >= 1 AND state BETWEEN 1 AND 2", name="step_tasks_sound"),
+    CheckConstraint(_holds(TASK_FIELDS), name="step_tasks_holds"),
     Index(
         "step_tasks_to_claim", "namespace", "queue", "name", "priority", "ready_at",
         postgresql_where=text("state = 1"),

@@ -60,7 +60,10 @@ from tests.model.batches import (
 
 
 async def test_a_started_run_is_read_back_as_it_was_written(store: CellStore) -> None:
-    run = open_run("r1", deadline_at=at(9), waits="signal paid", side=Side.ALARMS | Side.TASKS, sticky="s0")
+    run = open_run(
+        "r1", state=RunState.SUSPENDED, deadline_at=at(9), waits="signal paid", side=Side.ALARMS | Side.TASKS,
+        sticky="s0",
+    )  # fmt: skip
     changes = starting(run, metadata={"customer": "7"}, id="order-7", trace=b"trace", deadline_at=at(9))
     await write(store, changes)
     snapshot = await read(store, Reads(lock_runs={"r1", "unknown"}, starts=dict.fromkeys(["r1", "unknown"], "default")))
@@ -103,10 +106,10 @@ async def test_now_is_not_that_of_a_run_from_before_a_step_back_of_the_clock(sto
 async def test_what_became_ready_before_a_step_back_of_the_clock_can_be_claimed(store: CellStore) -> None:
     now = (await read(store, Reads())).now
     before = now + timedelta(hours=1)  # what the clock said
-    run = open_run("r1", state=RunState.READY, owner=None, ready_at=before)
+    run = open_run("r1", state=RunState.READY, ready_at=before)
     await write(store, starting(run))
-    ready = task("r1", 1, state=TaskState.READY, owner=None, ready_at=before)
-    waits = task("r1", 2, state=TaskState.READY, owner=None, ready_at=before + timedelta(seconds=5))
+    ready = task("r1", 1, ready_at=before)
+    waits = task("r1", 2, ready_at=before + timedelta(seconds=5))
     await write(store, Changes(tasks_added={("r1", 1): ready, ("r1", 2): waits}))
     claim = Reads(
         claim_runs=[ClaimRuns("default", "default", ("order",), 5)],
@@ -412,12 +415,13 @@ async def test_the_queued_step_that_waits_first_is_named(store: CellStore) -> No
 async def test_what_sessions_hold_is_compared_with_the_rows(store: CellStore) -> None:
     same, later, taken, suspended, to_come = (
         open_run("same"), open_run("later", epoch=2), open_run("taken", owner="s2"),
-        open_run("suspended", state=RunState.SUSPENDED, owner=None),
-        open_run("to-come", state=RunState.SUSPENDED, epoch=0, owner=None),
+        open_run("suspended", state=RunState.SUSPENDED),
+        open_run("to-come", state=RunState.SUSPENDED, epoch=0),
     )  # fmt: skip
     await write(store, starting(same, later, taken, suspended, to_come, open_run("mail", mail_next=5, mail_taken=2)))
-    steps = [task("same", number, state=TaskState.CLAIMED, owner="s1", epoch=1) for number in (1, 2, 3)]
-    steps[1].epoch, steps[2].state, steps[2].owner = 2, TaskState.READY, None
+    steps = [task("same", number, state=TaskState.CLAIMED, epoch=1) for number in (1, 2)]
+    steps[1].epoch = 2
+    steps.append(task("same", 3, epoch=1))
     await write(store, Changes(tasks_added={(step.run_id, step.number): step for step in steps}))
     leases = [LeaseHeld("s1", run_id, 1) for run_id in ("same", "later", "taken", "suspended", "to-come", "gone")]
     with_mail = [LeaseHeld("s1", "mail", 1, seen) for seen in (0, 3, 4)]
@@ -532,7 +536,7 @@ async def test_queued_steps_keep_everything_and_are_claimed_when_they_are_due(st
     assert await store.overdue_tasks(timedelta(seconds=5), 10) == [held]
     assert await store.lease_owners() == {"s1"}
     assert await store.held_by(["s1", "s2"], 10) == ([], [held])
-    retried = replace(held, state=TaskState.READY, owner=None, attempts_ended=(b"\x08\x01",), epoch=5)
+    retried = task("r1", 3, attempts_ended=(b"\x08\x01",), epoch=5)
     await write(store, Changes(tasks_updated={("r1", 3): retried}, tasks_deleted={("r1", 1)}))
     assert (await read(store, Reads(tasks_of={"r1"}))).tasks == {("r1", 2): later, ("r1", 3): retried}
 

@@ -84,8 +84,8 @@ def plain_close(run_id: str, expected: int, status: RunStatus) -> CommitTransiti
 
 
 def change(run_id: str, state: RunState, seconds: int) -> Changes:
-    run = open_run(run_id, side=SIDES, state=state, owner="s1" if state is RunState.LEASED else None)
-    return Changes(updated={run_id: replace(run, ready_at=at(seconds))})
+    run = open_run(run_id, side=SIDES, state=state)
+    return Changes(updated={run_id: replace(run, ready_at=at(seconds) if state is RunState.READY else None)})
 
 
 def mail(run_id: str, number: int) -> Changes:

@@ -24,7 +24,6 @@ from holdfast_coordinator.domain.rows import (
     RunState,
     SignalMail,
     StepResultMail,
-    TaskState,
 )
 from holdfast_coordinator.store.cell import PostgresCellStore
 from holdfast_coordinator.store.errors import ConnectionLost, QueryFailed, translated
@@ -333,11 +332,10 @@ async def test_what_a_claim_brings_is_bounded_in_bytes(cell: PostgresCellStore) 
     "unsound",
     [
         Changes(closed={"r1": RunResult("r1", "default", RunStatus.RUNNING, T0)}),
-        Changes(updated={"r1": open_run("r1", owner=None)}),
         Changes(updated={"r1": open_run("r1", mail_next=1, mail_taken=1)}),
         Changes(journal=[JournalRow("r1", 2, 0, 1, 1, [ENTRY])]),
         Changes(mail_added=[MailRow("r1", 0, MailKind.SIGNAL, T0, SignalMail("s", b""))]),
-        Changes(tasks_added={("r1", 1): task("r1", 1, state=TaskState.CLAIMED)}),
+        Changes(tasks_added={("r1", 0): task("r1", 0)}),
         Changes(children_added=[ChildRow("r1", 0, "c1", ClosePolicy.CANCEL)]),
     ],
     ids=str,

@@ -67,9 +67,8 @@ async def test_runs_of_rare_statuses_are_listed_among_all_others(
 ) -> None:
     monkeypatch.setattr(cell_module, "STATUS_RUNS_MAX", most)
     async with PostgresCellStore.open(database, "00") as cell:
-        owners = {RunState.LEASED: "s1"}
-        runs = [open_run(f"o{state}", state=state, owner=owners.get(state), epoch=1) for state in RunState]
-        await write(cell, starting(*runs, open_run("new", state=RunState.READY, owner=None, epoch=0)))
+        runs = [open_run(f"o{state}", state=state) for state in RunState]
+        await write(cell, starting(*runs, open_run("new", state=RunState.READY, epoch=0)))
         closed = Changes()
         for number, status in enumerate(status for status in RunStatus if status.is_closed):
             run_id = f"c-{status}"

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -158,6 +159,18 @@ async def test_a_defect_of_the_core_refuses_its_command_alone_and_gives_back_its
     assert isinstance(defective, HoldfastError)
     assert isinstance(last, Started)
     assert desk.runs_free == 98
+
+
+async def test_what_the_state_of_a_run_does_not_have_refuses_its_command_alone(desk: Desk) -> None:
+    await desk.ask(start(1), start(2))
+    run = desk.cell.open_runs[run_named(1)]
+    desk.cell.open_runs[run_named(1)] = paused = replace(run, state=RunState.PAUSED, owner=None)
+    refused, signalled = await desk.ask(TerminateRun(run_named(1), "req-1", ""), signal(2))
+    assert isinstance(refused, HoldfastError)
+    assert f"run {run_named(1)} is paused, where it cannot end" in str(refused)
+    assert signalled is True
+    assert desk.cell.open_runs[run_named(1)] == paused
+    assert await desk.ask(start(3)) == [Started(run_named(3), attached=False)]
 
 
 @pytest.mark.parametrize("command", [start(1), start(1, id="order-1")], ids=["one round trip", "two round trips"])

@@ -127,8 +127,12 @@ CREATE TABLE open_runs (
     parent_run_id TEXT COLLATE "C",
     parent_number INTEGER NOT NULL,
     CONSTRAINT open_runs_pkey PRIMARY KEY (run_id),
-    CONSTRAINT open_runs_sound CHECK (state BETWEEN 1 AND 5 AND (state = 2) = (owner IS NOT NULL)
-        AND epoch >= 0 AND length >= 0 AND mail_taken >= 0 AND mail_next > mail_taken)
+    CONSTRAINT open_runs_sound CHECK (state BETWEEN 1 AND 5
+        AND epoch >= 0 AND length >= 0 AND mail_taken >= 0 AND mail_next > mail_taken),
+    CONSTRAINT open_runs_holds CHECK ((state IN (2)) = (owner IS NOT NULL)
+        AND (state IN (1)) = (ready_at IS NOT NULL) AND (state IN (2) OR attempt_deadline_at IS NULL)
+        AND (state IN (3) OR waits IS NULL) AND (state IN (5)) = (stall_reason IS NOT NULL)
+        AND (state IN (1, 5) OR stall_build IS NULL))
 ) WITH (
     fillfactor = 50,
     autovacuum_vacuum_scale_factor = 0.0,
@@ -284,7 +288,9 @@ CREATE TABLE step_tasks (
     workflow TEXT COLLATE "C" NOT NULL,
     attempts_ended BYTEA NOT NULL,
     CONSTRAINT step_tasks_pkey PRIMARY KEY (run_id, number),
-    CONSTRAINT step_tasks_sound CHECK (number >= 1 AND state BETWEEN 1 AND 2 AND (state = 2) = (owner IS NOT NULL))
+    CONSTRAINT step_tasks_sound CHECK (number >= 1 AND state BETWEEN 1 AND 2),
+    CONSTRAINT step_tasks_holds CHECK ((state IN (2)) = (owner IS NOT NULL)
+        AND (state IN (2)) = (started_at IS NOT NULL) AND (state IN (2) OR deadline_at IS NULL))
 ) WITH (
     fillfactor = 80,
     autovacuum_vacuum_scale_factor = 0.0,
