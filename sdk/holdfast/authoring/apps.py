@@ -10,7 +10,7 @@ from typing import Any, Concatenate, TypeVar, overload
 
 from holdfast.authoring.context import Context
 from holdfast.authoring.definitions import PlacementChoice, StepDefinition, WorkflowDefinition
-from holdfast.authoring.functions import are_same, checked_function, described, is_async, name_for
+from holdfast.authoring.functions import are_same, can_be_awaited, checked_function, described, is_async, name_for
 from holdfast.authoring.options import (
     DEFAULT_RECOVERIES,
     DEFAULT_RETRIES,
@@ -130,6 +130,9 @@ class App:
     def step(self, function: Any = None, /, **options: Any) -> Any:
         """Makes a step of a function: `@step`, `@step()`, `@step("name")` or `@step(name=..., ...)`.
 
+        An `async def` runs on the worker's loop, a `def` in a thread, whatever it wraps; what a `def` returns to be
+        awaited is awaited on the loop.
+
         name: what it is registered as; the function's name by default.
         retries: how often a failed attempt is repeated; 3 by default, so 4 attempts.
         recoveries: how often an attempt whose worker was lost is repeated, at once; 3 by default, None without limit,
@@ -166,7 +169,7 @@ class App:
         metadata: MetadataLike | None = None,
     ) -> WorkflowDecorator: ...
     def workflow(self, function: Any = None, /, **options: Any) -> Any:
-        """Makes a workflow of an `async def` function, in the same four forms as `step`.
+        """Makes a workflow of an `async def` function, or a `def` around one, in the same four forms as `step`.
 
         name: what it is registered as; the function's name by default.
         id: a template of the business id, filled from the arguments: "order-{order_id}".
@@ -234,7 +237,7 @@ class App:
     ) -> Workflow[Any, Any]:
         _refuse_decorated("workflow", function)
         checked_function("workflow", function)
-        if not is_async(function):
+        if not can_be_awaited(function):
             raise TypeError(f"@workflow cannot take {described(function)}: write it as `async def`")
         registered = name_for("workflow", function, name)
         what = f"workflow {registered}"

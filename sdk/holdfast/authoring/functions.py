@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from holdfast.authoring.options import checked_name
+from holdfast.authoring.signatures import hints_as_known, is_awaitable_hint
 
 
 def checked_function(decorator: str, function: Any) -> None:
@@ -48,9 +49,21 @@ def name_for(decorator: str, function: Callable[..., Any], given: str | None) ->
 
 
 def is_async(function: Callable[..., Any]) -> bool:
-    """True when calling it gives a coroutine."""
+    """True for an `async def`: not for a `def` around one, which may run it to its end."""
+    return inspect.iscoroutinefunction(_called(function))
+
+
+def can_be_awaited(function: Callable[..., Any]) -> bool:
+    """True for an `async def`, and for a `def` around one or with an awaitable as its annotated result."""
     called = _called(function)
-    return inspect.iscoroutinefunction(called) or inspect.iscoroutinefunction(inspect.unwrap(called))
+    if inspect.iscoroutinefunction(called) or inspect.iscoroutinefunction(inspect.unwrap(called)):
+        return True
+    return is_awaitable_hint(hints_as_known(function).get("return"))
+
+
+def is_awaitable(value: Any) -> bool:
+    """True for what `await` takes."""
+    return hasattr(type(value), "__await__")
 
 
 def described(function: Any, *, with_place: bool = False) -> str:

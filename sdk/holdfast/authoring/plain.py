@@ -10,6 +10,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextvars import ContextVar
 from typing import Any
 
+from holdfast.authoring.functions import is_awaitable
+
 _in_workflow: ContextVar[bool] = ContextVar("holdfast_plain_workflow", default=False)
 _warned: set[str] = set()
 
@@ -55,6 +57,7 @@ async def _step(function: Callable[..., Any], is_async: bool, args: tuple[Any, .
     try:
         if is_async:
             return await function(*args, **kwargs)
-        return await asyncio.to_thread(function, *args, **kwargs)
+        value = await asyncio.to_thread(function, *args, **kwargs)
+        return await value if is_awaitable(value) else value
     finally:
         _in_workflow.reset(before)

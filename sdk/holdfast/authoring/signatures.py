@@ -5,10 +5,10 @@ Built once per function; binding and reading are on the hot path. Never imports 
 
 import builtins
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Never, NoReturn, get_origin, get_type_hints
+from typing import Any, Never, NoReturn, get_args, get_origin, get_type_hints
 
 from pydantic import ValidationError
 
@@ -256,7 +256,7 @@ class CallSignature:
 
     def _resolved(self) -> _Resolved:
         if self._now is None:
-            self._now = _resolve(self._signature, _hints_as_known(self._function), at_last=True)
+            self._now = _resolve(self._signature, hints_as_known(self._function), at_last=True)
         return self._now
 
 
@@ -319,7 +319,7 @@ def _resolve(signature: inspect.Signature, hints: Mapping[str, Any], *, at_last:
         positional_required=sum(parameter.required for parameter in positional),
         takes_positional_alone=not any(p.required for p in parameters if p.kind is ParameterKind.NAMED_ONLY),
         positional_types=tuple(parameter.type for parameter in positional),
-        result=_type(hints.get("return", Any), at_last=at_last),
+        result=_type(_awaited(hints.get("return", Any)), at_last=at_last),
         extra_positional=extra_positional,
         extra_positional_type=_type(extra_positional, at_last=at_last),
         extra_named=extra_named,
@@ -343,6 +343,19 @@ def _type(hint: Any, *, at_last: bool) -> ValueType:
         return refusing(hint, str(error))
 
 
+def is_awaitable_hint(hint: Any) -> bool:
+    """True for `Awaitable[int]`, `Coroutine[Any, Any, int]` and the like."""
+    origin = get_origin(hint) or hint
+    return isinstance(origin, type) and issubclass(origin, Awaitable)
+
+
+def _awaited(hint: Any) -> Any:
+    """What is recorded of a result with this hint: of an awaitable, what it gives."""
+    if not is_awaitable_hint(hint):
+        return hint
+    return get_args(hint)[-1] if get_args(hint) else Any
+
+
 def _is_context(hint: Any) -> bool:
     return hint is Context or get_origin(hint) is Context
 
@@ -359,11 +372,11 @@ def _hints_if_known(function: Callable[..., Any]) -> dict[str, Any] | None:
     plain = _plain_function(function)
     try:
         return get_type_hints(plain, localns=_enclosing_locals(plain), include_extras=True)
-    except Exception:  # noqa: BLE001 - evaluating a user's annotation can raise anything; see _hints_as_known
+    except Exception:  # noqa: BLE001 - evaluating a user's annotation can raise anything; see hints_as_known
         return None
 
 
-def _hints_as_known(function: Callable[..., Any]) -> dict[str, Any]:
+def hints_as_known(function: Callable[..., Any]) -> dict[str, Any]:
     """The hints that can be resolved one by one; the others are left out."""
     plain = _plain_function(function)
     known = _hints_if_known(function)

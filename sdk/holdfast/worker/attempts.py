@@ -1,4 +1,5 @@
-"""Runs attempts of steps: async functions as tasks of the loop, plain functions in threads.
+"""Runs attempts of steps: async functions as tasks of the loop, plain functions in threads; what such a function
+returns to be awaited is awaited on the loop.
 
 It knows nothing of journals and leases: it is told to start and to cancel, and says how each attempt ended and
 when its slot is free. Those are two things: a plain function that ran into its timeout has ended for its step
@@ -8,8 +9,9 @@ others, and it runs on for itself.
 
 import asyncio
 import contextvars
+import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,6 +22,7 @@ from opentelemetry.context import attach
 
 from holdfast.authoring.context import Context
 from holdfast.authoring.definitions import StepDefinition
+from holdfast.authoring.functions import is_awaitable
 from holdfast.codec import Codec
 from holdfast.codec.failures import capture
 from holdfast.journal import Arguments, Failure, Payload, StepOrigin
@@ -197,14 +200,17 @@ class AttemptRunner:
 
     # Async functions
 
-    async def _run(self, attempt: Attempt) -> None:
+    async def _run(self, attempt: Attempt, returned: Awaitable[Any] | None = None) -> None:
+        """returned: what a plain function has returned to be awaited."""
         attempt._begun = True
         call = attempt.call
         definition = call.definition
         how: Ended | None
         try:
-            args, kwargs = self._arguments(attempt)
-            value = await definition.function(*args, **kwargs)
+            if returned is None:
+                args, kwargs = self._arguments(attempt)
+                returned = definition.function(*args, **kwargs)
+            value = await returned
             how = Returned(self._encoded(definition, value))
         except BaseException as error:
             # Also SystemExit and the like: it ends the step, not the worker.
@@ -263,12 +269,19 @@ class AttemptRunner:
     def _plain_done(self, attempt: Attempt, future: Future[Any]) -> None:
         self.plain_running -= 1
         how: Ended | None = None
-        if not attempt.is_over:
+        if attempt.is_over:
+            if not future.cancelled() and future.exception() is None and inspect.iscoroutine(future.result()):
+                future.result().close()
+        else:
             call = attempt.call
             try:
                 value = future.result()
                 if self.pools is not None:
                     value = value_of(value, StepOrigin(call.definition.name, call.number, call.attempt))
+                elif is_awaitable(value):
+                    attempt.future = None
+                    attempt.task = self._loop.create_task(self._run(attempt, value), context=self._context_of(call))
+                    return
                 how = Returned(self._encoded(call.definition, value))
             except RaisedThere as there:
                 how = Raised(there.error, there.failure)

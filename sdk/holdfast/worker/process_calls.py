@@ -8,6 +8,7 @@ Results and errors come back as bytes and plain facts, never as objects: a pool 
 sends is broken for good, and exceptions with a constructor of their own often cannot be.
 """
 
+import asyncio
 import importlib
 import pickle
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
+from holdfast.authoring.functions import is_awaitable
 from holdfast.authoring.steps import Step
 from holdfast.codec.failures import capture, rebuild
 from holdfast.journal import Failure, StepOrigin
@@ -134,13 +136,22 @@ def _traced(
     headers: Mapping[str, str], function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     if not headers:
-        return function(*args, **kwargs)
+        return _finished(function(*args, **kwargs))
     from opentelemetry.context import attach, detach
 
     from holdfast.worker.trace_context import context_of
 
     token = attach(context_of(headers))
     try:
-        return function(*args, **kwargs)
+        return _finished(function(*args, **kwargs))
     finally:
         detach(token)
+
+
+def _finished(value: Any) -> Any:
+    """What an awaitable gives: it cannot leave its process, which has no loop of its own."""
+    return asyncio.run(_awaited(value)) if is_awaitable(value) else value
+
+
+async def _awaited(value: Any) -> Any:
+    return await value

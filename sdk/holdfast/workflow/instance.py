@@ -20,6 +20,7 @@ from uuid import UUID
 
 from holdfast import journal
 from holdfast.authoring.definitions import StepDefinition, StepOverrides, WorkflowDefinition
+from holdfast.authoring.functions import is_awaitable
 from holdfast.codec import Codec
 from holdfast.codec.failures import as_run_failed, as_step_failed, capture
 from holdfast.errors import DuplicateStepId, HoldfastError, NotAwaited
@@ -345,7 +346,10 @@ class WorkflowInstance:
         signature = self._definition.signature
         try:
             args, kwargs = self._guarded(self._codec.decode_arguments, signature, self._arguments, what=what)
-            result = await self._definition.function(*args, **kwargs)
+            returned = self._definition.function(*args, **kwargs)
+            if not is_awaitable(returned):
+                raise TypeError(f"{what} returned {type(returned).__name__}, and nothing to await")
+            result = await returned
             if asyncio.iscoroutine(result):
                 raise _thrown_away(result)
             payload = self._guarded(self._codec.encode, result, signature.result, what=f"the result of {what}")

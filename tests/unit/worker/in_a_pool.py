@@ -1,8 +1,10 @@
 """A plain step that the processes of a pool import by its name."""
 
+import asyncio
 import os
 import signal
 import time
+from collections.abc import Awaitable
 
 from opentelemetry.propagate import inject
 
@@ -14,6 +16,16 @@ app = App("pool")
 @app.step
 def process_id() -> int:
     return os.getpid()
+
+
+async def _process_id() -> int:
+    await asyncio.sleep(0)
+    return os.getpid()
+
+
+@app.step
+def awaited_process_id() -> Awaitable[int]:
+    return _process_id()
 
 
 @app.step

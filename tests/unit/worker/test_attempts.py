@@ -292,10 +292,11 @@ async def test_threads_are_reused_and_never_more_than_allowed():
         threads.submit(print)
 
 
-async def test_a_plain_step_runs_in_a_process_of_the_pool_that_the_worker_was_given():
+@pytest.mark.parametrize("step", [in_a_pool.process_id, in_a_pool.awaited_process_id])
+async def test_a_plain_step_runs_in_a_process_of_the_pool_that_the_worker_was_given(step):
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         desk = Desk(executor=pool)
-        desk.runner.start(AttemptCall(None, "run_1", "flow", 4, 2, in_a_pool.process_id.definition, Arguments()))
+        desk.runner.start(AttemptCall(None, "run_1", "flow", 4, 2, step.definition, Arguments()))
         async with asyncio.timeout(30):
             await desk.done.wait()
     (ended,) = desk.ended
