@@ -17,9 +17,10 @@ from holdfast.channel.records import (
 )
 from holdfast.channel.refusals import error_of
 from holdfast.channel.wire import entry_from_message
-from holdfast.channel.wire_mail import failure_of, result_of
 from holdfast.channel.wire_values import (
     arguments_from_message,
+    failure_of,
+    result_of,
     set_span,
     set_time,
     status_of_number,

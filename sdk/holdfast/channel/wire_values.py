@@ -1,4 +1,4 @@
-"""Values, times, failures and attempts as protobuf messages, both ways. `wire` builds entries from these.
+"""Values, times, failures and retry policies as protobuf messages, both ways. Entries and mail are made of these.
 
 Hot path, so it writes into messages that exist (`write_*`): filling a submessage in place costs a third of
 passing it to the constructor, which copies it through its serialized form. Nothing is checked here: what
@@ -7,6 +7,7 @@ comes from a peer was checked by the coordinator, what goes to one is checked th
 
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -15,7 +16,6 @@ from holdfast.api.v1 import journal_pb2, value_pb2
 from holdfast.backoff import Backoff, Constant, Exponential, Linear, Listed
 from holdfast.journal import (
     Arguments,
-    AttemptRecord,
     Failure,
     Payload,
     RetryPolicy,
@@ -23,11 +23,15 @@ from holdfast.journal import (
     StepOrigin,
     TraceContext,
 )
-from holdfast.statuses import AttemptOutcome, RunStatus
+from holdfast.statuses import AttemptOutcome, ClosePolicy, Placement, RunStatus
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _OUTCOMES: tuple[AttemptOutcome | None, ...] = (None, *AttemptOutcome)
 _STATUSES: tuple[RunStatus | None, ...] = (None, *RunStatus)
+PLACEMENTS = (Placement.INLINE, *Placement)
+"""By their numbers; what does not say where it runs, runs under the lease."""
+CLOSE_POLICIES = (ClosePolicy.CANCEL, *ClosePolicy)
+"""By their numbers; 0 is the default."""
 
 # Times. Integer arithmetic: exact, and a fifth of the time of Timestamp.FromDatetime.
 
@@ -177,49 +181,17 @@ def failure_from_message(message: value_pb2.Failure) -> Failure:
     )
 
 
-# Attempts and retries
+def failure_of(body: Any) -> Failure | None:
+    """The failure of a message that may have one."""
+    return failure_from_message(body.failure) if body.HasField("failure") else None
 
 
-def write_attempt(message: journal_pb2.AttemptRecord, record: AttemptRecord) -> None:
-    """Writes into an empty message."""
-    message.attempt = record.attempt
-    message.outcome = record.outcome  # type: ignore[assignment]  # the same numbers
-    set_time(message.scheduled_at, record.scheduled_at)
-    set_time(message.eligible_at, record.eligible_at)
-    set_time(message.started_at, record.started_at)
-    set_time(message.ended_at, record.ended_at)
-    if record.session_id:
-        message.session_id = record.session_id
-    if record.build:
-        message.build = record.build
-    if record.failure is not None:
-        write_failure(message.failure, record.failure)
-    if record.retry_delay is not None:
-        set_span(message.retry_delay, record.retry_delay)
-    if record.epoch:
-        message.epoch = record.epoch
+def result_of(body: Any) -> Payload | None:
+    """The result of a message that may have one."""
+    return payload_from_message(body.result) if body.HasField("result") else None
 
 
-def attempt_to_message(record: AttemptRecord) -> journal_pb2.AttemptRecord:
-    message = journal_pb2.AttemptRecord()
-    write_attempt(message, record)
-    return message
-
-
-def attempt_from_message(message: journal_pb2.AttemptRecord) -> AttemptRecord:
-    return AttemptRecord(
-        message.attempt,
-        outcome_of_number(message.outcome),
-        time_from(message.scheduled_at),
-        time_from(message.eligible_at),
-        time_from(message.started_at),
-        time_from(message.ended_at),
-        message.session_id,
-        message.build,
-        failure_from_message(message.failure) if message.HasField("failure") else None,
-        span_from(message.retry_delay) if message.HasField("retry_delay") else None,
-        message.epoch,
-    )
+# Retries
 
 
 def write_retry(message: journal_pb2.RetryPolicy, retry: RetryPolicy) -> None:

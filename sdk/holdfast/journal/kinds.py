@@ -203,6 +203,9 @@ MAIL_KINDS: Mapping[str, MailSpec] = MappingProxyType(
     }
 )
 
+ATTEMPT_REQUIRED = ("attempt", "outcome", "scheduled_at", "eligible_at", "started_at", "ended_at")
+"""Of AttemptRecord, which is a part of entries and mail: as in EntryKind."""
+
 RESERVED_MAIL = frozenset({"update"})
 """Fields of `Mail.body` without a record."""
 

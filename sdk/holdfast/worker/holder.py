@@ -28,7 +28,6 @@ from holdfast.journal import (
 )
 from holdfast.limits import DEFAULT_LIMITS, Limits
 from holdfast.statuses import Then, TransitionStatus
-from holdfast.worker.entry_sizes import body_bytes
 from holdfast.worker.failure_lines import log_closed_run, log_failed_attempt, log_signal_set_aside
 from holdfast.worker.mailbox import Mailbox
 from holdfast.worker.outbox import PendingEntries
@@ -240,7 +239,7 @@ class RunHolder:
         # A worker whose estimate runs behind must not let the code see a time before the mail was sent.
         at = max(at, mail.arrived_at, self._outbox.last_at)
         since = self.instance.awaited_since(mail.body)
-        self._outbox.append(MailConsumed(at, mail.number, awaited_since=since), mail_bytes=body_bytes(mail.body))
+        self._outbox.append(MailConsumed(at, mail.number, awaited_since=since), mail_bytes=mail.body.size_bytes)
         entry = MailConsumed(at, mail.number, mail)
         self.progress.feed(entry)
         self.instance.feed(entry)

@@ -9,7 +9,6 @@ from holdfast.channel.leases import Lease, Transition
 from holdfast.journal import Entry
 from holdfast.limits import Limits
 from holdfast.statuses import Then
-from holdfast.worker.entry_sizes import entry_bytes
 
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 _ROOM_BYTES = 64 * 1024
@@ -44,7 +43,7 @@ class PendingEntries:
         mail_bytes: what the coordinator adds to the entry, which has to fit into the journal's row too.
         """
         self.entries.append(entry)
-        self._sizes.append(entry_bytes(entry) + mail_bytes)
+        self._sizes.append(entry.size_bytes + mail_bytes)
         self.last_at = entry.at
 
     def take_back(self, kept: int) -> list[Entry]:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from holdfast.channel.leases import AttemptReport, Transition
-from holdfast.worker.entry_sizes import entry_bytes
 from holdfast.worker.holder import RunHolder
 from holdfast.worker.queued import QueuedClaims
 
@@ -30,6 +29,6 @@ def take_report(outgoing: dict[RunHolder, None], queued: QueuedClaims) -> Report
         transition = holder.take_transition()
         if transition is not None:
             transitions.append(transition)
-            size += sum(map(entry_bytes, transition.entries))
+            size += sum([entry.size_bytes for entry in transition.entries])
     attempts = queued.take_reports(REPORTS_OF_ATTEMPTS if size < REPORT_BYTES else 0)
     return Report(tuple(transitions), tuple(attempts)) if transitions or attempts else None

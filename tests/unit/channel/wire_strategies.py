@@ -1,7 +1,8 @@
 """Hypothesis strategies for journal entries and mail, every field of them."""
 
+import dataclasses
 from datetime import UTC, datetime, timedelta
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 from hypothesis import strategies as st
 
@@ -66,69 +67,43 @@ statuses = st.sampled_from(RunStatus)
 traces = st.builds(j.TraceContext, name, text, text)
 
 
-def _outcome(kind: Any, *facts: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    return st.one_of(st.builds(kind, *facts, result=payloads), st.builds(kind, *facts, failure=failures))
-
-
-mail_bodies = st.one_of(
-    st.builds(j.Signal, name, st.none() | payloads),
-    st.builds(j.TimerFired, count),
-    st.builds(j.RetryDue, count),
-    _outcome(j.StepResult, count, st.lists(attempts, max_size=2).map(tuple)),
-    _outcome(j.ChildClosed, count, name, statuses),
-    st.builds(j.CancelRequested, text),
-)
-mails = st.builds(j.Mail, count, instants, mail_bodies, st.none() | traces)
-
-_BY_KIND: dict[type, st.SearchStrategy[Any]] = {
-    j.RunStarted: st.builds(j.RunStarted, instants, name, text, text),
-    j.StepScheduled: st.builds(
-        j.StepScheduled,
-        instants,
-        count,
-        name,
-        arguments,
-        text,
-        st.sampled_from(Placement),
-        text,
-        st.integers(-100, 100),
-        st.none() | spans,
-        st.none() | st.integers(0, 100),
-        st.none() | retries,
-        st.booleans(),
-        text,
-    ),
-    j.AttemptStarted: st.builds(j.AttemptStarted, instants, count, count),
-    j.AttemptEnded: st.builds(j.AttemptEnded, instants, count, attempts, st.booleans()),
-    j.StepCompleted: st.builds(j.StepCompleted, instants, count, payloads, st.none() | attempts),
-    j.StepFailed: st.builds(j.StepFailed, instants, count, failures, st.none() | attempts),
-    j.StepCancelled: st.builds(j.StepCancelled, instants, count, st.none() | attempts),
-    j.TimerSet: st.one_of(
-        st.builds(j.TimerSet, instants, count, text, delay=spans, signal=text),
-        st.builds(j.TimerSet, instants, count, text, until=instants, signal=text),
-    ),
-    j.TimerCancelled: st.builds(j.TimerCancelled, instants, count),
-    j.MailConsumed: st.builds(j.MailConsumed, instants, count, st.none() | mails, st.none() | instants),
-    j.MailUndelivered: st.builds(j.MailUndelivered, instants, count, st.none() | mails),
-    j.ChildStarted: st.builds(
-        j.ChildStarted,
-        instants,
-        count,
-        name,
-        name,
-        arguments,
-        text,
-        text,
-        st.none() | spans,
-        st.sampled_from(ClosePolicy),
-    ),
-    j.ChildCancelled: st.builds(j.ChildCancelled, instants, count),
-    j.RunStalled: st.builds(j.RunStalled, instants, text, text),
-    j.RunResumed: st.builds(j.RunResumed, instants, text),
-    j.RunClosed: st.builds(j.RunClosed, instants, statuses, st.none() | payloads, st.none() | failures),
-    j.SignalSetAside: st.builds(j.SignalSetAside, instants, count, name, text),
-    j.UserSpanBegan: st.builds(j.UserSpanBegan, instants, count, name, instants, st.integers(0, 2**31 - 1)),
-    j.UserSpan: st.builds(j.UserSpan, instants, count, name, instants, st.integers(0, 2**31 - 1), text),
+_BY_TYPE: dict[Any, st.SearchStrategy[Any]] = {
+    str: text,
+    int: st.integers(0, 2**31 - 1),
+    bool: st.booleans(),
+    datetime: instants,
+    timedelta: spans,
+    j.Payload: payloads,
+    j.Arguments: arguments,
+    j.Failure: failures,
+    j.RetryPolicy: retries,
+    j.AttemptRecord: attempts,
+    tuple[j.AttemptRecord, ...]: st.lists(attempts, max_size=2).map(tuple),
+    Placement: st.sampled_from(Placement),
+    ClosePolicy: st.sampled_from(ClosePolicy),
+    RunStatus: statuses,
+    type(None): st.none(),
 }
-assert set(_BY_KIND) == set(get_args(j.Entry)), "a kind of entry has no strategy"
-entries = st.one_of(*_BY_KIND.values())
+_ONE_OF = {j.TimerSet: ("delay", "until"), j.StepResult: ("result", "failure"), j.ChildClosed: ("result", "failure")}
+"""Of these fields a record has exactly one."""
+
+
+def _records(kind: type) -> st.SearchStrategy[Any]:
+    """Records of a kind, every field of them."""
+    hints = get_type_hints(kind)
+    fields = {field.name: _values(hints[field.name]) for field in dataclasses.fields(kind)}
+    one_of = _ONE_OF.get(kind)
+    if one_of is None:
+        return st.builds(kind, **fields)
+    only = {name: _values(next(hint for hint in get_args(hints[name]) if hint is not type(None))) for name in one_of}
+    others = {name: strategy for name, strategy in fields.items() if name not in one_of}
+    return st.one_of(*(st.builds(kind, **others, **{name: strategy}) for name, strategy in only.items()))
+
+
+def _values(hint: Any) -> st.SearchStrategy[Any]:
+    return _BY_TYPE[hint] if hint in _BY_TYPE else st.one_of(*(_BY_TYPE[one] for one in get_args(hint)))
+
+
+mail_bodies = st.one_of(*map(_records, get_args(j.MailBody)))
+mails = _BY_TYPE[j.Mail] = st.builds(j.Mail, count, instants, mail_bodies, st.none() | traces)
+entries = st.one_of(*map(_records, get_args(j.Entry)))

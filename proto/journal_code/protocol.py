@@ -1,0 +1,188 @@
+"""The messages of the journal and the table of kinds, read together. What does not fit raises Disagreement."""
+
+import runpy
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet
+
+KINDS = "sdk/holdfast/journal/kinds.py"
+MADE = f"Made by `make proto` from journal.proto and {KINDS}: change those, not this file."
+
+
+def load_table(root: Path) -> dict[str, Any]:
+    """The names of the table of kinds. Run from its file: the package around it needs the code that is made of it."""
+    return runpy.run_path(str(root / KINDS), run_name="kinds")
+
+
+class Disagreement(Exception):
+    """The protocol and the table of kinds do not fit together."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a type of the protocol is in Python. to, of, value, default, size are code with holes.
+
+    to: writes {value} into {to}. of: reads {of}. default: of a field that may be left out; "None" where the message
+    says whether it is set. size: bytes that {value} adds to the frame of an entry; "" where it fits in.
+    words: for people.
+    """
+
+    python: str
+    to: str
+    of: str
+    default: str = "None"
+    size: str = ""
+    words: str = ""
+
+
+def _plain(python: str, default: str, words: str) -> Shape:
+    return Shape(python, "{to} = {value}", "{of}", default, words=words)
+
+
+_ENUM_TO = "{to} = {value}  # type: ignore[assignment]  # the same numbers"
+SHAPES = {
+    "string": _plain("str", '""', "text"),
+    "bool": _plain("bool", "False", "true or false"),
+    "int32": _plain("int", "0", "number"),
+    "int64": _plain("int", "0", "number"),
+    "Timestamp": Shape("datetime", "set_time({to}, {value})", "time_from({of})", words="time"),
+    "Duration": Shape("timedelta", "set_span({to}, {value})", "span_from({of})", words="duration"),
+    "Payload": Shape("Payload", "write_payload({to}, {value})", "payload_from_message({of})", size="len({value}.data)"),
+    "Arguments": Shape(
+        "Arguments", "write_arguments({to}, {value})", "arguments_from_message({of})", size="{value}.size_bytes"
+    ),
+    "Failure": Shape(
+        "Failure", "write_failure({to}, {value})", "failure_from_message({of})", size="{value}.size_bytes"
+    ),
+    "AttemptRecord": Shape(
+        "AttemptRecord", "write_attempt({to}, {value})", "attempt_from_message({of})", size="{value}.size_bytes"
+    ),
+    "RetryPolicy": Shape("RetryPolicy", "write_retry({to}, {value})", "retry_from_message({of})"),
+    # The coordinator adds it; x.
+    "Mail": Shape("Mail", "write_mail({to}, {value})", "mail_from_message({of})"),
+    "StepPlacement": Shape("Placement", _ENUM_TO, "PLACEMENTS[{of}]", "Placement.INLINE"),
+    "ClosePolicy": Shape("ClosePolicy", _ENUM_TO, "CLOSE_POLICIES[{of}]", "ClosePolicy.CANCEL"),
+    "AttemptOutcome": Shape("AttemptOutcome", _ENUM_TO, "outcome_of_number({of})"),
+    "RunStatus": Shape("RunStatus", _ENUM_TO.replace("{value}", "{value}.number"), "status_of_number({of})"),
+}
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a record. default: its code; "" when it must be given. of_several: its oneof, when it is in one."""
+
+    name: str
+    shape: Shape
+    default: str
+    is_list: bool
+    may_be_none: bool
+    of_several: str
+    size: str
+    words: str
+
+    @property
+    def annotation(self) -> str:
+        python = f"tuple[{self.shape.python}, ...]" if self.is_list else self.shape.python
+        return f"{python} | None" if self.may_be_none else python
+
+
+@dataclass(frozen=True)
+class Message:
+    """A record: its class name, its fields in the order of its parameters, its row and what the protocol says of it.
+
+    at: its field in the message around it; "" for one that is not a kind. left_out: fields without a place in it.
+    """
+
+    name: str
+    at: str
+    row: Any
+    fields: Sequence[Field]
+    words: str
+
+    @property
+    def docstring(self) -> str:
+        several: dict[str, list[str]] = {}
+        for field in self.fields:
+            if field.of_several:
+                several.setdefault(field.of_several, []).append(field.name)
+        exact = "".join(f" Exactly one of {' and '.join(names)} is set." for names in several.values())
+        return f"{self.words}{exact}"
+
+
+class Protocol:
+    """The messages of the journal, with the sentences of the proto."""
+
+    def __init__(self, files: FileDescriptorSet, table: dict[str, Any]) -> None:
+        (self._file,) = (one for one in files.file if one.name.endswith("/journal.proto"))
+        self._words = dict(_comments(self._file))
+        self._places = {message.name: place for place, message in enumerate(self._file.message_type)}
+        self.attempt = self._message("AttemptRecord", "", None, table["ATTEMPT_REQUIRED"])
+        self.mail = self._kinds("Mail", table["MAIL_KINDS"], table["RESERVED_MAIL"])
+        self.entries = self._kinds("Entry", table["ENTRY_KINDS"], table["RESERVED_ENTRIES"])
+
+    def _kinds(self, parent: str, rows: dict[str, Any], reserved: Iterable[str]) -> list[Message]:
+        place = self._places[parent]
+        kinds = [field for field in self._file.message_type[place].field if field.HasField("oneof_index")]
+        if names := [field.name for field in kinds if field.name not in reserved and field.name not in rows]:
+            raise Disagreement(f"{', '.join(names)} of {parent}.body: no row in {KINDS} says who writes it and why")
+        if names := sorted((set(rows) | set(reserved)) - {field.name for field in kinds}):
+            raise Disagreement(f"{', '.join(names)} of {KINDS}: {parent}.body in journal.proto has no such field")
+        return [
+            self._message(_last(field.type_name), field.name, rows[field.name], rows[field.name].required)
+            for field in kinds
+            if field.name in rows
+        ]
+
+    def _message(self, name: str, at: str, row: Any, required: Sequence[str]) -> Message:
+        place = self._places[name]
+        message = self._file.message_type[place]
+        by_name = {
+            field.name: self._field(message, field, self._words.get((4, place, 2, number), ""), row, required)
+            for number, field in enumerate(message.field)
+            if field.name not in getattr(row, "left_out", ())
+        }
+        named = {*required, *getattr(row, "defaults", ()), *getattr(row, "texts", ())}
+        if unknown := sorted(named - set(by_name)):
+            raise Disagreement(f"{', '.join(unknown)} of {name} in {KINDS}: journal.proto has no such field")
+        order = [*required, *(one for one in by_name if one not in required)]
+        return Message(name, at, row, [by_name[one] for one in order], self._words.get((4, place), name))
+
+    @staticmethod
+    def _field(
+        message: DescriptorProto, field: FieldDescriptorProto, words: str, row: Any, required: Sequence[str]
+    ) -> Field:
+        type_name = _last(field.type_name) or FieldDescriptorProto.Type.Name(field.type).removeprefix("TYPE_").lower()
+        shape = SHAPES.get(type_name)
+        if shape is None:
+            raise Disagreement(f"{message.name}.{field.name}: {Path(__file__).name} has no shape for {type_name}")
+        is_list = field.label == FieldDescriptorProto.LABEL_REPEATED
+        default = "()" if is_list else shape.default
+        if field.name in getattr(row, "defaults", ()):
+            default = repr(row.defaults[field.name])
+        is_required = field.name in required
+        is_text = field.name in getattr(row, "texts", ())
+        size = "4 * len({value})" if is_text else shape.size
+        in_oneof = field.HasField("oneof_index") and not field.proto3_optional
+        return Field(
+            field.name,
+            shape,
+            "" if is_required else default,
+            is_list,
+            not is_required and (default == "None" or field.proto3_optional),
+            message.oneof_decl[field.oneof_index].name if in_oneof else "",
+            size,
+            words,
+        )
+
+
+def _last(type_name: str) -> str:
+    return type_name.rpartition(".")[2]
+
+
+def _comments(file: FileDescriptorProto) -> Iterator[tuple[tuple[int, ...], str]]:
+    for location in file.source_code_info.location:
+        if location.leading_comments:
+            yield tuple(location.path), " ".join(location.leading_comments.split())
