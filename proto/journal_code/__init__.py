@@ -9,7 +9,7 @@ from typing import Any
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
-from . import records, wire
+from . import docs, records, wire
 from .protocol import Disagreement, Protocol, load_table
 
 __all__ = ["Disagreement", "made"]
@@ -20,4 +20,4 @@ ROOT = Path(__file__).resolve().parents[2]
 def made(files: FileDescriptorSet, table: dict[str, Any] | None = None) -> dict[str, str]:
     """The text of each file that is made, by its path below the root. Raises Disagreement."""
     protocol = Protocol(files, load_table(ROOT) if table is None else table)
-    return {part.PATH: part.text(protocol) for part in (records, wire)}
+    return {part.PATH: part.text(protocol) for part in (records, wire, docs)}

@@ -42,7 +42,12 @@ def _plain(python: str, default: str, words: str) -> Shape:
     return Shape(python, "{to} = {value}", "{of}", default, words=words)
 
 
+def _message(python: str, verb: str, size: str = "") -> Shape:
+    return Shape(python, f"write_{verb}({{to}}, {{value}})", f"{verb}_from_message({{of}})", size=size, words=python)
+
+
 _ENUM_TO = "{to} = {value}  # type: ignore[assignment]  # the same numbers"
+_STATUS_TO = "{to} = {value}.number  # type: ignore[assignment]  # the same numbers"
 SHAPES = {
     "string": _plain("str", '""', "text"),
     "bool": _plain("bool", "False", "true or false"),
@@ -50,23 +55,16 @@ SHAPES = {
     "int64": _plain("int", "0", "number"),
     "Timestamp": Shape("datetime", "set_time({to}, {value})", "time_from({of})", words="time"),
     "Duration": Shape("timedelta", "set_span({to}, {value})", "span_from({of})", words="duration"),
-    "Payload": Shape("Payload", "write_payload({to}, {value})", "payload_from_message({of})", size="len({value}.data)"),
-    "Arguments": Shape(
-        "Arguments", "write_arguments({to}, {value})", "arguments_from_message({of})", size="{value}.size_bytes"
-    ),
-    "Failure": Shape(
-        "Failure", "write_failure({to}, {value})", "failure_from_message({of})", size="{value}.size_bytes"
-    ),
-    "AttemptRecord": Shape(
-        "AttemptRecord", "write_attempt({to}, {value})", "attempt_from_message({of})", size="{value}.size_bytes"
-    ),
-    "RetryPolicy": Shape("RetryPolicy", "write_retry({to}, {value})", "retry_from_message({of})"),
-    # The coordinator adds it; x.
-    "Mail": Shape("Mail", "write_mail({to}, {value})", "mail_from_message({of})"),
-    "StepPlacement": Shape("Placement", _ENUM_TO, "PLACEMENTS[{of}]", "Placement.INLINE"),
-    "ClosePolicy": Shape("ClosePolicy", _ENUM_TO, "CLOSE_POLICIES[{of}]", "ClosePolicy.CANCEL"),
-    "AttemptOutcome": Shape("AttemptOutcome", _ENUM_TO, "outcome_of_number({of})"),
-    "RunStatus": Shape("RunStatus", _ENUM_TO.replace("{value}", "{value}.number"), "status_of_number({of})"),
+    "Payload": _message("Payload", "payload", size="len({value}.data)"),
+    "Arguments": _message("Arguments", "arguments", size="{value}.size_bytes"),
+    "Failure": _message("Failure", "failure", size="{value}.size_bytes"),
+    "AttemptRecord": _message("AttemptRecord", "attempt", size="{value}.size_bytes"),
+    "RetryPolicy": _message("RetryPolicy", "retry"),
+    "Mail": _message("Mail", "mail"),  # without a size: a worker does not send it, the coordinator adds it
+    "StepPlacement": Shape("Placement", _ENUM_TO, "PLACEMENTS[{of}]", "Placement.INLINE", words="StepPlacement"),
+    "ClosePolicy": Shape("ClosePolicy", _ENUM_TO, "CLOSE_POLICIES[{of}]", "ClosePolicy.CANCEL", words="ClosePolicy"),
+    "AttemptOutcome": Shape("AttemptOutcome", _ENUM_TO, "outcome_of_number({of})", words="AttemptOutcome"),
+    "RunStatus": Shape("RunStatus", _STATUS_TO, "status_of_number({of})", words="RunStatus"),
 }
 
 
@@ -93,13 +91,15 @@ class Field:
 class Message:
     """A record: its class name, its fields in the order of its parameters, its row and what the protocol says of it.
 
-    at: its field in the message around it; "" for one that is not a kind. left_out: fields without a place in it.
+    at: its field in the message around it; "" for one that is not a kind. of_message: all fields, also those without
+    a place in the record, in the order of the protocol.
     """
 
     name: str
     at: str
     row: Any
     fields: Sequence[Field]
+    of_message: Sequence[Field]
     words: str
 
     @property
@@ -142,13 +142,14 @@ class Protocol:
         by_name = {
             field.name: self._field(message, field, self._words.get((4, place, 2, number), ""), row, required)
             for number, field in enumerate(message.field)
-            if field.name not in getattr(row, "left_out", ())
         }
-        named = {*required, *getattr(row, "defaults", ()), *getattr(row, "texts", ())}
+        left_out = getattr(row, "left_out", ())
+        named = {*required, *getattr(row, "defaults", ()), *getattr(row, "texts", ()), *left_out}
         if unknown := sorted(named - set(by_name)):
             raise Disagreement(f"{', '.join(unknown)} of {name} in {KINDS}: journal.proto has no such field")
-        order = [*required, *(one for one in by_name if one not in required)]
-        return Message(name, at, row, [by_name[one] for one in order], self._words.get((4, place), name))
+        order = [*required, *(one for one in by_name if one not in required and one not in left_out)]
+        words = self._words.get((4, place), name)
+        return Message(name, at, row, [by_name[one] for one in order], list(by_name.values()), words)
 
     @staticmethod
     def _field(

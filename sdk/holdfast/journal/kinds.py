@@ -38,15 +38,15 @@ class Asks(Enum):
     """What the coordinator does when a worker commits an entry, besides storing it."""
 
     QUEUE_STEP = "a place in the queue"
-    KEEP_RETRY = "the wait before the next attempt"
-    CANCEL_STEP = "the end of the queued step, if it is queued"
+    KEEP_RETRY = "mail after the wait"
+    CANCEL_STEP = "the removal of the step from its queue"
     SET_TIMER = "mail at the time"
-    CANCEL_TIMER = "no mail for the timer"
-    START_CHILD = "the child run"
-    CANCEL_CHILD = "the cancel request to the child"
-    CONSUME_MAIL = "the mail, written into the entry"
-    STALL = "another build of the worker"
-    CLOSE = "the end of the run"
+    CANCEL_TIMER = "the removal of the timer"
+    START_CHILD = "the start of the child"
+    CANCEL_CHILD = "a cancel request to the child"
+    CONSUME_MAIL = "the mail, in the entry"
+    STALL = "a worker with another build"
+    CLOSE = "the end of the run and of all that is open in it"
 
 
 @dataclass(slots=True, frozen=True)
@@ -54,10 +54,11 @@ class EntryKind:
     """One kind of entry.
 
     name: of its field in `Entry.body`. about: its subject. asks: None when it is only stored. asks_when: the condition
-    of that, for people; "" for always. ends: what is over with it. required: fields that each record is given, in the
-    order of its parameters; all others follow in the order of the protocol. defaults: of fields whose default is not
-    the one of their type. left_out: fields without a place in the SDK's record. texts: fields of people's words, whose
-    length counts towards the size of a transition; all other texts are names, which have room in the frame.
+    of that, for people; "" for always. ends: what is over with it; with a run, all that is open in it. required: fields
+    that each record is given, in the order of its parameters; all others follow in the order of the protocol.
+    defaults: of fields whose default is not the one of their type. left_out: fields without a place in the SDK's
+    record. texts: fields of people's words, whose length counts towards the size of a transition; all other texts are
+    names, which have room in the frame.
     """
 
     name: str
@@ -90,7 +91,7 @@ _ENTRIES = (
         Subject.STEP,
         _WORKER,
         asks=Asks.QUEUE_STEP,
-        asks_when="its placement is queued",
+        asks_when="its `placement` is queued",
         required=("number", "name", "arguments"),
         defaults={"recoveries": 3},
     ),
@@ -100,7 +101,7 @@ _ENTRIES = (
         Subject.ATTEMPT,
         _WORKER,
         asks=Asks.KEEP_RETRY,
-        asks_when="retry_by_alarm is true",
+        asks_when="`retry_by_alarm` is true",
         ends=frozenset({Subject.ATTEMPT}),
         required=("number", "attempt"),
     ),
@@ -155,7 +156,7 @@ _ENTRIES = (
         Subject.RUN,
         _EITHER,
         asks=Asks.CLOSE,
-        ends=frozenset(Subject),
+        ends=frozenset({Subject.RUN}),
         required=("status",),
         left_out=frozenset({"successor_run_id"}),
     ),
