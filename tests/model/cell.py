@@ -56,8 +56,8 @@ from holdfast_coordinator.store.port import (
     RunView,
     SerializationConflict,
 )
-from holdfast_coordinator.store.statements_reads import CLAIM_BYTES_MAX, TASK_BYTES_MAX
-from holdfast_coordinator.store.statements_views import NEWEST_ROW_BYTES_MAX, NEWEST_ROWS
+from holdfast_coordinator.store.statements_claims import CLAIM_BYTES_MAX, TASK_BYTES_MAX
+from holdfast_coordinator.store.statements_journals import NEWEST_ROW_BYTES_MAX, NEWEST_ROWS
 from holdfast_coordinator.wire.entries import encode_failure, join_attempts, join_entries, mail_bytes, split_attempts
 
 Key = TypeVar("Key")

@@ -9,7 +9,7 @@ from holdfast.api.v1 import run_service_pb2 as pb
 from holdfast.traces import format_traceparent
 from holdfast_coordinator.domain.rows import RunRow
 from holdfast_coordinator.engine.journal_spans import spans_from_journal
-from holdfast_coordinator.store.port import CellStore
+from holdfast_coordinator.store.port import CellQueries
 from holdfast_coordinator.telemetry.identity import trace_of
 from holdfast_coordinator.telemetry.spans import Span, SpanRules
 
@@ -27,7 +27,7 @@ class TraceExports(Protocol):
 
 
 async def span_page(
-    store: CellStore, record: RunRow, rules: SpanRules, *, after: int, page_bytes: int
+    store: CellQueries, record: RunRow, rules: SpanRules, *, after: int, page_bytes: int
 ) -> tuple[list[pb.TraceSpan], bool]:
     """Finished spans of a run, without the first `after`; True when there are more. Raises StoreError."""
     trace, room = trace_of(record, rules), Room(page_bytes)

@@ -79,6 +79,17 @@ class Answer:
         return _loader.load_rows(0, self.result.ntuples, tuple)
 
     @property
+    def values(self) -> list[Any]:
+        """The values of rows of one column, decoded."""
+        return [value for (value,) in self.rows]
+
+    @property
+    def value(self) -> Any:
+        """The only value of the only row, decoded."""
+        ((value,),) = self.rows
+        return value
+
+    @property
     def affected(self) -> int:
         """How many rows were written."""
         return self.result.command_tuples or 0

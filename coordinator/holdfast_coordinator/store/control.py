@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any, Self
@@ -20,7 +21,7 @@ from .statements_control import ControlStatements
 from .tables import sessions
 
 REGISTERED_AGAIN = timedelta(hours=1)
-"""A signature that is registered again counts as new at most so often: workers register at each attachment."""
+"""How often a signature that is registered again counts as new: workers register at each attachment."""
 WRITE_MARGIN = timedelta(seconds=30)
 """How long before it is visible a row may have taken its time."""
 
@@ -51,7 +52,7 @@ class PostgresControlStore:
     async def now(self) -> datetime:
         """See port.ControlStore."""
         (answer,) = await self._pool.read(self._statements.clock())
-        at: datetime = answer.rows[0][0]
+        at: datetime = answer.value
         return at
 
     async def create_namespace(self, name: str) -> None:
@@ -61,25 +62,25 @@ class PostgresControlStore:
     async def namespaces(self) -> set[str]:
         """See port.ControlStore."""
         (answer,) = await self._pool.read(self._statements.namespaces())
-        return {row[0] for row in answer.rows}
+        return set(answer.values)
 
     async def save_session(self, session: SessionRow) -> int | None:
         """See port.ControlStore."""
-        values = list(_session_values(session))
-        values[-1] = None
-        answer = await self._pool.write(self._statements.save_session(*values))
-        return next((row[0] for row in answer.rows), None)
+        alive = replace(session, died_at=None)
+        answer = await self._pool.write(self._statements.save_session(*_session_values(alive)))
+        return next(iter(answer.values), None)
 
     async def attached(self, attachments: Mapping[str, int]) -> set[str]:
         """See port.ControlStore."""
         call = self._statements.attached(list(attachments), list(attachments.values()))
-        return {row[0] for row in (await self._pool.read(call))[0].rows}
+        (answer,) = await self._pool.read(call)
+        return set(answer.values)
 
     async def save_heartbeats(self, attachments: Mapping[str, int], at: datetime) -> set[str]:
         """See port.ControlStore."""
         ordered = sorted(attachments)
         call = self._statements.save_heartbeats(ordered, [attachments[session_id] for session_id in ordered], at)
-        return {row[0] for row in (await self._pool.write(call)).rows}
+        return set((await self._pool.write(call)).values)
 
     async def bury_sessions(
         self, replica_id: str, *, own_before: datetime, others_before: datetime, at: datetime
@@ -91,7 +92,7 @@ class PostgresControlStore:
     async def latest_heartbeat(self) -> datetime | None:
         """See port.ControlStore."""
         (answer,) = await self._pool.read(self._statements.latest_heartbeat())
-        at: datetime | None = answer.rows[0][0]
+        at: datetime | None = answer.value
         return at
 
     async def pull_back_heartbeats(self, now: datetime) -> int:
@@ -107,8 +108,12 @@ class PostgresControlStore:
         """See port.ControlStore."""
         (answer,) = await self._pool.read(self._statements.fates(list(session_ids)))
         fates = {session_id: (heartbeat_at, lives) for session_id, heartbeat_at, lives in answer.rows}
+        unknown = (None, False)
         return {
-            one: fates[one][0] if one in fates else None for one in session_ids if not fates.get(one, (0, False))[1]
+            session_id: heartbeat_at
+            for session_id in session_ids
+            for heartbeat_at, lives in [fates.get(session_id, unknown)]
+            if not lives
         }
 
     async def sessions(self, namespace: str | None = None) -> list[SessionRow]:
@@ -147,6 +152,6 @@ def _digest(signature: Mapping[str, Any]) -> str:
 
 
 def _session(row: Row) -> SessionRow:
-    values = list(row)
-    values[11], values[12] = tuple(values[11]), tuple(values[12])
-    return SessionRow(*values)
+    session = SessionRow(*row)
+    session.workflows, session.steps = tuple(session.workflows), tuple(session.steps)
+    return session

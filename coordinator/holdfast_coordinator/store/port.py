@@ -162,53 +162,8 @@ class RunSelection:
     limit: int = 100
 
 
-class CellStore(Protocol):
-    """One cell: its own Postgres schema. Every transaction touches exactly one cell.
-
-    clients, loops: the same cell for what people ask and for what this replica looks after. Each has connections of
-    its own, as transactions have, so that none of the three can keep the others waiting. What must wait for a
-    connection for too long fails with StoreBusy.
-    """
-
-    @property
-    def clients(self) -> "CellStore":
-        """See the class."""
-
-    @property
-    def loops(self) -> "CellStore":
-        """See the class."""
-
-    async def transact(
-        self,
-        reads: Reads,
-        decide: Callable[[Snapshot], Changes],
-        moves: Sequence[CommitTransition] = (),
-        *,
-        at: datetime,
-    ) -> dict[str, Moved]:
-        """Locks and reads, calls `decide`, writes its changes, commits. `decide` may be called at most once.
-
-        Waits for no row that another transaction has locked: Snapshot.locked names them, and `decide` leaves out the
-        commands that need them.
-        moves: transitions that are committed with the rest as `move` does it, before anything is read; the answer
-        is about these. at: see `move`.
-        Raises StoreUnavailable, OutcomeUnknown, DataRejected, SerializationConflict.
-        """
-
-    async def create(self, changes: Changes) -> None:
-        """Commits new runs in one round trip, without reading anything. Raises as `transact` does.
-
-        SerializationConflict when one of them exists already.
-        """
-
-    async def move(self, transitions: Sequence[CommitTransition], *, at: datetime) -> dict[str, Moved]:
-        """Commits append-only transitions and plain closes, one per run, by compare-and-set in one round trip.
-
-        Answers only those whose epoch, owner and length matched a leased run, and for closes, that has no mail
-        waiting and no rows in other tables; the others wrote nothing. An append sets length and transition_id,
-        resets losses and timed_out, clears attempt_deadline_at, and leaves last_at alone. A close tells the parent
-        by an outbox alarm. at: the database's time by this replica's estimate, for when a run closed.
-        """
+class CellQueries(Protocol):
+    """What can be asked of one cell outside of its transactions."""
 
     async def due_alarms(
         self, limit: int, *, outbox: bool = False, from_start: bool = False
@@ -332,6 +287,55 @@ class CellStore(Protocol):
         """Of the next `limit` open runs after run id `after` the sampled ones that nobody holds, that last changed
         before `idle_before`, and that have entries which are not exported, by how far they are; and the run id to go
         on after, None at the end."""
+
+
+class CellStore(CellQueries, Protocol):
+    """One cell: its own Postgres schema. Every transaction touches exactly one cell.
+
+    What can be asked of it comes three times: here for commands and polls, `clients` for what people ask, `loops` for
+    what this replica looks after. Each has connections of its own, as transactions have, so that none of them can keep
+    the others waiting. What must wait for a connection for too long fails with StoreBusy.
+    """
+
+    @property
+    def clients(self) -> CellQueries:
+        """See the class."""
+
+    @property
+    def loops(self) -> CellQueries:
+        """See the class."""
+
+    async def transact(
+        self,
+        reads: Reads,
+        decide: Callable[[Snapshot], Changes],
+        moves: Sequence[CommitTransition] = (),
+        *,
+        at: datetime,
+    ) -> dict[str, Moved]:
+        """Locks and reads, calls `decide`, writes its changes, commits. `decide` may be called at most once.
+
+        Waits for no row that another transaction has locked: Snapshot.locked names them, and `decide` leaves out the
+        commands that need them.
+        moves: transitions that are committed with the rest as `move` does it, before anything is read; the answer
+        is about these. at: see `move`.
+        Raises StoreUnavailable, OutcomeUnknown, DataRejected, SerializationConflict.
+        """
+
+    async def create(self, changes: Changes) -> None:
+        """Commits new runs in one round trip, without reading anything. Raises as `transact` does.
+
+        SerializationConflict when one of them exists already.
+        """
+
+    async def move(self, transitions: Sequence[CommitTransition], *, at: datetime) -> dict[str, Moved]:
+        """Commits append-only transitions and plain closes, one per run, by compare-and-set in one round trip.
+
+        Answers only those whose epoch, owner and length matched a leased run, and for closes, that has no mail
+        waiting and no rows in other tables; the others wrote nothing. An append sets length and transition_id,
+        resets losses and timed_out, clears attempt_deadline_at, and leaves last_at alone. A close tells the parent
+        by an outbox alarm. at: the database's time by this replica's estimate, for when a run closed.
+        """
 
 
 class DoorbellStore(Protocol):

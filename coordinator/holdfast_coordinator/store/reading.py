@@ -8,7 +8,7 @@ from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks
 from holdfast_coordinator.domain.reads import MailWanted, Reads, Snapshot, time_of_batch
 from holdfast_coordinator.domain.rows import AlarmKind, KeyRow
 
-from . import loading, statements_reads
+from . import loading, statements_claims, statements_reads
 from .connection import BEGIN, Answer, Row, StatementCall
 from .floors import Position
 
@@ -35,8 +35,8 @@ class CellReads:
         self.earlier_starts = statements_reads.earlier_starts(schema)
         self.answers_of_requests = statements_reads.answers_of_requests(schema)
         self.results_of_runs = statements_reads.results_of_runs(schema)
-        self.claim_runs = statements_reads.claim_runs(schema)
-        self.claim_tasks = statements_reads.claim_tasks(schema)
+        self.claim_runs = statements_claims.claim_runs(schema)
+        self.claim_tasks = statements_claims.claim_tasks(schema)
         self.clock = statements_reads.clock()
 
 
@@ -68,7 +68,7 @@ def plan_reads(statements: CellReads, reads: Reads, snapshot: Snapshot, floor: F
     if reads.starts:
 
         def take_existing(rows: list[Row]) -> None:
-            snapshot.existing = {row[0]: (row[1], row[2], row[3]) for row in rows}
+            snapshot.existing = {started: (namespace, digest, run) for started, namespace, digest, run in rows}
 
         run_ids = sorted(reads.starts)
         namespaces = [reads.starts[run_id] for run_id in run_ids]
@@ -77,19 +77,20 @@ def plan_reads(statements: CellReads, reads: Reads, snapshot: Snapshot, floor: F
         pairs = sorted(reads.requests)
 
         def take_requests(rows: list[Row]) -> None:
-            snapshot.requests = {(row[0], row[1]): row[2] for row in rows}
+            snapshot.requests = {(run_id, request_id): answer for run_id, request_id, answer, _ in rows}
 
         plan.add(statements.answers_of_requests([p[0] for p in pairs], [p[1] for p in pairs]), take_requests)
     if reads.results:
 
         def take_results(rows: list[Row]) -> None:
-            snapshot.results = {row[0]: loading.result(row) for row in rows}
+            snapshot.results = {result.run_id: result for result in map(loading.result, rows)}
 
         plan.add(statements.results_of_runs(sorted(reads.results)), take_results)
     _plan_claims(plan, statements, reads, snapshot, floor)
 
     def take_clock(rows: list[Row]) -> None:
-        snapshot.now = time_of_batch(rows[0][0], snapshot.runs.values())
+        ((now,),) = rows
+        snapshot.now = time_of_batch(now, snapshot.runs.values())
 
     plan.add(statements.clock(), take_clock)
     return plan
@@ -107,10 +108,11 @@ def _plan_runs(plan: ReadPlan, statements: CellReads, reads: Reads, snapshot: Sn
 
         def take_runs(rows: list[Row]) -> None:
             for run_id, *row in rows:
-                if row[0] is None:
+                run = loading.if_joined(loading.open_run, row)
+                if run is None:
                     snapshot.locked.runs.add(run_id)
                 else:
-                    snapshot.runs[run_id] = loading.open_run(row)
+                    snapshot.runs[run_id] = run
 
         plan.add(statements.lock_runs(run_ids), take_runs)
     if reads.mail:
@@ -120,17 +122,18 @@ def _plan_runs(plan: ReadPlan, statements: CellReads, reads: Reads, snapshot: Sn
 
         def take_tasks(rows: list[Row]) -> None:
             for run_id, number, *row in rows:
-                if row[0] is None:
+                task = loading.if_joined(loading.task, row)
+                if task is None:
                     snapshot.locked.tasks.add((run_id, number))
                 else:
-                    snapshot.tasks[run_id, number] = loading.task(row)
+                    snapshot.tasks[run_id, number] = task
 
         call = statements.lock_tasks([key[0] for key in keys], [key[1] for key in keys], sorted(reads.tasks_of))
         plan.add(call, take_tasks)
 
     def take_children(rows: list[Row]) -> None:
-        for row in rows:
-            snapshot.children.setdefault(row[0], []).append(loading.child(row))
+        for child in map(loading.child, rows):
+            snapshot.children.setdefault(child.run_id, []).append(child)
 
     if reads.children_of:
         plan.add(statements.open_children(sorted(reads.children_of)), take_children)
@@ -144,10 +147,11 @@ def _plan_runs(plan: ReadPlan, statements: CellReads, reads: Reads, snapshot: Sn
         def take_alarms(rows: list[Row]) -> None:
             for run_id, kind, ref, *row in rows:
                 key = (run_id, AlarmKind(kind), ref)
-                if row[0] is None:
+                alarm = loading.if_joined(loading.alarm, row)
+                if alarm is None:
                     snapshot.locked.alarms.add(key)
                 else:
-                    snapshot.alarms[key] = loading.alarm(row)
+                    snapshot.alarms[key] = alarm
 
         plan.add(statements.lock_alarms(*(list(part) for part in zip(*alarms, strict=True))), take_alarms)
 
@@ -182,17 +186,18 @@ def _plan_keys(plan: ReadPlan, statements: CellReads, keys: list[KeyRow], snapsh
     columns = [[name[place] for name in names] for place in range(3)]
 
     def take_reserved(rows: list[Row]) -> None:
-        snapshot.keys_reserved = {(row[0], row[1], row[2]) for row in rows}
+        snapshot.keys_reserved = {(namespace, kind, key) for namespace, kind, key in rows}
 
     def take_keys(rows: list[Row]) -> None:
         for namespace, kind, key, *row in rows:
             name = (namespace, kind, key)
-            if row[0] is None:
+            held = loading.if_joined(loading.key, row)
+            if held is None:
                 snapshot.locked.keys.add(name)
                 continue
-            others = {owner for *of, owner in owners if tuple(of) == name} - {row[3]}
+            others = {owner for *of, owner in owners if tuple(of) == name} - {held.run_id}
             if name not in snapshot.keys_reserved and others:
-                snapshot.keys[name] = loading.key(row)
+                snapshot.keys[name] = held
         snapshot.key_statuses = dict.fromkeys(key.run_id for key in snapshot.keys.values())
 
     def take_statuses(rows: list[Row]) -> None:
@@ -221,23 +226,24 @@ def _plan_claims(plan: ReadPlan, statements: CellReads, reads: Reads, snapshot: 
     def take_runs(rows: list[Row]) -> None:
         claimed = []
         for row in rows:
+            run, record = loading.claimed_run(row)
             # Rows that an earlier claim of this batch has locked are not skipped: the lock is our own.
-            if row[0] not in seen_runs:
-                seen_runs.add(row[0])
-                run = snapshot.runs.setdefault(row[0], loading.open_run(row[: loading.OPEN_RUN_WIDTH]))
-                record = row[loading.OPEN_RUN_WIDTH :]
-                claimed.append((run, None if record[loading.ARGUMENTS] is None else loading.record(record)))
+            if run.run_id not in seen_runs:
+                seen_runs.add(run.run_id)
+                claimed.append((snapshot.runs.setdefault(run.run_id, run), record))
         snapshot.claimed_runs.append(claimed)
 
     def take_tasks(rows: list[Row]) -> None:
         claimed = []
-        for row in rows:
-            key = (row[0], row[1])
+        found = 0
+        for *row, found in rows:  # noqa: B007 - the same in every row
+            task = loading.task(row)
+            key = (task.run_id, task.number)
             if key not in seen_tasks:
                 seen_tasks.add(key)
-                claimed.append(snapshot.tasks.setdefault(key, loading.task(row[:-1])))
+                claimed.append(snapshot.tasks.setdefault(key, task))
         snapshot.claimed_tasks.append(claimed)
-        snapshot.tasks_left.append(bool(rows) and rows[0][-1] > len(rows))
+        snapshot.tasks_left.append(found > len(rows))
 
     for claim in reads.claim_runs:
         _plan_claim(plan, statements.claim_runs, claim, claim.workflows, floor, take_runs)

@@ -65,23 +65,28 @@ def columns(table: Table, alias: str) -> str:
     return ", ".join(f"{alias}.{column.name}" for column in table.c)
 
 
-def insert_rows(table: Table, schema: str, *, on_conflict: str = "", raced: bool = False) -> RowWrite:
-    """Inserts rows, their values in the table's order.
+def insert_rows(table: Table, schema: str, *, replaced: Sequence[str] = (), raced: bool = False) -> RowWrite:
+    """Inserts rows, their values in the table's order. replaced: columns that are set where the row is there already.
 
     LEFT JOIN ... ON false costs nothing on plain Postgres; a distributed one then runs the statement whole.
     """
     names = [column.name for column in table.c]
     types = tuple(array_type(column) for column in table.c)
-    sql = (
-        f"INSERT INTO {schema}.{table.name} ({', '.join(names)}) "
-        f"SELECT {', '.join(f't.{name}' for name in names)} "
-        f"FROM {_unnest(types, names)} LEFT JOIN {schema}.{table.name} x ON false{on_conflict}"
-    )
+    target = f"{schema}.{table.name}"
+    on_conflict = _or_set(table, replaced) if replaced else ""
+    sql = f"""
+        INSERT INTO {target} ({", ".join(names)})
+        SELECT {columns(table, "t")}
+        FROM {_unnest(types, names)}
+        LEFT JOIN {target} x ON false
+        {on_conflict}
+    """
+    sql_of_one = f"""
+        INSERT INTO {target} ({", ".join(names)})
+        VALUES ({", ".join(f"${number}" for number in range(1, len(names) + 1))})
+        {on_conflict}
+    """
     values = tuple(value_type(column) for column in table.c)
-    sql_of_one = (
-        f"INSERT INTO {schema}.{table.name} ({', '.join(names)}) "
-        f"VALUES ({', '.join(f'${number}' for number in range(1, len(names) + 1))}){on_conflict}"
-    )
     return RowWrite(
         Statement(f"insert_one_of_{table.name}", sql_of_one, values, raced),
         Statement(f"insert_{table.name}", sql, types, raced),
@@ -92,17 +97,26 @@ def update_rows(table: Table, schema: str, key: Sequence[str], changed: Sequence
     """Updates rows, their values with the key first. All must be there."""
     names = [*key, *changed]
     types = tuple(array_type(table.c[name]) for name in names)
-    sql = (
-        f"WITH written AS (UPDATE {schema}.{table.name} x "
-        f"SET {', '.join(f'{name} = t.{name}' for name in changed)} "
-        f"FROM {_unnest(types, names)} WHERE {_same(key)} RETURNING 1) {_ALL_WRITTEN}"
-    )
     numbers = {name: number for number, name in enumerate(names, start=1)}
-    sql_of_one = (
-        f"WITH written AS (UPDATE {schema}.{table.name} x "
-        f"SET {', '.join(f'{name} = ${numbers[name]}' for name in changed)} "
-        f"WHERE {' AND '.join(f'x.{name} = ${numbers[name]}' for name in key)} RETURNING 1) {_ONE_WRITTEN}"
-    )
+    sql = f"""
+        WITH written AS (
+            UPDATE {schema}.{table.name} x
+            SET {", ".join(f"{name} = t.{name}" for name in changed)}
+            FROM {_unnest(types, names)}
+            WHERE {_same(key)}
+            RETURNING 1
+        )
+        {_ALL_WRITTEN}
+    """
+    sql_of_one = f"""
+        WITH written AS (
+            UPDATE {schema}.{table.name} x
+            SET {", ".join(f"{name} = ${numbers[name]}" for name in changed)}
+            WHERE {" AND ".join(f"x.{name} = ${numbers[name]}" for name in key)}
+            RETURNING 1
+        )
+        {_ONE_WRITTEN}
+    """
     values = tuple(value_type(table.c[name]) for name in names)
     return RowWrite(
         Statement(f"update_one_of_{table.name}", sql_of_one, values), Statement(f"update_{table.name}", sql, types)
@@ -112,10 +126,12 @@ def update_rows(table: Table, schema: str, key: Sequence[str], changed: Sequence
 def delete_rows(table: Table, schema: str, key: Sequence[str]) -> Statement:
     """Deletes rows by key, given as one array per column of the key. All must be there."""
     types = tuple(array_type(table.c[name]) for name in key)
-    sql = (
-        f"WITH written AS (DELETE FROM {schema}.{table.name} x "
-        f"USING {_unnest(types, key)} WHERE {_same(key)} RETURNING 1) {_ALL_WRITTEN}"
-    )
+    sql = f"""
+        WITH written AS (
+            DELETE FROM {schema}.{table.name} x USING {_unnest(types, key)} WHERE {_same(key)} RETURNING 1
+        )
+        {_ALL_WRITTEN}
+    """
     return Statement(f"delete_{table.name}", sql, types)
 
 
@@ -127,6 +143,11 @@ def sweep_rows(table: Table, schema: str, condition: str = "true") -> Statement:
 
 _ONE_WRITTEN = "SELECT 1 / (count(*) = 1)::int FROM written"
 _ALL_WRITTEN = "SELECT 1 / (count(*) = cardinality($1))::int FROM written"
+
+
+def _or_set(table: Table, replaced: Sequence[str]) -> str:
+    key = ", ".join(column.name for column in table.primary_key)
+    return f"ON CONFLICT ({key}) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in replaced)}"
 
 
 def _unnest(types: Sequence[Type], names: Sequence[str]) -> str:

@@ -3,10 +3,12 @@
 None of them is part of a batch: they take the locks of single marks, in key order where there are several.
 """
 
+from holdfast_coordinator.domain.rows import RunState
+
 from .connection import Statement
 from .parameters import BIGINTS, INT, TEXT, TEXTS, TIME
 from .statements import columns
-from .statements_writes import TRACED
+from .statements_moves import TRACED
 from .tables import trace_marks
 
 
@@ -27,15 +29,16 @@ def mark(schema: str) -> Statement:
 
     A run that another replica has closed and exported meanwhile gets no mark: nobody would ever delete it.
     """
-    return Statement(
-        "mark_traces",
-        f"INSERT INTO {schema}.trace_marks AS m (run_id, exported_seq) "
-        "SELECT t.run_id, t.exported_seq FROM unnest($1::text[], $2::bigint[]) AS t (run_id, exported_seq) "
-        f"LEFT JOIN {schema}.trace_marks x ON false "
-        f"JOIN {schema}.open_runs o ON o.run_id = t.run_id ORDER BY t.run_id ON CONFLICT (run_id) "
-        "DO UPDATE SET exported_seq = greatest(m.exported_seq, excluded.exported_seq)",
-        (TEXTS, BIGINTS),
-    )
+    sql = f"""
+        INSERT INTO {schema}.trace_marks AS m (run_id, exported_seq)
+        SELECT t.run_id, t.exported_seq
+        FROM unnest($1::text[], $2::bigint[]) AS t (run_id, exported_seq)
+        LEFT JOIN {schema}.trace_marks x ON false
+        JOIN {schema}.open_runs o ON o.run_id = t.run_id
+        ORDER BY t.run_id
+        ON CONFLICT (run_id) DO UPDATE SET exported_seq = greatest(m.exported_seq, excluded.exported_seq)
+    """
+    return Statement("mark_traces", sql, (TEXTS, BIGINTS))
 
 
 def delete(schema: str) -> Statement:
@@ -48,30 +51,33 @@ def claim(schema: str) -> Statement:
 
     Locks: the marks it takes; those that another relay takes now are passed over. Index: trace_marks_to_relay.
     """
-    return Statement(
-        "claim_traces",
-        f"WITH due AS (SELECT m.run_id FROM {schema}.trace_marks m WHERE m.relay_at <= $1 "
-        "ORDER BY m.relay_at LIMIT $3 FOR UPDATE SKIP LOCKED) "
-        f"UPDATE {schema}.trace_marks x SET relay_at = $2 FROM due WHERE x.run_id = due.run_id "
-        f"RETURNING {columns(trace_marks, 'x')}",
-        (TIME, TIME, INT),
-    )
+    sql = f"""
+        WITH due AS (
+            SELECT m.run_id FROM {schema}.trace_marks m
+            WHERE m.relay_at <= $1
+            ORDER BY m.relay_at LIMIT $3 FOR UPDATE SKIP LOCKED
+        )
+        UPDATE {schema}.trace_marks x SET relay_at = $2
+        FROM due
+        WHERE x.run_id = due.run_id
+        RETURNING {columns(trace_marks, "x")}
+    """
+    return Statement("claim_traces", sql, (TIME, TIME, INT))
 
 
 def backlog(schema: str) -> Statement:
     """How many marks wait for the relay at time $1, counted up to $2. Index: trace_marks_to_relay."""
-    return Statement(
-        "count_traces",
-        f"SELECT count(*) FROM (SELECT 1 FROM {schema}.trace_marks m WHERE m.relay_at <= $1 LIMIT $2) d",
-        (TIME, INT),
-    )
+    sql = f"""
+        WITH due AS (SELECT 1 FROM {schema}.trace_marks m WHERE m.relay_at <= $1 LIMIT $2)
+        SELECT count(*) FROM due
+    """
+    return Statement("count_traces", sql, (TIME, INT))
 
 
 def exported(schema: str) -> Statement:
     """How far a run is exported; no row when it has no mark. Index: trace_marks_pkey."""
-    return Statement(
-        "exported_trace", f"SELECT m.exported_seq FROM {schema}.trace_marks m WHERE m.run_id = $1", (TEXT,)
-    )
+    sql = f"SELECT m.exported_seq FROM {schema}.trace_marks m WHERE m.run_id = $1"
+    return Statement("exported_trace", sql, (TEXT,))
 
 
 def open_marks(schema: str) -> Statement:
@@ -79,12 +85,16 @@ def open_marks(schema: str) -> Statement:
 
     Indexes: open_runs_pkey, trace_marks_pkey.
     """
-    return Statement(
-        "open_traces",
-        f"SELECT o.run_id, (o.side & {TRACED}) <> 0 AND o.state <> 2 AND o.last_at < $2, o.length, "
-        "coalesce(m.exported_seq, 0) "
-        f"FROM (SELECT x.run_id, x.side, x.state, x.last_at, x.length FROM {schema}.open_runs x "
-        f"WHERE x.run_id > $1 ORDER BY x.run_id LIMIT $3) o "
-        f"LEFT JOIN {schema}.trace_marks m ON m.run_id = o.run_id ORDER BY o.run_id",
-        (TEXT, TIME, INT),
-    )
+    sql = f"""
+        WITH page AS (
+            SELECT x.run_id, x.side, x.state, x.last_at, x.length FROM {schema}.open_runs x
+            WHERE x.run_id > $1
+            ORDER BY x.run_id LIMIT $3
+        )
+        SELECT page.run_id, (page.side & {TRACED}) <> 0 AND page.state <> {RunState.LEASED} AND page.last_at < $2,
+            page.length, coalesce(m.exported_seq, 0)
+        FROM page
+        LEFT JOIN {schema}.trace_marks m ON m.run_id = page.run_id
+        ORDER BY page.run_id
+    """
+    return Statement("open_traces", sql, (TEXT, TIME, INT))

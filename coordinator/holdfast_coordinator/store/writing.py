@@ -1,6 +1,6 @@
 """From the difference that a batch makes to the statements that write it."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from operator import attrgetter
@@ -95,25 +95,36 @@ def plan_writes(statements: CellWrites, changes: Changes) -> list[tuple[Statemen
     return plan
 
 
-def move_calls(statements: CellWrites, transitions: Sequence[CommitTransition], at: datetime) -> list[StatementCall]:
+TakeMoved = Callable[[Iterable[Sequence[Any]]], Mapping[str, Moved]]
+"""What a compare-and-set has answered, by run id."""
+
+
+def move_calls(
+    statements: CellWrites, transitions: Sequence[CommitTransition], at: datetime
+) -> list[tuple[StatementCall, TakeMoved]]:
     """The compare-and-sets of append-only transitions and of plain closes, one for each run, in key order."""
     ordered = transitions if len(transitions) == 1 else sorted(transitions, key=attrgetter("run_id"))
     appends = [_append_values(item) for item in ordered if item.then is not Then.CLOSE]
     closes = [_close_values(item, at) for item in ordered if item.then is Then.CLOSE]
-    calls = [statements.append(appends)] if appends else []
+    calls: list[tuple[StatementCall, TakeMoved]] = []
+    if appends:
+        calls.append((statements.append(appends), _appended))
     if closes:
-        calls.append(statements.close(closes))
+        calls.append((statements.close(closes), _closed))
     return calls
 
 
-def moved(rows: Iterable[Sequence[Any]]) -> dict[str, Moved]:
-    """What the compare-and-sets have answered, by run id."""
-    return {row[0]: Appended(*row[1:]) if len(row) == 4 else Closed(*row[1:]) for row in rows}
+def _appended(rows: Iterable[Sequence[Any]]) -> Mapping[str, Moved]:
+    return {run_id: Appended(mail_next, taken, is_traced) for run_id, mail_next, taken, is_traced in rows}
+
+
+def _closed(rows: Iterable[Sequence[Any]]) -> Mapping[str, Moved]:
+    return {run_id: Closed(*facts) for run_id, *facts in rows}
 
 
 def _append_values(item: CommitTransition) -> tuple[Any, ...]:
     length = item.expected_seq + item.count
-    entries = item.journal[0]
+    (entries,) = item.journal
     return (
         item.run_id, item.epoch, item.session_id, item.expected_seq, length, item.count, item.transition_id, entries,
     )  # fmt: skip

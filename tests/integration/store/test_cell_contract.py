@@ -41,7 +41,7 @@ from holdfast_coordinator.store.port import (
     RunSelection,
     SerializationConflict,
 )
-from holdfast_coordinator.store.statements_views import NEWEST_ROW_BYTES_MAX, NEWEST_ROWS
+from holdfast_coordinator.store.statements_journals import NEWEST_ROW_BYTES_MAX, NEWEST_ROWS
 from tests.model.batches import (
     ENTRY,
     T0,

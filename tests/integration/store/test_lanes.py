@@ -10,6 +10,7 @@ from holdfast.statuses import RunStatus
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.rows import RunResult, RunState
 from holdfast_coordinator.store import cell as cell_module
+from holdfast_coordinator.store import cell_queries
 from holdfast_coordinator.store.cell import CLIENT_CONNECTIONS, PostgresCellStore
 from holdfast_coordinator.store.connection import Statement
 from holdfast_coordinator.store.pool import Pool
@@ -65,7 +66,7 @@ async def test_a_wait_for_a_connection_has_an_end(database: str) -> None:
 async def test_runs_of_rare_statuses_are_listed_among_all_others(
     database: str, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
-    monkeypatch.setattr(cell_module, "STATUS_RUNS_MAX", most)
+    monkeypatch.setattr(cell_queries, "STATUS_RUNS_MAX", most)
     async with PostgresCellStore.open(database, "00") as cell:
         runs = [open_run(f"o{state}", state=state) for state in RunState]
         await write(cell, starting(*runs, open_run("new", state=RunState.READY, epoch=0)))

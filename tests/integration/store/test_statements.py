@@ -3,6 +3,7 @@
 import inspect
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -14,10 +15,13 @@ from holdfast_coordinator.store.port import RunSelection
 from holdfast_coordinator.store.reading import CellReads
 from holdfast_coordinator.store.statements import RowWrite
 from holdfast_coordinator.store.statements_control import ControlStatements
+from holdfast_coordinator.store.statements_due import CellDue
 from holdfast_coordinator.store.statements_elsewhere import CellElsewhere
 from holdfast_coordinator.store.statements_gauges import CellGauges
+from holdfast_coordinator.store.statements_journals import CellJournals
+from holdfast_coordinator.store.statements_leases import CellLeases
+from holdfast_coordinator.store.statements_runs import CellRuns
 from holdfast_coordinator.store.statements_traces import CellTraces
-from holdfast_coordinator.store.statements_views import CellViews
 from holdfast_coordinator.store.statements_writes import CellWrites
 from tests.model.batches import T0
 
@@ -32,16 +36,20 @@ def _statements(*holders: object) -> Iterator[Statement]:
     for holder in holders:
         for _, value in inspect.getmembers(holder):
             if isinstance(value, Statement):
-                yield value
+                yield _on_one_line(value)
             elif isinstance(value, RowWrite):
-                yield value.one
-                yield value.many
+                yield _on_one_line(value.one)
+                yield _on_one_line(value.many)
+
+
+def _on_one_line(statement: Statement) -> Statement:
+    return replace(statement, sql=" ".join(statement.sql.split()))
 
 
 CELL = [
-    *_statements(CellReads(SCHEMA), CellWrites(SCHEMA), views := CellViews(SCHEMA), CellGauges(SCHEMA)),
-    *_statements(CellTraces(SCHEMA), CellElsewhere(SCHEMA)),
-    views.list_runs(LISTING).statement,
+    *_statements(CellReads(SCHEMA), CellWrites(SCHEMA), CellDue(SCHEMA), CellLeases(SCHEMA), CellJournals(SCHEMA)),
+    *_statements(CellRuns(SCHEMA), CellGauges(SCHEMA), CellTraces(SCHEMA), CellElsewhere(SCHEMA)),
+    _on_one_line(CellRuns(SCHEMA).list_runs(LISTING).statement),
 ]
 CONTROL = [*_statements(ControlStatements("holdfast"))]
 ALL = [*CELL, *CONTROL]
@@ -213,7 +221,7 @@ def test_a_claim_begins_its_index_scan_at_the_floor_and_sorts_no_table(database:
 )
 def test_a_listing_uses_an_index(wanted: RunSelection, values: str, index: str, database: str) -> None:
     _fill_runs(database)
-    nodes = list(_nodes(_plan(database, CellViews(SCHEMA).list_runs(wanted).statement, values=values)))
+    nodes = list(_nodes(_plan(database, CellRuns(SCHEMA).list_runs(wanted).statement, values=values)))
     assert index in {node.get("Index Name") for node in nodes}
     assert not [node for node in nodes if node["Node Type"] == "Seq Scan" and node["Relation Name"] == "runs"]
 
