@@ -7,8 +7,10 @@ from datetime import datetime
 from holdfast.errors import HoldfastError, RunAlreadyStarted, RunNotFound, RunNotRetryable
 from holdfast.statuses import RunStatus
 
-from .rows import AlarmKind, JournalCopy, KeyRow, MailKind, MailRow, OpenRun, RunResult, RunRow, Side
-from .starts import ID, KnownRuns, Started, repeated
+from .reads import Reads
+from .rows import AlarmKind, JournalCopy, KeyRow, MailKind, MailRow, OpenRun, RunRow, Side
+from .rules import Rule, Rules
+from .starts import ID, Started, repeated
 from .states import NEW_RUN, RunTrigger
 from .workspace import Workspace
 
@@ -70,15 +72,24 @@ def id_key(asked: RetryRun) -> list[KeyRow]:
     return [KeyRow(origin.namespace, ID, origin.id, asked.run_id, origin.call_digest, origin.workflow)]
 
 
-def retry_run(
-    space: Workspace, asked: RetryRun, known: KnownRuns, results: dict[str, RunResult]
-) -> Started | HoldfastError:
+def _reads(reads: Reads, asked: RetryRun) -> None:
+    reads.starts[asked.run_id] = asked.origin.namespace
+    reads.keys.extend(id_key(asked))
+    reads.results.add(asked.origin.run_id)
+
+
+def _size(asked: RetryRun) -> int:
+    rewritten = [len(part.entries) for part in asked.begin.parts if isinstance(part, RewrittenRow)]
+    return len(asked.origin.arguments) + sum(rewritten)
+
+
+def retry_run(space: Workspace, asked: RetryRun) -> Started | HoldfastError:
     """Makes the new run; a repeat with the same start id gets the same one."""
-    origin = asked.origin
+    origin, known = asked.origin, space.known
     earlier = known.existing.get(asked.run_id)
     if earlier is not None:
         return repeated(earlier, asked.run_id, origin.namespace, origin.call_digest)
-    result = results.get(origin.run_id)
+    result = space.results.get(origin.run_id)
     refusal: HoldfastError | None = None
     if result is None:
         refusal = RunNotFound(origin.run_id, namespace=origin.namespace)
@@ -153,3 +164,6 @@ def _create(space: Workspace, asked: RetryRun) -> None:
     if deadline_at is not None:
         space.set_alarm(run, AlarmKind.DEADLINE, 0, deadline_at)
     space.make_ready(run, RunTrigger.WAKE)
+
+
+RULES: Rules = {RetryRun: Rule(_reads, retry_run, size=_size, keys=id_key)}

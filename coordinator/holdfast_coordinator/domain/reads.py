@@ -80,6 +80,24 @@ class Reads:
             wanted.after = after if wanted.after is None else min(after, wanted.after)
         wanted.all |= all
 
+    def wants_run(self, run_id: str, request_id: str) -> None:
+        """A command that somebody sent to a run, open or closed, needs it, and the answer that it had before."""
+        self.lock_runs.add(run_id)
+        self.results.add(run_id)
+        if request_id:
+            self.requests.add((run_id, request_id))
+
+    def wants_all_of(self, run_id: str) -> None:
+        """A command that ends a run needs everything that ends with it."""
+        self.tasks_of.add(run_id)
+        self.children_of.add(run_id)
+        self.wants_mail(run_id, all=True)
+
+    def wants_outbox(self, alarm: AlarmRow | None) -> None:
+        """A command that makes a delivery needs its alarm."""
+        if alarm is not None:
+            self.alarms.add((alarm.run_id, alarm.kind, alarm.ref))
+
 
 @dataclass(slots=True)
 class Locked:
@@ -92,6 +110,21 @@ class Locked:
 
     def __bool__(self) -> bool:
         return bool(self.runs or self.tasks or self.alarms or self.keys)
+
+
+@dataclass(slots=True, frozen=True)
+class KnownRuns:
+    """What the batch has read about runs that a start may meet.
+
+    existing: run id -> namespace, call digest and the run that was made or joined, for start ids that were used
+    before. keys: (namespace, kind, key) -> the run that has it, only where it is another run. reserved: keys that the
+    batch has inserted for the start that names them. statuses: for the runs of keys the closed status, None while open.
+    """
+
+    existing: dict[str, tuple[str, bytes, str]]
+    keys: dict[tuple[str, str, str], KeyRow]
+    reserved: set[tuple[str, str, str]]
+    statuses: dict[str, RunStatus | None]
 
 
 @dataclass(slots=True)

@@ -9,7 +9,9 @@ from holdfast.statuses import RunStatus
 
 from . import calls
 from .commands import OnConflict, Reuse, StartRun
+from .reads import KnownRuns, Reads
 from .rows import AlarmKind, KeyRow, OpenRun, RunClosedEntry, RunRow, RunStartedEntry, StatedFailure
+from .rules import Rule, Rules
 from .states import NEW_RUN, RunTrigger
 from .workspace import Workspace, not_before
 
@@ -41,26 +43,18 @@ class RetryInstead:
     run_id: str
 
 
-@dataclass(slots=True, frozen=True)
-class KnownRuns:
-    """What the batch has read about runs that a start may meet.
-
-    existing: run id -> namespace, call digest and the run that was made or joined, for start ids that were used
-    before. keys: (namespace, kind, key) -> the run that has it, only where it is another run. reserved: keys that the
-    batch has inserted for the start that names them. statuses: for the runs of keys the closed status, None while open.
-    """
-
-    existing: dict[str, tuple[str, bytes, str]]
-    keys: dict[tuple[str, str, str], KeyRow]
-    reserved: set[tuple[str, str, str]]
-    statuses: dict[str, RunStatus | None]
-
-
 StartAnswer = Started | TerminateFirst | RetryInstead | HoldfastError
 
 
-def start_run(space: Workspace, asked: StartRun, known: KnownRuns) -> StartAnswer:
+def _reads(reads: Reads, asked: StartRun) -> None:
+    reads.starts[asked.run_id] = asked.namespace
+    reads.keys.extend(key_rows(asked))
+    reads.wants_outbox(asked.outbox)
+
+
+def start_run(space: Workspace, asked: StartRun) -> StartAnswer:
     """Decides in this order: repeat of the same start, idempotency key, business id, new run."""
+    known = space.known
     if not space.clear_outbox(asked.outbox):
         _release_keys(space, asked, known)
         return Started(asked.run_id, attached=True)  # the delivery was made before
@@ -252,3 +246,6 @@ def open_new_run(space: Workspace, record: RunRow, run: OpenRun) -> None:
     space.runs[run.run_id] = run
     space.records[run.run_id] = record
     space.append(run, [RunStartedEntry(record.created_at, record.workflow, record.origin_run_id or "")], 1)
+
+
+RULES: Rules = {StartRun: Rule(_reads, start_run, size=lambda asked: len(asked.arguments), keys=key_rows)}

@@ -18,6 +18,7 @@ from .commands import (
     SendSignal,
     TerminateRun,
 )
+from .reads import Reads
 from .rows import (
     AlarmKind,
     CancelMail,
@@ -32,7 +33,9 @@ from .rows import (
     Side,
     StatedFailure,
     TimerMail,
+    body_bytes,
 )
+from .rules import Rule, Rules
 from .states import RunTrigger
 from .workspace import LOSSES_MAX, Workspace
 
@@ -41,6 +44,12 @@ FIRST_WAIT = timedelta(seconds=1)
 LONGEST_WAIT = timedelta(minutes=10)
 """An alarm that fails is tried 20 times, after 1, 2, 4 s and so on, in about two hours."""
 REASON_MAX = 1_000
+
+
+def _read_signal(reads: Reads, asked: SendSignal) -> None:
+    reads.wants_run(asked.run_id, asked.request_id)
+    if asked.once:
+        reads.requests.add((asked.run_id, f"once/{asked.signal.name}"))
 
 
 def send_signal(space: Workspace, asked: SendSignal) -> bool | HoldfastError:
@@ -60,6 +69,12 @@ def send_signal(space: Workspace, asked: SendSignal) -> bool | HoldfastError:
         space.remember(run, asked.request_id, True)
     space.deliver(run, MailKind.SIGNAL, asked.signal, trace=asked.trace)
     return True
+
+
+def _read_request_to_end(reads: Reads, asked: RequestCancel | TerminateRun) -> None:
+    reads.wants_run(asked.run_id, asked.request_id)
+    reads.wants_outbox(asked.outbox)
+    reads.wants_all_of(asked.run_id)
 
 
 def request_cancel(space: Workspace, asked: RequestCancel) -> bool | HoldfastError:
@@ -101,6 +116,11 @@ def _asked_to_end(space: Workspace, asked: RequestCancel | TerminateRun) -> Open
     return run
 
 
+def _read_resume(reads: Reads, asked: ResumeRun) -> None:
+    reads.wants_run(asked.run_id, asked.request_id)
+    reads.wants_mail(asked.run_id, after=0)
+
+
 def resume_run(space: Workspace, asked: ResumeRun) -> bool | HoldfastError:
     """Offers a stalled run again, whatever the build of the workers."""
     if asked.request_id and (asked.run_id, asked.request_id) in space.requests:
@@ -115,6 +135,11 @@ def resume_run(space: Workspace, asked: ResumeRun) -> bool | HoldfastError:
     space.remember(run, asked.request_id, True)
     unstall(space, run, "an operator asked for it")
     return True
+
+
+def _read_run_and_mail(reads: Reads, asked: OfferStalled | EndLease) -> None:
+    reads.lock_runs.add(asked.run_id)
+    reads.wants_mail(asked.run_id, after=0)
 
 
 def offer_stalled(space: Workspace, asked: OfferStalled) -> bool:
@@ -135,6 +160,12 @@ def unstall(space: Workspace, run: OpenRun, reason: str, *, not_to: str | None =
     run.stall_build = not_to
     run.losses = 0
     space.make_ready(run, RunTrigger.RESUME)
+
+
+def _read_child_closed(reads: Reads, asked: DeliverChildClosed) -> None:
+    reads.lock_runs.add(asked.run_id)
+    reads.children.add((asked.run_id, asked.mail.number))
+    reads.wants_outbox(asked.outbox)
 
 
 def deliver_child_closed(space: Workspace, asked: DeliverChildClosed) -> bool:
@@ -172,6 +203,15 @@ def end_lease(space: Workspace, asked: EndLease) -> bool:
     return True
 
 
+def _read_alarm(reads: Reads, asked: AlarmDue) -> None:
+    reads.lock_runs.add(asked.run_id)
+    reads.alarms.add((asked.run_id, asked.kind, asked.ref))
+    if asked.kind is AlarmKind.DEADLINE:
+        reads.wants_all_of(asked.run_id)
+    elif asked.kind in (AlarmKind.START, AlarmKind.ATTEMPT_DEADLINE):
+        reads.wants_mail(asked.run_id, after=0)
+
+
 def alarm_due(space: Workspace, asked: AlarmDue) -> bool:
     """Does what an alarm was set for, once; False when it was cleared, moved or is not due."""
     key = (asked.run_id, asked.kind, asked.ref)
@@ -199,6 +239,10 @@ def alarm_due(space: Workspace, asked: AlarmDue) -> bool:
         case _:
             raise AssertionError(f"{asked.kind!r} is an outbox delivery, not an alarm of its run")
     return True
+
+
+def _read_failed_alarm(reads: Reads, asked: PostponeAlarm) -> None:
+    reads.alarms.add((asked.run_id, asked.kind, asked.ref))
 
 
 def postpone_alarm(space: Workspace, asked: PostponeAlarm) -> bool:
@@ -243,3 +287,16 @@ def _end_now(space: Workspace, run: OpenRun, status: RunStatus, failure: StatedF
 
 def _gone(space: Workspace, run_id: str) -> HoldfastError:
     return RunAlreadyClosed(run_id) if run_id in space.results else RunNotFound(run_id)
+
+
+RULES: Rules = {
+    SendSignal: Rule(_read_signal, send_signal, size=lambda asked: len(asked.signal.payload)),
+    RequestCancel: Rule(_read_request_to_end, request_cancel),
+    TerminateRun: Rule(_read_request_to_end, terminate_run),
+    ResumeRun: Rule(_read_resume, resume_run),
+    OfferStalled: Rule(_read_run_and_mail, offer_stalled),
+    DeliverChildClosed: Rule(_read_child_closed, deliver_child_closed, size=lambda asked: body_bytes(asked.mail)),
+    AlarmDue: Rule(_read_alarm, alarm_due),
+    PostponeAlarm: Rule(_read_failed_alarm, postpone_alarm),
+    EndLease: Rule(_read_run_and_mail, end_lease),
+}

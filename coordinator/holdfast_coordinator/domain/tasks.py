@@ -9,9 +9,17 @@ from holdfast.statuses import AttemptOutcome
 
 from .commands import EndAttempt, ReportAttempt
 from .events import LeaseEnded
+from .reads import Reads
 from .rows import EndedAttempt, MailKind, OpenRun, StatedFailure, StepResultMail, TaskRow, TaskState
+from .rules import Rule, Rules
 from .states import TaskTrigger
 from .workspace import Workspace, ended_attempt
+
+
+def _read_report(reads: Reads, asked: ReportAttempt) -> None:
+    reads.tasks.add((asked.run_id, asked.number))
+    if asked.again_after is None or asked.handed_back or asked.lost:
+        reads.lock_runs.add(asked.run_id)
 
 
 def report_attempt(space: Workspace, asked: ReportAttempt) -> bool:
@@ -39,6 +47,11 @@ def report_attempt(space: Workspace, asked: ReportAttempt) -> bool:
     failure = asked.failure if not only_once or asked.failure is not None else _started_only_once(task)
     _finish(space, run, task, result=asked.result, failure=failure)
     return True
+
+
+def _read_end(reads: Reads, asked: EndAttempt) -> None:
+    reads.lock_runs.add(asked.run_id)
+    reads.tasks.add((asked.run_id, asked.number))
 
 
 def end_attempt(space: Workspace, asked: EndAttempt) -> bool:
@@ -116,3 +129,9 @@ def _finish(
     space.drop_task(task, TaskTrigger.FINISH)
     mail = StepResultMail(task.number, task.attempts_ended, result, failure)
     space.deliver(space.change(run), MailKind.STEP_RESULT, mail)
+
+
+RULES: Rules = {
+    ReportAttempt: Rule(_read_report, report_attempt, size=lambda asked: len(asked.record) + len(asked.result or b"")),
+    EndAttempt: Rule(_read_end, end_attempt),
+}

@@ -24,6 +24,7 @@ from .commands import (
     StartChildAsk,
 )
 from .events import Closed, Event, LeaseReturned, OutboxDue, RunEnded
+from .reads import Reads
 from .rows import (
     AlarmKind,
     AlarmRow,
@@ -40,6 +41,7 @@ from .rows import (
     StepCancelledEntry,
     TaskRow,
 )
+from .rules import Rule, Rules
 from .states import NEW_TASK, RunTrigger, TaskTrigger, move_run
 from .workspace import Workspace
 
@@ -61,6 +63,51 @@ def answer_of_refusal(refusal: HoldfastError) -> TransitionAnswer:
     if isinstance(refusal, RunNotFound | RunAlreadyClosed):
         return TransitionAnswer(TransitionStatus.SUPERSEDED)
     return TransitionAnswer(TransitionStatus.REFUSED, refusal=str(refusal))
+
+
+def _reads(reads: Reads, asked: CommitTransition) -> None:
+    run_id = asked.run_id
+    reads.lock_runs.add(run_id)
+    consumed = [part.number for part in asked.journal if isinstance(part, ConsumeMail)]
+    last = consumed[-1] if consumed else 0
+    if consumed:
+        reads.wants_mail(run_id, first=consumed[0], last=last)
+    match asked.then:
+        case Then.CLOSE:
+            reads.wants_all_of(run_id)
+        case Then.RELEASE:  # the next holder gets also what this one has seen and left
+            reads.wants_mail(run_id, after=last)
+        case Then.CONTINUE | Then.SUSPEND:
+            reads.wants_mail(run_id, after=max(last, asked.mail_seen))
+    for ask in asked.asks:
+        match ask:
+            case CancelTimerAsk(number):
+                reads.alarms.add((run_id, AlarmKind.TIMER, number))
+            case CancelStepAsk(number):
+                reads.tasks.add((run_id, number))
+                reads.alarms.add((run_id, AlarmKind.RETRY, number))
+            case CancelChildAsk(number):
+                reads.children.add((run_id, number))
+            case _:
+                pass
+
+
+def _size(asked: CommitTransition) -> int:
+    size = 0
+    for part in asked.journal:
+        if type(part) is bytes:
+            size += len(part)
+    for ask in asked.asks:
+        match ask:
+            case CloseAsk():
+                size += len(ask.entry) + len(ask.result or b"") + len(ask.failure or b"")
+            case QueueStepAsk():
+                size += len(ask.arguments)
+            case StartChildAsk():
+                size += len(ask.spec)
+            case _:
+                pass
+    return size
 
 
 def take_transition(space: Workspace, asked: CommitTransition) -> TransitionAnswer:
@@ -257,3 +304,6 @@ def _answer(space: Workspace, run: OpenRun, asked: CommitTransition) -> Transiti
     stays = asked.then is not Then.CONTINUE
     status = TransitionStatus.COMMITTED_WITH_MAIL if stays else TransitionStatus.COMMITTED
     return TransitionAnswer(status, _unseen(space, run, asked))
+
+
+RULES: Rules = {CommitTransition: Rule(_reads, take_transition, size=_size)}

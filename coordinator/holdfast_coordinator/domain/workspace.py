@@ -23,11 +23,11 @@ from .events import (
     TaskClaimed,
     TaskReady,
 )
+from .reads import KnownRuns, Snapshot
 from .rows import (
     AlarmKind,
     AlarmRow,
     ChildClosedMail,
-    ChildRow,
     CoordinatorEntry,
     EndedAttempt,
     JournalRow,
@@ -80,22 +80,27 @@ class Workspace:
     """See the module. `runs` and `tasks` hold what is open now; a closed run or ended task is gone from them."""
 
     __slots__ = (
-        "_new_mail", "alarms", "assign", "changes", "children", "events", "mail", "now", "records", "requests",
-        "results", "runs", "tasks",
+        "_new_mail", "alarms", "assign", "changes", "children", "claimed_runs", "claimed_tasks", "events", "known",
+        "mail", "now", "records", "requests", "results", "runs", "tasks", "tasks_left",
     )  # fmt: skip
 
-    def __init__(self, now: datetime, assign: Assign) -> None:
-        self.now = now
+    def __init__(self, seen: Snapshot, assign: Assign) -> None:
+        self.now = seen.now
         self.assign = assign
-        self.runs: dict[str, OpenRun] = {}
+        self.runs = seen.runs
         self.records: dict[str, RunRow] = {}
-        self.mail: dict[str, dict[int, MailRow]] = {}
+        self.mail = {run_id: {mail.number: mail for mail in pieces} for run_id, pieces in seen.mail.items()}
         self._new_mail: set[tuple[str, int]] = set()
-        self.tasks: dict[tuple[str, int], TaskRow] = {}
-        self.children: dict[str, dict[int, ChildRow]] = {}
-        self.alarms: dict[tuple[str, AlarmKind, int], AlarmRow] = {}
-        self.requests: dict[tuple[str, str], bool] = {}
-        self.results: dict[str, RunResult] = {}
+        self.tasks = seen.tasks
+        self.children = {run_id: {one.number: one for one in rows} for run_id, rows in seen.children.items()}
+        self.alarms = seen.alarms
+        self.requests = seen.requests
+        self.results = seen.results
+        self.known = KnownRuns(seen.existing, seen.keys, seen.keys_reserved, seen.key_statuses)
+        # Of each claim of the batch, in order.
+        self.claimed_runs = iter(seen.claimed_runs)
+        self.claimed_tasks = iter(seen.claimed_tasks)
+        self.tasks_left = iter(seen.tasks_left)
         self.changes = Changes()
         self.events: list[Event] = []
 

@@ -10,7 +10,7 @@ from typing import cast
 import structlog
 
 from holdfast.errors import HoldfastError
-from holdfast_coordinator.domain.batch import Claimed
+from holdfast_coordinator.domain.claimed_work import Claimed
 from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks
 from holdfast_coordinator.store.port import StoreError
 

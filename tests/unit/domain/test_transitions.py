@@ -25,7 +25,7 @@ from scenes import (
 
 from holdfast.errors import InvalidRequest
 from holdfast.statuses import RunStatus, Then, TransitionStatus
-from holdfast_coordinator.domain.batch import Claimed
+from holdfast_coordinator.domain.claimed_work import Claimed
 from holdfast_coordinator.domain.commands import (
     CLOSED_BY_CODE,
     AlarmDue,
