@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from holdfast.cli.options import GUARDS_HELP, GuardsChoice
 from holdfast.errors import HoldfastError
 from holdfast.limits import DEFAULT_PORT
 
@@ -131,6 +132,10 @@ def dev(
     port: PortOption = None,
     processes: Annotated[int, typer.Option("--processes", min=1, help="How many worker processes.")] = 1,
     concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Attempts at once per worker.")] = 100,
+    guards: Annotated[
+        GuardsChoice | None,
+        typer.Option("--guards", case_sensitive=False, help=f"Of the workers: {GUARDS_HELP}", show_default="on"),
+    ] = None,
     log_level: LogLevelOption = None,
     metrics_port: MetricsPortOption = None,
     otlp: OtlpOption = None,
@@ -148,7 +153,10 @@ def dev(
         trace_ratio=trace_ratio,
         log_level=log_level or os.environ.get("HOLDFAST_LOG_LEVEL", "warning"),
     )
-    serving.serve_with_workers(config, modules or (), processes=processes, concurrency=concurrency)
+    options = ["--guards", guards] if guards else []
+    serving.serve_with_workers(
+        config, modules or (), processes=processes, concurrency=concurrency, worker_options=options
+    )
 
 
 def migrate(database_url: DatabaseOption = None) -> None:

@@ -35,13 +35,15 @@ def serve(config: Config) -> None:
     _run(_serve(config, _announcer(config)), json=config.log_json)
 
 
-def serve_with_workers(config: Config, modules: Sequence[str], *, processes: int, concurrency: int) -> None:
-    """Serves, with worker processes for the modules beside it."""
+def serve_with_workers(
+    config: Config, modules: Sequence[str], *, processes: int, concurrency: int, worker_options: Sequence[str] = ()
+) -> None:
+    """Serves, with worker processes for the modules beside it. worker_options: for their command lines."""
 
     async def with_workers(running: Coordinator) -> None:
         await _announcer(config)(running)
         if modules:
-            workers = WorkerProcesses(modules, address=running.address, concurrency=concurrency)
+            workers = WorkerProcesses(modules, address=running.address, concurrency=concurrency, options=worker_options)
             async with workers.started(processes):
                 if not config.log_json:
                     err.print(f"[bold]{processes}[/] worker process(es) for {', '.join(modules)}")

@@ -17,6 +17,11 @@ async def one_step() -> float:
     return await machine_time()
 
 
+@app.workflow
+async def asks_the_clock() -> float:
+    return time.time()
+
+
 @app.step(retries=1, backoff=constant("1.2s"))
 async def breaks_once(first_ends_at: float) -> float:
     if time.monotonic() < first_ends_at:

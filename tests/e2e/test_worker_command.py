@@ -11,7 +11,7 @@ import pytest
 
 from holdfast import App
 from holdfast.client import Client
-from holdfast.errors import HoldfastError, NamespaceNotFound
+from holdfast.errors import HoldfastError, NamespaceNotFound, RunFailed
 from holdfast.worker import Worker
 
 from . import flows_health as flows
@@ -68,6 +68,21 @@ async def test_two_worker_processes_serve_one_queue_and_end_together(
         supervisor.send(signal.SIGTERM)
         assert await supervisor.wait() == 0, supervisor.output
     assert not any(map(is_running, below))
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+async def test_guards_are_switched_off_on_the_command_line(
+    process_worker: WorkerProcessFactory, client: Client, queue: str, processes: str
+) -> None:
+    async with process_worker(MODULE, options=["--processes", processes]) as worker:
+        await worker.wait_for_line("worker: ready")
+        refused = await client.start(flows.asks_the_clock.with_options(queue=queue))
+        with pytest.raises(RunFailed, match="UnguardedCall"):
+            await refused.result(timeout=20)
+    async with process_worker(MODULE, options=["--processes", processes, "--guards", "off"]) as worker:
+        await worker.wait_for_line("worker: ready")
+        allowed = await client.start(flows.asks_the_clock.with_options(queue=queue))
+        assert await allowed.result(timeout=20) > 0
 
 
 async def test_a_worker_process_that_dies_takes_the_others_along_and_says_which(

@@ -24,6 +24,15 @@ class Output(StrEnum):
     JSON = "json"
 
 
+class GuardsChoice(StrEnum):
+    """Whether workflow code may call what a replay cannot repeat."""
+
+    ON = "on"
+    OFF = "off"
+
+
+GUARDS_HELP = "off lets workflow code call what a replay cannot repeat: clocks, randomness, files, sockets, threads."
+
 AddressOption = Annotated[
     str | None,
     typer.Option("--address", envvar="HOLDFAST_ADDRESS", help="The coordinator, host:port.", show_default=False),

@@ -13,7 +13,7 @@ import typer
 
 from holdfast.authoring.discovery import Discovered, discover
 from holdfast.authoring.options import checked_name
-from holdfast.cli.options import AddressOption, NamespaceOption, duration, note, with_client
+from holdfast.cli.options import GUARDS_HELP, AddressOption, GuardsChoice, NamespaceOption, duration, note, with_client
 from holdfast.cli.project_file import FILE, TABLE, modules_of_project
 from holdfast.cli.stdin import end_with_stdin
 from holdfast.cli.worker_processes import run_in_processes
@@ -71,6 +71,9 @@ LoopBlockedOption = Annotated[
         help="How long code may block the event loop before it is interrupted and its work goes to others.",
     ),
 ]
+GuardsOption = Annotated[
+    GuardsChoice, typer.Option("--guards", envvar="HOLDFAST_GUARDS", case_sensitive=False, help=GUARDS_HELP)
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
 LogJsonOption = Annotated[
     bool, typer.Option("--log-json", envvar="HOLDFAST_LOG_JSON", help="Log one JSON object per line.")
@@ -88,6 +91,7 @@ def worker(
     processes: ProcessesOption = 1,
     health_port: HealthPortOption = None,
     loop_blocked_max: LoopBlockedOption = "60s",
+    guards: GuardsOption = GuardsChoice.ON,
     quiet: QuietOption = False,
     log_json: LogJsonOption = False,
     log_level: LogLevelOption = LogLevel.INFO,
@@ -115,6 +119,7 @@ def worker(
         options = _options_of_one(
             targets, queue=queue, concurrency=concurrency, build=build, quiet=quiet, log_json=log_json,
             log_level=log_level, address=address, namespace=namespace, loop_blocked_max=loop_blocked_max,
+            guards=guards,
         )  # fmt: skip
         run(run_in_processes(options, processes))
         return
@@ -131,7 +136,7 @@ def worker(
 
         made = Worker(
             client, queue, workflows=found.workflows, steps=found.steps, max_steps=concurrency, build=build,
-            health_port=health_port, loop_blocked_max=blocked_seconds,
+            health_port=health_port, loop_blocked_max=blocked_seconds, guards=guards.value,
         )  # fmt: skip
         await _run(made, exit_with_stdin=exit_with_stdin, quiet=quiet or is_logged)
 
@@ -178,10 +183,11 @@ def _options_of_one(
     address: str | None,
     namespace: str,
     loop_blocked_max: str,
+    guards: GuardsChoice,
 ) -> list[str]:
     """The command line of one of several processes."""
     options = [*targets, "--queue", queue, "--concurrency", str(concurrency), "--namespace", namespace]
-    options += ["--loop-blocked-max", loop_blocked_max]
+    options += ["--loop-blocked-max", loop_blocked_max, "--guards", guards]
     options += ["--build", build] if build else []
     options += ["--address", address] if address else []
     options += ["--log-level", log_level, *(["--log-json"] if log_json else [])]
