@@ -1,9 +1,10 @@
 """What reaches a run from outside: signals, cancel and terminate requests, alarms, the end of a lease or a child."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from holdfast.errors import HoldfastError, RunAlreadyClosed, RunNotFound, RunNotStalled
+from holdfast.ids import child_run_id
 from holdfast.statuses import RunStatus
 
 from .commands import (
@@ -22,6 +23,7 @@ from .reads import Reads
 from .rows import (
     AlarmKind,
     CancelMail,
+    ChildClosedMail,
     DeadLetter,
     MailKind,
     OpenRun,
@@ -172,14 +174,18 @@ def deliver_child_closed(space: Workspace, asked: DeliverChildClosed) -> bool:
     """Tells a parent that its child has closed, once; False when it was told or is closed itself."""
     if not space.clear_outbox(asked.outbox):
         return False
-    run = space.runs.get(asked.run_id)
-    child = space.children.get(asked.run_id, {}).get(asked.mail.number)
+    return _child_closed(space, asked.run_id, asked.mail, at=asked.outbox.due_at)
+
+
+def _child_closed(space: Workspace, parent_run_id: str, mail: ChildClosedMail, *, at: datetime) -> bool:
+    run = space.runs.get(parent_run_id)
+    child = space.children.get(parent_run_id, {}).get(mail.number)
     if run is None or child is None or child.closed:
         return False
     run = space.change(run)
     del space.children[run.run_id][child.number]
-    space.changes.children_closed.add((run.run_id, asked.mail.number))
-    space.deliver(run, MailKind.CHILD_CLOSED, asked.mail, at=asked.outbox.due_at)
+    space.changes.children_closed.add((run.run_id, mail.number))
+    space.deliver(run, MailKind.CHILD_CLOSED, mail, at=at)
     return True
 
 
@@ -243,12 +249,16 @@ def alarm_due(space: Workspace, asked: AlarmDue) -> bool:
 
 def _read_failed_alarm(reads: Reads, asked: PostponeAlarm) -> None:
     reads.alarms.add((asked.run_id, asked.kind, asked.ref))
+    if asked.kind is AlarmKind.OUTBOX_CHILD:
+        reads.lock_runs.add(asked.run_id)
+        reads.children.add((asked.run_id, asked.ref))
 
 
 def postpone_alarm(space: Workspace, asked: PostponeAlarm) -> bool:
     """Moves an alarm that failed: later each time, and after the last attempt to the dead letters, where it stays.
 
-    False when it was cleared or moved meanwhile.
+    The parent of a child that was never started gets that as the child's end. False when the alarm was cleared or moved
+    meanwhile.
     """
     key = (asked.run_id, asked.kind, asked.ref)
     alarm = space.alarms.get(key)
@@ -262,7 +272,16 @@ def postpone_alarm(space: Workspace, asked: PostponeAlarm) -> bool:
         space.clear_alarm(key)
         dead = DeadLetter(*key, space.now, alarm.body, attempts, asked.reason[:REASON_MAX])
         space.changes.dead_letters.append(dead)
+        if asked.kind is AlarmKind.OUTBOX_CHILD:
+            _child_given_up(space, asked, attempts)
     return True
+
+
+def _child_given_up(space: Workspace, asked: PostponeAlarm, attempts: int) -> None:
+    child = child_run_id(asked.run_id, asked.ref)
+    failure = StatedFailure("ChildNotStarted", f"run {child} was not started in {attempts} attempts: {asked.reason}")
+    mail = ChildClosedMail(asked.ref, child, RunStatus.FAILED, failure=failure)
+    _child_closed(space, asked.run_id, mail, at=space.now)
 
 
 def _attempts_overdue(space: Workspace, run: OpenRun) -> None:

@@ -61,10 +61,12 @@ async def test_a_thousand_deliveries_that_fail_stop_no_alarm_and_no_child(databa
         await worker.close()
 
 
-async def test_a_delivery_that_was_given_up_is_shown_with_its_run(database: str) -> None:
+async def test_a_start_of_a_child_that_was_given_up_is_shown_and_is_the_end_of_it(database: str) -> None:
     async with coordinator(Config(database_url=database, port=0, poll_wait="0.2s")) as replica:
         worker = await RawWorker(replica.address).open()
-        run = await worker.start()
+        run = (await worker.started()).run_id
+        child = ids.child_run_id(run, 3)
+        query(database, f"INSERT INTO @children VALUES ('{run}', 3, '{child}', 1, false)")
         query(
             database,
             "INSERT INTO @alarms (run_id, kind, ref, due_at, body, attempts) "
@@ -82,4 +84,11 @@ async def test_a_delivery_that_was_given_up_is_shown_with_its_run(database: str)
         assert sentence.startswith("child 3 was not started, given up after 20 attempts: ")
         assert query(database, "SELECT count(*) FROM @alarms") == [(0,)]
         assert query(database, "SELECT attempts, body FROM @dead_letters") == [(20, NONSENSE)]
+        async with asyncio.timeout(10):
+            while not (notices := (await worker.poll()).notices):
+                pass
+        (mail,) = notices[0].mail
+        assert (mail.child_closed.number, mail.child_closed.run_id) == (3, child)
+        assert mail.child_closed.failure.error_type == "ChildNotStarted"
+        assert f"{child} was not started in 20 attempts: " in mail.child_closed.failure.message
         await worker.close()

@@ -50,6 +50,7 @@ from holdfast_coordinator.domain.rows import (
     RunResumedEntry,
     RunStalledEntry,
     RunState,
+    StatedFailure,
 )
 from holdfast_coordinator.domain.workspace import LOSSES_MAX
 
@@ -435,6 +436,34 @@ def test_an_alarm_that_fails_is_tried_later_each_time_and_is_a_dead_letter_in_th
     assert (len(waits), waits[-1]) == (19, 600)
     dead = cell.dead_letters[key]
     assert (dead.attempts, dead.body, dead.reason) == (20, body, "no such queue")
+
+
+def test_a_parent_gets_the_failure_of_a_child_whose_start_was_given_up(cell: MemoryCell) -> None:
+    """It waited for ever."""
+    leased(cell)
+    suspend(cell, child_of(), waits="child 1")
+    key = (RUN, AlarmKind.OUTBOX_CHILD, 1)
+    while key in cell.alarms:
+        assert mail_kinds(cell) == []
+        assert failing(cell, key)
+    (mail,) = cell.mail[RUN]
+    assert isinstance(mail.body, ChildClosedMail)
+    assert (mail.body.number, mail.body.run_id, mail.body.status) == (1, CHILD, RunStatus.FAILED)
+    why = f"run {CHILD} was not started in 20 attempts: no such queue"
+    assert mail.body.failure == StatedFailure("ChildNotStarted", why)
+    assert cell.open_runs[RUN].state is RunState.READY
+    assert key in cell.dead_letters
+
+
+def test_a_closed_parent_is_not_written_to_when_the_start_of_its_child_is_given_up(cell: MemoryCell) -> None:
+    leased(cell)
+    take(cell, child_of(policy=ClosePolicy.ABANDON))
+    take(cell, then=Then.CLOSE)
+    key = (RUN, AlarmKind.OUTBOX_CHILD, 1)
+    while key in cell.alarms:
+        assert failing(cell, key)
+    assert key in cell.dead_letters
+    assert RUN not in cell.mail
 
 
 def test_an_alarm_that_was_moved_or_cleared_meanwhile_is_not_postponed(cell: MemoryCell) -> None:
