@@ -33,9 +33,9 @@ def text(protocol: Protocol) -> str:
         "Field by field they are the messages of journal.proto, which say the units and what absence means. Instants",
         "are aware UTC; spans of time are timedeltas. size_bytes: an upper estimate of the size on the wire; of what",
         'mail says and of attempts without their frame.\n"""\n',
-        "from dataclasses import dataclass",
         *imports("datetime", "datetime timedelta", code),
         "from typing import ClassVar\n",
+        "from holdfast.record import record",
         *imports("holdfast.statuses", "AttemptOutcome ClosePolicy Placement RunStatus", code),
         "",
         *imports(".values", "FRAME_BYTES Arguments Failure Payload RetryPolicy TraceContext", code),
@@ -47,7 +47,7 @@ def text(protocol: Protocol) -> str:
 
 
 def _record(message: Message, *, size_from: Sequence[str], at: str = "") -> Iterator[str]:
-    yield "\n\n@dataclass(slots=True, frozen=True)"
+    yield "\n\n@record"
     yield f"class {message.name}:"
     yield _docstring(message.docstring)
     fields = [f"    {one.name}: {one.annotation}{f' = {one.default}' if one.default else ''}" for one in message.fields]
@@ -89,7 +89,7 @@ def _union(name: str, messages: Iterable[Message]) -> str:
 
 _MAIL = '''
 
-@dataclass(slots=True, frozen=True)
+@record
 class Mail:
     """A message that arrived for a run; numbered from 1 in arrival order."""
 

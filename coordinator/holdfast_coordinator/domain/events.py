@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from holdfast.record import record
+
 from .rows import AlarmRow, ChildClosedMail, MailRow, OpenRun, RunResult, RunRow, TaskRow
 
 
@@ -104,7 +106,7 @@ class OutboxDue:
     to_run_id: str = ""
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class Appended:
     """An append-only transition was committed. `mail_next` and `mail_taken` tell whether mail waits."""
 
@@ -113,7 +115,7 @@ class Appended:
     is_traced: bool = False
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class Closed:
     """A plain close was committed. parent_run_id: whom to tell, by the outbox alarm that was written with it."""
 

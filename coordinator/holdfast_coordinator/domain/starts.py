@@ -1,10 +1,11 @@
 """What a start does: make a run, join the one that has its id or key, or be refused."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 from holdfast.errors import HoldfastError, InvalidRequest, RunAlreadyStarted, RunConflict
+from holdfast.record import record
 from holdfast.statuses import RunStatus
 
 from . import calls
@@ -21,7 +22,7 @@ START = "start"
 """The kind of the key under which a start that joined a run is remembered; the key is the run id it would have made."""
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class Started:
     """The run that a start made or joined."""
 
@@ -29,14 +30,14 @@ class Started:
     attached: bool
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class TerminateFirst:
     """The start asks for the end of this open run first; the engine does so and repeats the start."""
 
     run_id: str
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class RetryInstead:
     """The start asks to continue this closed run; the engine does so."""
 

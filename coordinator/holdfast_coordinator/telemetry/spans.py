@@ -11,6 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from holdfast.api.v1 import value_pb2
+from holdfast.record import record
 from holdfast.traces import SEGMENT, SpanContext, parse_traceparent
 
 TEXT_BYTES_MAX = 1024
@@ -47,7 +48,7 @@ class SpanStatus(IntEnum):
     ERROR = 2
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class Link:
     """Another span that has to do with this one.
 
@@ -93,7 +94,7 @@ class RunFacts:
         )
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class SpanRules:
     """What an operator may choose. shows_messages: False leaves the texts of errors and stalls out."""
 

@@ -215,6 +215,18 @@ class CallSignature:
         parameter; a caller that only wants to know whether they fit drops what it gets.
         """
         encoded, by_name = arguments.positional, arguments.named
+        resolved = self._now or self._resolved()
+        if (
+            not by_name
+            and resolved.takes_positional_alone
+            and resolved.positional_required <= len(encoded) <= len(resolved.positional)
+        ):
+            try:
+                return tuple(
+                    [kind.read(one) for one, kind in zip(encoded, resolved.positional_types, strict=False)]
+                ), {}
+            except Exception:  # noqa: BLE001, S110 - said below, with the name of the parameter
+                pass
         self.bind(encoded, by_name, target=target)
         args = []
         for place, (payload, found) in enumerate(zip(encoded, self.types_of(encoded), strict=False)):

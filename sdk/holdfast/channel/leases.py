@@ -5,13 +5,14 @@ are the messages of proto/holdfast/api/v1/worker_service.proto. Plain data: know
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from holdfast.authoring.signatures import ParameterKind
 from holdfast.journal import Arguments, AttemptRecord, Entry, Mail, Payload, RetryPolicy, RunTrace, TraceContext
 from holdfast.limits import DEFAULT_LIMITS, Limits
+from holdfast.record import record
 from holdfast.statuses import Then, TransitionStatus
 
 
@@ -27,7 +28,7 @@ class Held(NamedTuple):
     mail_seen: int = 0
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class ParameterRegistration:
     """A parameter of a workflow. default_sha256: of the canonical JSON of its default; empty for none."""
 
@@ -37,7 +38,7 @@ class ParameterRegistration:
     default_sha256: bytes = b""
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class WorkflowRegistration:
     """A workflow that a worker can run, with its parameters, so that wrong arguments are refused early.
 
@@ -51,7 +52,7 @@ class WorkflowRegistration:
     id_template: str = ""
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class Introduction:
     """What a worker says of itself when it opens a session."""
 
@@ -66,7 +67,7 @@ class Introduction:
     runs_max: int
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class OpenedSession:
     """The coordinator's answer to an introduction. address: where this replica itself is reached; "" if unknown."""
 
@@ -81,7 +82,7 @@ class OpenedSession:
     address: str = ""
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class Row:
     """The entries of one transition; `seq` is the number of the last one."""
 
@@ -90,7 +91,7 @@ class Row:
     entries: tuple[Entry, ...]
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class Lease:
     """A run that the session now holds. `rows` is the whole journal, or empty: then it has to be read.
 
@@ -117,7 +118,7 @@ class Lease:
     attach_no: int = 0
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class QueuedAttempt:
     """An attempt of a queued step that the session now holds; its claim is its start."""
 
@@ -140,7 +141,7 @@ class QueuedAttempt:
     seed: str = ""
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class Notice:
     """News about something that the session holds."""
 
@@ -150,7 +151,7 @@ class Notice:
     cancelled: bool = False
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class Work:
     """The answer to a poll. See `granted_to`."""
 
@@ -170,7 +171,7 @@ class Work:
         )
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class Transition:
     """What happened in a leased run since its last transition."""
 
@@ -185,7 +186,7 @@ class Transition:
     waits: tuple[str, ...] = ()
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class TransitionResult:
     """What came of a transition."""
 
@@ -195,7 +196,7 @@ class TransitionResult:
     refusal: str = ""
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class AttemptReport:
     """How a queued attempt ended; `record.retry_delay` is set when it is to be repeated."""
 
@@ -207,7 +208,7 @@ class AttemptReport:
     result: Payload | None = None
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class AttemptReportResult:
     """What came of an attempt report; none of the three below means that the claim had moved on."""
 
@@ -218,7 +219,7 @@ class AttemptReportResult:
     busy: bool = False
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class ReportAnswer:
     """The answer to a report: one result per transition and per attempt, in order."""
 
@@ -226,7 +227,7 @@ class ReportAnswer:
     attempts: tuple[AttemptReportResult, ...] = ()
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class JournalPage:
     """A page of a journal; `arguments` is on the first page only."""
 
@@ -235,7 +236,7 @@ class JournalPage:
     arguments: Arguments | None = None
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class Pulse:
     """The answer to a heartbeat."""
 

@@ -1,19 +1,20 @@
 """What the client asks of the coordinator about runs and gets back: plain records, values still encoded."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 from typing import Literal
 
 from holdfast.errors import HoldfastError
 from holdfast.journal import Arguments, Entry, Failure, Payload, TraceContext
+from holdfast.record import record
 from holdfast.statuses import RunStatus
 
 OnConflict = Literal["attach", "reject", "terminate"]
 Reuse = Literal["attach", "new", "retry_failed"]
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class StartSpec:
     """One run to start. Each payload of `arguments` carries its content_sha256."""
 
@@ -41,7 +42,7 @@ class StartSpec:
         return 300 + baggage_bytes + sum(len(payload.data) + 50 for payload in payloads)
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class StartedRun:
     """The run that a start made, or joined when `attached`."""
 
@@ -53,7 +54,7 @@ class StartedRun:
 StartOutcome = StartedRun | HoldfastError
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class ClosedRun:
     """A run that has ended. `result` is set when completed, `failure` when it ended otherwise."""
 
@@ -63,7 +64,7 @@ class ClosedRun:
     failure: Failure | None = None
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class RunRecord:
     """What is known of a run. Texts are empty where there is nothing to say."""
 
@@ -89,7 +90,7 @@ class RunRecord:
     undelivered: tuple[str, ...] = ()
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class RunFilter:
     """Which runs to list; empty fields let everything through."""
 
@@ -102,7 +103,7 @@ class RunFilter:
     idempotency_key: str = ""
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class RunRecordPage:
     """Runs, newest first, and the cursor of the next page ("" on the last one)."""
 
@@ -114,7 +115,7 @@ SpanKind = Literal["internal", "server", "client", "consumer"]
 SpanStatus = Literal["unset", "ok", "error"]
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class SpanLink:
     """Another span that has to do with one. relation: caller, origin, parent, child, sender, previous or next."""
 
@@ -123,7 +124,7 @@ class SpanLink:
     relation: str
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class TraceSpan:
     """One finished span of a run. Times are nanoseconds since 1970. parent_id: empty for the root of a trace."""
 
@@ -139,7 +140,7 @@ class TraceSpan:
     links: tuple[SpanLink, ...] = ()
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class ExportedTrace:
     """What an export sent, and to which collector."""
 
@@ -147,7 +148,7 @@ class ExportedTrace:
     collector: str
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class HistoryPage:
     """Entries with their numbers and the epoch they were written under (0: by the coordinator)."""
 

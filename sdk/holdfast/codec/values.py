@@ -9,7 +9,7 @@ a dict. Never pickles.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -30,6 +30,8 @@ _serializer = SchemaSerializer(
 )
 # round_trip leaves out what is computed from other fields, which a model that forbids extras would not take again.
 _to_json = partial(_serializer.to_json, by_alias=False, round_trip=True)
+
+_plain_to_json = _serializer.to_json
 
 _to_python = partial(_serializer.to_python, by_alias=False, round_trip=True)
 
@@ -104,10 +106,16 @@ class Codec:
             args, kwargs = signature.bind_with_defaults(args, kwargs, target=what)
         else:
             signature.bind(args, kwargs, target=what)
+        if not args and not kwargs:
+            return Arguments()
         types = signature.types_of(args)
         try:
             positional = tuple([self._given(value, one, hashed) for value, one in zip(args, types, strict=False)])
-            named = {name: self._given(value, signature.type_of(name), hashed) for name, value in kwargs.items()}
+            named = (
+                {name: self._given(value, signature.type_of(name), hashed) for name, value in kwargs.items()}
+                if kwargs
+                else {}
+            )
         except (PayloadNotSerializable, PayloadTooLarge, ArgumentsRejected):
             # Again, now with the name of each argument: only a failing call pays for making the names.
             for place, (value, one) in enumerate(zip(args, types, strict=False)):
@@ -154,15 +162,16 @@ class Codec:
             return _TRUE
         if value is False:
             return _FALSE
-        payload = self._encoded(value, what)
+        # None of what `partial` adds matters to them.
+        payload = self._encoded(value, what, _plain_to_json)
         if len(payload.data) > DIGITS_MAX and type(value) is int:
             reason = f"it has more than {DIGITS_MAX:,} digits, which cannot be read again; pass it as bytes"
             raise PayloadNotSerializable(what, type_name="int", reason=reason)
         return payload
 
-    def _encoded(self, value: Any, what: str) -> Payload:
+    def _encoded(self, value: Any, what: str, to_json: Callable[[Any], bytes] = _to_json) -> Payload:
         try:
-            encoded = _to_json(value)
+            encoded = to_json(value)
         except Exception as error:
             raise PayloadNotSerializable(what, type_name=_kind(value), reason=_why_not(error)) from error
         if len(encoded) > self._payload_bytes_max:

@@ -7,10 +7,10 @@ are aware UTC; spans of time are timedeltas. size_bytes: an upper estimate of th
 mail says and of attempts without their frame.
 """
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import ClassVar
 
+from holdfast.record import record
 from holdfast.statuses import AttemptOutcome, ClosePolicy, Placement, RunStatus
 
 from .values import FRAME_BYTES, Arguments, Failure, Payload, RetryPolicy, TraceContext
@@ -48,7 +48,7 @@ __all__ = [
 ]
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class AttemptRecord:
     """How one attempt went. It repeats what is needed to draw it without reading earlier entries."""
 
@@ -75,7 +75,7 @@ class AttemptRecord:
 # What mail says
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class Signal:
     """A signal."""
 
@@ -90,7 +90,7 @@ class Signal:
         return size
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class TimerFired:
     """A timer is due."""
 
@@ -98,7 +98,7 @@ class TimerFired:
     size_bytes: ClassVar[int] = 0
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class RetryDue:
     """The wait before a retry is over."""
 
@@ -106,7 +106,7 @@ class RetryDue:
     size_bytes: ClassVar[int] = 0
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class StepResult:
     """A queued step ended. Exactly one of result and failure is set."""
 
@@ -125,7 +125,7 @@ class StepResult:
         return size
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class ChildClosed:
     """A child run closed."""
 
@@ -145,7 +145,7 @@ class ChildClosed:
         return size
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class CancelRequested:
     """Somebody asks the run to end."""
 
@@ -156,7 +156,7 @@ class CancelRequested:
 MailBody = Signal | TimerFired | RetryDue | StepResult | ChildClosed | CancelRequested
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class Mail:
     """A message that arrived for a run; numbered from 1 in arrival order."""
 
@@ -169,7 +169,7 @@ class Mail:
 # Entries. `at` comes first in each: never before the `at` of the entry before it.
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class RunStarted:
     """The run was created."""
 
@@ -180,7 +180,7 @@ class RunStarted:
     size_bytes: ClassVar[int] = FRAME_BYTES
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class StepScheduled:
     """The code called a step."""
 
@@ -204,7 +204,7 @@ class StepScheduled:
         return FRAME_BYTES + self.arguments.size_bytes
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class AttemptStarted:
     """An attempt was started under the lease of the run."""
 
@@ -214,7 +214,7 @@ class AttemptStarted:
     size_bytes: ClassVar[int] = FRAME_BYTES
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class AttemptEnded:
     """An attempt ended and was not the last one of its step."""
 
@@ -228,7 +228,7 @@ class AttemptEnded:
         return FRAME_BYTES + self.attempt.size_bytes
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class StepCompleted:
     """A step returned its value. Stands for the end of its last attempt too."""
 
@@ -245,7 +245,7 @@ class StepCompleted:
         return size
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class StepFailed:
     """A step failed for good. Stands for the end of its last attempt too."""
 
@@ -262,7 +262,7 @@ class StepFailed:
         return size
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class StepCancelled:
     """The code no longer awaits a step."""
 
@@ -278,7 +278,7 @@ class StepCancelled:
         return size
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class TimerSet:
     """The code began to wait for a time. Exactly one of delay and until is set."""
 
@@ -292,7 +292,7 @@ class TimerSet:
     size_bytes: ClassVar[int] = FRAME_BYTES
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class TimerCancelled:
     """The code no longer waits for a time."""
 
@@ -301,7 +301,7 @@ class TimerCancelled:
     size_bytes: ClassVar[int] = FRAME_BYTES
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class MailConsumed:
     """A piece of mail reached the code. A worker does not send the mail; the coordinator adds it."""
 
@@ -312,7 +312,7 @@ class MailConsumed:
     size_bytes: ClassVar[int] = FRAME_BYTES
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class MailUndelivered:
     """A piece of mail was left when the run closed."""
 
@@ -322,7 +322,7 @@ class MailUndelivered:
     size_bytes: ClassVar[int] = FRAME_BYTES
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class ChildStarted:
     """The code started a child run."""
 
@@ -342,7 +342,7 @@ class ChildStarted:
         return FRAME_BYTES + self.arguments.size_bytes
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class ChildCancelled:
     """The code no longer awaits a child."""
 
@@ -351,7 +351,7 @@ class ChildCancelled:
     size_bytes: ClassVar[int] = FRAME_BYTES
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class RunStalled:
     """The run cannot go on with the code that its worker has."""
 
@@ -364,7 +364,7 @@ class RunStalled:
         return FRAME_BYTES + 4 * len(self.reason)
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class RunResumed:
     """A stalled or paused run was offered to workers again."""
 
@@ -373,7 +373,7 @@ class RunResumed:
     size_bytes: ClassVar[int] = FRAME_BYTES
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class RunClosed:
     """The run ended."""
 
@@ -392,7 +392,7 @@ class RunClosed:
         return size
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class UserSpanBegan:
     """The code called something in a part of itself that it had named for traces, for the first time there. What
     names this part by its number hangs below it in the trace. A part in which nothing is called has no such
@@ -410,7 +410,7 @@ class UserSpanBegan:
         return FRAME_BYTES + 4 * len(self.name)
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class UserSpan:
     """The code left a part of itself that it had named for traces. Replays pass over it."""
 
@@ -426,7 +426,7 @@ class UserSpan:
         return FRAME_BYTES + 4 * len(self.name) + 4 * len(self.error_type)
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class SignalSetAside:
     """A signal that the code asked for did not fit the type that it asked for. The code waits for the next one of
     that name.

@@ -1,10 +1,11 @@
 """The values that entries and mail are made of, as slotted records. Payloads are still encoded."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 
 from holdfast.backoff import Backoff
+from holdfast.record import record
 
 __all__ = [
     "Arguments",
@@ -20,7 +21,7 @@ FRAME_BYTES = 192
 """What an entry has besides values: times, numbers, names, the record of an attempt."""
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class Payload:
     """One encoded value: its bytes and how they are encoded ("" means JSON)."""
 
@@ -29,7 +30,7 @@ class Payload:
     content_sha256: bytes = b""
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class Arguments:
     """The arguments of a call, encoded one by one."""
 
@@ -47,7 +48,7 @@ class Arguments:
         return size
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class StepOrigin:
     """Which step a failure belongs to."""
 
@@ -56,7 +57,7 @@ class StepOrigin:
     attempts: int
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class Failure:
     """Why something failed, in a form that can be stored and rebuilt."""
 
@@ -85,7 +86,7 @@ class Failure:
         return size
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class TraceContext:
     """W3C trace context and baggage, as headers."""
 
@@ -94,7 +95,7 @@ class TraceContext:
     baggage: str = ""
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class RunTrace:
     """The position of a run's own span, and how much of the run one trace covers."""
 
@@ -102,7 +103,7 @@ class RunTrace:
     segment: timedelta
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class RetryPolicy:
     """What a call says about retries, where it overrides the definition of its step."""
 

@@ -13,7 +13,6 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
 
@@ -27,6 +26,7 @@ from holdfast.codec import Codec
 from holdfast.codec.failures import capture
 from holdfast.journal import Arguments, Failure, Payload, StepOrigin
 from holdfast.limits import DEFAULT_LIMITS, Limits
+from holdfast.record import record
 from holdfast.worker.log_facts import AttemptFacts, current_attempt
 from holdfast.worker.process_calls import RaisedThere, submit_by_name, value_of
 from holdfast.worker.process_pools import ProcessLost, ProcessPools
@@ -45,7 +45,7 @@ NO_DEPS: Any = object()
 """Stands for "the worker was given no deps", where None may be one."""
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class AttemptCall:
     """What to run. `owner` is whatever the listener wants back; `position` what OpenTelemetry has as current."""
 

@@ -112,6 +112,11 @@ class RunHolder:
         return self._outbox.flight is not None
 
     @property
+    def flight_bytes(self) -> int:
+        """An upper estimate of the size of the transition that was taken last."""
+        return self._outbox.flight_bytes
+
+    @property
     def mail_seen(self) -> int:
         """The number up to which all mail of the run has come. Also read by the heartbeat thread."""
         return self._mail.seen

@@ -3,7 +3,9 @@
 It numbers transitions, splits what is too large for one, and knows how long the committed journal is.
 """
 
+from bisect import bisect_right
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 
 from holdfast.channel.leases import Lease, Transition
 from holdfast.journal import Entry
@@ -16,13 +18,15 @@ _ROOM_BYTES = 64 * 1024
 
 
 class PendingEntries:
-    """length: of the committed journal. last_at: of the newest entry, committed or not."""
+    """length: of the committed journal. last_at: of the newest entry, committed or not. flight_bytes: an upper
+    estimate of the size of the transition that was taken last."""
 
-    __slots__ = ("_limits", "_sizes", "_transition_id", "entries", "flight", "last_at", "length")
+    __slots__ = ("_limits", "_sizes", "_transition_id", "entries", "flight", "flight_bytes", "last_at", "length")
 
     def __init__(self, limits: Limits) -> None:
         self.entries: list[Entry] = []
         self.flight: Transition | None = None
+        self.flight_bytes = 0
         self.length = 0
         self.last_at = _LONG_AGO
         self._sizes: list[int] = []
@@ -67,7 +71,7 @@ class PendingEntries:
         waits: tuple[str, ...],
     ) -> Transition:
         """The transition to send now. It ends with `then`, unless some entries have to go with the next one."""
-        count = self._fitting()
+        count = self._fit()
         if count == len(self.entries):
             entries = tuple(self.entries)
             self.clear()
@@ -88,13 +92,16 @@ class PendingEntries:
         )
         return self.flight
 
-    def _fitting(self) -> int:
-        left = self._limits.transition_bytes - _ROOM_BYTES
-        for count, size in enumerate(self._sizes):
-            left -= size
-            if left < 0:
-                return max(count, 1)
-        return len(self._sizes)
+    def _fit(self) -> int:
+        """How many entries fit into one transition; notes how large they are."""
+        most = self._limits.transition_bytes - _ROOM_BYTES
+        fitting = len(self._sizes)
+        total = sum(self._sizes)
+        if total > most:
+            fitting = max(bisect_right(list(accumulate(self._sizes)), most), 1)
+            total = sum(self._sizes[:fitting])
+        self.flight_bytes = total
+        return fitting
 
     def answered(self, *, committed: bool) -> Transition:
         """Takes note of the answer to the transition in flight, and returns it."""

@@ -11,7 +11,6 @@ written here: the decisions come out as entries, and take effect when they are f
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import Any
@@ -31,6 +30,7 @@ from holdfast.journal import (
     StepResult,
     StepScheduled,
 )
+from holdfast.record import record
 from holdfast.statuses import AttemptOutcome, Placement
 from holdfast.worker.retries import (
     Ended,
@@ -60,7 +60,7 @@ class StepState(IntEnum):
     QUEUED = 4
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class WorkerIdentity:
     """Whose attempts these are, as their records say."""
 

@@ -1,8 +1,7 @@
 """What is reported together: transitions of runs and ends of queued attempts, as much as fits one message. Pure."""
 
-from dataclasses import dataclass
-
 from holdfast.channel.leases import AttemptReport, Transition
+from holdfast.record import record
 from holdfast.worker.holder import RunHolder
 from holdfast.worker.queued import QueuedClaims
 
@@ -10,7 +9,7 @@ REPORT_BYTES = 8 * 1024 * 1024
 REPORTS_OF_ATTEMPTS = 500
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class Report:
     """What is sent together. The same report is repeated until it is answered."""
 
@@ -29,6 +28,6 @@ def take_report(outgoing: dict[RunHolder, None], queued: QueuedClaims) -> Report
         transition = holder.take_transition()
         if transition is not None:
             transitions.append(transition)
-            size += sum([entry.size_bytes for entry in transition.entries])
+            size += holder.flight_bytes
     attempts = queued.take_reports(REPORTS_OF_ATTEMPTS if size < REPORT_BYTES else 0)
     return Report(tuple(transitions), tuple(attempts)) if transitions or attempts else None

@@ -5,7 +5,6 @@ their rules.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from holdfast.authoring.context import ContextUnavailable
@@ -15,12 +14,13 @@ from holdfast.codec.failures import capture
 from holdfast.durations import parse_moment
 from holdfast.errors import ArgumentsRejected, FatalError, PayloadNotSerializable, PayloadTooLarge, RetryableError
 from holdfast.journal import Failure, Payload, RetryPolicy, StepOrigin
+from holdfast.record import record
 
 _NEVER_REPEATED = (FatalError, PayloadNotSerializable, PayloadTooLarge, ArgumentsRejected, ContextUnavailable)
 _EVERYTHING: RetryOn = (Exception,)
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class RetryRules:
     """What holds for the attempts of one step call."""
 
@@ -29,14 +29,14 @@ class RetryRules:
     retry_on: RetryOn = _EVERYTHING
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class Returned:
     """The attempt returned; `result` is its encoded value."""
 
     result: Payload
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class Raised:
     """The attempt raised `error`; `failure` is the same in a form that can be stored."""
 
@@ -44,14 +44,14 @@ class Raised:
     failure: Failure
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class Expired:
     """The attempt ran longer than its timeout."""
 
     timeout: timedelta
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class Lost:
     """What ran the attempt is gone, and its outcome with it: no failure of the step. `failure` says what is known."""
 

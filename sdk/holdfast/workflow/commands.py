@@ -1,14 +1,14 @@
 """What workflow code asks for. A command asks, the journal entry of the same number records."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from holdfast.authoring.definitions import StepDefinition, StepOptions
 from holdfast.journal import Arguments, Failure, Payload, RetryPolicy
+from holdfast.record import record
 from holdfast.statuses import ClosePolicy, RunStatus
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class CallStep:
     """Recorded as StepScheduled. `options` are resolved: definition and overrides of the call.
 
@@ -25,14 +25,14 @@ class CallStep:
     span: int = 0
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class CancelStep:
     """The code no longer awaits the step. Recorded as StepCancelled."""
 
     number: int
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class SetTimer:
     """Recorded as TimerSet. Exactly one of delay and until is set. signal: the one that is waited for so long."""
 
@@ -44,14 +44,14 @@ class SetTimer:
     span: int = 0
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class CancelTimer:
     """Recorded as TimerCancelled."""
 
     number: int
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class StartChild:
     """Recorded as ChildStarted."""
 
@@ -66,14 +66,14 @@ class StartChild:
     span: int = 0
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class CancelChild:
     """The code no longer awaits the child. Recorded as ChildCancelled."""
 
     number: int
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class EnterSpan:
     """The code calls something in a part of itself that it had named for traces. Recorded as UserSpanBegan."""
 
@@ -83,7 +83,7 @@ class EnterSpan:
     parent: int
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class LeaveSpan:
     """The code left a part of itself that it had named for traces. Recorded as UserSpan."""
 
@@ -94,7 +94,7 @@ class LeaveSpan:
     error_type: str
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class SetSignalAside:
     """A signal did not fit the type that the code asked for. Recorded as SignalSetAside. number: of its mail."""
 
@@ -103,7 +103,7 @@ class SetSignalAside:
     problem: str
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class Close:
     """The code has ended. Recorded as RunClosed."""
 

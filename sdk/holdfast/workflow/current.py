@@ -3,17 +3,18 @@
 from asyncio import events
 from collections.abc import Awaitable, Coroutine, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any, Protocol
 from uuid import UUID
 
 from holdfast.authoring.definitions import StepDefinition, StepOverrides, WorkflowDefinition
+from holdfast.record import record
 from holdfast.workflow.unawaited import CallPlace
 
 
-@dataclass(slots=True, frozen=True)
+@record
 class RunInfo:
     """What workflow code can know of its own run."""
 

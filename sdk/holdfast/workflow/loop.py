@@ -148,7 +148,7 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
         The driver is normally a plain callback of the worker's loop. When it is a task (in tests), that task
         is put aside: newer asyncio keeps one current task per thread, not per loop.
         """
-        outer = events._get_running_loop()
+        outer = _running_loop()
         outer_task = asyncio.current_task(outer) if outer is not None else None
         if outer is not None and outer_task is not None:
             asyncio.tasks._leave_task(outer, outer_task)
