@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from holdfast.api.v1 import journal_pb2, worker_service_pb2
 from holdfast.ids import run_id
 from holdfast.traces import SpanContext
-from holdfast_coordinator.telemetry.otlp import encode_span, request_of
-from holdfast_coordinator.telemetry.run_trace import RunSpanBuilder
+from holdfast_coordinator.telemetry.otlp_spans import encode_span, request_of
+from holdfast_coordinator.telemetry.run_spans import RunSpanBuilder
 from holdfast_coordinator.telemetry.spans import RunFacts
 
 from . import flows

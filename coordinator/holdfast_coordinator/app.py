@@ -20,9 +20,8 @@ from holdfast.limits import DEFAULT_LIMITS
 from .config import Config
 from .engine.engine import Engine
 from .engine.sessions import SessionPolicy
-from .exporting import Exporting, exporting, span_rules
 from .loops.upkeep import OnReady, all_loops
-from .metering import metering
+from .metrics_export import metering
 from .postgres import ProvidedPostgres, provide
 from .rpc.server import Server
 from .store.cell import PostgresCellStore
@@ -31,8 +30,9 @@ from .store.doorbell import PostgresDoorbell
 from .store.migrate import migrate
 from .store.pool import OnWait
 from .telemetry.otel_variables import ExportSettings
+from .trace_export import Exporting, exporting, span_rules
 from .wire.children import child_start
-from .wire.continuation import continuation
+from .wire.continuations import continuation
 
 if TYPE_CHECKING:  # prometheus_client is imported only where metrics are on
     from .metrics.metrics import Metrics

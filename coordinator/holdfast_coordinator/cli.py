@@ -112,15 +112,15 @@ def serve(
     trace_ratio: TraceRatioOption = None,
 ) -> None:
     """Run a coordinator until SIGTERM, on the Postgres of --database-url or, with --embedded, on one of its own."""
-    from . import serving
+    from . import server_commands
 
-    config = serving.configured(
+    config = server_commands.configured(
         database_url=database_url, embedded=embedded, data_directory=data_directory, ephemeral=ephemeral, host=host,
         port=port, advertise=advertise, namespaces=_with_default(namespace), session_ttl=session_ttl,
         drain=drain, log_level=log_level, log_json=log_json, metrics_port=metrics_port, otlp=otlp,
         trace_ratio=trace_ratio,
     )  # fmt: skip
-    serving.serve(serving.with_one_database(config, database_url=database_url, embedded=embedded))
+    server_commands.serve(server_commands.with_one_database(config, database_url=database_url, embedded=embedded))
 
 
 def dev(
@@ -142,9 +142,9 @@ def dev(
     trace_ratio: TraceRatioOption = None,
 ) -> None:
     """Run everything on this machine: Postgres, coordinator and, for the given modules, workers."""
-    from . import serving
+    from . import server_commands
 
-    config = serving.configured(
+    config = server_commands.configured(
         data_directory=data_directory,
         ephemeral=ephemeral,
         port=port,
@@ -154,16 +154,16 @@ def dev(
         log_level=log_level or os.environ.get("HOLDFAST_LOG_LEVEL", "warning"),
     )
     options = ["--guards", guards] if guards else []
-    serving.serve_with_workers(
+    server_commands.serve_with_workers(
         config, modules or (), processes=processes, concurrency=concurrency, worker_options=options
     )
 
 
 def migrate(database_url: DatabaseOption = None) -> None:
     """Bring the schema of a database up to date. Safe while coordinators run, and twice at once."""
-    from . import serving
+    from . import server_commands
 
-    serving.migrate_database(serving.configured(database_url=database_url))
+    server_commands.migrate_database(server_commands.configured(database_url=database_url))
 
 
 def bench(context: typer.Context) -> None:

@@ -7,12 +7,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from holdfast.authoring.apps import App, step, workflow
-from holdfast.authoring.calls import current_run, now, random, receive, shield, sleep, unguarded, uuid4
-from holdfast.authoring.context import Context
-from holdfast.authoring.spans import span
+from holdfast.authoring.primitives import current_run, now, random, receive, shield, sleep, unguarded, uuid4
+from holdfast.authoring.span import span
 from holdfast.authoring.steps import Step
 from holdfast.authoring.workflows import Workflow
 from holdfast.backoff import constant, exponential, linear
+from holdfast.definitions.context import Context
 from holdfast.errors import (
     ArgumentsRejected,
     CoordinatorUnavailable,
@@ -43,7 +43,7 @@ from holdfast.errors import (
 )
 from holdfast.logs import configure_logging
 from holdfast.statuses import RunStatus, StepStatus
-from holdfast.workflow.current import RunInfo
+from holdfast.workflow.current_run import RunInfo
 
 if TYPE_CHECKING:
     from holdfast.client import Client, RunHandle

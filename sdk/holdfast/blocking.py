@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
 
 from holdfast.authoring.workflows import Workflow, WorkflowStart
-from holdfast.channel.calls import RETRY_FOR_SECONDS
 from holdfast.channel.connection import CONNECT_SECONDS, ForkedProcess, check_not_forked
+from holdfast.channel.repeatable_calls import RETRY_FOR_SECONDS
 from holdfast.client import Client as AsyncClient
 from holdfast.client import History, RunDescription, RunPage
 from holdfast.client import RunHandle as AsyncRunHandle

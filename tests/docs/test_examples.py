@@ -16,8 +16,8 @@ from holdfast.statuses import RunStatus
 from holdfast_coordinator.config import Config
 from holdfast_coordinator.rpc import refusals
 from holdfast_coordinator.store import tables
-from holdfast_coordinator.store.connection import Statement
-from holdfast_coordinator.store.reading import CellReads
+from holdfast_coordinator.store.batch_reads import CellReads
+from holdfast_coordinator.store.database_connection import Statement
 from holdfast_coordinator.store.statements_control import ControlStatements
 from holdfast_coordinator.store.statements_due import CellDue
 from holdfast_coordinator.store.statements_elsewhere import CellElsewhere

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import psycopg
 from sqlalchemy import Table
 
-from holdfast_coordinator.store import loading, tables
+from holdfast_coordinator.store import row_loaders, tables
 from holdfast_coordinator.store.migrate import cell_schema
 
 from ..invariants import CellRows
@@ -25,19 +25,19 @@ def read_cell(database_url: str, cell: str = "00") -> CellRows:
             return [load(row) for row in connection.execute(query.encode())]
 
         journals: dict[str, list[Any]] = {}
-        for row in rows(tables.journal, loading.journal_row, "run_id, seq"):
+        for row in rows(tables.journal, row_loaders.journal_row, "run_id, seq"):
             journals.setdefault(row.run_id, []).append(row)
         mail: dict[str, list[Any]] = {}
-        for piece in rows(tables.mail, loading.mail_row, "run_id, number"):
+        for piece in rows(tables.mail, row_loaders.mail_row, "run_id, number"):
             mail.setdefault(piece.run_id, []).append(piece)
         return CellRows(
-            runs={row.run_id: row for row in rows(tables.runs, loading.record)},
-            open_runs={row.run_id: row for row in rows(tables.open_runs, loading.open_run)},
-            results=rows(tables.run_results, loading.result),
+            runs={row.run_id: row for row in rows(tables.runs, row_loaders.record)},
+            open_runs={row.run_id: row for row in rows(tables.open_runs, row_loaders.open_run)},
+            results=rows(tables.run_results, row_loaders.result),
             journals=journals,
             mail=mail,
-            alarms={(row.run_id, row.kind, row.ref): row for row in rows(tables.alarms, loading.alarm)},
-            tasks={(row.run_id, row.number): row for row in rows(tables.step_tasks, loading.task)},
-            children={(row.run_id, row.number): row for row in rows(tables.children, loading.child)},
-            keys={(row.namespace, row.kind, row.key): row for row in rows(tables.run_keys, loading.key)},
+            alarms={(row.run_id, row.kind, row.ref): row for row in rows(tables.alarms, row_loaders.alarm)},
+            tasks={(row.run_id, row.number): row for row in rows(tables.step_tasks, row_loaders.task)},
+            children={(row.run_id, row.number): row for row in rows(tables.children, row_loaders.child)},
+            keys={(row.namespace, row.kind, row.key): row for row in rows(tables.run_keys, row_loaders.key)},
         )

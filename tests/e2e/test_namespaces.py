@@ -20,7 +20,7 @@ from holdfast.channel.refusals import ReattachRequired, SessionExpired
 from holdfast.channel.run_calls import RunCalls
 from holdfast.channel.worker_calls import HeartbeatCalls, WorkerCalls
 from holdfast.client import Client, RunHandle, by_name
-from holdfast.client.starting import start_spec, target_of
+from holdfast.client.start_specs import start_spec, target_of
 from holdfast.ids import run_id
 from holdfast.journal import Arguments, AttemptStarted, ChildStarted
 from holdfast.statuses import RunStatus, Then, TransitionStatus

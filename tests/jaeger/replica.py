@@ -7,10 +7,10 @@ spans go in, and in which order, is chosen by the second argument.
 import asyncio
 import sys
 
-from holdfast_coordinator.rpc.collector import Collector
+from holdfast_coordinator.rpc.collector_client import Collector
 from holdfast_coordinator.telemetry.otel_variables import Endpoint
-from holdfast_coordinator.telemetry.otlp import export_request
-from holdfast_coordinator.telemetry.run_trace import spans_of
+from holdfast_coordinator.telemetry.otlp_spans import export_request
+from holdfast_coordinator.telemetry.run_spans import spans_of
 
 from .scenarios import NAMES, scenario_of
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from holdfast_coordinator.rpc.collector import Collector
+from holdfast_coordinator.rpc.collector_client import Collector
 from holdfast_coordinator.telemetry.otel_variables import Endpoint
-from holdfast_coordinator.telemetry.run_trace import spans_of
+from holdfast_coordinator.telemetry.run_spans import spans_of
 from holdfast_coordinator.telemetry.spans import Span
 
 from .query import ShownSpan

@@ -8,7 +8,6 @@ from typing import Any
 from holdfast.statuses import RunStatus, Then
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.commands import CloseAsk, CommitTransition
-from holdfast_coordinator.domain.reads import Reads, Snapshot
 from holdfast_coordinator.domain.rows import (
     JournalRow,
     KeyRow,
@@ -19,6 +18,7 @@ from holdfast_coordinator.domain.rows import (
     TaskRow,
     TaskState,
 )
+from holdfast_coordinator.domain.snapshot import Reads, Snapshot
 from holdfast_coordinator.domain.states import RUN_FIELDS, TASK_FIELDS, Holding
 from holdfast_coordinator.store.port import CellStore
 

@@ -15,7 +15,6 @@ from holdfast.statuses import RunStatus, Then
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks, CloseAsk, CommitTransition
 from holdfast_coordinator.domain.events import Appended, Closed
-from holdfast_coordinator.domain.reads import MailWanted, Reads, Snapshot, time_of_batch
 from holdfast_coordinator.domain.rows import (
     AlarmKind,
     AlarmRow,
@@ -35,6 +34,7 @@ from holdfast_coordinator.domain.rows import (
     TraceMark,
     body_bytes,
 )
+from holdfast_coordinator.domain.snapshot import MailWanted, Reads, Snapshot, time_of_batch
 from holdfast_coordinator.domain.starts import START
 from holdfast_coordinator.domain.workspace import REQUEST_KEPT_FOR, not_before, trace_mark
 from holdfast_coordinator.store.errors import RowsMissing

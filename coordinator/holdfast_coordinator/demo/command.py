@@ -36,8 +36,8 @@ def demo(
     """Audit this machine's Python packages, durably, with a worker killed half-way."""
     # Imported here: the other commands should not wait for it.
     from . import direct, report
+    from .announcer import announcing
     from .driver import drive
-    from .progress import announcing
 
     directories = list(path or site_directories())
     if not any(map(metadata_paths, directories)):

@@ -14,8 +14,8 @@ from pathlib import Path
 from rich.markup import escape
 
 from holdfast import Client, HoldfastError
-from holdfast.channel.records import TraceSpan
 from holdfast.channel.run_calls import RunCalls
+from holdfast.channel.run_records import TraceSpan
 from holdfast.client import History, RunDescription, RunHandle
 from holdfast.statuses import RunStatus
 from holdfast_coordinator.worker_processes import LocalWorkerEnded, WorkerProcesses
@@ -23,8 +23,8 @@ from holdfast_coordinator.worker_processes import LocalWorkerEnded, WorkerProces
 from ..app import Coordinator, coordinator, export_settings
 from ..config import Config
 from ..store.control import PostgresControlStore
+from .announcer import Announcer
 from .audit import Findings, audit_machine, list_distributions
-from .progress import Announcer
 from .tally import Tally, example_of
 
 MODULE = "holdfast_coordinator.demo.audit"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from holdfast.channel.records import TraceSpan
+from holdfast.channel.run_records import TraceSpan
 from holdfast.cli.display import print_trace
 
 from .audit import Findings

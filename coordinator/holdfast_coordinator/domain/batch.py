@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 
 from holdfast.errors import HoldfastError
 
-from . import claimed_work, continuing, starts, steering, tasks, transitions
+from . import claimed_work, continuations, interventions, starts, tasks, transitions
 from .changes import Changes
 from .claimed_work import Claimed
 from .commands import Command
-from .continuing import RetryRun
+from .continuations import RetryRun
 from .events import Event
-from .reads import Locked, Reads, Snapshot
 from .rules import Rules
+from .snapshot import Locked, Reads, Snapshot
 from .starts import StartAnswer
 from .transitions import TransitionAnswer
 from .workspace import Assign, Workspace
@@ -25,8 +25,8 @@ BatchCommand = Command | RetryRun
 RULES: Rules = {
     **transitions.RULES,
     **starts.RULES,
-    **continuing.RULES,
-    **steering.RULES,
+    **continuations.RULES,
+    **interventions.RULES,
     **tasks.RULES,
     **claimed_work.RULES,
 }

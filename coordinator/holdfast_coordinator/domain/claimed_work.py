@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from .commands import ClaimRuns, ClaimTasks
-from .reads import Reads
 from .rows import RunState, TaskState
 from .rules import Rule, Rules
+from .snapshot import Reads
 from .workspace import Workspace
 
 

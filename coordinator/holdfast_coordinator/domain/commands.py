@@ -13,7 +13,7 @@ from holdfast.errors import InvalidRequest
 from holdfast.limits import DEFAULT_LIMITS
 from holdfast.statuses import ClosePolicy, RunStatus, Then
 
-from .calls import Signature
+from .hashed_calls import Signature
 from .rows import AlarmKind, AlarmRow, ChildClosedMail, Side, SignalMail
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from .reads import Reads
 from .rows import KeyRow
+from .snapshot import Reads
 from .workspace import Workspace
 
 Asked = TypeVar("Asked")

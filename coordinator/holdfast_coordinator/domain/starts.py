@@ -8,11 +8,11 @@ from holdfast.errors import HoldfastError, InvalidRequest, RunAlreadyStarted, Ru
 from holdfast.record import record
 from holdfast.statuses import RunStatus
 
-from . import calls
+from . import hashed_calls
 from .commands import OnConflict, Reuse, StartRun
-from .reads import KnownRuns, Reads
 from .rows import AlarmKind, KeyRow, OpenRun, RunClosedEntry, RunRow, RunStartedEntry, StatedFailure
 from .rules import Rule, Rules
+from .snapshot import KnownRuns, Reads
 from .states import NEW_RUN, RunTrigger
 from .workspace import Workspace, not_before
 
@@ -154,7 +154,7 @@ def _policy(asked: StartRun, holder: KeyRow, status: RunStatus | None) -> StartA
 def _difference(asked: StartRun, holder: KeyRow) -> str:
     if holder.workflow != asked.workflow:
         return f"workflow {holder.workflow!r}"
-    return calls.difference(asked.call_digest, holder.call_digest, asked.signatures)
+    return hashed_calls.difference(asked.call_digest, holder.call_digest, asked.signatures)
 
 
 def _release_keys(space: Workspace, asked: StartRun, known: KnownRuns, kinds: Sequence[str] = (ID, KEY)) -> None:

@@ -9,9 +9,9 @@ from holdfast.statuses import AttemptOutcome
 
 from .commands import EndAttempt, ReportAttempt
 from .events import LeaseEnded
-from .reads import Reads
 from .rows import EndedAttempt, MailKind, OpenRun, StatedFailure, StepResultMail, TaskRow, TaskState
 from .rules import Rule, Rules
+from .snapshot import Reads
 from .states import TaskTrigger
 from .workspace import Workspace, ended_attempt
 

@@ -24,7 +24,6 @@ from .commands import (
     StartChildAsk,
 )
 from .events import Closed, Event, LeaseReturned, OutboxDue, RunEnded
-from .reads import Reads
 from .rows import (
     AlarmKind,
     AlarmRow,
@@ -42,6 +41,7 @@ from .rows import (
     TaskRow,
 )
 from .rules import Rule, Rules
+from .snapshot import Reads
 from .states import NEW_TASK, RunTrigger, TaskTrigger, move_run
 from .workspace import Workspace
 

@@ -23,7 +23,6 @@ from .events import (
     TaskClaimed,
     TaskReady,
 )
-from .reads import KnownRuns, Snapshot
 from .rows import (
     AlarmKind,
     AlarmRow,
@@ -50,6 +49,7 @@ from .rows import (
     TraceMark,
     body_bytes,
 )
+from .snapshot import KnownRuns, Snapshot
 from .states import RunTrigger, TaskTrigger, move_run, move_task
 
 REQUEST_KEPT_FOR = timedelta(hours=24)

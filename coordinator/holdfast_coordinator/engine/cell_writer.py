@@ -19,8 +19,8 @@ from holdfast_coordinator.domain.batch import Answer, BatchCommand, Decided, dec
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.commands import CloseAsk, CommitTransition, StartRun
 from holdfast_coordinator.domain.events import Closed, Event, RunLeased, TaskClaimed
-from holdfast_coordinator.domain.reads import Snapshot
 from holdfast_coordinator.domain.rows import JournalRow, RunRow
+from holdfast_coordinator.domain.snapshot import Snapshot
 from holdfast_coordinator.domain.starts import needs_no_reading
 from holdfast_coordinator.domain.transitions import TransitionAnswer, events_of_close
 from holdfast_coordinator.store.port import (
@@ -33,10 +33,10 @@ from holdfast_coordinator.store.port import (
     StoreError,
 )
 
-from .background import Background
+from .background_tasks import Background
 from .line import Line, Ticket, Waiting
+from .load_limits import Shedding
 from .reservations import Reservations
-from .shedding import Shedding
 
 if TYPE_CHECKING:  # prometheus_client is imported only where metrics are on
     from holdfast_coordinator.metrics.metrics import Metrics

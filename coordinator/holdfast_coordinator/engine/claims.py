@@ -14,7 +14,7 @@ from holdfast_coordinator.domain.claimed_work import Claimed
 from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks
 from holdfast_coordinator.store.port import StoreError
 
-from .background import Background
+from .background_tasks import Background
 from .cells import Cell, Cells
 from .matcher import Matcher, QueueKey
 

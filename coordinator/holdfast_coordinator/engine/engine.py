@@ -44,22 +44,22 @@ from holdfast_coordinator.store.port import CellStore, ControlStore, RunSelectio
 from holdfast_coordinator.telemetry.identity import Origins
 
 from .attachments import NO_MAIL, Attachment, Handed, Held
-from .background import Background
+from .background_tasks import Background
 from .cell_writer import COMMAND_SECONDS, OnJournal
 from .cells import Cell, Cells
 from .claims import Claims
+from .commit_metrics import count_decided
 from .database_clock import boot_seconds
 from .doorbell import Doorbell, Rung
-from .elsewhere import Elsewhere
 from .facts import Facts
 from .held_work import HeldWork
 from .matcher import Matcher
-from .measuring import count_decided
+from .other_replicas import Elsewhere
 from .outbox import Outbox, OutboxCodec
-from .records import Records
 from .registry import Registry
+from .run_rows import Records
 from .sessions import SessionOpening, SessionPolicy, Sessions
-from .starting import ContinuationCodec, Starts
+from .start_requests import ContinuationCodec, Starts
 from .stepped_clock import SteppedClock
 from .unknown_grants import UnknownGrants
 from .waiters import Waiters

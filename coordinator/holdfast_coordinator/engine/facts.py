@@ -17,7 +17,7 @@ from holdfast_coordinator.domain.rows import AlarmKind, RunResult, RunResumedEnt
 from holdfast_coordinator.domain.transitions import TransitionAnswer
 from holdfast_coordinator.telemetry.identity import attempt_position, facts_of
 
-from .records import Records
+from .run_rows import Records
 
 log = structlog.get_logger(__name__)
 

@@ -13,7 +13,7 @@ from holdfast_coordinator.store.port import ControlStore
 from .attachments import Attachment
 from .matcher import Matcher
 from .policy import SessionPolicy
-from .refusals import Reattach, ServesNoWorkers, SessionDead
+from .session_refusals import Reattach, ServesNoWorkers, SessionDead
 
 
 class Heartbeats:

@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from holdfast_coordinator.domain.rows import JournalRow
-from holdfast_coordinator.telemetry.run_trace import RunSpanBuilder
+from holdfast_coordinator.telemetry.run_spans import RunSpanBuilder
 from holdfast_coordinator.telemetry.spans import Span
 from holdfast_coordinator.wire.journals import journal_message
 

@@ -24,8 +24,8 @@ from holdfast_coordinator.store.port import StoreError
 from holdfast_coordinator.telemetry.identity import Origins
 
 from .cells import Cells
-from .records import Records
 from .registry import Registry
+from .run_rows import Records
 
 if TYPE_CHECKING:  # prometheus_client is imported only where metrics are on
     from holdfast_coordinator.metrics.metrics import Metrics

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from holdfast.errors import ArgumentsRejected, WorkflowNotRegistered
-from holdfast_coordinator.domain.calls import Signature
+from holdfast_coordinator.domain.hashed_calls import Signature
 from holdfast_coordinator.store.port import ControlStore
 
 from .matcher import Matcher

@@ -22,7 +22,7 @@ from .database_clock import ClockStep, DatabaseClock, Reading, boot_seconds
 from .heartbeats import Heartbeats
 from .matcher import Matcher
 from .policy import SessionPolicy as SessionPolicy
-from .refusals import Reattach, SessionDead
+from .session_refusals import Reattach, SessionDead
 
 log = structlog.get_logger(__name__)
 

@@ -8,8 +8,8 @@ import structlog
 
 from holdfast.errors import HoldfastError
 from holdfast_coordinator.metrics.metrics import Metrics
-from holdfast_coordinator.metrics.otlp import export_request
-from holdfast_coordinator.telemetry.collecting import CollectorUnreachable, ExportRefused, MetricSink
+from holdfast_coordinator.metrics.otlp_metrics import export_request
+from holdfast_coordinator.telemetry.sinks import CollectorUnreachable, ExportRefused, MetricSink
 
 log = structlog.get_logger(__name__)
 

@@ -3,7 +3,7 @@
 Start at provider.py. Must not know what the database is used for.
 """
 
+from holdfast_coordinator.postgres.embedded_server import EmbeddedPostgres
 from holdfast_coordinator.postgres.provider import ProvidedPostgres, provide
-from holdfast_coordinator.postgres.server import EmbeddedPostgres
 
 __all__ = ["EmbeddedPostgres", "ProvidedPostgres", "provide"]

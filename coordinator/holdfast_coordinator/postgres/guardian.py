@@ -15,7 +15,8 @@ thread, and sets it after the change of user, which would clear it.
 
 The guardian also inherits the lock of the data directory: it is held for as long as the server runs.
 
-Protocol: PLAN is JSON (see Plan in server.py). stdout gets a JSON object per line: {"event": "ready", "pid"},
+Protocol: PLAN is JSON (see GuardianPlan in embedded_server.py). stdout gets a JSON object per line:
+{"event": "ready", "pid"},
 {"event": "failed", "reason", "log"} before that, {"event": "exited", "log"} when the server ends unasked,
 {"event": "error", "errno", "text"} for an error of the operating system.
 """

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from holdfast_coordinator.postgres import directory
 from holdfast_coordinator.postgres.account import server_account
-from holdfast_coordinator.postgres.server import EmbeddedPostgres
+from holdfast_coordinator.postgres.embedded_server import EmbeddedPostgres
 from holdfast_coordinator.store.database_url import described_database
 
 ORIGINS = {"given": "HOLDFAST_POSTGRES_BIN", "system": "this system", "wheel": "the wheel"}

@@ -22,8 +22,8 @@ from holdfast_coordinator.domain.transitions import TransitionAnswer
 from holdfast_coordinator.engine.attachments import Attachment
 from holdfast_coordinator.engine.engine import Engine
 from holdfast_coordinator.store.port import CellStore, StoreError
-from holdfast_coordinator.telemetry.late_result import LateResult, attempt_span_of, late_result_span
-from holdfast_coordinator.telemetry.run_trace import DEFAULT_RULES
+from holdfast_coordinator.telemetry.late_result_span import LateResult, attempt_span_of, late_result_span
+from holdfast_coordinator.telemetry.run_spans import DEFAULT_RULES
 from holdfast_coordinator.telemetry.spans import Span, SpanRules
 from holdfast_coordinator.wire.entries import mail_bytes
 from holdfast_coordinator.wire.journals import journal_message

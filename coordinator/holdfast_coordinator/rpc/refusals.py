@@ -15,7 +15,7 @@ from grpc.aio import ServicerContext
 
 from holdfast import errors
 from holdfast.api.v1 import run_service_pb2
-from holdfast_coordinator.engine.refusals import Reattach, ServesNoWorkers, SessionDead
+from holdfast_coordinator.engine.session_refusals import Reattach, ServesNoWorkers, SessionDead
 from holdfast_coordinator.store.port import DataRejected, StoreBusy, StoreError
 
 log = structlog.get_logger(__name__)

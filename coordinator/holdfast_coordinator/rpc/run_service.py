@@ -22,27 +22,19 @@ from holdfast_coordinator.domain.commands import RequestCancel, ResumeRun, SendS
 from holdfast_coordinator.domain.rows import OpenRun, RunState, SignalMail
 from holdfast_coordinator.domain.starts import Started
 from holdfast_coordinator.engine.engine import Engine
+from holdfast_coordinator.engine.wait_reasons import wait_reason
 from holdfast_coordinator.store.port import RunView
-from holdfast_coordinator.telemetry.run_trace import DEFAULT_RULES
+from holdfast_coordinator.telemetry.run_spans import DEFAULT_RULES
 from holdfast_coordinator.telemetry.spans import SpanRules
 from holdfast_coordinator.wire.journals import journal_message, open_steps
 
 from .deadlines import seconds_left
 from .fields import DEFAULT, INT64_MAX, name, span, storable, whole
 from .refusals import refusal_message, translated
+from .run_messages import closed_run, cursor_after, description, give_trace, run_filter, start_command, status_of
 from .run_traces import TraceExports, span_page
-from .run_wire import (
-    closed_run,
-    cursor_after,
-    description,
-    give_trace,
-    run_filter,
-    start_command,
-    status_of,
-)
 from .trace_metadata import checked_trace, trace_in_metadata
-from .wait_reasons import wait_reason
-from .worker_wire import Room
+from .worker_messages import Room
 
 WAIT_SECONDS = 30.0
 WAIT_SECONDS_MAX = 60.0

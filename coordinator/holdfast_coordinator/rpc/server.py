@@ -12,7 +12,7 @@ from holdfast.api.v1 import run_service_pb2, run_service_pb2_grpc, worker_servic
 from holdfast.errors import HoldfastError
 from holdfast.limits import Limits
 from holdfast_coordinator.engine.engine import Engine
-from holdfast_coordinator.telemetry.run_trace import DEFAULT_RULES
+from holdfast_coordinator.telemetry.run_spans import DEFAULT_RULES
 from holdfast_coordinator.telemetry.spans import SpanRules
 
 from .late_results import Emit, LateResults

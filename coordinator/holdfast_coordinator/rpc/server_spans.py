@@ -17,7 +17,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from holdfast.traces import SAMPLED, SpanContext, parse_traceparent
-from holdfast_coordinator.telemetry.collecting import CollectorUnreachable, ExportRefused, SpanSink
+from holdfast_coordinator.telemetry.sinks import CollectorUnreachable, ExportRefused, SpanSink
 
 SERVICE_NAME = "holdfast-coordinator"
 SILENT = frozenset({"WaitRuns"})

@@ -13,17 +13,17 @@ from holdfast.limits import Limits
 from holdfast_coordinator.domain.transitions import TransitionAnswer, answer_of_refusal
 from holdfast_coordinator.engine.attachments import Attachment, Held
 from holdfast_coordinator.engine.engine import POLL_BYTES_MAX, Engine
-from holdfast_coordinator.engine.refusals import Reattach, ServesNoWorkers
+from holdfast_coordinator.engine.session_refusals import Reattach, ServesNoWorkers
 from holdfast_coordinator.wire.entries import set_time
 from holdfast_coordinator.wire.journals import journal_message
 
 from .fields import run_id, span, whole
 from .late_results import LateResults
-from .measuring import StepMeasure
 from .refusals import translated
+from .report_metrics import StepMeasure
 from .report_parts import ReportParts, parts_of
 from .work_stream import WorkStreamServer
-from .worker_wire import Room, add_result, fill_poll_response, held_key, held_message, introduction, mail_seen
+from .worker_messages import Room, add_result, fill_poll_response, held_key, held_message, introduction, mail_seen
 
 STREAM_SHARE = (0.5, 0.8)
 """A stream lives for a random part of the age of connections: it is to end in good order before its connection does."""

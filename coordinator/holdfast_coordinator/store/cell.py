@@ -15,20 +15,20 @@ import structlog
 
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.commands import CommitTransition
-from holdfast_coordinator.domain.reads import Reads, Snapshot
+from holdfast_coordinator.domain.snapshot import Reads, Snapshot
 
-from . import loading
+from . import row_loaders
+from .batch_reads import CellReads, ReadPlan, plan_reads, take_answers
+from .batch_writes import TakeMoved, move_calls, plan_writes
 from .cell_floors import CellFloors
 from .cell_queries import PostgresCellQueries
-from .connection import COMMIT, ROLLBACK, Answer, DatabaseConnection, Row, StatementCall
+from .database_connection import COMMIT, ROLLBACK, Answer, DatabaseConnection, Row, StatementCall
 from .errors import ConnectionLost, QueryFailed, translated
 from .migrate import cell_schema, session_options
 from .parameters import EPOCH
 from .pool import OnWait, Pool
 from .port import CellQueries, DataRejected, Moved, StoreUnavailable
-from .reading import CellReads, ReadPlan, plan_reads, take_answers
 from .statements_writes import CellWrites
-from .writing import TakeMoved, move_calls, plan_writes
 
 log = structlog.get_logger(__name__)
 
@@ -201,7 +201,7 @@ class PostgresCellStore(PostgresCellQueries):
         if unread:
             pages = self._reads.mail_of_runs(sorted(unread), [0] * len(unread))
             (answer,) = await self._round_trip(connection, [pages])
-            self._planned(lambda: snapshot.mail.update(loading.mail_by_run(answer.rows)))
+            self._planned(lambda: snapshot.mail.update(row_loaders.mail_by_run(answer.rows)))
 
     def _committed(
         self, snapshot: Snapshot, changes: Changes, writes: Sequence[tuple[StatementCall, int | None]],

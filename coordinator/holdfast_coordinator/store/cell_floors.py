@@ -7,8 +7,8 @@ from datetime import datetime
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks
 from holdfast_coordinator.domain.events import Closed
-from holdfast_coordinator.domain.reads import Snapshot
 from holdfast_coordinator.domain.rows import AlarmKind, OpenRun, RunState, TaskRow, TaskState
+from holdfast_coordinator.domain.snapshot import Snapshot
 
 from .floors import Floors, Place, Position, TimeFloor
 from .port import Moved

@@ -21,9 +21,9 @@ from holdfast_coordinator.domain.rows import (
     TraceMark,
 )
 
-from . import loading
+from . import row_loaders
 from .cell_floors import CellFloors
-from .connection import Statement
+from .database_connection import Statement
 from .floors import BEGINNING
 from .pool import Pool
 from .port import (
@@ -78,7 +78,7 @@ class PostgresCellQueries:
         (answer,) = await self._pool.read(statement(limit, BEGINNING if from_start else at))
         due = []
         for now, next_due_at, *row in answer.rows:  # noqa: B007 - the same in every row, and there is at least one
-            alarm = loading.if_joined(loading.alarm, row)
+            alarm = row_loaders.if_joined(row_loaders.alarm, row)
             if alarm is not None:
                 due.append(alarm)
         if len(due) < limit:
@@ -100,7 +100,7 @@ class PostgresCellQueries:
     async def overdue_tasks(self, grace: timedelta, limit: int) -> list[TaskRow]:
         """See port.CellQueries."""
         (answer,) = await self._pool.read(self._due.overdue_tasks(grace, limit))
-        return [loading.task(row) for row in answer.rows]
+        return [row_loaders.task(row) for row in answer.rows]
 
     async def lease_owners(self) -> set[str]:
         """See port.CellQueries."""
@@ -113,7 +113,7 @@ class PostgresCellQueries:
         runs, tasks = await self._pool.read(
             self._leases.runs_held(owners, limit), self._leases.tasks_held(owners, limit)
         )
-        return [loading.open_run(row) for row in runs.rows], [loading.task(row) for row in tasks.rows]
+        return [row_loaders.open_run(row) for row in runs.rows], [row_loaders.task(row) for row in tasks.rows]
 
     async def news_of_held(self, leases: Sequence[LeaseHeld], claims: Sequence[ClaimHeld]) -> HeldNews:
         """See port.CellQueries."""
@@ -136,7 +136,7 @@ class PostgresCellQueries:
         """See port.CellQueries."""
         call = self._journals.mail_of([run_id for run_id, _ in wanted], [after for _, after in wanted], max_bytes)
         (answer,) = await self._pool.read(call)
-        return [loading.mail_row(row) for row in answer.rows]
+        return [row_loaders.mail_row(row) for row in answer.rows]
 
     async def waiting_names(self, runs: Sequence[Place], steps: Sequence[Place]) -> tuple[list[Place], list[Place]]:
         """See port.CellQueries."""
@@ -194,7 +194,7 @@ class PostgresCellQueries:
     async def results(self, run_ids: Sequence[str]) -> list[RunResult]:
         """See port.CellQueries."""
         (answer,) = await self._pool.read(self._results_of_runs(list(run_ids)))
-        return [loading.result(row) for row in answer.rows]
+        return [row_loaders.result(row) for row in answer.rows]
 
     async def existing(self, namespace: str, run_ids: Sequence[str]) -> set[str]:
         """See port.CellQueries."""
@@ -204,13 +204,13 @@ class PostgresCellQueries:
     async def run_of_key(self, namespace: str, kind: str, key: str) -> KeyRow | None:
         """See port.CellQueries."""
         (answer,) = await self._pool.read(self._runs.run_of_key(namespace, kind, key))
-        return next((loading.key(row) for row in answer.rows), None)
+        return next((row_loaders.key(row) for row in answer.rows), None)
 
     async def view(self, namespace: str, run_id: str) -> RunView | None:
         """See port.CellQueries."""
         answer, dead = await self._pool.read(self._runs.view(namespace, run_id), self._runs.dead_letters_of(run_id))
-        found = next(map(loading.run_view, answer.rows), None)
-        return found and replace(found, dead_letters=tuple(map(loading.dead_letter, dead.rows)))
+        found = next(map(row_loaders.run_view, answer.rows), None)
+        return found and replace(found, dead_letters=tuple(map(row_loaders.dead_letter, dead.rows)))
 
     async def list_runs(self, wanted: RunSelection) -> list[RunView]:
         """See port.CellQueries."""
@@ -220,12 +220,12 @@ class PostgresCellQueries:
             if len(found := answer.values) <= STATUS_RUNS_MAX:
                 run_ids = found
         (answer,) = await self._pool.read(self._runs.list_runs(wanted, run_ids))
-        return [loading.run_view(row) for row in answer.rows]
+        return [row_loaders.run_view(row) for row in answer.rows]
 
     async def records(self, run_ids: Sequence[str], max_bytes: int = RECORDS_BYTES_MAX) -> dict[str, RunRow]:
         """See port.CellQueries."""
         (answer,) = await self._pool.read(self._runs.records(list(dict.fromkeys(run_ids)), max_bytes))
-        return {record.run_id: record for record in map(loading.record, answer.rows)}
+        return {record.run_id: record for record in map(row_loaders.record, answer.rows)}
 
     async def journal(self, run_id: str, after: int, max_bytes: int) -> tuple[list[JournalRow], bool]:
         """See port.CellQueries."""
@@ -233,7 +233,7 @@ class PostgresCellQueries:
         page: list[JournalRow] = []
         size, has_more = 0, False
         for *row, is_followed in answer.rows:
-            stored = loading.journal_row(row)
+            stored = row_loaders.journal_row(row)
             size += sum(len(part) for part in stored.entries if isinstance(part, bytes))
             if page and size > max_bytes:
                 return page, True
@@ -244,7 +244,7 @@ class PostgresCellQueries:
     async def newest_rows(self, run_ids: Sequence[str]) -> list[JournalRow]:
         """See port.CellQueries."""
         (answer,) = await self._pool.read(self._journals.newest_rows(list(run_ids)))
-        return [loading.journal_row(row) for row in answer.rows]
+        return [row_loaders.journal_row(row) for row in answer.rows]
 
     async def queued_step(self, run_id: str) -> QueuedStep | None:
         """See port.CellQueries."""
@@ -254,14 +254,14 @@ class PostgresCellQueries:
     async def mail_after(self, run_id: str, number: int) -> list[MailRow]:
         """See port.CellQueries."""
         (answer,) = await self._pool.read(self._journals.mail_after(run_id, number))
-        return [loading.mail_row(row) for row in answer.rows]
+        return [row_loaders.mail_row(row) for row in answer.rows]
 
     # Gauges
 
     async def ready_work(self, at: datetime, limit: int) -> list[ReadyWork]:
         """See port.CellQueries."""
         runs, tasks = await self._pool.read(self._gauges.ready_runs(at, limit), self._gauges.ready_tasks(at, limit))
-        return loading.ready_work(runs.rows, is_steps=False) + loading.ready_work(tasks.rows, is_steps=True)
+        return row_loaders.ready_work(runs.rows, is_steps=False) + row_loaders.ready_work(tasks.rows, is_steps=True)
 
     async def open_run_states(self, limit: int) -> OpenRunStates:
         """See port.CellQueries."""
@@ -284,7 +284,9 @@ class PostgresCellQueries:
 
     async def claim_marks(self, now: datetime, until: datetime, limit: int) -> list[TraceMark]:
         """See port.CellQueries."""
-        return [loading.trace_mark(row) for row in (await self._pool.write(self._traces.claim(now, until, limit))).rows]
+        return [
+            row_loaders.trace_mark(row) for row in (await self._pool.write(self._traces.claim(now, until, limit))).rows
+        ]
 
     async def marks_waiting(self, now: datetime, limit: int) -> int:
         """See port.CellQueries."""

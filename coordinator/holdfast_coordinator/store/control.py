@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any, Self
 
-from .connection import Row
+from .database_connection import Row
 from .migrate import CONTROL_SCHEMA, session_options
 from .parameters import EPOCH
 from .pool import OnWait, Pool

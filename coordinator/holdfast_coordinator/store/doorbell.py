@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from .connection import CONNECT_SECONDS, DatabaseConnection, Statement
+from .database_connection import CONNECT_SECONDS, DatabaseConnection, Statement
 from .database_url import checked_database_url
 from .errors import ConnectionLost, QueryFailed, translated
 from .parameters import TEXT, TEXTS

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 
-from .connection import Answer, DatabaseConnection, StatementCall
+from .database_connection import Answer, DatabaseConnection, StatementCall
 from .errors import ConnectionLost, QueryFailed, translated
 from .port import StoreBusy
 

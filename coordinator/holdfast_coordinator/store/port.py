@@ -13,7 +13,6 @@ from holdfast.statuses import RunStatus
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.commands import CommitTransition
 from holdfast_coordinator.domain.events import Appended, Closed
-from holdfast_coordinator.domain.reads import Reads, Snapshot
 from holdfast_coordinator.domain.rows import (
     AlarmRow,
     DeadLetter,
@@ -26,6 +25,7 @@ from holdfast_coordinator.domain.rows import (
     TaskRow,
     TraceMark,
 )
+from holdfast_coordinator.domain.snapshot import Reads, Snapshot
 
 Moved = Appended | Closed
 

@@ -14,7 +14,7 @@ from sqlalchemy import BigInteger, Boolean, Column, DateTime, Integer, Interval,
 from sqlalchemy.dialects.postgresql import JSONB
 
 from . import parameters
-from .connection import Statement, StatementCall
+from .database_connection import Statement, StatementCall
 from .parameters import Type
 
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")

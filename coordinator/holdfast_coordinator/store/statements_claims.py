@@ -6,7 +6,7 @@ was claimed before, which a held vacuum horizon keeps. See floors.py.
 
 from holdfast_coordinator.domain.rows import RunState, TaskState
 
-from .connection import Statement
+from .database_connection import Statement
 from .parameters import INT, INTS, TEXT, TEXTS, TIMES
 from .statements import columns
 from .tables import open_runs, runs, step_tasks

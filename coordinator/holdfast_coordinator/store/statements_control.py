@@ -1,6 +1,6 @@
 """The statements of the control schema. They lock the rows they write, each for one statement only."""
 
-from .connection import Statement
+from .database_connection import Statement
 from .parameters import BIGINT, BIGINTS, INT, JSONS, TEXT, TEXTS, TIME
 from .statements import columns
 from .tables import known_workflows, namespaces, sessions

@@ -5,7 +5,7 @@ They take no locks, except where a docstring says so.
 
 from holdfast_coordinator.domain.rows import AlarmKind, TaskState
 
-from .connection import Statement
+from .database_connection import Statement
 from .parameters import BIGINT, INT, INTERVAL, TEXTS, TIME
 from .statements import columns
 from .tables import alarms, step_tasks

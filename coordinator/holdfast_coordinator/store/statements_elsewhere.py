@@ -2,7 +2,7 @@
 
 from holdfast_coordinator.domain.rows import RunState, TaskState
 
-from .connection import Statement
+from .database_connection import Statement
 from .parameters import INT, TEXTS, TIME
 
 

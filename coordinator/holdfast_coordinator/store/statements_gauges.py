@@ -6,7 +6,7 @@ for each.
 
 from holdfast_coordinator.domain.rows import RunState, TaskState
 
-from .connection import Statement
+from .database_connection import Statement
 from .parameters import BIGINT, INT, TIME
 
 GROUPS_MAX = 200

@@ -3,7 +3,7 @@
 octet_length does not read a value that is stored out of line, so what a page leaves out costs nothing.
 """
 
-from .connection import Statement
+from .database_connection import Statement
 from .parameters import BIGINT, BIGINTS, TEXT, TEXTS
 from .port import MAIL_PIECES_MAX
 from .statements import columns

@@ -6,7 +6,7 @@ wrong one look as good as the right one.
 
 from holdfast_coordinator.domain.rows import RunState, TaskState
 
-from .connection import Statement
+from .database_connection import Statement
 from .parameters import BIGINTS, INT, INTS, TEXT, TEXTS
 from .statements import columns
 from .tables import open_runs, step_tasks

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from holdfast_coordinator.domain.rows import AlarmKind, RunState, Side
 from holdfast_coordinator.domain.workspace import FAILED_STATUSES, RELAY_AFTER
 
-from .connection import Statement
+from .database_connection import Statement
 from .parameters import (
     BIGINT,
     BIGINTS,

@@ -7,7 +7,7 @@ there by its key: with its columns when it is locked now, with NULLs when anothe
 
 from holdfast_coordinator.domain.starts import START
 
-from .connection import Statement
+from .database_connection import Statement
 from .parameters import BIGINTS, BYTES, INTS, SMALLINTS, TEXTS
 from .statements import columns
 from .tables import alarms, children, mail, open_runs, requests, run_keys, run_results, step_tasks

@@ -10,7 +10,7 @@ from holdfast.statuses import OPEN_STATUSES, RunStatus
 from holdfast_coordinator.domain.rows import RunState, TaskState
 from holdfast_coordinator.domain.starts import KEY
 
-from .connection import Statement, StatementCall
+from .database_connection import Statement, StatementCall
 from .parameters import BIGINT, INT, JSON, SMALLINTS, TEXT, TEXTS, TIME, Type
 from .port import RunSelection
 from .statements import columns

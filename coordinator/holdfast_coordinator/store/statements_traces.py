@@ -5,7 +5,7 @@ None of them is part of a batch: they take the locks of single marks, in key ord
 
 from holdfast_coordinator.domain.rows import RunState
 
-from .connection import Statement
+from .database_connection import Statement
 from .parameters import BIGINTS, INT, TEXT, TEXTS, TIME
 from .statements import columns
 from .statements_moves import TRACED

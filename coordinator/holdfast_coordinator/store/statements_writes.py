@@ -5,7 +5,7 @@ All rows are locked by the batch, or new. Writes by key use the primary key of t
 
 from holdfast_coordinator.domain.rows import AlarmKind
 
-from .connection import Statement
+from .database_connection import Statement
 from .parameters import BIGINT, TEXT, TEXTS, TIME
 from .statements import delete_rows, insert_rows, sweep_rows, update_rows
 from .statements_moves import append, close

@@ -27,7 +27,7 @@ from holdfast.traces import (
 )
 from holdfast_coordinator.domain.rows import RunRow, Side
 
-from .run_trace import RunSpanBuilder
+from .run_spans import RunSpanBuilder
 from .spans import Link, RunFacts, SpanRules, payload_bytes
 
 _TRACE_IDS = 2**56

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from holdfast.api.v1 import journal_pb2
 
 from .catalogue import USER
+from .span_writer import PartSpan, Segment, SpanWriter, innermost
 from .spans import Attributes, SpanStatus, cut_text, time_ns
-from .writer import PartSpan, Segment, SpanWriter, innermost
 
 _CANCELLED = "CancelledError"
 

@@ -5,7 +5,7 @@ from holdfast.statuses import ClosePolicy
 from holdfast_coordinator.domain.commands import ChildStart, StartRun
 from holdfast_coordinator.domain.rows import AlarmRow, RunRow
 
-from .calls import call_of_arguments
+from .content_hashes import call_of_arguments
 from .entries import time_from
 
 

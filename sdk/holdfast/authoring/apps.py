@@ -8,10 +8,23 @@ from collections.abc import Callable, Coroutine, Mapping
 from types import MappingProxyType
 from typing import Any, Concatenate, TypeVar, overload
 
-from holdfast.authoring.context import Context
-from holdfast.authoring.definitions import PlacementChoice, StepDefinition, WorkflowDefinition
-from holdfast.authoring.functions import are_same, can_be_awaited, checked_function, described, is_async, name_for
-from holdfast.authoring.options import (
+from holdfast.authoring.shapes import (
+    D,
+    P,
+    StepDecorator,
+    T,
+    TakesAnything,
+    TakesAnythingAsync,
+    WorkflowDecorator,
+)
+from holdfast.authoring.steps import PlainStep, Step
+from holdfast.authoring.workflows import Workflow
+from holdfast.backoff import BackoffLike
+from holdfast.definitions.business_ids import checked_id_template
+from holdfast.definitions.context import Context
+from holdfast.definitions.definitions import PlacementChoice, StepDefinition, WorkflowDefinition
+from holdfast.definitions.functions import are_same, can_be_awaited, checked_function, described, is_async, name_for
+from holdfast.definitions.options import (
     DEFAULT_RECOVERIES,
     DEFAULT_RETRIES,
     UNSET,
@@ -26,19 +39,7 @@ from holdfast.authoring.options import (
     checked_span,
     step_options,
 )
-from holdfast.authoring.shapes import (
-    D,
-    P,
-    StepDecorator,
-    T,
-    TakesAnything,
-    TakesAnythingAsync,
-    WorkflowDecorator,
-)
-from holdfast.authoring.signatures import CallSignature
-from holdfast.authoring.steps import PlainStep, Step
-from holdfast.authoring.workflows import Workflow, checked_id_template
-from holdfast.backoff import BackoffLike
+from holdfast.definitions.signatures import CallSignature
 from holdfast.durations import Duration
 from holdfast.errors import HoldfastError
 from holdfast.hints import HopelessHint

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from holdfast.authoring.definitions import StepDefinition, WorkflowDefinition
+from holdfast.definitions.definitions import StepDefinition, WorkflowDefinition
 
 _DIGITS = 12
 _PYTHON = re.compile(r"-py\d+\.\d+$")

@@ -9,9 +9,9 @@ from types import ModuleType
 from typing import Any
 
 from holdfast.authoring.apps import App, check_name_is_free, default_app
-from holdfast.authoring.definitions import StepDefinition, WorkflowDefinition
 from holdfast.authoring.steps import Step
 from holdfast.authoring.workflows import Workflow
+from holdfast.definitions.definitions import StepDefinition, WorkflowDefinition
 from holdfast.errors import HoldfastError
 
 

@@ -7,9 +7,9 @@ come before that rule: a first parameter that takes anything at all (Any, object
 from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, final, overload
 
-from holdfast.authoring.context import Context
 from holdfast.authoring.steps import PlainStep, Step
 from holdfast.authoring.workflows import Workflow
+from holdfast.definitions.context import Context
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -8,12 +8,12 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
-from holdfast.authoring import plain
-from holdfast.authoring.definitions import PlacementChoice, StepDefinition, StepOverrides
-from holdfast.authoring.options import UNSET, RetryOnLike, Unset, step_overrides
+from holdfast.authoring import plain_calls
 from holdfast.backoff import BackoffLike
+from holdfast.definitions.definitions import PlacementChoice, StepDefinition, StepOverrides
+from holdfast.definitions.options import UNSET, RetryOnLike, Unset, step_overrides
 from holdfast.durations import Duration
-from holdfast.workflow.current import current_runtime, runtime_here
+from holdfast.workflow.current_run import current_runtime, runtime_here
 
 P = ParamSpec("P")
 T_co = TypeVar("T_co", covariant=True)
@@ -63,7 +63,7 @@ class Step(Generic[P, T_co]):
             runtime = runtime_here()
         definition = self._definition
         if runtime is None:
-            made = plain.call_step(definition.function, definition.is_async, args, kwargs)
+            made = plain_calls.call_step(definition.function, definition.is_async, args, kwargs)
         else:
             frame = sys._getframe(1)
             made = runtime.call_step(definition, args, kwargs, self._overrides, (frame.f_code, frame.f_lasti))

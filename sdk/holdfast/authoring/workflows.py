@@ -7,12 +7,12 @@ import functools
 import sys
 from collections.abc import Callable, Coroutine
 from datetime import datetime
-from string import Formatter
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, get_args
 
-from holdfast.authoring import plain
-from holdfast.authoring.definitions import WorkflowDefinition
-from holdfast.authoring.options import (
+from holdfast.authoring import plain_calls
+from holdfast.authoring.starter import OnConflict, Reuse, StartOptions, TraceRelation, default_starter
+from holdfast.definitions.definitions import WorkflowDefinition
+from holdfast.definitions.options import (
     MetadataLike,
     checked_metadata,
     checked_name,
@@ -20,12 +20,10 @@ from holdfast.authoring.options import (
     checked_span,
     checked_switch,
 )
-from holdfast.authoring.signatures import CallSignature
-from holdfast.authoring.starting import OnConflict, Reuse, StartOptions, TraceRelation, default_starter
 from holdfast.durations import Duration, parse_moment
 from holdfast.ids import business_id_problem
-from holdfast.workflow.current import runtime_here
-from holdfast.workflow.unawaited import place_of
+from holdfast.workflow.current_run import runtime_here
+from holdfast.workflow.unawaited_calls import place_of
 
 if TYPE_CHECKING:
     from holdfast.client import RunHandle
@@ -62,8 +60,8 @@ class Workflow(Generic[P, T_co]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, None, T_co]:
         runtime = runtime_here()
         if runtime is None:
-            plain.warn_of_plain_call(self.name)
-            made: Any = plain.call_workflow(self.function, args, kwargs)
+            plain_calls.warn_of_plain_call(self.name)
+            made: Any = plain_calls.call_workflow(self.function, args, kwargs)
         else:
             made = runtime.call_child(self._definition, args, kwargs, place_of(sys._getframe(1)))
         return cast("Coroutine[object, None, T_co]", made)
@@ -127,43 +125,6 @@ class WorkflowStart(Generic[P, T_co]):
         """Starts a run with the default client and returns its handle once the start is committed."""
         handle = await default_starter()(self.definition, args, dict(kwargs), self.options)
         return cast("RunHandle[T_co]", handle)
-
-
-def business_id(definition: WorkflowDefinition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-    """The business id that the workflow's template makes of the arguments; "" when it has none.
-
-    Raises ArgumentsRejected when they do not fit, ValueError when they make no valid id.
-    """
-    if not definition.id_template:
-        return ""
-    what = f"workflow {definition.name}"
-    bound = definition.signature.bound_by_name(args, kwargs, target=what)
-    made = definition.id_template.format_map(bound)
-    if problem := business_id_problem(made):
-        raise ValueError(f"{what}: the id {made!r}, made by the template {definition.id_template!r}, {problem}")
-    return made
-
-
-def checked_id_template(what: str, template: str, signature: CallSignature) -> str:
-    """The template, when each of its names is a parameter. Raises ValueError naming one that is not."""
-    if not isinstance(template, str):
-        raise TypeError(f"{what}: id is a template such as 'order-{{order_id}}', not {type(template).__name__}")
-    try:
-        fields = [field for _, field, _, _ in Formatter().parse(template) if field is not None]
-    except ValueError as error:
-        raise ValueError(f"{what}: id template {template!r}: {error}") from None
-    if not template:
-        raise ValueError(f"{what}: id is empty; leave it out for runs without a business id")
-    if not fields and (problem := business_id_problem(template)):
-        raise ValueError(f"{what}: id {template!r} {problem}")
-    for field in fields:
-        name = field.partition(".")[0].partition("[")[0]
-        if name not in signature.by_name:
-            known = ", ".join(signature.by_name) or "none"
-            raise ValueError(
-                f"{what}: id template {template!r} uses {name!r}, which is not a parameter (parameters: {known})"
-            )
-    return template
 
 
 def _one_of(what: str, option: str, value: Any, choices: tuple[str, ...]) -> Any:

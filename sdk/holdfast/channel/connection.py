@@ -13,7 +13,7 @@ from weakref import WeakSet
 
 import grpc
 
-from holdfast.channel.options import Balancing, channel_options
+from holdfast.channel.channel_options import Balancing, channel_options
 from holdfast.channel.rpc_spans import RpcSpans
 from holdfast.errors import CoordinatorUnavailable, HoldfastError, InvalidRequest
 from holdfast.limits import DEFAULT_PORT

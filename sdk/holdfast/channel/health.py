@@ -9,8 +9,8 @@ import grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
+from holdfast.channel.channel_options import proxy_options
 from holdfast.channel.connection import Address
-from holdfast.channel.options import proxy_options
 from holdfast.errors import HoldfastError
 
 

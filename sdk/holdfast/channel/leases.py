@@ -1,6 +1,6 @@
 """What a worker and the coordinator tell each other about leased work: one slotted record per message.
 
-The worker reads and makes these; only `wire_worker` turns them into protobuf messages. Field by field they
+The worker reads and makes these; only `worker_messages` turns them into protobuf messages. Field by field they
 are the messages of proto/holdfast/api/v1/worker_service.proto. Plain data: knows neither grpc nor protobuf.
 """
 
@@ -9,7 +9,7 @@ from dataclasses import field, replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from holdfast.authoring.signatures import ParameterKind
+from holdfast.definitions.signatures import ParameterKind
 from holdfast.journal import Arguments, AttemptRecord, Entry, Mail, Payload, RetryPolicy, RunTrace, TraceContext
 from holdfast.limits import DEFAULT_LIMITS, Limits
 from holdfast.record import record

@@ -1,6 +1,6 @@
 """Turns what the coordinator refuses into the typed errors of `holdfast.errors`. One table, one place.
 
-It never repeats a call (that is `calls`) and never makes up an error that the coordinator did not send.
+It never repeats a call (that is `repeatable_calls`) and never makes up an error that the coordinator did not send.
 """
 
 from collections.abc import Callable, Mapping

@@ -8,10 +8,10 @@ from typing import TypeVar
 
 from holdfast.api.v1 import run_service_pb2 as pb
 from holdfast.api.v1.run_service_pb2_grpc import RunServiceStub
-from holdfast.channel import wire_runs, wire_traces
-from holdfast.channel.calls import RETRY_FOR_SECONDS, UnaryMethod, call
+from holdfast.channel import run_messages, trace_messages
 from holdfast.channel.connection import Connection
-from holdfast.channel.records import (
+from holdfast.channel.repeatable_calls import RETRY_FOR_SECONDS, UnaryMethod, call
+from holdfast.channel.run_records import (
     ClosedRun,
     ExportedTrace,
     HistoryPage,
@@ -45,21 +45,21 @@ class RunCalls:
 
     async def start_runs(self, starts: Sequence[StartSpec]) -> list[StartOutcome]:
         """Starts runs; a run or a typed error for each, in order."""
-        request = wire_runs.start_runs_request(self._namespace, starts)
+        request = run_messages.start_runs_request(self._namespace, starts)
         response: pb.StartRunsResponse = await self._call(self._stub.StartRuns, request)
-        return wire_runs.start_outcomes(response)
+        return run_messages.start_outcomes(response)
 
     async def get_run(self, run: str) -> RunRecord:
         """What is known of a run. Raises RunNotFound."""
         request = pb.GetRunRequest(namespace=self._namespace, run=run)
         response: pb.GetRunResponse = await self._call(self._stub.GetRun, request)
-        return wire_runs.run_record(response.run)
+        return run_messages.run_record(response.run)
 
     async def list_runs(self, which: RunFilter, *, page_size: int, cursor: str = "") -> RunRecordPage:
         """A page of runs, newest first, without arguments and results."""
-        request = wire_runs.list_runs_request(self._namespace, which, page_size=page_size, cursor=cursor)
+        request = run_messages.list_runs_request(self._namespace, which, page_size=page_size, cursor=cursor)
         response: pb.ListRunsResponse = await self._call(self._stub.ListRuns, request)
-        return wire_runs.run_record_page(response)
+        return run_messages.run_record_page(response)
 
     async def wait_runs(self, run_ids: Collection[str]) -> list[ClosedRun]:
         """Those of the runs that are closed, once there are any; empty when the wait has passed.
@@ -68,7 +68,7 @@ class RunCalls:
         Raises RunNotFound, naming one of the runs.
         """
         self._connection.check_loop()
-        request = wire_runs.wait_runs_request(self._namespace, run_ids, wait_seconds=WAIT_SECONDS)
+        request = run_messages.wait_runs_request(self._namespace, run_ids, wait_seconds=WAIT_SECONDS)
         response: pb.WaitRunsResponse = await call(
             self._stub.WaitRuns,
             request,
@@ -76,19 +76,19 @@ class RunCalls:
             attempt_seconds=WAIT_SECONDS + _WAIT_SLACK_SECONDS,
             retry_for=None,
         )
-        return wire_runs.closed_runs(response)
+        return run_messages.closed_runs(response)
 
     async def closed_runs(self, run_ids: Collection[str]) -> list[ClosedRun]:
         """Those of the runs that are closed now. Raises RunNotFound, naming one of the runs."""
-        request = wire_runs.wait_runs_request(self._namespace, run_ids, wait_seconds=0)
+        request = run_messages.wait_runs_request(self._namespace, run_ids, wait_seconds=0)
         response: pb.WaitRunsResponse = await self._call(self._stub.WaitRuns, request)
-        return wire_runs.closed_runs(response)
+        return run_messages.closed_runs(response)
 
     async def get_history(self, run: str, *, after: int = 0) -> HistoryPage:
         """A page of a journal: the entries after number `after`. Raises RunNotFound."""
         request = pb.GetHistoryRequest(namespace=self._namespace, run=run, after=after)
         response: pb.GetHistoryResponse = await self._call(self._stub.GetHistory, request)
-        return wire_runs.journal_page(response)
+        return run_messages.journal_page(response)
 
     async def signal(
         self,
@@ -101,7 +101,7 @@ class RunCalls:
         trace: TraceContext | None = None,
     ) -> bool:
         """True when the signal was recorded, False when `once` was asked and it was not the first."""
-        request = wire_runs.signal_run_request(
+        request = run_messages.signal_run_request(
             self._namespace, run, name, payload, request_id=request_id, once=once, trace=trace
         )
         response: pb.SignalRunResponse = await self._call(self._stub.SignalRun, request)
@@ -123,7 +123,7 @@ class RunCalls:
         """The new run that continues this one. Raises RunNotRetryable."""
         request = pb.RetryRunRequest(namespace=self._namespace, run=run, start_id=start_id)
         response: pb.RetryRunResponse = await self._call(self._stub.RetryRun, request)
-        return wire_runs.started_run(response.run)
+        return run_messages.started_run(response.run)
 
     async def resume(self, run: str, *, request_id: str) -> None:
         """Offers a stalled run to workers again. Raises RunNotStalled."""
@@ -137,7 +137,7 @@ class RunCalls:
         while more:
             request = pb.GetTraceRequest(namespace=self._namespace, run=run, after=len(spans))
             response: pb.GetTraceResponse = await self._call(self._stub.GetTrace, request)
-            spans += map(wire_traces.trace_span, response.spans)
+            spans += map(trace_messages.trace_span, response.spans)
             more = response.more and bool(response.spans)
         return spans
 

@@ -13,7 +13,8 @@ import grpc
 
 from holdfast.api.v1 import worker_service_pb2 as pb
 from holdfast.api.v1.worker_service_pb2_grpc import WorkerServiceStub
-from holdfast.channel import wire_worker as wire
+from holdfast.channel import worker_messages as wire
+from holdfast.channel.channel_options import channel_options
 from holdfast.channel.connection import Address, Connection, parse_address
 from holdfast.channel.leases import (
     AttemptReport,
@@ -26,7 +27,6 @@ from holdfast.channel.leases import (
     Transition,
     Work,
 )
-from holdfast.channel.options import channel_options
 from holdfast.channel.refusals import ReattachRequired, SessionExpired, error_of_call
 from holdfast.channel.work_stream import WorkStream
 from holdfast.errors import CoordinatorUnavailable, HoldfastError, InvalidRequest, Refused

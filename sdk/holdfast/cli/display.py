@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from holdfast.channel.records import TraceSpan
-from holdfast.cli.plain import shown_run
+from holdfast.channel.run_records import TraceSpan
+from holdfast.cli.plain_values import shown_run
 from holdfast.cli.story import AttemptStory, Event, StepStory, Story
 from holdfast.cli.trace_tree import trace_tree
 from holdfast.client import RunDescription

@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from holdfast.cli import display, plain
+from holdfast.cli import display, plain_values
 from holdfast.cli.arguments import parse_value
 from holdfast.cli.options import (
     AddressOption,
@@ -82,7 +82,7 @@ def list_runs(
 
     page = with_client(address, namespace, page_of)
     if output is Output.JSON:
-        _print_json([plain.listed_run(run) for run in page])
+        _print_json([plain_values.listed_run(run) for run in page])
     else:
         display.print_runs(page)
     if page.next_cursor is not None:
@@ -99,7 +99,7 @@ def show(
     """Show what is known of a run: status, current step, arguments, result or error."""
     described = _with_run(address, namespace, run, lambda handle: handle.describe())
     if output is Output.JSON:
-        _print_json(plain.shown_run(described))
+        _print_json(plain_values.shown_run(described))
     else:
         display.print_run(described)
 
@@ -114,7 +114,7 @@ def history(
     """Show the journal of a run: its steps with their attempts, timers, signals and children."""
     journal = _with_run(address, namespace, run, lambda handle: handle.history())
     if output is Output.JSON:
-        _print_json([plain.history_entry(entry) for entry in journal])
+        _print_json([plain_values.history_entry(entry) for entry in journal])
     else:
         display.print_story(journal.run_id, story_of(journal))
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from holdfast.authoring.workflows import WorkflowStart
-from holdfast.channel.records import OnConflict, Reuse
+from holdfast.channel.run_records import OnConflict, Reuse
 from holdfast.cli.arguments import ARGUMENT_OPTION, INPUT_OPTION, parse_call
 from holdfast.cli.options import (
     AddressOption,

@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.text import Text
 from rich.tree import Tree
 
-from holdfast.channel.records import SpanStatus, TraceSpan
+from holdfast.channel.run_records import SpanStatus, TraceSpan
 
 _COLOURS: dict[SpanStatus, str] = {"ok": "green", "error": "red", "unset": ""}
 

@@ -4,9 +4,9 @@ import json
 
 import typer
 
-from holdfast.channel.records import ExportedTrace, TraceSpan
 from holdfast.channel.run_calls import RunCalls
-from holdfast.cli import display, plain
+from holdfast.channel.run_records import ExportedTrace, TraceSpan
+from holdfast.cli import display, plain_values
 from holdfast.cli.options import AddressOption, NamespaceOption, Output, OutputOption, RunArgument, with_client
 from holdfast.client import Client
 from holdfast.errors import HoldfastError
@@ -29,7 +29,7 @@ def show(
     if not spans:
         raise HoldfastError(f"nothing of run {run} has ended yet, so there is no span to show; ask again later")
     if output is Output.JSON:
-        typer.echo(json.dumps([plain.trace_span(span) for span in spans], ensure_ascii=False, indent=2))
+        typer.echo(json.dumps([plain_values.trace_span(span) for span in spans], ensure_ascii=False, indent=2))
     else:
         display.print_trace(spans)
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from holdfast.authoring.discovery import Discovered, discover
-from holdfast.authoring.options import checked_name
 from holdfast.cli.options import GUARDS_HELP, AddressOption, GuardsChoice, NamespaceOption, duration, note, with_client
 from holdfast.cli.project_file import FILE, TABLE, modules_of_project
 from holdfast.cli.stdin import end_with_stdin
 from holdfast.cli.worker_processes import run_in_processes
 from holdfast.client import Client
 from holdfast.client.loops import run
+from holdfast.definitions.options import checked_name
 from holdfast.errors import HoldfastError
 from holdfast.garbage import settle_garbage_collector
 from holdfast.logs import configure_logging
@@ -151,7 +151,7 @@ def worker(
 
 
 def _drive(main: Coroutine[Any, Any, T]) -> T:
-    from holdfast.worker.driving import drive
+    from holdfast.worker.process_loop import drive
 
     return drive(main)
 

@@ -1,13 +1,13 @@
 """Starting, watching and steering runs. Importing it makes `workflow.start(...)` work; nothing connects before."""
 
-from holdfast.authoring.starting import set_default_starter
-from holdfast.channel.records import ClosedRun
+from holdfast.authoring.starter import set_default_starter
+from holdfast.channel.run_records import ClosedRun
 from holdfast.client.client import Client
 from holdfast.client.defaults import close_default_client, default_client, start_with_default_client
 from holdfast.client.descriptions import RunDescription, RunPage
 from holdfast.client.handle import RunHandle
 from holdfast.client.history import History, HistoryEntry
-from holdfast.client.starting import by_name
+from holdfast.client.start_specs import by_name
 
 __all__ = [
     "Client",

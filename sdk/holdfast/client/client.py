@@ -10,19 +10,19 @@ from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, overload
 
 from holdfast.authoring.workflows import Workflow, WorkflowStart
-from holdfast.channel.calls import RETRY_FOR_SECONDS
 from holdfast.channel.connection import CONNECT_SECONDS, Connection, address_or_default
-from holdfast.channel.records import RunFilter, StartedRun
+from holdfast.channel.repeatable_calls import RETRY_FOR_SECONDS
 from holdfast.channel.rpc_spans import rpc_spans_or_default
 from holdfast.channel.run_calls import RunCalls
-from holdfast.client.asking import AskedRuns
-from holdfast.client.batching import StartBatcher
+from holdfast.channel.run_records import RunFilter, StartedRun
+from holdfast.client.call_spans import CallSpan
+from holdfast.client.closed_runs import AskedRuns
 from holdfast.client.descriptions import RunPage, describe_page
 from holdfast.client.handle import Reach, RunHandle
-from holdfast.client.spans import CallSpan
-from holdfast.client.starting import StartTarget, call_of, start_spec, target_of
+from holdfast.client.result_waits import AwaitedRuns
+from holdfast.client.start_batches import StartBatcher
+from holdfast.client.start_specs import StartTarget, call_of, start_spec, target_of
 from holdfast.client.texts import checked_text
-from holdfast.client.waiting import AwaitedRuns
 from holdfast.codec import Codec
 from holdfast.durations import Duration, parse_duration
 from holdfast.errors import InvalidRequest

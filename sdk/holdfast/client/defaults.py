@@ -8,11 +8,11 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
 
-from holdfast.authoring.definitions import WorkflowDefinition
-from holdfast.authoring.starting import StartOptions
+from holdfast.authoring.starter import StartOptions
 from holdfast.authoring.workflows import WorkflowStart
 from holdfast.client.client import Client
 from holdfast.client.handle import RunHandle
+from holdfast.definitions.definitions import WorkflowDefinition
 from holdfast.errors import HoldfastError
 
 

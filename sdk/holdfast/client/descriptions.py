@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, overload
 
-from holdfast.channel.records import RunRecord, RunRecordPage
+from holdfast.channel.run_records import RunRecord, RunRecordPage
 from holdfast.client.notebooks import html_table
 from holdfast.codec import Codec
 from holdfast.errors import PayloadNotSerializable

@@ -9,14 +9,14 @@ from typing import Any, Generic, Self, TypeVar, cast
 from uuid import uuid4
 
 from holdfast import ids
-from holdfast.channel.records import ClosedRun
 from holdfast.channel.run_calls import RunCalls
-from holdfast.client.asking import AskedRuns
+from holdfast.channel.run_records import ClosedRun
+from holdfast.client.call_spans import CallSpan
+from holdfast.client.closed_runs import AskedRuns
 from holdfast.client.descriptions import RunDescription, describe
 from holdfast.client.history import History, HistoryEntry
-from holdfast.client.spans import CallSpan
+from holdfast.client.result_waits import AwaitedRuns
 from holdfast.client.texts import checked_text
-from holdfast.client.waiting import AwaitedRuns
 from holdfast.codec import Codec
 from holdfast.codec.failures import as_run_failed
 from holdfast.durations import Duration, parse_duration

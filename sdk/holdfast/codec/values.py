@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import CoreConfig, PydanticSerializationError, SchemaSerializer, core_schema, from_json
 
-from holdfast.authoring.signatures import CallSignature
+from holdfast.definitions.signatures import CallSignature
 from holdfast.errors import ArgumentsRejected, PayloadNotSerializable, PayloadTooLarge
 from holdfast.hints import UNDECLARED, HopelessHint, UnknownYet, ValueType, named, problem_of, value_type
 from holdfast.hints.value_types import DIGITS_MAX

@@ -12,7 +12,7 @@ from holdfast.durations import Duration, parse_duration
 from holdfast.errors import HoldfastError
 from holdfast.journal import Entry, Failure, Signal
 from holdfast.statuses import RunStatus
-from holdfast.testing.engine import NO_DEPS, LocalEngine
+from holdfast.testing.local_engine import NO_DEPS, LocalEngine
 from holdfast.worker.guards import Guards
 
 _T = TypeVar("_T")

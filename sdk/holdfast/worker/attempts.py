@@ -19,11 +19,11 @@ from typing import Any, Protocol
 from opentelemetry.context import Context as OtelContext
 from opentelemetry.context import attach
 
-from holdfast.authoring.context import Context
-from holdfast.authoring.definitions import StepDefinition
-from holdfast.authoring.functions import is_awaitable
 from holdfast.codec import Codec
 from holdfast.codec.failures import capture
+from holdfast.definitions.context import Context
+from holdfast.definitions.definitions import StepDefinition
+from holdfast.definitions.functions import is_awaitable
 from holdfast.journal import Arguments, Failure, Payload, StepOrigin
 from holdfast.limits import DEFAULT_LIMITS, Limits
 from holdfast.record import record

@@ -12,9 +12,9 @@ import random
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 
-from holdfast.authoring.definitions import StepDefinition, WorkflowDefinition
 from holdfast.channel.leases import Held, Lease, Notice, QueuedAttempt, ReportAnswer, Row, Work
 from holdfast.codec import Codec
+from holdfast.definitions.definitions import StepDefinition, WorkflowDefinition
 from holdfast.journal import Arguments
 from holdfast.limits import DEFAULT_LIMITS, Limits
 from holdfast.statuses import TransitionStatus
@@ -23,16 +23,16 @@ from holdfast.worker.cache import RunCache
 from holdfast.worker.clock import SessionClock
 from holdfast.worker.code_guard import CodeGuard
 from holdfast.worker.holder import Phase, RunHolder
-from holdfast.worker.making import CrewOptions, HolderFactory
+from holdfast.worker.holder_factory import CrewOptions, HolderFactory
 from holdfast.worker.placement import StepPlacement
-from holdfast.worker.progress import WorkerIdentity
-from holdfast.worker.queued import QueuedClaims
-from holdfast.worker.rebuilding import Rebuilding
+from holdfast.worker.queued_attempts import QueuedClaims
+from holdfast.worker.rebuilds import Rebuilding
 from holdfast.worker.reports import Report as Report
 from holdfast.worker.reports import take_report
 from holdfast.worker.retries import Ended
-from holdfast.worker.running import RunningAttempts, call_of_claim, call_of_step
+from holdfast.worker.running_attempts import RunningAttempts, call_of_claim, call_of_step
 from holdfast.worker.slots import Slots
+from holdfast.worker.step_progress import WorkerIdentity
 from holdfast.workflow.commands import CallStep
 
 log = logging.getLogger("holdfast.worker")

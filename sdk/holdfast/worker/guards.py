@@ -32,7 +32,7 @@ from types import FrameType, FunctionType
 from typing import Any, Literal
 
 from holdfast.errors import UnguardedCall
-from holdfast.workflow.current import guards_are_off
+from holdfast.workflow.current_run import guards_are_off
 from holdfast.workflow.loop import WorkflowLoop
 
 Guards = Literal["on", "off"]

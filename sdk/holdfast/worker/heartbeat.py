@@ -16,9 +16,9 @@ from holdfast.channel.leases import Held, Pulse
 from holdfast.channel.refusals import SessionExpired
 from holdfast.channel.worker_calls import HeartbeatCalls
 from holdfast.errors import HoldfastError
+from holdfast.worker.blocked_loop import Unblocking
 from holdfast.worker.clock import SessionClock, boot_seconds
 from holdfast.worker.loop_watch import LoopWatch
-from holdfast.worker.unblocking import Unblocking
 from holdfast.worker.voucher import MSG_NO_STEP, VoucherProcess
 
 log = logging.getLogger("holdfast.worker")

@@ -28,15 +28,15 @@ from holdfast.journal import (
 )
 from holdfast.limits import DEFAULT_LIMITS, Limits
 from holdfast.statuses import Then, TransitionStatus
+from holdfast.worker.command_entries import recorded, step_scheduled
 from holdfast.worker.failure_lines import log_closed_run, log_failed_attempt, log_signal_set_aside
 from holdfast.worker.mailbox import Mailbox
-from holdfast.worker.outbox import PendingEntries
+from holdfast.worker.pending_entries import PendingEntries
 from holdfast.worker.ports import Crew
-from holdfast.worker.progress import RunProgress, StepProgress, StepState, WorkerIdentity
-from holdfast.worker.recording import recorded, step_scheduled
 from holdfast.worker.retries import Ended
 from holdfast.worker.slot_holds import SlotHolds
-from holdfast.worker.stalling import StepUnknown, stall_reason
+from holdfast.worker.stall_reasons import StepUnknown, stall_reason
+from holdfast.worker.step_progress import RunProgress, StepProgress, StepState, WorkerIdentity
 from holdfast.worker.trace_context import RunPosition
 from holdfast.workflow import commands, interrupts
 from holdfast.workflow.calls import step_words

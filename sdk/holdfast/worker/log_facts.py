@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from opentelemetry.trace import get_current_span
 
 from holdfast.logs import NO_FACTS
-from holdfast.workflow.current import WorkflowRuntime, current_runtime
+from holdfast.workflow.current_run import WorkflowRuntime, current_runtime
 
 
 class AttemptFacts(NamedTuple):

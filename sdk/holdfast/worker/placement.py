@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from holdfast.authoring.definitions import StepDefinition
+from holdfast.definitions.definitions import StepDefinition
 from holdfast.worker.slots import Slots
 from holdfast.workflow.commands import CallStep
 

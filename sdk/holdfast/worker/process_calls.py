@@ -16,9 +16,9 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
-from holdfast.authoring.functions import is_awaitable
 from holdfast.authoring.steps import Step
 from holdfast.codec.failures import capture, rebuild
+from holdfast.definitions.functions import is_awaitable
 from holdfast.journal import Failure, StepOrigin
 from holdfast.limits import DEFAULT_LIMITS
 

@@ -7,14 +7,14 @@ from string import Formatter
 from typing import Any
 from uuid import UUID
 
-from holdfast.authoring import signatures
 from holdfast.authoring.apps import App, check_name_is_free
-from holdfast.authoring.definitions import StepDefinition, WorkflowDefinition
-from holdfast.authoring.signatures import NO_EXTRA, CallSignature
 from holdfast.authoring.steps import Step
 from holdfast.authoring.workflows import Workflow
 from holdfast.channel.leases import ParameterRegistration, WorkflowRegistration
 from holdfast.codec.values import content_hash
+from holdfast.definitions import signatures
+from holdfast.definitions.definitions import StepDefinition, WorkflowDefinition
+from holdfast.definitions.signatures import NO_EXTRA, CallSignature
 from holdfast.hints import HopelessHint
 
 _PORTABLE = (str, int, UUID, Decimal)

@@ -3,7 +3,7 @@
 from holdfast.channel.leases import AttemptReport, Transition
 from holdfast.record import record
 from holdfast.worker.holder import RunHolder
-from holdfast.worker.queued import QueuedClaims
+from holdfast.worker.queued_attempts import QueuedClaims
 
 REPORT_BYTES = 8 * 1024 * 1024
 REPORTS_OF_ATTEMPTS = 500

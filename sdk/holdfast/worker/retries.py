@@ -1,16 +1,16 @@
 """Decides whether a failed attempt is repeated, and after which wait. Pure: the time and chance are arguments.
 
-The same rules hold for steps under a lease and for queued ones. Lost attempts are no failures: `progress` has
+The same rules hold for steps under a lease and for queued ones. Lost attempts are no failures: `step_progress` has
 their rules.
 """
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
-from holdfast.authoring.context import ContextUnavailable
-from holdfast.authoring.definitions import RetryOn, StepOptions
 from holdfast.backoff import DEFAULT_BACKOFF, Backoff, retry_delay
 from holdfast.codec.failures import capture
+from holdfast.definitions.context import ContextUnavailable
+from holdfast.definitions.definitions import RetryOn, StepOptions
 from holdfast.durations import parse_moment
 from holdfast.errors import ArgumentsRejected, FatalError, PayloadNotSerializable, PayloadTooLarge, RetryableError
 from holdfast.journal import Failure, Payload, RetryPolicy, StepOrigin

@@ -10,7 +10,6 @@ import random
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 
-from holdfast.channel.calls import repeat_wait
 from holdfast.channel.leases import (
     AttemptReportResult,
     Held,
@@ -22,6 +21,7 @@ from holdfast.channel.leases import (
     TransitionResult,
 )
 from holdfast.channel.refusals import ReattachRequired, ReplicaAway, SessionExpired
+from holdfast.channel.repeatable_calls import repeat_wait
 from holdfast.channel.worker_calls import WorkerCalls
 from holdfast.errors import (
     ArgumentsRejected,
@@ -32,7 +32,7 @@ from holdfast.errors import (
     Refused,
 )
 from holdfast.statuses import TransitionStatus
-from holdfast.worker.busy import BusyReports
+from holdfast.worker.busy_parts import BusyReports
 from holdfast.worker.clock import SessionClock, boot_seconds
 from holdfast.worker.crew import Report, WorkCrew
 from holdfast.worker.heartbeat import Attached, Heartbeat

@@ -17,29 +17,29 @@ from datetime import timedelta
 from typing import Any, Protocol
 
 from holdfast.authoring.build import build_of, with_python
-from holdfast.authoring.definitions import StepDefinition, WorkflowDefinition
-from holdfast.authoring.options import checked_name
 from holdfast.channel.connection import Address, Connection
 from holdfast.channel.health_server import HealthServer
 from holdfast.channel.leases import Introduction
 from holdfast.channel.worker_calls import HeartbeatCalls, WorkerCalls
 from holdfast.codec import Codec
+from holdfast.definitions.definitions import StepDefinition, WorkflowDefinition
+from holdfast.definitions.options import checked_name
 from holdfast.durations import Duration, parse_duration
 from holdfast.errors import HoldfastError
 from holdfast.worker.attempts import ABANDONED_MAX, NO_DEPS, AttemptRunner
+from holdfast.worker.blocked_loop import Unblocking
 from holdfast.worker.clock import SessionClock
 from holdfast.worker.crew import WorkCrew
 from holdfast.worker.guards import Guards, guarded
 from holdfast.worker.heartbeat import Heartbeat
+from holdfast.worker.holder_factory import CrewOptions
 from holdfast.worker.log_facts import facts_in_logs
 from holdfast.worker.loop_watch import BLOCKED_SECONDS, LoopWatch
-from holdfast.worker.making import CrewOptions
 from holdfast.worker.process_pools import check_executor
 from holdfast.worker.registration import Given, Registrations, workflow_registration
 from holdfast.worker.session import Session
 from holdfast.worker.stop_signals import STOP_SIGNALS
 from holdfast.worker.threads import DaemonThreads
-from holdfast.worker.unblocking import Unblocking
 from holdfast.worker.voucher import VoucherProcess
 
 log = logging.getLogger("holdfast.worker")

@@ -8,8 +8,8 @@ import asyncio
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Protocol
 
-from holdfast.authoring.definitions import StepDefinition, StepOverrides, WorkflowDefinition
-from holdfast.authoring.options import recorded_retry, resolve
+from holdfast.definitions.definitions import StepDefinition, StepOverrides, WorkflowDefinition
+from holdfast.definitions.options import recorded_retry, resolve
 from holdfast.hints import ValueType
 from holdfast.journal import Arguments
 from holdfast.workflow.commands import (

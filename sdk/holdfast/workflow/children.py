@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from holdfast.authoring.definitions import WorkflowDefinition
-from holdfast.authoring.workflows import business_id
 from holdfast.codec import Codec
+from holdfast.definitions.business_ids import business_id
+from holdfast.definitions.definitions import WorkflowDefinition
 from holdfast.errors import HoldfastError, InvalidRequest
 from holdfast.ids import child_run_id
 from holdfast.journal import Arguments
 from holdfast.workflow.calls import ChildCall
+from holdfast.workflow.ledger import Ledger
 from holdfast.workflow.loop import WorkflowLoop
-from holdfast.workflow.matching import Ledger
 from holdfast.workflow.tasks import Part
 
 

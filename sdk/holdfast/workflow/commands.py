@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from holdfast.authoring.definitions import StepDefinition, StepOptions
+from holdfast.definitions.definitions import StepDefinition, StepOptions
 from holdfast.journal import Arguments, Failure, Payload, RetryPolicy
 from holdfast.record import record
 from holdfast.statuses import ClosePolicy, RunStatus

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 from uuid import UUID
 
 from holdfast import journal
-from holdfast.authoring.definitions import StepDefinition, StepOverrides, WorkflowDefinition
-from holdfast.authoring.functions import is_awaitable
 from holdfast.codec import Codec
 from holdfast.codec.failures import as_run_failed, as_step_failed, capture
+from holdfast.definitions.definitions import StepDefinition, StepOverrides, WorkflowDefinition
+from holdfast.definitions.functions import is_awaitable
 from holdfast.errors import DuplicateStepId, HoldfastError, NotAwaited
 from holdfast.hints import HopelessHint, UnknownYet, ValueType, value_type
 from holdfast.journal import Arguments, Entry, Failure, MailBody, Payload, StepOrigin
@@ -31,15 +31,15 @@ from holdfast.statuses import RunStatus
 from holdfast.workflow import interrupts
 from holdfast.workflow.calls import ChildCall, Ending, ReceiveCall, StepCall, TimerCall, step_words
 from holdfast.workflow.children import child_arguments, start_child
+from holdfast.workflow.code_spans import OpenSpan, RunSpans
 from holdfast.workflow.commands import CallStep, Close, Command
-from holdfast.workflow.current import RunInfo, WorkflowRuntime, current_runtime
+from holdfast.workflow.current_run import RunInfo, WorkflowRuntime, current_runtime
+from holdfast.workflow.ledger import Ledger
 from holdfast.workflow.loop import RunUnwinding, WorkflowLoop
-from holdfast.workflow.matching import Ledger
 from holdfast.workflow.sameness import Values
 from holdfast.workflow.signals import SignalInbox
-from holdfast.workflow.spans import OpenSpan, RunSpans
 from holdfast.workflow.tasks import LoopTimer
-from holdfast.workflow.unawaited import CallPlace, calls, not_awaited
+from holdfast.workflow.unawaited_calls import CallPlace, calls, not_awaited
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")

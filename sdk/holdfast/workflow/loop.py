@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from holdfast.errors import HoldfastError, NotAwaited, UnguardedCall
 from holdfast.limits import SPAN_MAX
-from holdfast.workflow import interrupts, redirection, unawaited
+from holdfast.workflow import interrupts, redirection, unawaited_calls
 from holdfast.workflow.tasks import LoopTimer, ReadyHandle, TimerHost, WorkflowFuture, WorkflowTask
 
 _logger = logging.getLogger("holdfast.workflow")
@@ -254,7 +254,7 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
     def thrown_away(self, coroutine: Coroutine[Any, Any, Any]) -> bool:
         """Note a call that was never awaited. True: it has been dealt with."""
         if not self.is_dead and self.mistake is None:
-            self.mistake = unawaited.not_awaited(coroutine)
+            self.mistake = unawaited_calls.not_awaited(coroutine)
         return True
 
     # What asyncio and workflow code ask of it
@@ -393,7 +393,7 @@ def _refuse_the_rest(names: Iterable[str]) -> None:
 
 _refuse_the_rest(dir(asyncio.AbstractEventLoop))
 redirection.replace_in_asyncio(WorkflowLoop)
-unawaited.report_to_loops()
+unawaited_calls.report_to_loops()
 
 
 def _span(seconds: float) -> timedelta:

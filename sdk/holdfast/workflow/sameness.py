@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic_core import SchemaSerializer, core_schema, from_json, to_json
 
-from holdfast.authoring.signatures import CallSignature
+from holdfast.definitions.signatures import CallSignature
 from holdfast.journal import Arguments, Payload
 
 Values = tuple[tuple[Any, ...], Mapping[str, Any]]

@@ -13,7 +13,7 @@ from holdfast.hints import problem_of
 from holdfast.journal import Payload, Signal, SignalSetAside
 from holdfast.limits import PROBLEM_MAX
 from holdfast.workflow.calls import Misfit, ReceiveCall
-from holdfast.workflow.matching import Ledger
+from holdfast.workflow.ledger import Ledger
 
 _NOTHING = Payload(b"null")
 

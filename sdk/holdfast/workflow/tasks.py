@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from holdfast.workflow.commands import SetTimer
-from holdfast.workflow.unawaited import held_by
+from holdfast.workflow.unawaited_calls import held_by
 
 if TYPE_CHECKING:
     from holdfast.workflow.loop import WorkflowLoop

@@ -11,7 +11,6 @@ from holdfast.statuses import ClosePolicy, RunStatus
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks
 from holdfast_coordinator.domain.events import Appended, Closed
-from holdfast_coordinator.domain.reads import MailWanted, Reads, Snapshot
 from holdfast_coordinator.domain.rows import (
     AlarmKind,
     AlarmRow,
@@ -30,6 +29,7 @@ from holdfast_coordinator.domain.rows import (
     StatedFailure,
     TaskState,
 )
+from holdfast_coordinator.domain.snapshot import MailWanted, Reads, Snapshot
 from holdfast_coordinator.domain.starts import START
 from holdfast_coordinator.store.port import (
     CellStore,

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from holdfast.statuses import ClosePolicy, RunStatus
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks, CloseAsk, CommitTransition
-from holdfast_coordinator.domain.reads import MailWanted, Reads, Snapshot
 from holdfast_coordinator.domain.rows import (
     AlarmKind,
     AlarmRow,
@@ -26,6 +25,7 @@ from holdfast_coordinator.domain.rows import (
     SignalMail,
     TaskState,
 )
+from holdfast_coordinator.domain.snapshot import MailWanted, Reads, Snapshot
 from holdfast_coordinator.domain.workspace import trace_mark
 from holdfast_coordinator.store.cell import PostgresCellStore
 from holdfast_coordinator.store.port import CellStore, StoreError

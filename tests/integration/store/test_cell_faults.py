@@ -11,7 +11,6 @@ import pytest
 from holdfast.statuses import ClosePolicy, RunStatus
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks
-from holdfast_coordinator.domain.reads import Reads, Snapshot
 from holdfast_coordinator.domain.rows import (
     AlarmKind,
     AlarmRow,
@@ -25,6 +24,7 @@ from holdfast_coordinator.domain.rows import (
     SignalMail,
     StepResultMail,
 )
+from holdfast_coordinator.domain.snapshot import Reads, Snapshot
 from holdfast_coordinator.store.cell import PostgresCellStore
 from holdfast_coordinator.store.errors import ConnectionLost, QueryFailed, translated
 from holdfast_coordinator.store.port import (

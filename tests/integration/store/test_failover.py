@@ -9,8 +9,8 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from holdfast_coordinator.store.cell import PostgresCellStore
-from holdfast_coordinator.store.connection import Statement
 from holdfast_coordinator.store.control import PostgresControlStore
+from holdfast_coordinator.store.database_connection import Statement
 from holdfast_coordinator.store.pool import Pool
 from holdfast_coordinator.store.port import StoreUnavailable
 from tests.model.batches import open_run, starting, write

@@ -12,7 +12,7 @@ from holdfast_coordinator.domain.rows import RunResult, RunState
 from holdfast_coordinator.store import cell as cell_module
 from holdfast_coordinator.store import cell_queries
 from holdfast_coordinator.store.cell import CLIENT_CONNECTIONS, PostgresCellStore
-from holdfast_coordinator.store.connection import Statement
+from holdfast_coordinator.store.database_connection import Statement
 from holdfast_coordinator.store.pool import Pool
 from holdfast_coordinator.store.port import RunSelection, StoreBusy
 from tests.model.batches import T0, open_run, record, starting, write

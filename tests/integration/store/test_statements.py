@@ -10,9 +10,9 @@ import psycopg
 import pytest
 
 from holdfast.statuses import RunStatus
-from holdfast_coordinator.store.connection import Statement
+from holdfast_coordinator.store.batch_reads import CellReads
+from holdfast_coordinator.store.database_connection import Statement
 from holdfast_coordinator.store.port import RunSelection
-from holdfast_coordinator.store.reading import CellReads
 from holdfast_coordinator.store.statements import RowWrite
 from holdfast_coordinator.store.statements_control import ControlStatements
 from holdfast_coordinator.store.statements_due import CellDue

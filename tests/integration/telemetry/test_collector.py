@@ -12,9 +12,9 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import ResourceMetrics, ScopeMetrics
 
-from holdfast_coordinator.rpc.collector import RETRYABLE, Collector
-from holdfast_coordinator.telemetry.collecting import Accepted, CertificateUnusable, CollectorUnreachable, ExportRefused
+from holdfast_coordinator.rpc.collector_client import RETRYABLE, Collector
 from holdfast_coordinator.telemetry.otel_variables import Endpoint
+from holdfast_coordinator.telemetry.sinks import Accepted, CertificateUnusable, CollectorUnreachable, ExportRefused
 from tests.otlp_sink import OtlpSink, otlp_sink
 
 Code = grpc.StatusCode

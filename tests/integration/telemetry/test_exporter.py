@@ -14,12 +14,7 @@ from structlog.testing import capture_logs
 
 from holdfast.backoff import Exponential
 from holdfast.traces import SpanContext
-from holdfast_coordinator.rpc.collector import Collector
-from holdfast_coordinator.telemetry.collecting import Accepted, CollectorUnreachable
-from holdfast_coordinator.telemetry.otel_variables import Endpoint
-from holdfast_coordinator.telemetry.otlp import export_request
-from holdfast_coordinator.telemetry.spans import RunFacts, Span, SpanKind, SpanStatus
-from holdfast_coordinator.tracing.exporter import (
+from holdfast_coordinator.export.exporter import (
     QUEUE_FULL,
     REFUSED,
     REQUEST_SPANS_MAX,
@@ -27,6 +22,11 @@ from holdfast_coordinator.tracing.exporter import (
     Exported,
     SpanExporter,
 )
+from holdfast_coordinator.rpc.collector_client import Collector
+from holdfast_coordinator.telemetry.otel_variables import Endpoint
+from holdfast_coordinator.telemetry.otlp_spans import export_request
+from holdfast_coordinator.telemetry.sinks import Accepted, CollectorUnreachable
+from holdfast_coordinator.telemetry.spans import RunFacts, Span, SpanKind, SpanStatus
 from tests.otlp_sink import OtlpSink, otlp_sink
 
 Code = grpc.StatusCode

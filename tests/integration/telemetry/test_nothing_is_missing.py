@@ -11,13 +11,13 @@ from traced_cells import Clock, Played, commit, none_left, until, writer_of
 from holdfast.backoff import Exponential
 from holdfast.statuses import RunStatus
 from holdfast_coordinator.domain.commands import CommitTransition
-from holdfast_coordinator.telemetry.collecting import Accepted, CollectorUnreachable
+from holdfast_coordinator.export import marks, relay, tracer
+from holdfast_coordinator.export.relay import RelayLimits
+from holdfast_coordinator.export.span_export import Tracing
 from holdfast_coordinator.telemetry.identity import trace_of
-from holdfast_coordinator.telemetry.otlp import export_request
+from holdfast_coordinator.telemetry.otlp_spans import export_request
+from holdfast_coordinator.telemetry.sinks import Accepted, CollectorUnreachable
 from holdfast_coordinator.telemetry.spans import SpanRules
-from holdfast_coordinator.tracing import marks, relay, tracer
-from holdfast_coordinator.tracing.relay import RelayLimits
-from holdfast_coordinator.tracing.tracing import Tracing
 from holdfast_coordinator.wire.journals import journal_message
 from tests.model.cell import ModelCellStore
 from tests.otlp_sink import ReceivedSpan, received_spans

@@ -20,10 +20,10 @@ from traced_cells import (
 )
 
 from holdfast.statuses import RunStatus, Then
+from holdfast_coordinator.export.relay import RelayLimits
 from holdfast_coordinator.store.port import CellStore
-from holdfast_coordinator.telemetry.collecting import CollectorUnreachable
 from holdfast_coordinator.telemetry.identity import IdentityRules
-from holdfast_coordinator.tracing.relay import RelayLimits
+from holdfast_coordinator.telemetry.sinks import CollectorUnreachable
 from tests.model.cell import ModelCellStore
 from tests.otlp_sink import OtlpSink
 

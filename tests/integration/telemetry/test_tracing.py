@@ -24,10 +24,10 @@ from traced_cells import (
 from holdfast.errors import CollectorRefused, CollectorUnavailable
 from holdfast.statuses import Then
 from holdfast_coordinator.domain.rows import JournalRow
+from holdfast_coordinator.export import marks, tracer
 from holdfast_coordinator.store.port import CellStore, StoreUnavailable
 from holdfast_coordinator.telemetry.identity import facts_of
 from holdfast_coordinator.telemetry.spans import Span, SpanKind, SpanStatus
-from holdfast_coordinator.tracing import marks, tracer
 from tests.model.cell import ModelCellStore
 from tests.otlp_sink import OtlpSink
 

@@ -18,13 +18,13 @@ from holdfast_coordinator.domain.transitions import TransitionAnswer
 from holdfast_coordinator.engine.attachments import Attachment
 from holdfast_coordinator.engine.cell_writer import CellWriter, OnJournal
 from holdfast_coordinator.engine.matcher import Matcher
-from holdfast_coordinator.rpc.collector import Collector
+from holdfast_coordinator.export.relay import RelayLimits
+from holdfast_coordinator.export.span_export import Tracing
+from holdfast_coordinator.rpc.collector_client import Collector
 from holdfast_coordinator.store.port import CellStore
 from holdfast_coordinator.telemetry.identity import IdentityRules, of_start
 from holdfast_coordinator.telemetry.otel_variables import Endpoint
 from holdfast_coordinator.telemetry.spans import SpanRules
-from holdfast_coordinator.tracing.relay import RelayLimits
-from holdfast_coordinator.tracing.tracing import Tracing
 from tests.otlp_sink import OtlpSink, ReceivedSpan
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from holdfast import App
-from holdfast.authoring.context import Context
+from holdfast.definitions.context import Context
 
 if TYPE_CHECKING:
     from nowhere import Deps, Unknown  # type: ignore[import-not-found]

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import postponed_shop
 import pytest
 
-from holdfast.authoring.context import Context
-from holdfast.authoring.signatures import NO_EXTRA, CallSignature, ParameterKind
+from holdfast.definitions.context import Context
+from holdfast.definitions.signatures import NO_EXTRA, CallSignature, ParameterKind
 from holdfast.errors import ArgumentsRejected
 
 

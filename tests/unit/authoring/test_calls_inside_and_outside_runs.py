@@ -14,9 +14,9 @@ import pytest
 
 import holdfast
 from holdfast import App
-from holdfast.authoring.definitions import StepDefinition, StepOverrides, WorkflowDefinition
-from holdfast.authoring.plain import PlainCall
-from holdfast.workflow.current import RunInfo, current_runtime
+from holdfast.authoring.plain_calls import PlainCall
+from holdfast.definitions.definitions import StepDefinition, StepOverrides, WorkflowDefinition
+from holdfast.workflow.current_run import RunInfo, current_runtime
 
 app = App("calls")
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from holdfast import App
-from holdfast.authoring import starting
-from holdfast.authoring.definitions import WorkflowDefinition
-from holdfast.authoring.starting import StartOptions, set_default_starter
-from holdfast.authoring.workflows import business_id
+from holdfast.authoring import starter
+from holdfast.authoring.starter import StartOptions, set_default_starter
+from holdfast.definitions.business_ids import business_id
+from holdfast.definitions.definitions import WorkflowDefinition
 from holdfast.errors import ArgumentsRejected
 
 app = App("starting")
@@ -31,15 +31,15 @@ async def nameless(x: int) -> None: ...
 
 @pytest.fixture
 def started() -> Iterator[list[Any]]:
-    before, starts = starting._default_starter, list[Any]()
+    before, starts = starter._default_starter, list[Any]()
 
-    async def starter(
+    async def start(
         definition: WorkflowDefinition, args: tuple[Any, ...], kwargs: dict[str, Any], options: StartOptions
     ) -> Any:
         starts.append((definition.name, args, kwargs, options))
         return "the handle"
 
-    set_default_starter(starter)
+    set_default_starter(start)
     yield starts
     set_default_starter(before)
 

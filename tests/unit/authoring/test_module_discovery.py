@@ -7,8 +7,8 @@ import pytest
 
 from holdfast.authoring.apps import DuplicateName
 from holdfast.authoring.build import build_of
-from holdfast.authoring.definitions import StepDefinition, WorkflowDefinition
 from holdfast.authoring.discovery import ModuleNotLoaded, discover
+from holdfast.definitions.definitions import StepDefinition, WorkflowDefinition
 
 FLOWS = """
 import holdfast

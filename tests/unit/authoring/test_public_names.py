@@ -19,7 +19,7 @@ def test_importing_holdfast_loads_no_grpc_and_no_client() -> None:
 def test_the_first_start_loads_the_client_that_sets_the_default_starter() -> None:
     run(
         "import holdfast, sys\n"
-        "from holdfast.authoring.starting import default_starter\n"
+        "from holdfast.authoring.starter import default_starter\n"
         "assert callable(default_starter())\n"
         "assert 'holdfast.client' in sys.modules"
     )

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from holdfast import Context
-from holdfast.authoring.context import ContextUnavailable
+from holdfast.definitions.context import ContextUnavailable
 
 
 def made(**given: Any) -> Context[Any]:

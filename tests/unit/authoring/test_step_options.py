@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from holdfast import App
-from holdfast.authoring.definitions import StepOptions
-from holdfast.authoring.options import recorded_retry, resolve
 from holdfast.authoring.steps import Step
 from holdfast.backoff import Constant, Listed
+from holdfast.definitions.definitions import StepOptions
+from holdfast.definitions.options import recorded_retry, resolve
 from holdfast.journal import RetryPolicy
 
 app = App("options")

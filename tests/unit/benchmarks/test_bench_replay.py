@@ -2,7 +2,7 @@
 
 from benchmarks.replay import recorded_pages, replay_us_per_step
 from holdfast.api.v1 import worker_service_pb2
-from holdfast.channel.wire_worker import journal_page
+from holdfast.channel.worker_messages import journal_page
 from holdfast.journal import RunClosed, StepCompleted
 
 

@@ -12,14 +12,16 @@ from sample_records import all_samples
 
 from holdfast import journal
 from holdfast.api.v1 import journal_pb2
-from holdfast.channel import wire
+from holdfast.channel import messages
 from holdfast.journal.values import FRAME_BYTES
 
 GOLDEN = Path(__file__).with_name("golden_entries.json")
 
 
 def encoded(record: Any) -> str:
-    message = wire.mail_to_message(record) if isinstance(record, journal.Mail) else wire.entry_to_message(record)
+    message = (
+        messages.mail_to_message(record) if isinstance(record, journal.Mail) else messages.entry_to_message(record)
+    )
     return message.SerializeToString(deterministic=True).hex()
 
 
@@ -28,9 +30,9 @@ def test_the_bytes_of_a_record_are_what_they_were(name: str, record: Any) -> Non
     golden = json.loads(GOLDEN.read_text())[name]
     assert encoded(record) == golden
     if isinstance(record, journal.Mail):
-        assert wire.mail_from_message(journal_pb2.Mail.FromString(bytes.fromhex(golden))) == record
+        assert messages.mail_from_message(journal_pb2.Mail.FromString(bytes.fromhex(golden))) == record
     else:
-        assert wire.entry_from_message(journal_pb2.Entry.FromString(bytes.fromhex(golden))) == record
+        assert messages.entry_from_message(journal_pb2.Entry.FromString(bytes.fromhex(golden))) == record
 
 
 @pytest.mark.parametrize(("name", "record"), list(all_samples()), ids=lambda value: value if type(value) is str else "")

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from holdfast.api.v1 import worker_service_pb2 as pb
-from holdfast.channel import wire_worker as wire
+from holdfast.channel import worker_messages as wire
 from holdfast.channel.leases import Work
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)

@@ -11,9 +11,9 @@ from grpc.aio import AioRpcError, Metadata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.channel import calls
-from holdfast.channel.calls import ConnectionClosed, call, repeat_wait
+from holdfast.channel import repeatable_calls
 from holdfast.channel.refusals import DETAILS_KEY, DOMAIN
+from holdfast.channel.repeatable_calls import ConnectionClosed, call, repeat_wait
 from holdfast.errors import CoordinatorUnavailable, Refused
 
 
@@ -40,7 +40,7 @@ class Method:
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calls, "FIRST_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr(repeatable_calls, "FIRST_WAIT_SECONDS", 0.001)
 
 
 async def test_a_call_without_an_answer_is_repeated_as_it_was() -> None:

@@ -4,7 +4,7 @@ import pytest
 import typer
 
 from holdfast_coordinator.config import Config
-from holdfast_coordinator.serving import configured, with_one_database
+from holdfast_coordinator.server_commands import configured, with_one_database
 from holdfast_coordinator.store.database_url import checked_database_url, described_database
 
 URL = "postgresql://shop:s3cret@db:5432/shop"
@@ -15,7 +15,7 @@ def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DATABASE_URL", "EMBEDDED", "PORT", "METRICS_PORT", "SESSION_TTL"):
         monkeypatch.delenv(f"HOLDFAST_{name}", raising=False)
     # It is for the whole process, and other tests look at what is logged.
-    monkeypatch.setattr("holdfast_coordinator.serving.configure_logs", lambda **_: None)
+    monkeypatch.setattr("holdfast_coordinator.server_commands.configure_logs", lambda **_: None)
 
 
 def test_a_forgotten_database_url_is_refused_instead_of_served_from_an_empty_database() -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from holdfast import journal as j
-from holdfast.cli.plain import history_entry
+from holdfast.cli.plain_values import history_entry
 from holdfast.cli.story import Event, StepStory, story_of
 from holdfast.client import HistoryEntry
 from holdfast.statuses import AttemptOutcome, Placement, RunStatus, StepStatus

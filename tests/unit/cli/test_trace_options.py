@@ -9,9 +9,9 @@ from pydantic import ValidationError
 from holdfast.errors import HoldfastError
 from holdfast_coordinator.app import export_settings
 from holdfast_coordinator.config import Config
-from holdfast_coordinator.exporting import identity_rules, span_rules
-from holdfast_coordinator.serving import configured
+from holdfast_coordinator.server_commands import configured
 from holdfast_coordinator.telemetry.otel_variables import ExportSettings
+from holdfast_coordinator.trace_export import identity_rules, span_rules
 
 
 @pytest.fixture(autouse=True)

@@ -5,8 +5,8 @@ from collections.abc import Collection
 
 import pytest
 
-from holdfast.channel.records import ClosedRun
-from holdfast.client.asking import AskedRuns
+from holdfast.channel.run_records import ClosedRun
+from holdfast.client.closed_runs import AskedRuns
 from holdfast.errors import RunNotFound
 from holdfast.statuses import RunStatus
 

@@ -6,8 +6,8 @@ from collections.abc import Collection
 
 import pytest
 
-from holdfast.channel.records import ClosedRun
-from holdfast.client.waiting import AwaitedRuns
+from holdfast.channel.run_records import ClosedRun
+from holdfast.client.result_waits import AwaitedRuns
 from holdfast.errors import CoordinatorUnavailable, HoldfastError, RunNotFound
 from holdfast.statuses import RunStatus
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from holdfast.channel.records import StartedRun, StartOutcome, StartSpec
-from holdfast.client.batching import StartBatcher
+from holdfast.channel.run_records import StartedRun, StartOutcome, StartSpec
+from holdfast.client.start_batches import StartBatcher
 from holdfast.errors import CoordinatorUnavailable, HoldfastError, RunConflict
 from holdfast.journal import Arguments, Payload
 

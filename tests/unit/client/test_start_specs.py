@@ -7,7 +7,7 @@ import pytest
 
 from holdfast import App
 from holdfast.client import by_name
-from holdfast.client.starting import call_of, start_spec, target_of
+from holdfast.client.start_specs import call_of, start_spec, target_of
 from holdfast.codec import Codec
 from holdfast.errors import ArgumentsRejected, PayloadTooLarge
 from holdfast.ids import is_start_id

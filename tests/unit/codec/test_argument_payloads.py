@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from codec_shop import Money, User
 
-from holdfast.authoring.context import Context
-from holdfast.authoring.signatures import CallSignature
 from holdfast.codec import Codec
+from holdfast.definitions.context import Context
+from holdfast.definitions.signatures import CallSignature
 from holdfast.errors import ArgumentsRejected, PayloadNotSerializable, PayloadTooLarge
 from holdfast.journal import Arguments, Payload
 from holdfast.limits import Limits

@@ -15,8 +15,8 @@ import value_zoo as zoo
 from pydantic import BaseModel
 
 from holdfast import App
-from holdfast.authoring.signatures import CallSignature
 from holdfast.codec import Codec
+from holdfast.definitions.signatures import CallSignature
 from holdfast.errors import ArgumentsRejected
 from holdfast.hints import HopelessHint, value_type
 from holdfast.hints.value_types import HINTS_CACHED

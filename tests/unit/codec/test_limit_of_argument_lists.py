@@ -2,8 +2,8 @@
 
 import pytest
 
-from holdfast.authoring.signatures import CallSignature
 from holdfast.codec import Codec
+from holdfast.definitions.signatures import CallSignature
 from holdfast.errors import PayloadTooLarge
 from holdfast.limits import Limits
 

@@ -219,7 +219,7 @@ def test_a_mapping_hint_gives_a_mapping() -> None:
 def test_encoding_does_not_depend_on_the_process() -> None:
     script = (
         "from holdfast.codec import Codec\n"
-        "from holdfast.authoring.signatures import CallSignature\n"
+        "from holdfast.definitions.signatures import CallSignature\n"
         "def flow(tags): ...\n"
         "made = Codec().encode_arguments(CallSignature.of(flow), ({'a', 'b', 'c', 'd'},), {}, what='x', hashed=True)\n"
         "print(made.positional[0].content_sha256.hex())\n"

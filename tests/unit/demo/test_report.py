@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from holdfast.channel.records import TraceSpan
+from holdfast.channel.run_records import TraceSpan
 from holdfast_coordinator.demo.audit import Findings
 from holdfast_coordinator.demo.driver import DemoOutcome
 from holdfast_coordinator.demo.report import SPANS_SHOWN, print_report, shortened

@@ -13,7 +13,6 @@ from typing import Any
 from holdfast_coordinator.domain.batch import Answer, BatchCommand, Decided, decide, keys_of, reads_of
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.events import Event, RunLeased, TaskClaimed
-from holdfast_coordinator.domain.reads import MailWanted, Reads, Snapshot, time_of_batch
 from holdfast_coordinator.domain.rows import (
     AlarmKind,
     AlarmRow,
@@ -31,6 +30,7 @@ from holdfast_coordinator.domain.rows import (
     TaskRow,
     TaskState,
 )
+from holdfast_coordinator.domain.snapshot import MailWanted, Reads, Snapshot, time_of_batch
 from holdfast_coordinator.domain.starts import START
 from tests.invariants import CellRows
 

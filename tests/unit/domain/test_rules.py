@@ -9,7 +9,7 @@ from scenes import RUN, queue_step, report, signal, start, transition
 from holdfast.statuses import RunStatus
 from holdfast_coordinator.domain.batch import RULES, BatchCommand, command_bytes, keys_of, reads_of
 from holdfast_coordinator.domain.commands import DeliverChildClosed, EndLease, LeaseEnd, StartChildAsk
-from holdfast_coordinator.domain.continuing import Continuation, RetryRun, RewrittenRow
+from holdfast_coordinator.domain.continuations import Continuation, RetryRun, RewrittenRow
 from holdfast_coordinator.domain.rows import (
     AlarmKind,
     AlarmRow,

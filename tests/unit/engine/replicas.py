@@ -10,8 +10,8 @@ from holdfast.ids import run_id, start_id
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.commands import CommitTransition, StartRun
 from holdfast_coordinator.domain.events import LeaseEnded, MailArrived, RunLeased, TaskClaimed
-from holdfast_coordinator.domain.reads import Reads, Snapshot
 from holdfast_coordinator.domain.rows import MailKind, MailRow, OpenRun, RunRow, SignalMail, TaskRow
+from holdfast_coordinator.domain.snapshot import Reads, Snapshot
 from holdfast_coordinator.engine.attachments import NO_MAIL, Attachment, Handed, Held
 from holdfast_coordinator.engine.engine import Engine
 from holdfast_coordinator.engine.matcher import Matcher
@@ -20,7 +20,7 @@ from holdfast_coordinator.metrics.metrics import Metrics
 from holdfast_coordinator.store.port import RECORDS_BYTES_MAX, DataRejected, LockTimeout, Moved
 from holdfast_coordinator.telemetry.identity import Origins
 from holdfast_coordinator.wire.children import child_start
-from holdfast_coordinator.wire.continuation import continuation
+from holdfast_coordinator.wire.continuations import continuation
 from tests.model.batches import T0, open_run, task
 from tests.model.cell import ModelCellStore
 from tests.model.control import ModelControlStore

@@ -16,7 +16,7 @@ from holdfast_coordinator.engine.attachments import Attachment, Held
 from holdfast_coordinator.engine.database_clock import ClockStep
 from holdfast_coordinator.engine.engine import Engine
 from holdfast_coordinator.engine.matcher import Matcher
-from holdfast_coordinator.engine.refusals import Reattach, ServesNoWorkers, SessionDead
+from holdfast_coordinator.engine.session_refusals import Reattach, ServesNoWorkers, SessionDead
 from holdfast_coordinator.engine.sessions import SessionPolicy, Sessions
 from holdfast_coordinator.store.port import OutcomeUnknown, StoreUnavailable
 from tests.model.batches import T0, open_run

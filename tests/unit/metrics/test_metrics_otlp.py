@@ -7,7 +7,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import AGGREGATION_TEMPORALITY_C
 
 from holdfast_coordinator.metrics import table
 from holdfast_coordinator.metrics.metrics import Metrics
-from holdfast_coordinator.metrics.otlp import export_request
+from holdfast_coordinator.metrics.otlp_metrics import export_request
 from holdfast_coordinator.metrics.table import STEP_DURATION, TABLE
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"

@@ -8,9 +8,9 @@ import pytest
 import structlog
 
 from holdfast_coordinator.loops.metrics_push import MetricsPush, push_interval_seconds
-from holdfast_coordinator.metering import metering
 from holdfast_coordinator.metrics.metrics import Metrics
-from holdfast_coordinator.rpc.collector import Collector
+from holdfast_coordinator.metrics_export import metering
+from holdfast_coordinator.rpc.collector_client import Collector
 from holdfast_coordinator.telemetry.otel_variables import Endpoint
 from tests.otlp_sink import OtlpSink
 

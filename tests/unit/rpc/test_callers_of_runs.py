@@ -19,7 +19,7 @@ from holdfast_coordinator.engine.sessions import SessionPolicy
 from holdfast_coordinator.rpc.server import Server
 from holdfast_coordinator.telemetry.identity import IdentityRules, Origins
 from holdfast_coordinator.wire.children import child_start
-from holdfast_coordinator.wire.continuation import continuation
+from holdfast_coordinator.wire.continuations import continuation
 from tests.model.cell import ModelCellStore
 from tests.model.control import ModelControlStore
 

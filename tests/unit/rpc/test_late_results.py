@@ -24,7 +24,7 @@ from holdfast_coordinator.metrics.metrics import Metrics
 from holdfast_coordinator.rpc import late_results
 from holdfast_coordinator.rpc.late_results import LateResults
 from holdfast_coordinator.store.port import StoreUnavailable
-from holdfast_coordinator.telemetry.run_trace import DEFAULT_RULES
+from holdfast_coordinator.telemetry.run_spans import DEFAULT_RULES
 from holdfast_coordinator.telemetry.spans import Span, SpanKind, SpanRules
 from tests.model.batches import T0, open_run, starting, write
 from tests.model.cell import ModelCellStore

@@ -16,7 +16,7 @@ from holdfast.client import Client, by_name
 from holdfast.errors import HoldfastError
 from holdfast_coordinator.rpc import server_spans
 from holdfast_coordinator.rpc.server_spans import ServerSpans
-from holdfast_coordinator.telemetry.collecting import Accepted, CollectorUnreachable
+from holdfast_coordinator.telemetry.sinks import Accepted, CollectorUnreachable
 
 START = "holdfast.api.v1.RunService/StartRuns"
 order = by_name("order")

@@ -9,7 +9,7 @@ from psycopg.types.json import Jsonb
 from psycopg.types.numeric import Int2, Int4, Int8
 
 from holdfast_coordinator.store import parameters
-from holdfast_coordinator.store.connection import Statement
+from holdfast_coordinator.store.database_connection import Statement
 from holdfast_coordinator.store.parameters import Type
 from holdfast_coordinator.store.port import DataRejected
 

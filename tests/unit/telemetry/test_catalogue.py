@@ -5,7 +5,7 @@ from golden_journals import SCENARIOS, Scenario, retry_with_back_off
 
 from holdfast.traces import SpanOf
 from holdfast_coordinator.telemetry.catalogue import ATTRIBUTES, LATE_RESULT, LINKS, SPANS, SpanType
-from holdfast_coordinator.telemetry.run_trace import spans_of
+from holdfast_coordinator.telemetry.run_spans import spans_of
 from holdfast_coordinator.telemetry.spans import Span, SpanRules
 
 WRITTEN = [scenario() for scenario in SCENARIOS]

@@ -12,8 +12,8 @@ from written_journals import facts
 
 from holdfast.api.v1 import journal_pb2
 from holdfast_coordinator.telemetry.catalogue import ATTRIBUTES
-from holdfast_coordinator.telemetry.otlp import export_request
-from holdfast_coordinator.telemetry.run_trace import RunSpanBuilder, spans_of
+from holdfast_coordinator.telemetry.otlp_spans import export_request
+from holdfast_coordinator.telemetry.run_spans import RunSpanBuilder, spans_of
 from holdfast_coordinator.telemetry.spans import TEXT_BYTES_MAX, Span, SpanRules, SpanStatus
 
 Rows = list[journal_pb2.JournalRow]

@@ -36,7 +36,7 @@ from holdfast.traces import (
     segment_root,
     successor_root,
 )
-from holdfast_coordinator.telemetry.run_trace import RunSpanBuilder, spans_of
+from holdfast_coordinator.telemetry.run_spans import RunSpanBuilder, spans_of
 from holdfast_coordinator.telemetry.spans import TEXT_BYTES_MAX, Span, SpanRules, SpanStatus, cut_text
 
 DONE = closed(100, RunStatus.COMPLETED)

@@ -9,7 +9,7 @@ import pytest
 from golden_journals import SCENARIOS, Scenario
 from golden_trees import FOLDER, drawn, golden
 
-from holdfast_coordinator.telemetry.run_trace import spans_of
+from holdfast_coordinator.telemetry.run_spans import spans_of
 
 
 def check(name: str, found: str) -> None:

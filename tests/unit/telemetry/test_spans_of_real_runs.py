@@ -8,10 +8,10 @@ from written_journals import TRACE, rows
 
 import holdfast
 from holdfast import App
-from holdfast.channel.wire import entry_to_message
+from holdfast.channel.messages import entry_to_message
 from holdfast.testing import LocalRun, run_local
 from holdfast.traces import SpanContext
-from holdfast_coordinator.telemetry.run_trace import spans_of
+from holdfast_coordinator.telemetry.run_spans import spans_of
 from holdfast_coordinator.telemetry.spans import RunFacts, Span
 
 app = App("real-runs")

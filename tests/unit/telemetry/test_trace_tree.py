@@ -34,14 +34,14 @@ from written_journals import (
 )
 
 from holdfast.api.v1 import run_service_pb2
-from holdfast.channel.records import TraceSpan
-from holdfast.channel.wire_traces import trace_span
-from holdfast.cli import plain
+from holdfast.channel.run_records import TraceSpan
+from holdfast.channel.trace_messages import trace_span
+from holdfast.cli import plain_values
 from holdfast.cli.trace_tree import trace_tree
 from holdfast.statuses import AttemptOutcome, RunStatus
 from holdfast.traces import child_context
 from holdfast_coordinator.rpc.run_traces import span_message
-from holdfast_coordinator.telemetry.run_trace import spans_of
+from holdfast_coordinator.telemetry.run_spans import spans_of
 from holdfast_coordinator.telemetry.spans import Span
 
 
@@ -130,7 +130,7 @@ def test_the_command_line_gets_the_spans_as_they_were_built(scenario: Scenario) 
 
 def test_as_json_a_span_has_its_ids_in_hex_and_its_times_as_iso_texts() -> None:
     (*_, run) = received(spans_of(*retry_with_back_off()))
-    found = json.loads(json.dumps(plain.trace_span(run)))
+    found = json.loads(json.dumps(plain_values.trace_span(run)))
     assert found | {"attributes": {}} == {
         "trace_id": TRACE.trace_id.hex(),
         "span_id": TRACE.span_id.hex(),

@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from holdfast.api.v1 import journal_pb2
-from holdfast_coordinator.domain.continuing import CopiedRows, RewrittenRow
+from holdfast_coordinator.domain.continuations import CopiedRows, RewrittenRow
 from holdfast_coordinator.domain.rows import JournalRow
-from holdfast_coordinator.wire.continuation import continuation
+from holdfast_coordinator.wire.continuations import continuation
 
 AT = datetime(2026, 5, 4, tzinfo=UTC)
 

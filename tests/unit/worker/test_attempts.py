@@ -17,8 +17,8 @@ import pytest
 from worker_driving import payload
 
 from holdfast.authoring.apps import App
-from holdfast.authoring.context import Context
 from holdfast.codec import Codec
+from holdfast.definitions.context import Context
 from holdfast.journal import Arguments
 from holdfast.worker import attempts
 from holdfast.worker.attempts import NO_DEPS, AttemptCall, AttemptRunner

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from holdfast.channel.leases import AttemptReport, AttemptReportResult, ReportAnswer, Transition, TransitionResult
 from holdfast.journal import AttemptRecord
 from holdfast.statuses import AttemptOutcome, Then, TransitionStatus
-from holdfast.worker.busy import BusyReports
+from holdfast.worker.busy_parts import BusyReports
 from holdfast.worker.reports import Report
 
 T0 = datetime(2030, 1, 1, tzinfo=UTC)

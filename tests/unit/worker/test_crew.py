@@ -7,7 +7,7 @@ from worker_desk import Desk
 from worker_driving import payload
 
 from holdfast.authoring.apps import App
-from holdfast.authoring.calls import receive, sleep
+from holdfast.authoring.primitives import receive, sleep
 from holdfast.backoff import constant
 from holdfast.channel.leases import Held, Notice, QueuedAttempt, Row, Work
 from holdfast.journal import Arguments, AttemptEnded, Signal, StepScheduled, TimerFired

@@ -21,7 +21,7 @@ from worker_driving import (
     started,
 )
 
-import holdfast.authoring.calls as calls
+import holdfast.authoring.primitives as calls
 from holdfast.authoring.apps import App
 from holdfast.backoff import constant
 from holdfast.channel.leases import TransitionResult

@@ -12,8 +12,8 @@ from worker_desk import Desk, Run
 
 from holdfast import traces
 from holdfast.authoring.apps import App
-from holdfast.authoring.context import Context
 from holdfast.channel.leases import Lease, QueuedAttempt, Work
+from holdfast.definitions.context import Context
 from holdfast.journal import Arguments, RunTrace, TimerFired, TraceContext
 from holdfast.logs import NO_FACTS, JsonLines, Lines, configure_logging
 from holdfast.testing import run_local

@@ -8,8 +8,8 @@ from hashlib import sha256
 import pytest
 
 from holdfast.authoring.apps import App, DuplicateName
-from holdfast.authoring.signatures import ParameterKind
 from holdfast.channel.leases import ParameterRegistration
+from holdfast.definitions.signatures import ParameterKind
 from holdfast.worker.loop_watch import LoopWatch
 from holdfast.worker.registration import Registrations, workflow_registration
 

@@ -5,7 +5,7 @@ import asyncio
 from worker_desk import Desk
 
 from holdfast.authoring.apps import App
-from holdfast.authoring.calls import receive
+from holdfast.authoring.primitives import receive
 from holdfast.channel.leases import Held, Notice, Row, Work
 from holdfast.journal import Arguments, Signal
 

@@ -9,7 +9,7 @@ from holdfast.backoff import constant
 from holdfast.channel.leases import AttemptReportResult, QueuedAttempt
 from holdfast.journal import Arguments, Failure, RetryPolicy
 from holdfast.statuses import AttemptOutcome
-from holdfast.worker.queued import QueuedClaims
+from holdfast.worker.queued_attempts import QueuedClaims
 from holdfast.worker.retries import Expired, Lost
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)

@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from holdfast.authoring.context import ContextUnavailable
-from holdfast.authoring.definitions import StepOptions
 from holdfast.backoff import Constant, Listed, constant, exponential, linear, parse_backoff
+from holdfast.definitions.context import ContextUnavailable
+from holdfast.definitions.definitions import StepOptions
 from holdfast.errors import (
     ArgumentsRejected,
     FatalError,

@@ -25,7 +25,7 @@ from holdfast.journal import Arguments, RunTrace, StepCompleted, TimerFired, Tim
 from holdfast.worker import trace_context
 from holdfast.worker.attempts import Attempt, AttemptCall, AttemptRunner
 from holdfast.worker.retries import Ended, Returned
-from holdfast.worker.running import call_of_step
+from holdfast.worker.running_attempts import call_of_step
 from holdfast.worker.threads import DaemonThreads
 from holdfast.worker.trace_context import RunPosition, attempt_at, context_of, headers_of
 

@@ -12,7 +12,7 @@ from holdfast.statuses import Then, TransitionStatus
 from holdfast.worker.attempts import AttemptRunner
 from holdfast.worker.clock import SessionClock, boot_seconds
 from holdfast.worker.crew import Report, WorkCrew
-from holdfast.worker.making import CrewOptions
+from holdfast.worker.holder_factory import CrewOptions
 from holdfast.worker.threads import DaemonThreads
 
 TTL = timedelta(seconds=10)

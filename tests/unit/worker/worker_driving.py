@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-import holdfast.authoring.calls as calls
+import holdfast.authoring.primitives as calls
 from holdfast.authoring.apps import App
 from holdfast.channel.leases import Lease, Transition, TransitionResult
 from holdfast.codec import Codec
@@ -10,10 +10,10 @@ from holdfast.journal import Arguments, Entry, Failure, Mail, MailBody, MailCons
 from holdfast.limits import DEFAULT_LIMITS, Limits
 from holdfast.statuses import TransitionStatus
 from holdfast.worker.holder import RunHolder
-from holdfast.worker.progress import RunProgress, StepProgress, WorkerIdentity
 from holdfast.worker.retries import Raised, Returned
+from holdfast.worker.step_progress import RunProgress, StepProgress, WorkerIdentity
 from holdfast.workflow.commands import CallStep
-from holdfast.workflow.current import RunInfo
+from holdfast.workflow.current_run import RunInfo
 from holdfast.workflow.instance import WorkflowInstance
 
 START = datetime(2030, 1, 1, tzinfo=UTC)

@@ -15,7 +15,7 @@ from holdfast.journal import (
 )
 from holdfast.statuses import AttemptOutcome
 from holdfast.workflow.commands import Close
-from holdfast.workflow.current import RunInfo
+from holdfast.workflow.current_run import RunInfo
 from holdfast.workflow.instance import WorkflowInstance
 
 AT = datetime(2030, 1, 1, tzinfo=UTC)

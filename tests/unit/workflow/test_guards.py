@@ -34,12 +34,12 @@ from workflow_driver import Driver, definition_of
 
 import holdfast
 from holdfast import App
-from holdfast.authoring.definitions import WorkflowDefinition
 from holdfast.codec import Codec
+from holdfast.definitions.definitions import WorkflowDefinition
 from holdfast.journal import Arguments
 from holdfast.testing import run_local
 from holdfast.worker import guards
-from holdfast.workflow.current import RunInfo
+from holdfast.workflow.current_run import RunInfo
 from holdfast.workflow.instance import WorkflowInstance
 
 app = App("guards")

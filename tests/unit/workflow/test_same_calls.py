@@ -15,7 +15,7 @@ import holdfast
 from holdfast import App
 from holdfast.errors import NonDeterminism
 from holdfast.journal import Entry, RunStarted, StepCompleted
-from holdfast.worker.stalling import stall_reason
+from holdfast.worker.stall_reasons import stall_reason
 from holdfast.workflow.commands import Close
 
 app = App("same")

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from workflow_driver import CODEC, RUN_ID, START, Driver, a_step, instance_of, replayed, runtime
 
-from holdfast.authoring.definitions import WorkflowDefinition
-from holdfast.authoring.signatures import CallSignature
+from holdfast.definitions.definitions import WorkflowDefinition
+from holdfast.definitions.signatures import CallSignature
 from holdfast.errors import NonDeterminism
 from holdfast.ids import child_run_id
 from holdfast.journal import (

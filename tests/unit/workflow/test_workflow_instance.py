@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from workflow_driver import CODEC, RUN_ID, START, Driver, TestedStep, a_step, instance_of, replayed, runtime
 
-from holdfast.authoring.definitions import StepOverrides, WorkflowDefinition
-from holdfast.authoring.signatures import CallSignature
 from holdfast.backoff import Constant
+from holdfast.definitions.definitions import StepOverrides, WorkflowDefinition
+from holdfast.definitions.signatures import CallSignature
 from holdfast.errors import (
     ArgumentsRejected,
     DuplicateStepId,

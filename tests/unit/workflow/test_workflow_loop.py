@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from workflow_driver import Driver, a_step
 
-from holdfast.workflow.current import current_runtime
+from holdfast.workflow.current_run import current_runtime
 from holdfast.workflow.loop import WorkflowLoop
 
 

@@ -10,11 +10,11 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
-from holdfast.authoring.definitions import StepDefinition, StepOptions, StepOverrides, WorkflowDefinition
-from holdfast.authoring.signatures import CallSignature
 from holdfast.backoff import DEFAULT_BACKOFF
 from holdfast.codec import Codec
 from holdfast.codec.failures import capture
+from holdfast.definitions.definitions import StepDefinition, StepOptions, StepOverrides, WorkflowDefinition
+from holdfast.definitions.signatures import CallSignature
 from holdfast.journal import (
     Arguments,
     ChildCancelled,
@@ -41,7 +41,7 @@ from holdfast.journal import (
 from holdfast.statuses import RunStatus
 from holdfast.workflow import commands
 from holdfast.workflow.commands import Command
-from holdfast.workflow.current import RunInfo, WorkflowRuntime, current_runtime
+from holdfast.workflow.current_run import RunInfo, WorkflowRuntime, current_runtime
 from holdfast.workflow.instance import WorkflowInstance
 
 CODEC = Codec()

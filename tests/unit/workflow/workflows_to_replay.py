@@ -8,9 +8,9 @@ from typing import Any
 
 from workflow_driver import a_step, runtime
 
-from holdfast.authoring.definitions import WorkflowDefinition
-from holdfast.authoring.signatures import CallSignature
-from holdfast.authoring.spans import span
+from holdfast.authoring.span import span
+from holdfast.definitions.definitions import WorkflowDefinition
+from holdfast.definitions.signatures import CallSignature
 from holdfast.errors import StepFailed
 from holdfast.journal import MailBody, Payload, Signal
 

@@ -1,0 +1,169 @@
+"""Continuing a closed run: a new run that begins with what still holds of the old one's journal, and takes its id."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from holdfast.errors import HoldfastError, RunAlreadyStarted, RunNotFound, RunNotRetryable
+from holdfast.statuses import RunStatus
+
+from .rows import AlarmKind, JournalCopy, KeyRow, MailKind, MailRow, OpenRun, RunRow, Side
+from .rules import Rule, Rules
+from .snapshot import Reads
+from .starts import ID, Started, repeated
+from .states import NEW_RUN, RunTrigger
+from .workspace import Workspace
+
+RETRYABLE = frozenset({RunStatus.FAILED, RunStatus.TIMED_OUT, RunStatus.CANCELLED, RunStatus.TERMINATED})
+
+
+@dataclass(slots=True)
+class RewrittenRow:
+    """One journal row of the new run: framed entries, and how many they are."""
+
+    entries: bytes
+    count: int
+
+
+@dataclass(slots=True)
+class CopiedRows:
+    """Journal rows of the old run from `first` to `last` that the new one has as they are, `shift` entries earlier.
+
+    rows, count: how many rows and how many entries.
+    """
+
+    first: int
+    last: int
+    shift: int
+    rows: int
+    count: int
+
+
+@dataclass(slots=True)
+class Continuation:
+    """What the new run begins with.
+
+    parts: its journal, in order; long ones are copied by the database. timers: (number, due) of those that are still
+    set. signals: Mail bytes that had not been delivered. mail_taken: the highest number of mail in the journal.
+    """
+
+    parts: Sequence[RewrittenRow | CopiedRows]
+    timers: list[tuple[int, datetime]] = field(default_factory=list)
+    signals: list[bytes] = field(default_factory=list)
+    mail_taken: int = 0
+
+
+@dataclass(slots=True)
+class RetryRun:
+    """Continue a failed, timed out, cancelled or terminated run at its failed step."""
+
+    run_id: str
+    origin: RunRow
+    begin: Continuation
+    trace: bytes = b""
+    traced: Side = Side.NONE
+
+
+def id_key(asked: RetryRun) -> list[KeyRow]:
+    """The business id that the new run takes over, if the old one has one."""
+    origin = asked.origin
+    if origin.id is None:
+        return []
+    return [KeyRow(origin.namespace, ID, origin.id, asked.run_id, origin.call_digest, origin.workflow)]
+
+
+def _reads(reads: Reads, asked: RetryRun) -> None:
+    reads.starts[asked.run_id] = asked.origin.namespace
+    reads.keys.extend(id_key(asked))
+    reads.results.add(asked.origin.run_id)
+
+
+def _size(asked: RetryRun) -> int:
+    rewritten = [len(part.entries) for part in asked.begin.parts if isinstance(part, RewrittenRow)]
+    return len(asked.origin.arguments) + sum(rewritten)
+
+
+def retry_run(space: Workspace, asked: RetryRun) -> Started | HoldfastError:
+    """Makes the new run; a repeat with the same start id gets the same one."""
+    origin, known = asked.origin, space.known
+    earlier = known.existing.get(asked.run_id)
+    if earlier is not None:
+        return repeated(earlier, asked.run_id, origin.namespace, origin.call_digest)
+    result = space.results.get(origin.run_id)
+    refusal: HoldfastError | None = None
+    if result is None:
+        refusal = RunNotFound(origin.run_id, namespace=origin.namespace)
+    elif result.status not in RETRYABLE:
+        refusal = RunNotRetryable(origin.run_id, result.status)
+    for row in id_key(asked):
+        holder = known.keys.get((row.namespace, row.kind, row.key))
+        if holder is None:
+            continue
+        if refusal is None and known.statuses.get(holder.run_id) is None:
+            refusal = RunAlreadyStarted(row.key, holder.run_id)
+        if refusal is None:
+            space.changes.keys.append(row)
+    if refusal is not None:
+        reserved = [row for row in id_key(asked) if (row.namespace, row.kind, row.key) not in known.keys]
+        space.changes.keys_released.extend(reserved)
+        return refusal
+    _create(space, asked)
+    # A repeat may be in this very batch: it has not read what is written here.
+    known.existing[asked.run_id] = (origin.namespace, origin.call_digest, asked.run_id)
+    return Started(asked.run_id, attached=False)
+
+
+def _create(space: Workspace, asked: RetryRun) -> None:
+    now, origin, begin = space.now, asked.origin, asked.begin
+    deadline_at = now + (origin.deadline_at - origin.created_at) if origin.deadline_at is not None else None
+    record = RunRow(
+        run_id=asked.run_id,
+        namespace=origin.namespace,
+        workflow=origin.workflow,
+        queue=origin.queue,
+        created_at=now,
+        arguments=origin.arguments,
+        call_digest=origin.call_digest,
+        id=origin.id,
+        priority=origin.priority,
+        deadline_at=deadline_at,
+        metadata=origin.metadata,
+        trace=asked.trace,
+        origin_run_id=origin.run_id,
+    )
+    run = OpenRun(
+        run_id=asked.run_id,
+        namespace=origin.namespace,
+        queue=origin.queue,
+        workflow=origin.workflow,
+        state=NEW_RUN,
+        last_at=now,
+        priority=origin.priority,
+        deadline_at=deadline_at,
+        side=asked.traced,
+        mail_next=begin.mail_taken + 1,
+        mail_taken=begin.mail_taken,
+    )
+    space.changes.runs.append(record)
+    space.changes.opened[run.run_id] = run
+    space.runs[run.run_id] = run
+    space.records[run.run_id] = record
+    for part in begin.parts:
+        if isinstance(part, RewrittenRow):
+            space.append(run, [part.entries], part.count)
+        else:
+            run.length += part.count
+            copy = JournalCopy(run.run_id, origin.run_id, part.first, part.last, part.shift, part.rows)
+            space.changes.journal_copied.append(copy)
+    for body in begin.signals:
+        mail = MailRow(run.run_id, run.mail_next, MailKind.SIGNAL, now, body)
+        run.mail_next += 1
+        space.add_mail(mail)
+    for number, due_at in begin.timers:
+        space.set_alarm(run, AlarmKind.TIMER, number, due_at)
+    if deadline_at is not None:
+        space.set_alarm(run, AlarmKind.DEADLINE, 0, deadline_at)
+    space.make_ready(run, RunTrigger.WAKE)
+
+
+RULES: Rules = {RetryRun: Rule(_reads, retry_run, size=_size, keys=id_key)}

@@ -1,0 +1,87 @@
+"""Starts runs and continues closed ones: what a start asks for first is done, then the start is repeated."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from holdfast.errors import HoldfastError, RunAlreadyStarted, RunNotRetryable
+from holdfast.limits import DEFAULT_LIMITS
+from holdfast_coordinator.domain.batch import Answer
+from holdfast_coordinator.domain.commands import StartRun, TerminateRun
+from holdfast_coordinator.domain.continuations import Continuation, RetryRun
+from holdfast_coordinator.domain.rows import JournalRow
+from holdfast_coordinator.domain.starts import RetryInstead, Started, TerminateFirst
+from holdfast_coordinator.telemetry.identity import Origins
+
+from .cells import Cells
+from .waiters import Waiters
+
+REPEATS_MAX = 5
+
+
+class ContinuationCodec(Protocol):
+    """Reads a journal for what a continuation of its run begins with."""
+
+    def continuation(self, rows: Iterable[JournalRow], origin_run_id: str) -> Continuation:
+        """What a continuation of a closed run begins with; rows: its whole journal."""
+
+
+class Starts:
+    """See the module."""
+
+    def __init__(self, cells: Cells, waiters: Waiters, codec: ContinuationCodec, origins: Origins | None) -> None:
+        self._cells = cells
+        self._waiters = waiters
+        self._codec = codec
+        self._origins = origins
+
+    async def start_runs(self, starts: Sequence[StartRun], *, seconds: float) -> list[Started | HoldfastError]:
+        """Starts runs; each succeeds or is refused by itself, in order."""
+        answers = await self._cells.submit_each([(start.run_id, start) for start in starts], seconds=seconds)
+        return [await self._settle(start, answer, seconds) for start, answer in zip(starts, answers, strict=True)]
+
+    async def _settle(self, start: StartRun, answer: Answer, seconds: float) -> Started | HoldfastError:
+        """Does what a start asked for first, and repeats it."""
+        repeats = 0
+        while isinstance(answer, TerminateFirst | RetryInstead):
+            if repeats == REPEATS_MAX:
+                return HoldfastError(f"the id {start.id!r} was taken again and again; choose another policy")
+            repeats += 1
+            if isinstance(answer, RetryInstead):
+                continued = await self.continue_run(answer.run_id, start.run_id, seconds=seconds)
+                if not isinstance(continued, RunAlreadyStarted):
+                    return continued
+                # Another start was faster, and has the id now: this one meets the run that it made.
+            else:
+                text = f"run {start.run_id} takes its id {start.id!r}"
+                terminate = TerminateRun(answer.run_id, start.run_id, text)
+                await self._cells.submit(answer.run_id, [terminate], seconds=seconds)
+            (answer,) = await self._cells.submit(start.run_id, [start], seconds=seconds)
+        assert isinstance(answer, Started | HoldfastError), f"a start cannot be answered with {answer!r}"
+        if isinstance(answer, Started) and not answer.attached:
+            self._waiters.is_open(start.namespace, answer.run_id)
+        return answer
+
+    async def continue_run(self, run_id: str, new_run_id: str, *, seconds: float) -> Started | HoldfastError:
+        """Makes a run that continues a closed one at its failed step. new_run_id: in the same cell."""
+        store = self._cells.of_run(run_id).store
+        origin = (await store.records([run_id]))[run_id]
+        closed = await store.results([run_id])
+        if not closed:
+            return RunNotRetryable(run_id, "open")
+        rows: list[JournalRow] = []
+        more = True
+        while more:
+            page, more = await store.journal(run_id, rows[-1].seq if rows else 0, DEFAULT_LIMITS.journal_page_bytes)
+            rows += page
+        # In a thread: of a long journal this takes seconds, and heartbeats wait for nobody.
+        begin = await asyncio.to_thread(self._codec.continuation, rows, run_id)
+        asked = RetryRun(new_run_id, origin, begin)
+        if self._origins is not None:
+            identity = self._origins.of_retry(new_run_id, origin)
+            asked.trace, asked.traced = identity.trace, identity.side
+        (answer,) = await self._cells.submit(run_id, [asked], seconds=seconds)
+        assert isinstance(answer, Started | HoldfastError), answer
+        if isinstance(answer, Started):
+            self._waiters.is_open(origin.namespace, answer.run_id)
+        return answer

@@ -1,0 +1,63 @@
+"""Calls outside a run: a step is its plain function, a workflow is plain code. Nothing connects anywhere.
+
+One wrinkle: workflow code awaits every step, so in a workflow that is called as plain code a `def` step
+must give something to await. Everywhere else it gives its result at once.
+"""
+
+import asyncio
+import warnings
+from collections.abc import Callable, Coroutine, Mapping
+from contextvars import ContextVar
+from typing import Any
+
+from holdfast.definitions.functions import is_awaitable
+
+_in_workflow: ContextVar[bool] = ContextVar("holdfast_plain_workflow", default=False)
+_warned: set[str] = set()
+
+
+class PlainCall(UserWarning):
+    """A workflow was called outside a run: it ran as plain code, and nothing of it is durable."""
+
+
+def warn_of_plain_call(workflow: str) -> None:
+    """Warns once in a process for each workflow that is called outside a run."""
+    if _in_workflow.get() or workflow in _warned:
+        return
+    _warned.add(workflow)
+    warnings.warn(
+        f"workflow {workflow} runs as plain code here, and nothing of it is stored; "
+        f"start a durable run with `await client.start({workflow}, ...)`",
+        PlainCall,
+        stacklevel=3,
+    )
+
+
+def call_step(function: Callable[..., Any], is_async: bool, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """What a step call gives outside a run."""
+    if not _in_workflow.get():
+        return function(*args, **kwargs)
+    return _step(function, is_async, args, kwargs)
+
+
+async def call_workflow(
+    function: Callable[..., Coroutine[Any, Any, Any]], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Any:
+    """Runs workflow code as plain code; its sleeps sleep, its steps run here."""
+    before = _in_workflow.set(True)
+    try:
+        return await function(*args, **kwargs)
+    finally:
+        _in_workflow.reset(before)
+
+
+async def _step(function: Callable[..., Any], is_async: bool, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    # A step's own code is not workflow code: the steps it calls are plain functions to it.
+    before = _in_workflow.set(False)
+    try:
+        if is_async:
+            return await function(*args, **kwargs)
+        value = await asyncio.to_thread(function, *args, **kwargs)
+        return await value if is_awaitable(value) else value
+    finally:
+        _in_workflow.reset(before)

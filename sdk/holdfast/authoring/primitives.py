@@ -1,0 +1,109 @@
+"""What workflow code calls besides steps: sleep, receive, now, random, uuid4, current_run, shield.
+
+Inside a run each asks the runtime and is durable. Outside, those that make sense are ordinary Python.
+"""
+
+import asyncio
+import random as _random
+import uuid as _uuid
+from collections.abc import Awaitable
+from contextvars import Token
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar, overload
+
+from holdfast.definitions.options import checked_name
+from holdfast.durations import Duration, parse_duration, parse_moment
+from holdfast.workflow.current_run import RunInfo, WorkflowRuntime, guards_are_off, runtime_here
+
+T = TypeVar("T")
+
+
+async def sleep(until: Duration | datetime, /, name: str = "") -> None:
+    """Sleeps for a duration or until an instant; a naive datetime is UTC, a past one returns at once.
+
+    Inside a run the sleep is durable, and `name` shows what it is for. Outside it is an ordinary sleep.
+    Raises ValueError naming the accepted forms.
+    """
+    moment = parse_moment(until)
+    runtime = runtime_here()
+    if runtime is not None:
+        if isinstance(moment, datetime):
+            await runtime.sleep(None, moment, name)
+        else:
+            await runtime.sleep(moment, None, name)
+        return
+    span = moment - datetime.now(UTC) if isinstance(moment, datetime) else moment
+    await asyncio.sleep(max(span, timedelta(0)).total_seconds())
+
+
+@overload
+async def receive(name: str, type: type[T], *, timeout: Duration | None = None) -> T: ...
+@overload
+async def receive(name: str, type: Any = Any, *, timeout: Duration | None = None) -> Any: ...
+async def receive(name: str, type: Any = Any, *, timeout: Duration | None = None) -> Any:
+    """Waits for the next signal of this name and returns its payload as `type`.
+
+    Raises TimeoutError when none came within `timeout`, and RuntimeError outside a run.
+    """
+    checked_name("receive", "name", name)
+    span = None if timeout is None else parse_duration(timeout)
+    return await _runtime("receive").receive(name, type, span)
+
+
+def now() -> datetime:
+    """The time as an aware UTC datetime; inside a run the same on every replay."""
+    runtime = runtime_here()
+    return datetime.now(UTC) if runtime is None else runtime.now()
+
+
+def random() -> _random.Random:
+    """A source of random numbers: `random().choice(...)`; inside a run the same on every replay."""
+    runtime = runtime_here()
+    return _outside if runtime is None else runtime.random
+
+
+def uuid4() -> _uuid.UUID:
+    """A random UUID; inside a run the same on every replay."""
+    runtime = runtime_here()
+    return _uuid.uuid4() if runtime is None else runtime.uuid4()
+
+
+def current_run() -> RunInfo:
+    """The run that this code belongs to. Raises RuntimeError outside a run."""
+    return _runtime("current_run").info
+
+
+async def shield(awaitable: Awaitable[T], /) -> T:
+    """Awaits something that goes on when the waiting code is cancelled, as asyncio.shield does."""
+    return await asyncio.shield(awaitable)
+
+
+class unguarded:
+    """Lets workflow code make calls that are refused elsewhere in it: `with holdfast.unguarded():`.
+
+    For what does no harm when a replay does it again with another outcome. Outside of a run it does nothing.
+    """
+
+    __slots__ = ("_tokens",)
+
+    def __init__(self) -> None:
+        self._tokens: list[Token[bool]] = []
+
+    def __enter__(self) -> None:
+        self._tokens.append(guards_are_off.set(True))
+
+    def __exit__(self, *_: object) -> None:
+        guards_are_off.reset(self._tokens.pop())
+
+
+def _runtime(call: str) -> WorkflowRuntime:
+    runtime = runtime_here()
+    if runtime is None:
+        raise RuntimeError(
+            f"{call}() works inside a run only: call it from workflow code that a worker runs, "
+            "or try the workflow with holdfast.testing.run_local"
+        )
+    return runtime
+
+
+_outside = _random.Random()

@@ -1,0 +1,61 @@
+"""How `workflow.start(...)` reaches a client, without authoring knowing the client.
+
+The client package calls `set_default_starter` when it is imported. Nothing connects before the first start.
+"""
+
+import importlib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from holdfast.definitions.definitions import WorkflowDefinition
+
+OnConflict = Literal["attach", "reject", "terminate"]
+Reuse = Literal["attach", "new", "retry_failed"]
+TraceRelation = Literal["link", "join"]
+
+
+@dataclass(slots=True, frozen=True)
+class StartOptions:
+    """What one start says; None and "" mean: as the workflow is defined, else as the coordinator does.
+
+    id: the business id, where the start gives one; else the template of the workflow makes it.
+    delay: a span, or an aware UTC instant. trace: what the run's trace has to do with the caller's. sampled: None
+    leaves it to the coordinator's ratio, or to the caller's decision when the run joins its trace.
+    """
+
+    id: str = ""
+    idempotency_key: str = ""
+    queue: str = ""
+    priority: int | None = None
+    delay: timedelta | datetime | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    on_conflict: OnConflict = "attach"
+    reuse: Reuse = "attach"
+    max_duration: timedelta | None = None
+    trace: TraceRelation = "link"
+    sampled: bool | None = None
+
+
+Starter = Callable[[WorkflowDefinition, tuple[Any, ...], dict[str, Any], StartOptions], Awaitable[Any]]
+"""Starts a run and gives its RunHandle once the start is committed."""
+
+_CLIENT_PACKAGE = "holdfast.client"
+
+_default_starter: Starter | None = None
+
+
+def set_default_starter(starter: Starter | None) -> None:
+    """Called by the client package: what starts runs where no client is named."""
+    global _default_starter
+    _default_starter = starter
+
+
+def default_starter() -> Starter:
+    """The starter of the default client. Imports the client package, which sets it, at first use."""
+    if _default_starter is None:
+        importlib.import_module(_CLIENT_PACKAGE)
+    if _default_starter is None:
+        raise RuntimeError("no default client is set; start with `await client.start(workflow, ...)` instead")
+    return _default_starter

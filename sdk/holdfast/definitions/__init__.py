@@ -1,0 +1,1 @@
+"""What is declared of steps and workflows: names, options, signatures. Below the code that declares and that runs."""

@@ -1,0 +1,339 @@
+"""Runs in process: the worker's own rules for attempts and retries, around a clock that jumps over waits.
+
+One engine drives one run and its children, on the event loop that it is used in. It stores nothing and speaks
+to nobody.
+"""
+
+import asyncio
+import contextvars
+import heapq
+import os
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from holdfast.codec import Codec
+from holdfast.definitions.business_ids import business_id
+from holdfast.definitions.definitions import WorkflowDefinition
+from holdfast.ids import run_id, start_id
+from holdfast.journal import (
+    Arguments,
+    AttemptEnded,
+    AttemptStarted,
+    CancelRequested,
+    ChildClosed,
+    Entry,
+    Mail,
+    MailBody,
+    MailConsumed,
+    RunClosed,
+    RunStarted,
+    TimerFired,
+)
+from holdfast.limits import SPAN_MAX
+from holdfast.statuses import RunStatus
+from holdfast.worker.attempts import NO_DEPS, Attempt, AttemptCall, AttemptRunner
+from holdfast.worker.command_entries import recorded, step_scheduled
+from holdfast.worker.guards import Guards, guarded
+from holdfast.worker.log_facts import facts_in_logs
+from holdfast.worker.retries import Ended
+from holdfast.worker.step_progress import RunProgress, WorkerIdentity
+from holdfast.worker.threads import DaemonThreads
+from holdfast.workflow import commands
+from holdfast.workflow.current_run import RunInfo
+from holdfast.workflow.instance import WorkflowInstance
+
+__all__ = ["NO_DEPS", "EngineRun", "LocalEngine"]
+
+_CELL = "00"
+_THREADS = 32
+
+
+class EngineRun:
+    """One run: its journal so far and its code."""
+
+    def __init__(
+        self,
+        engine: "LocalEngine",
+        definition: WorkflowDefinition,
+        info: RunInfo,
+        arguments: Arguments,
+        *,
+        parent: "tuple[EngineRun, int] | None",
+    ) -> None:
+        self.run_id = info.run_id
+        self.history: list[Entry] = []
+        self.closed: RunClosed | None = None
+        self.children: dict[int, EngineRun] = {}
+        self._engine = engine
+        self._definition = definition
+        self._parent = parent
+        self._instance = WorkflowInstance(definition, info, arguments, codec=engine.codec, is_guarded=engine.is_guarded)
+        self._progress = RunProgress({}, worker=WorkerIdentity("local"), retry_hold=SPAN_MAX)
+        self._attempts: dict[int, Attempt] = {}
+        self._timers: set[int] = set()
+        self._mail_last = 0
+
+    @property
+    def waits(self) -> list[str]:
+        """What would wake the code."""
+        return self._instance.waits()
+
+    @property
+    def is_running_steps(self) -> bool:
+        """True while an attempt runs whose outcome counts."""
+        return bool(self._attempts)
+
+    def begin(self, max_duration: timedelta | None) -> None:
+        """Start the code."""
+        if max_duration is not None:
+            self._engine.at(self._engine.now() + max_duration, self._time_out)
+        self._observe(RunStarted(self._engine.now(), self._definition.name))
+
+    def post(self, body: MailBody) -> None:
+        """Deliver one piece of mail now."""
+        if self.closed is None:
+            self._mail_last += 1
+            at = self._engine.now()
+            since = self._instance.awaited_since(body)
+            self._observe(MailConsumed(at, self._mail_last, Mail(self._mail_last, at, body), since))
+
+    def attempt_ended(self, number: int, how: Ended) -> None:
+        """Record how an attempt ended, and plan the next one where there is one."""
+        if self.closed is not None or number not in self._attempts:
+            return
+        del self._attempts[number]
+        entry = self._progress.ended(number, how, at=self._engine.now(), jitter=0.0)
+        self._observe(entry)
+        if isinstance(entry, AttemptEnded) and self.closed is None:
+            self._engine.at(self._progress.steps[number].eligible_at, self._start_again, number)
+
+    def drop(self) -> None:
+        """Forget the code and what it runs."""
+        self._cancel_attempts()
+        self._instance.close()
+
+    def _observe(self, entry: Entry) -> None:
+        self.history.append(entry)
+        self._progress.feed(entry)
+        self._instance.feed(entry)
+        called = []
+        for command in self._instance.take_commands():
+            self._carry_out(command, entry.at)
+            if isinstance(command, commands.CallStep):
+                called.append(command.number)
+        # Afterwards, as on a worker: what the code leaves behind when it ends in the same breath never starts.
+        for number in called:
+            if self.closed is None:
+                self._start(number)
+
+    def _carry_out(self, command: commands.Command, at: datetime) -> None:
+        match command:
+            case commands.CallStep():
+                scheduled = step_scheduled(command, at, inline=True, started=True)
+                self.history.append(scheduled)
+                self._progress.scheduled(scheduled, command)
+                return
+            case commands.CancelStep(number):
+                self._cancel_step(number, at)
+                return
+        self.history.append(recorded(command, at))
+        match command:
+            case commands.SetTimer(number, _, delay, until):
+                self._timers.add(number)
+                due = at + delay if delay is not None else until
+                assert due is not None, command
+                self._engine.at(due, self._fire, number)
+            case commands.CancelTimer(number):
+                self._timers.discard(number)
+            case commands.StartChild(number):
+                child = self._engine.start_child(self, command, self._instance.child_workflow(number))
+                self.children[number] = child
+            case commands.CancelChild(number):
+                self._engine.post_later(self.children[number], CancelRequested("no longer awaited"))
+            case commands.Close(status, result, failure):
+                self._close(RunClosed(at, status, result, failure))
+
+    def _start(self, number: int) -> None:
+        step = self._progress.steps[number]
+        assert step.definition is not None, step
+        call = AttemptCall(
+            owner=self,
+            run_id=self.run_id,
+            workflow=self._definition.name,
+            number=number,
+            attempt=step.attempt,
+            definition=step.definition,
+            arguments=step.scheduled.arguments,
+            timeout=step.scheduled.timeout,
+            step_id=step.scheduled.step_id,
+        )
+        self._attempts[number] = self._engine.runner.start(call)
+
+    def _start_again(self, number: int) -> None:
+        step = self._progress.steps.get(number)
+        if step is not None and self.closed is None:
+            self._observe(AttemptStarted(self._engine.now(), number, step.attempt + 1))
+            self._start(number)
+
+    def _cancel_step(self, number: int, at: datetime) -> None:
+        attempt = self._attempts.pop(number, None)
+        if attempt is not None:
+            self._engine.runner.cancel(attempt)
+        entry = self._progress.cancelled(number, at=at)
+        self.history.append(entry)
+        self._progress.feed(entry)
+
+    def _cancel_attempts(self) -> None:
+        for attempt in self._attempts.values():
+            self._engine.runner.cancel(attempt)
+        self._attempts.clear()
+
+    def _fire(self, number: int) -> None:
+        if number in self._timers:
+            self._timers.discard(number)
+            self.post(TimerFired(number))
+
+    def _time_out(self) -> None:
+        if self.closed is None:
+            entry = RunClosed(self._engine.now(), RunStatus.TIMED_OUT)
+            self.history.append(entry)
+            self._instance.feed(entry)
+            self._close(entry)
+
+    def _close(self, entry: RunClosed) -> None:
+        self.closed = entry
+        self._cancel_attempts()
+        for child in self.children.values():
+            self._engine.post_later(child, CancelRequested("the parent run has closed"))
+        if self._parent is not None:
+            parent, number = self._parent
+            closed = ChildClosed(number, self.run_id, entry.status, entry.result, entry.failure)
+            self._engine.post_later(parent, closed)
+
+
+class LocalEngine:
+    """Drives a run and its children. Use it as an async context manager around `run_until_idle`.
+
+    Its clock is the real one plus what was skipped. It skips only while no step is running, so a timeout around
+    a step that hangs still takes its time.
+    """
+
+    def __init__(self, *, codec: Codec, deps: Any = NO_DEPS, guards: Guards = "on") -> None:
+        self.codec = codec
+        self.is_guarded = guarded(guards)
+        self._executor = DaemonThreads(_THREADS)
+        self.runner = AttemptRunner(
+            asyncio.get_running_loop(),
+            codec=codec,
+            executor=self._executor,
+            listener=self,
+            context=contextvars.copy_context(),
+            deps=deps,
+        )
+        self._began_at = datetime.now(UTC)
+        self._began = time.monotonic()
+        self._skipped = timedelta(0)
+        self._runs: list[EngineRun] = []
+        self._due: list[tuple[datetime, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._planned = 0
+        self._changed = asyncio.Event()
+        self._logs = facts_in_logs()
+
+    async def __aenter__(self) -> "LocalEngine":
+        self._logs.__enter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for run in self._runs:
+            run.drop()
+        # Cancelled steps get one turn of the loop to unwind; threads that go on are left alone, as by a worker.
+        await asyncio.sleep(0)
+        self._logs.__exit__(None, None, None)
+        self._executor.shutdown(wait=False)
+
+    def now(self) -> datetime:
+        """The virtual time."""
+        return self._began_at + self._skipped + timedelta(seconds=time.monotonic() - self._began)
+
+    def at(self, due: datetime, act: Callable[..., None], *args: Any) -> None:
+        """Call `act` when the virtual clock shows `due`; calls due at one moment keep their order."""
+        self._planned += 1
+        heapq.heappush(self._due, (due, self._planned, act, args))
+
+    def start(self, definition: WorkflowDefinition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> EngineRun:
+        """A new run, begun when the engine runs."""
+        what = f"workflow {definition.name}"
+        arguments = self.codec.encode_arguments(definition.signature, args, kwargs, what=what, hashed=True)
+        id = business_id(definition, *self.codec.decode_arguments(definition.signature, arguments, what=what))
+        new_run_id = run_id(_CELL, start_id(int(self._began_at.timestamp() * 1000), os.urandom(10)))
+        info = RunInfo(new_run_id, definition.name, id, definition.queue or "default", created_at=self.now())
+        return self._add(definition, info, arguments, parent=None, max_duration=definition.max_duration)
+
+    def start_child(self, parent: EngineRun, command: commands.StartChild, definition: WorkflowDefinition) -> EngineRun:
+        """A run that a run of this engine has started."""
+        info = RunInfo(
+            command.run_id,
+            definition.name,
+            command.id,
+            definition.queue or "default",
+            parent_run_id=parent.run_id,
+            created_at=self.now(),
+        )
+        origin = (parent, command.number)
+        return self._add(definition, info, command.arguments, parent=origin, max_duration=command.max_duration)
+
+    def post_later(self, run: EngineRun, body: MailBody, after: timedelta = timedelta(0)) -> None:
+        """Deliver mail to a run when `after` has passed."""
+        self.at(self.now() + after, run.post, body)
+
+    async def run_until_idle(self, run: EngineRun) -> None:
+        """Drive everything until `run` has closed, or nothing can happen any more."""
+        while run.closed is None:
+            if self._due and self._due[0][0] <= self.now():
+                _, _, act, args = heapq.heappop(self._due)
+                act(*args)
+            elif any(one.is_running_steps for one in self._runs):
+                await self._wait_for_a_step()
+            elif self._due:
+                self._skipped += max(self._due[0][0] - self.now(), timedelta(0))
+            else:
+                return
+
+    async def _wait_for_a_step(self) -> None:
+        left = (self._due[0][0] - self.now()).total_seconds() if self._due else None
+        self._changed.clear()
+        try:
+            async with asyncio.timeout(left):
+                await self._changed.wait()
+        except TimeoutError:
+            return
+
+    def _add(
+        self,
+        definition: WorkflowDefinition,
+        info: RunInfo,
+        arguments: Arguments,
+        *,
+        parent: tuple[EngineRun, int] | None,
+        max_duration: timedelta | None,
+    ) -> EngineRun:
+        run = EngineRun(self, definition, info, arguments, parent=parent)
+        self._runs.append(run)
+        self.at(self.now(), run.begin, max_duration)
+        return run
+
+    # AttemptListener
+
+    def attempt_ended(self, attempt: Attempt, how: Ended) -> None:
+        """What came of an attempt; recorded in turn with everything else."""
+        self.at(self.now(), attempt.call.owner.attempt_ended, attempt.call.number, how)
+        self._changed.set()
+
+    def executor_broken(self, error: BaseException) -> None:
+        """Its threads take calls to the end; what is lost with them is the failure of nothing."""
+
+    def slot_freed(self) -> None:
+        """An attempt uses nothing any more."""
+        self._changed.set()

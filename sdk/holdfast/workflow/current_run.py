@@ -1,0 +1,102 @@
+"""Which run the calling code belongs to, and what it can ask of it. Authoring knows the runtime only through this."""
+
+from asyncio import events
+from collections.abc import Awaitable, Coroutine, Mapping
+from contextvars import ContextVar
+from dataclasses import field
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any, Protocol
+from uuid import UUID
+
+from holdfast.definitions.definitions import StepDefinition, StepOverrides, WorkflowDefinition
+from holdfast.record import record
+from holdfast.workflow.unawaited_calls import CallPlace
+
+
+@record
+class RunInfo:
+    """What workflow code can know of its own run."""
+
+    run_id: str
+    workflow: str
+    id: str = ""
+    queue: str = "default"
+    namespace: str = "default"
+    parent_run_id: str = ""
+    created_at: datetime | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+class WorkflowRuntime(Protocol):
+    """What a running workflow can ask for. Every awaitable is durable."""
+
+    @property
+    def info(self) -> RunInfo: ...
+
+    @property
+    def is_replaying(self) -> bool:
+        """True while the code repeats what it did before, and logs what it logged before."""
+        ...
+
+    @property
+    def random(self) -> Random: ...
+
+    def now(self) -> datetime: ...
+
+    def uuid4(self) -> UUID: ...
+
+    def call_step(
+        self,
+        step: StepDefinition,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        overrides: StepOverrides,
+        place: CallPlace | None = None,
+    ) -> Coroutine[Any, Any, Any]:
+        """The call as a coroutine, which asks for the step when it is first awaited. place: where it stands."""
+        ...
+
+    def call_child(
+        self,
+        workflow: WorkflowDefinition,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        place: CallPlace | None = None,
+    ) -> Coroutine[Any, Any, Any]:
+        """The same for a child run."""
+        ...
+
+    def sleep(self, delay: timedelta | None, until: datetime | None, name: str) -> Awaitable[None]: ...
+
+    def receive(self, name: str, type_hint: Any, timeout: timedelta | None) -> Awaitable[Any]: ...
+
+    def enter_span(self, name: str) -> "EnteredSpan | None": ...
+
+
+class EnteredSpan(Protocol):
+    """A part of the code that it is in."""
+
+    def leave(self, error: type[BaseException] | None) -> None:
+        """The code leaves it, with this error."""
+
+
+current_runtime: ContextVar[WorkflowRuntime | None] = ContextVar("holdfast_current_runtime", default=None)
+"""Set while workflow code runs; None everywhere else, inside steps too."""
+
+guards_are_off: ContextVar[bool] = ContextVar("holdfast_unguarded", default=False)
+"""True in the parts of workflow code that answer for themselves."""
+
+
+def runtime_here() -> WorkflowRuntime | None:
+    """The runtime of the run that the caller belongs to; None outside of runs.
+
+    Raises where a run's loop runs code that has lost the run's context: what it calls as plain code there would
+    be done for real and recorded nowhere.
+    """
+    runtime = current_runtime.get()
+    if runtime is None:
+        loop = events._get_running_loop()
+        if loop is not None and hasattr(loop, "refuse_strangers"):
+            loop.refuse_strangers()
+    return runtime

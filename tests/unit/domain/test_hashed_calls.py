@@ -1,0 +1,66 @@
+"""When two starts are the same call, however they were written."""
+
+from hashlib import sha256
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from holdfast_coordinator.domain.hashed_calls import DIGEST_BYTES_MAX, HashedCall, call_of, difference
+
+HASHES = st.binary(min_size=32, max_size=32)
+
+
+def content(text: str) -> bytes:
+    return sha256(text.encode()).digest()
+
+
+def call(*positional: str, **named: str) -> bytes:
+    return HashedCall(tuple(map(content, positional)), {name: content(value) for name, value in named.items()}).digest()
+
+
+def parameter(name: str, kind: str = "either", default: str | None = None) -> dict[str, Any]:
+    made: dict[str, Any] = {"name": name, "kind": kind, "required": default is None}
+    return made if default is None else {**made, "default": content(default).hex()}
+
+
+CLOSED = {"extra_positional": False, "extra_named": False}
+FLOW = {"parameters": [parameter("n"), parameter("currency", default='"EUR"')], **CLOSED}
+OLDER = {"parameters": [parameter("n")], **CLOSED}
+
+
+@given(st.lists(HASHES, max_size=5), st.dictionaries(st.text(max_size=8), HASHES, max_size=5))
+def test_a_digest_is_read_back_as_its_call(positional: list[bytes], named: dict[str, bytes]) -> None:
+    made = HashedCall(tuple(positional), named)
+    assert call_of(made.digest()) == made
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "signatures", "said"),
+    [
+        (call("1"), call("1"), [], ""),
+        (call("1"), call(n="1"), [], "other arguments"),
+        (call("1"), call(n="1"), [FLOW], ""),
+        (call("1"), call("1", '"EUR"'), [FLOW], ""),
+        (call("1", currency='"EUR"'), call(n="1"), [FLOW], ""),
+        (call("1"), call("1", '"USD"'), [FLOW], "another 'currency'"),
+        (call("2"), call("1"), [FLOW], "another 'n'"),
+        (call("2", '"USD"'), call("1"), [FLOW], "another 'n' and another 'currency'"),
+        (call("1"), call("1", '"EUR"'), [OLDER, FLOW], ""),
+        (call("1", "2", "3"), call("1"), [FLOW], "other arguments"),
+    ],
+)
+def test_calls_are_equal_as_they_were_sent_or_as_a_signature_binds_them(
+    one: bytes, other: bytes, signatures: list[dict[str, Any]], said: str
+) -> None:
+    assert difference(one, other, signatures) == said
+    assert (difference(other, one, signatures) == "") == (said == "")
+
+
+def test_a_call_with_very_many_arguments_is_equal_to_itself_only() -> None:
+    many = call(*map(str, range(DIGEST_BYTES_MAX // 32 + 1)))
+    assert len(many) == 33
+    assert call_of(many) is None
+    assert difference(many, many, [FLOW]) == ""
+    assert difference(many, call("1"), [FLOW]) == "other arguments"

@@ -1,0 +1,48 @@
+"""How packages depend on each other: in one direction only."""
+
+import ast
+import graphlib
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def unit_of(module: str) -> str:
+    """The package, or the module beside the packages, that a module belongs to."""
+    return ".".join(module.split(".")[:2])
+
+
+def imports_of(path: Path, module: str) -> set[str]:
+    """The dotted names that a file imports, but for those that only type checkers see."""
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    found, waiting = set[str](), list[ast.AST]([ast.parse(path.read_text())])
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            waiting += node.orelse
+            continue
+        if isinstance(node, ast.ImportFrom):
+            parents = package.split(".")[: len(package.split(".")) + 1 - node.level] if node.level else []
+            source = ".".join([*parents, *([node.module] if node.module else [])])
+            found |= {f"{source}.{name.name}" for name in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        waiting += ast.iter_child_nodes(node)
+    return found
+
+
+@pytest.mark.parametrize("root", ["sdk/holdfast", "coordinator/holdfast_coordinator"])
+def test_packages_depend_on_each_other_in_one_direction_only(root: str) -> None:
+    top = ROOT / root
+    units = {f"{top.name}.{path.stem}" for path in top.iterdir() if path.is_dir() or path.suffix == ".py"}
+    needs = defaultdict[str, set[str]](set)
+    for path in top.rglob("*.py"):
+        parts = path.relative_to(top.parent).with_suffix("").parts
+        module = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        if unit_of(module) in units:  # not the front of the whole, which offers what all of them make
+            needs[unit_of(module)] |= {unit_of(name) for name in imports_of(path, module)} & units - {unit_of(module)}
+    graphlib.TopologicalSorter(needs).prepare()
+    assert len(needs) > 10
