@@ -53,7 +53,7 @@ bench-peers: $(READY) ## the same work on DBOS, side by side
 	@$(BIN)/python -m pip install --quiet 'dbos>=3,<4'
 	@$(BIN)/python -m benchmarks.peers
 
-bench-against: $(READY) ## the same code beside another revision, REV=<commit>: what a change costs
+bench-against: $(READY) ## B1, B2 and B4 beside another revision, REV=<commit>: what a change costs
 	@git worktree add --quiet --force --detach .cache/against $(REV)
 	@$(BIN)/python -m benchmarks.against .cache/against; status=$$?; \
 		git worktree remove --force .cache/against; exit $$status

@@ -9,7 +9,6 @@ import contextlib
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from . import flows
 from .cases import Sizes, run_all
@@ -53,18 +52,6 @@ async def measure_telemetry(sizes: Sizes, *, pairs: int, say: Say) -> dict[str, 
                 loads = await _in_turns(off, on, sizes, pairs)
             ratios[name] = [with_it.steps_per_second / without.steps_per_second for without, with_it in loads]
         return ratios
-
-
-async def measure_against(checkout: Path, sizes: Sizes, *, pairs: int) -> dict[str, list[float]]:
-    """This code over that of another checkout, telemetry off in both: steps per second, and CPU-ms per step."""
-    async with stack(workers=WORKERS, checkout=checkout) as before, stack(workers=WORKERS) as now:
-        loads = await _in_turns(before, now, sizes, pairs)
-    return {
-        "steps_per_second": [b.steps_per_second / a.steps_per_second for a, b in loads],
-        "cpu_ms_per_step": [
-            b.cpu_ms_per_step / a.cpu_ms_per_step for a, b in loads if a.cpu_ms_per_step and b.cpu_ms_per_step
-        ],
-    }
 
 
 async def _in_turns(one: Stack, other: Stack, sizes: Sizes, pairs: int) -> list[tuple[Load, Load]]:
