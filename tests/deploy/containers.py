@@ -16,7 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from ..e2e.processes import Process
+from tests.support.processes import Process
+
 from .image import Image
 
 # The whole file system once more, read-only, without privileges that could change that; and no fork, so that the

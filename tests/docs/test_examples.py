@@ -27,9 +27,9 @@ from holdfast_coordinator.store.statements_leases import CellLeases
 from holdfast_coordinator.store.statements_runs import CellRuns
 from holdfast_coordinator.store.statements_traces import CellTraces
 from holdfast_coordinator.store.statements_writes import CellWrites
+from tests.support.processes import Process
 
 from ..e2e.conftest import Coordinator
-from ..e2e.processes import Process
 from . import pages
 
 SECONDS = 60.0

@@ -22,11 +22,10 @@ import pytest_asyncio
 from holdfast.client import Client
 from holdfast.worker import Worker
 from holdfast_coordinator.postgres import EmbeddedPostgres
-
-from ..invariants import check
-from .cell_rows import read_cell
-from .ledger import Ledger
-from .processes import Process, coordinator_process, worker_process
+from tests.support.cell_rows import read_cell
+from tests.support.invariants import check
+from tests.support.ledger import Ledger
+from tests.support.processes import Process, coordinator_process, worker_process
 
 _numbers = itertools.count(1)
 REPLICAS = int(os.environ.get("HOLDFAST_TEST_REPLICAS", "1"))

@@ -13,10 +13,10 @@ from holdfast.authoring.apps import DuplicateName
 from holdfast.client import Client, by_name
 from holdfast.journal import StepScheduled
 from holdfast.worker import Worker
+from tests.support.processes import worker_process
+from tests.support.watching import kinds
 
 from .conftest import Coordinator, WorkerFactory, WorkerProcessFactory
-from .processes import worker_process
-from .watching import kinds
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(30)]
 

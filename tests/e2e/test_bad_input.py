@@ -25,9 +25,9 @@ from holdfast import (
 )
 from holdfast.client import Client, by_name
 from holdfast.worker import Worker
+from tests.support.processes import Process, coordinator_process, worker_process
 
 from .conftest import Coordinator, WorkerFactory
-from .processes import Process, coordinator_process, worker_process
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(30)]
 

@@ -10,9 +10,9 @@ from holdfast import App, Context, RunCancelled, RunNotFound, shield
 from holdfast.client import Client
 from holdfast.ids import run_id
 from holdfast.statuses import RunStatus
+from tests.support.watching import kinds, until, until_status
 
 from .conftest import WorkerFactory
-from .watching import kinds, until, until_status
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -7,9 +7,9 @@ import pytest
 from holdfast import App, ArgumentsRejected, RunFailed, constant, receive, sleep
 from holdfast.client import Client
 from holdfast.journal import ChildStarted
+from tests.support.watching import until, until_status
 
 from .conftest import WorkerFactory
-from .watching import until, until_status
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(30)]
 

@@ -7,9 +7,9 @@ import pytest
 from holdfast import App, FatalError, RunCancelled, RunFailed, RunNotFound, receive, sleep
 from holdfast.client import Client, RunHandle
 from holdfast.ids import child_run_id
+from tests.support.watching import until, until_status
 
 from .conftest import WorkerFactory
-from .watching import until, until_status
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(30)]
 

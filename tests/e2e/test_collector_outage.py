@@ -16,14 +16,13 @@ from dataclasses import dataclass
 import grpc
 
 from holdfast.client import Client
-
-from ..otlp_sink import OtlpSink, otlp_sink
-from . import flows_traces as flows
-from .processes import Process, coordinator_process, free_port, worker_process
-from .traces import rules
-from .traces.seen import SinkBackend
-from .traces.stage import exporting, listens_on, rss_bytes
-from .watching import until
+from tests.support import flows_traces as flows
+from tests.support.otlp_sink import OtlpSink, otlp_sink
+from tests.support.processes import Process, coordinator_process, free_port, worker_process
+from tests.support.traces import rules
+from tests.support.traces.seen import SinkBackend
+from tests.support.traces.stage import exporting, listens_on, rss_bytes
+from tests.support.watching import until
 
 RUNS = 200
 STEPS = 5

@@ -11,15 +11,14 @@ import pytest
 
 from holdfast.client import Client
 from holdfast.statuses import RunStatus
-
-from . import flows_restart as flows
-from .ledger import Ledger
-from .processes import Process, coordinator_process, free_port, worker_process
-from .watching import until, until_status
+from tests.support import flows_restart as flows
+from tests.support.ledger import Ledger
+from tests.support.processes import Process, coordinator_process, free_port, worker_process
+from tests.support.watching import until, until_status
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-MODULE = "tests.e2e.flows_restart"
+MODULE = "tests.support.flows_restart"
 RUNS = 500
 SLEEPERS = 1_000
 KILLS = 2

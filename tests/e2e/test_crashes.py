@@ -18,16 +18,16 @@ import pytest_asyncio
 from holdfast import RunFailed
 from holdfast.client import Client, RunHandle
 from holdfast.statuses import AttemptOutcome
+from tests.support import flows_crash as flows
+from tests.support.ledger import Ledger
+from tests.support.processes import worker_process
+from tests.support.watching import kinds, until
 
-from . import flows_crash as flows
 from .conftest import Coordinator
-from .ledger import Ledger
-from .processes import worker_process
-from .watching import kinds, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-MODULE = "tests.e2e.flows_crash"
+MODULE = "tests.support.flows_crash"
 TTL_SECONDS = 2.0
 STARTS = {
     "three_steps": (flows.three_steps, "save old"),

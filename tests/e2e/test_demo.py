@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from tests.support.made_packages import DISTRIBUTIONS, FILES, demo_process, make_packages
+from tests.support.otlp_sink import OtlpSink, otlp_sink
+from tests.support.processes import Process
+
 from ..docs import pages
-from ..otlp_sink import OtlpSink, otlp_sink
-from .made_packages import DISTRIBUTIONS, FILES, demo_process, make_packages
-from .processes import Process
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -12,17 +12,17 @@ import pytest
 
 from holdfast.client import Client
 from holdfast.statuses import AttemptOutcome
+from tests.support import flows_drain as flows
+from tests.support.ledger import Ledger
+from tests.support.process_tree import command_of, descendants, is_running
+from tests.support.processes import Process, worker_process
+from tests.support.watching import until
 
-from . import flows_drain as flows
 from .conftest import Coordinator, WorkerProcessFactory
-from .ledger import Ledger
-from .process_tree import command_of, descendants, is_running
-from .processes import Process, worker_process
-from .watching import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-MODULE = "tests.e2e.flows_drain"
+MODULE = "tests.support.flows_drain"
 RUNS = 20
 TTL_SECONDS = 2.0
 

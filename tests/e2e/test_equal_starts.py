@@ -17,9 +17,9 @@ from holdfast.api.v1.run_service_pb2_grpc import RunServiceStub
 from holdfast.client import Client, by_name
 from holdfast.client.handle import new_start_id
 from holdfast.worker import Worker
+from tests.support.processes import coordinator_process
 
 from .conftest import Coordinator, WorkerFactory
-from .processes import coordinator_process
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
 

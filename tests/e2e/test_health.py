@@ -15,17 +15,17 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from holdfast.client import Client
 from holdfast.worker import Worker
 from holdfast_coordinator.postgres import EmbeddedPostgres
+from tests.support import flows_health as flows
+from tests.support.counting_proxy import counting_proxy
+from tests.support.process_tree import descendants, frozen
+from tests.support.processes import coordinator_process, free_port, worker_process
+from tests.support.watching import until
 
-from . import flows_health as flows
 from .conftest import Coordinator, WorkerProcessFactory
-from .counting_proxy import counting_proxy
-from .process_tree import descendants, frozen
-from .processes import coordinator_process, free_port, worker_process
-from .watching import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-MODULE = "tests.e2e.flows_health"
+MODULE = "tests.support.flows_health"
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 

@@ -18,10 +18,10 @@ from holdfast.api.v1 import worker_service_pb2 as pb
 from holdfast.api.v1.status_pb2 import ATTEMPT_OUTCOME_COMPLETED
 from holdfast.api.v1.worker_service_pb2_grpc import WorkerServiceStub
 from holdfast.client import Client, RunHandle
+from tests.support.otlp_sink import OtlpSink, ReceivedSpan, otlp_sink
+from tests.support.processes import coordinator_process
 
-from ..otlp_sink import OtlpSink, ReceivedSpan, otlp_sink
 from .conftest import Coordinator, WorkerFactory
-from .processes import coordinator_process
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

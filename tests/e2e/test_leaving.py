@@ -23,13 +23,13 @@ from holdfast.channel.health import Health, ask_health
 from holdfast.client import Client
 from holdfast.worker import Worker
 from holdfast_coordinator.store.migrate import MIGRATION_LOCK
+from tests.support import flows_restart as flows
+from tests.support.ledger import Ledger
+from tests.support.process_tree import descendants
+from tests.support.processes import START_SECONDS, Process, coordinator_process, free_port
+from tests.support.watching import until
 
-from . import flows_restart as flows
-from .ledger import Ledger
-from .process_tree import descendants
-from .processes import START_SECONDS, Process, coordinator_process, free_port
 from .test_rolling_restart import Load, fleet
-from .watching import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

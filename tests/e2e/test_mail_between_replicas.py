@@ -15,10 +15,10 @@ import pytest_asyncio
 import holdfast
 from holdfast import App, RunCancelled, RunFailed
 from holdfast.client import Client, RunHandle
+from tests.support.processes import Process, coordinator_process, free_port
+from tests.support.watching import until
 
 from .conftest import WorkerFactory
-from .processes import Process, coordinator_process, free_port
-from .watching import until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
 

@@ -14,14 +14,13 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from holdfast import RunFailed
 from holdfast.client import Client
 from holdfast_coordinator.metrics.table import TABLE
-
-from . import flows_metrics as flows
-from .ledger import Ledger
-from .processes import Process, coordinator_process, free_port, worker_process
+from tests.support import flows_metrics as flows
+from tests.support.ledger import Ledger
+from tests.support.processes import Process, coordinator_process, free_port, worker_process
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-MODULE = "tests.e2e.flows_metrics"
+MODULE = "tests.support.flows_metrics"
 QUEUE = "figures"
 
 

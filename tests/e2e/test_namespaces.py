@@ -24,9 +24,9 @@ from holdfast.client.start_specs import start_spec, target_of
 from holdfast.ids import run_id
 from holdfast.journal import Arguments, AttemptStarted, ChildStarted
 from holdfast.statuses import RunStatus, Then, TransitionStatus
+from tests.support.watching import kinds, until_status
 
 from .conftest import Coordinator, WorkerFactory
-from .watching import kinds, until_status
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

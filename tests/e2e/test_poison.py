@@ -11,16 +11,16 @@ import pytest
 
 from holdfast.client import Client
 from holdfast.errors import RunFailed
+from tests.support import flows_poison as flows
+from tests.support.ledger import Ledger
+from tests.support.processes import Process
+from tests.support.watching import kinds, until, until_status
 
-from . import flows_poison as flows
 from .conftest import Coordinator, WorkerProcessFactory
-from .ledger import Ledger
-from .processes import Process
-from .watching import kinds, until, until_status
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-MODULE = "tests.e2e.flows_poison"
+MODULE = "tests.support.flows_poison"
 QUICK = ("--loop-blocked-max", "1500ms")
 STOP_SECONDS = 3.0
 

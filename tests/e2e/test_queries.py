@@ -8,9 +8,9 @@ import pytest
 from holdfast import App, InvalidRequest, RunFailed, RunNotFound, constant, receive, sleep
 from holdfast.client import Client
 from holdfast.journal import RunClosed, RunStarted, StepCompleted, StepScheduled
+from tests.support.watching import until, until_status
 
 from .conftest import WorkerFactory
-from .watching import until, until_status
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(30)]
 

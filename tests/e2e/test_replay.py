@@ -9,15 +9,15 @@ import pytest
 from holdfast import App, RunFailed
 from holdfast.client import Client
 from holdfast.journal import StepCompleted
+from tests.support import flows_replay as flows
+from tests.support.ledger import Ledger
+from tests.support.watching import kinds, until_status
 
-from . import flows_replay as flows
 from .conftest import WorkerFactory, WorkerProcessFactory
-from .ledger import Ledger
-from .watching import kinds, until_status
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-MODULE = "tests.e2e.flows_replay"
+MODULE = "tests.support.flows_replay"
 RUNS = 200
 
 

@@ -9,9 +9,9 @@ import holdfast
 from holdfast import App, FatalError, RetryableError, RunFailed, constant, exponential, linear, receive
 from holdfast.client import Client, RunHandle
 from holdfast.journal import AttemptEnded, AttemptRecord, Mail, MailConsumed, StepCompleted, StepFailed, StepResult
+from tests.support.watching import kinds, until_status
 
 from .conftest import LOOK_SECONDS, WorkerFactory
-from .watching import kinds, until_status
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(30)]
 

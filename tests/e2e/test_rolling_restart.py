@@ -10,15 +10,14 @@ from signal import SIGTERM
 import pytest
 
 from holdfast.client import Client, RunHandle
-from tests.dns_stub import DnsStub, dns_stub
-
-from . import flows_restart as flows
-from .ledger import Ledger
-from .processes import Process, coordinator_process, free_port, worker_process
+from tests.support import flows_restart as flows
+from tests.support.dns_stub import DnsStub, dns_stub
+from tests.support.ledger import Ledger
+from tests.support.processes import Process, coordinator_process, free_port, worker_process
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-MODULE = "tests.e2e.flows_restart"
+MODULE = "tests.support.flows_restart"
 WORKERS = 4
 STARTS_PER_SECOND = 20
 START_SECONDS_MAX = 1.0

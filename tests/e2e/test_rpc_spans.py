@@ -8,10 +8,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from holdfast import App
 from holdfast.client import Client
+from tests.support.otlp_sink import OtlpSink, otlp_sink
+from tests.support.processes import coordinator_process
 
-from ..otlp_sink import OtlpSink, otlp_sink
 from .conftest import WorkerFactory
-from .processes import coordinator_process
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -18,11 +18,10 @@ from holdfast.client import Client
 from holdfast_coordinator.app import Coordinator, coordinator
 from holdfast_coordinator.config import Config
 from holdfast_coordinator.store.control import PostgresControlStore
-
-from . import flows_deadly
-from .processes import worker_process
-from .raw_worker import RawWorker
-from .watching import until
+from tests.support import flows_deadly
+from tests.support.processes import worker_process
+from tests.support.session_worker import RawWorker
+from tests.support.watching import until
 
 pytestmark = pytest.mark.timeout(60)
 TTL_SECONDS = 2.0

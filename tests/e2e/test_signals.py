@@ -9,9 +9,9 @@ from pydantic import BaseModel
 from holdfast import App, InvalidRequest, RunAlreadyClosed, RunFailed, RunNotFound, constant, receive
 from holdfast.client import Client
 from holdfast.journal import SignalSetAside
+from tests.support.watching import kinds, until, until_status
 
 from .conftest import Coordinator, WorkerFactory
-from .watching import kinds, until, until_status
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(30)]
 

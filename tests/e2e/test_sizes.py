@@ -10,9 +10,9 @@ import pytest
 from holdfast import App, PayloadTooLarge, RunFailed, constant, receive
 from holdfast.client import Client
 from holdfast.limits import DEFAULT_LIMITS
+from tests.support.watching import kinds, until_status
 
 from .conftest import WorkerFactory
-from .watching import kinds, until_status
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(60)]
 

@@ -11,9 +11,9 @@ import holdfast
 from holdfast import App, RunFailed, constant, sleep
 from holdfast.client import Client, RunHandle
 from holdfast.journal import TimerSet
+from tests.support.watching import kinds, until_status
 
 from .conftest import LOOK_SECONDS, WorkerFactory
-from .watching import kinds, until_status
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(30)]
 

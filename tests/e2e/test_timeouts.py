@@ -10,14 +10,14 @@ from holdfast import RunFailed, RunTimedOut
 from holdfast.client import Client, RunHandle
 from holdfast.journal import AttemptRecord, MailConsumed, StepResult
 from holdfast.statuses import AttemptOutcome, RunStatus
+from tests.support import flows_timeouts as flows
+from tests.support.ledger import Ledger
 
-from . import flows_timeouts as flows
 from .conftest import WorkerProcessFactory
-from .ledger import Ledger
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-MODULE = "tests.e2e.flows_timeouts"
+MODULE = "tests.support.flows_timeouts"
 
 
 async def _attempts(run: RunHandle[Any]) -> list[AttemptRecord]:

@@ -12,11 +12,11 @@ import pytest
 import holdfast
 from holdfast import App
 from holdfast.client import Client
+from tests.support.otlp_sink import otlp_sink
+from tests.support.processes import coordinator_process
+from tests.support.watching import kinds, until
 
-from ..otlp_sink import otlp_sink
 from .conftest import Coordinator, WorkerFactory
-from .processes import coordinator_process
-from .watching import kinds, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -15,14 +15,13 @@ from holdfast.api.v1 import run_service_pb2 as pb
 from holdfast.api.v1 import value_pb2
 from holdfast.api.v1.run_service_pb2_grpc import RunServiceStub
 from holdfast.client.handle import new_start_id
-
-from ..otlp_sink import OtlpSink, otlp_sink
-from . import flows_traces as flows
-from .traces import rules, scenarios
-from .traces.drawing import drawn, in_fixed_order
-from .traces.scenarios import SCENARIOS, Scenario
-from .traces.seen import SeenSpan, SinkBackend, named, told
-from .traces.stage import CALLER, Stage, staged, tracing
+from tests.support import flows_traces as flows
+from tests.support.otlp_sink import OtlpSink, otlp_sink
+from tests.support.traces import rules, scenarios
+from tests.support.traces.drawing import drawn, in_fixed_order
+from tests.support.traces.scenarios import SCENARIOS, Scenario
+from tests.support.traces.seen import SeenSpan, SinkBackend, named, told
+from tests.support.traces.stage import CALLER, Stage, staged, tracing
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -6,14 +6,13 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from holdfast.client import Client
-
-from ..otlp_sink import otlp_sink
-from . import flows_traces as flows
-from .processes import free_port
-from .traces import replicas, scenarios
-from .traces.seen import SinkBackend, told
-from .traces.stage import Stage, exporting, listens_on, relay_is_due
-from .watching import until_status
+from tests.support import flows_traces as flows
+from tests.support.otlp_sink import otlp_sink
+from tests.support.processes import free_port
+from tests.support.traces import replicas, scenarios
+from tests.support.traces.seen import SinkBackend, told
+from tests.support.traces.stage import Stage, exporting, listens_on, relay_is_due
+from tests.support.watching import until_status
 
 
 async def test_two_replicas_export_one_trace_and_what_comes_twice_is_the_same_to_the_byte(

@@ -14,9 +14,9 @@ from pydantic import BaseModel
 
 from holdfast import App, ArgumentsRejected, RunFailed, constant, receive
 from holdfast.client import Client
+from tests.support.watching import kinds, until_status
 
 from .conftest import WorkerFactory
-from .watching import kinds, until_status
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(30)]
 

@@ -13,16 +13,16 @@ from holdfast import App
 from holdfast.client import Client
 from holdfast.errors import HoldfastError, NamespaceNotFound, RunFailed
 from holdfast.worker import Worker
+from tests.support import flows_health as flows
+from tests.support.process_tree import command_of, descendants, is_running
+from tests.support.processes import Process
+from tests.support.watching import until
 
-from . import flows_health as flows
 from .conftest import Coordinator, WorkerProcessFactory
-from .process_tree import command_of, descendants, is_running
-from .processes import Process
-from .watching import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-MODULE = "tests.e2e.flows_health"
+MODULE = "tests.support.flows_health"
 app = App("embedded")
 began: asyncio.Queue[int] = asyncio.Queue()
 

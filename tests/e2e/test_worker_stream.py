@@ -21,12 +21,12 @@ from holdfast.api.v1.status_pb2 import RUN_STATUS_COMPLETED
 from holdfast.api.v1.worker_service_pb2_grpc import WorkerServiceStub
 from holdfast.client import Client, by_name
 from holdfast.worker import Worker
+from tests.support.counting_proxy import counting_proxy
+from tests.support.ledger import Ledger, note, until_let_go
+from tests.support.processes import coordinator_process
+from tests.support.watching import until
 
 from .conftest import Coordinator, WorkerFactory
-from .counting_proxy import counting_proxy
-from .ledger import Ledger, note, until_let_go
-from .processes import coordinator_process
-from .watching import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -1,19 +1,14 @@
 """The journals of the golden trees, each as a run with a trace of its own, so that one backend can hold them all."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
-# Where pytest puts it too: those modules belong to no package.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit" / "telemetry"))
-
-from golden_journals import SCENARIOS, Scenario
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as SpanMessage
-from written_journals import T0
 
 from holdfast_coordinator.telemetry.spans import instant_ns
+from tests.support.golden_journals import SCENARIOS, Scenario
+from tests.support.written_journals import T0
 
 __all__ = ["CALLER", "NAMES", "T0", "callers_request", "scenario_of"]
 

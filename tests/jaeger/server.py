@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
-from ..e2e.processes import free_port
+from tests.support.processes import free_port
+
 from .query import Query
 
 READY = "Everything is ready"

@@ -4,7 +4,8 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from ..e2e.made_packages import DISTRIBUTIONS, demo_process, make_packages
+from tests.support.made_packages import DISTRIBUTIONS, demo_process, make_packages
+
 from .server import Jaeger
 
 RUN = "holdfast.run.id"

@@ -9,13 +9,13 @@ from pathlib import Path
 from holdfast.channel.run_calls import RunCalls
 from holdfast.client import Client
 from holdfast_coordinator.telemetry.spans import SpanStatus
+from tests.support import flows_crash
+from tests.support.cell_rows import read_cell
+from tests.support.invariants import check
+from tests.support.ledger import Ledger
+from tests.support.processes import Process, coordinator_process, free_port, worker_process
+from tests.support.watching import until
 
-from ..e2e import flows_crash
-from ..e2e.cell_rows import read_cell
-from ..e2e.ledger import Ledger
-from ..e2e.processes import Process, coordinator_process, free_port, worker_process
-from ..e2e.watching import until
-from ..invariants import check
 from .query import ShownSpan
 from .server import Jaeger
 

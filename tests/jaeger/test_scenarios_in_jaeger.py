@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from ..e2e.cell_rows import read_cell
-from ..e2e.traces import replicas, scenarios
-from ..e2e.traces.scenarios import SCENARIOS, Scenario
-from ..e2e.traces.seen import SeenLink, SeenSpan, named
-from ..e2e.traces.stage import Stage, staged
-from ..invariants import check
+from tests.support.cell_rows import read_cell
+from tests.support.invariants import check
+from tests.support.traces import replicas, scenarios
+from tests.support.traces.scenarios import SCENARIOS, Scenario
+from tests.support.traces.seen import SeenLink, SeenSpan, named
+from tests.support.traces.stage import Stage, staged
+
 from .query import ShownSpan
 from .server import Jaeger
 

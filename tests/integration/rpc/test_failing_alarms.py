@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable
 
 import psycopg
 from google.protobuf.duration_pb2 import Duration
-from raw_worker import RawWorker, entry, transition
 
 from holdfast import ids
 from holdfast.api.v1 import journal_pb2, run_service_pb2
 from holdfast_coordinator.app import coordinator
 from holdfast_coordinator.config import Config
+from tests.support.raw_worker import RawWorker, entry, transition
 
 NONSENSE = b"\xff what no release reads"
 DUE = "kind >= 6 AND due_at <= clock_timestamp()"

@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import psycopg
-from raw_worker import RawWorker, entry, payload, transition
 
 from holdfast import ids
 from holdfast.api.v1 import journal_pb2, run_service_pb2, status_pb2, worker_service_pb2
 from holdfast_coordinator.app import coordinator
 from holdfast_coordinator.config import Config
+from tests.support.raw_worker import RawWorker, entry, payload, transition
 
 MANY = 1_200
 CLOSE = worker_service_pb2.THEN_CLOSE

@@ -11,15 +11,15 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mutations import mutated
-from raw_worker import RawWorker, entry, payload, start_id, transition
 
 from holdfast import ids
 from holdfast.api.v1 import journal_pb2, run_service_pb2, status_pb2, value_pb2, worker_service_pb2
 from holdfast_coordinator.app import Coordinator, coordinator
 from holdfast_coordinator.config import Config
-from tests.e2e.cell_rows import read_cell
-from tests.invariants import check
+from tests.support.cell_rows import read_cell
+from tests.support.invariants import check
+from tests.support.raw_worker import RawWorker, entry, payload, start_id, transition
+from tests.support.request_mutations import mutated
 
 COMPLETED = status_pb2.RUN_STATUS_COMPLETED
 REFUSALS = frozenset(

@@ -2,11 +2,10 @@
 
 import asyncio
 
-from raw_worker import RawWorker, entry, transition
-
 from holdfast.api.v1 import journal_pb2, status_pb2, worker_service_pb2
 from holdfast_coordinator.app import coordinator
 from holdfast_coordinator.config import Config
+from tests.support.raw_worker import RawWorker, entry, transition
 
 URGENT = 20
 

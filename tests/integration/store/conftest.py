@@ -6,14 +6,14 @@ import pytest
 
 from holdfast_coordinator.store.cell import PostgresCellStore
 from holdfast_coordinator.store.port import CellStore
-from tests.model.cell import ModelCellStore
+from tests.support.memory_cell_store import MemoryCellStore
 
 
 @pytest.fixture(params=["model", "postgres"])
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[CellStore]:
     """Each cell store: the contract holds for both."""
     if request.param == "model":
-        yield ModelCellStore()
+        yield MemoryCellStore()
     else:
         async with PostgresCellStore.open(request.getfixturevalue("database"), "00") as cell:
             yield cell

@@ -42,7 +42,7 @@ from holdfast_coordinator.store.port import (
     SerializationConflict,
 )
 from holdfast_coordinator.store.statements_journals import NEWEST_ROW_BYTES_MAX, NEWEST_ROWS
-from tests.model.batches import (
+from tests.support.store_rows import (
     ENTRY,
     T0,
     appending,

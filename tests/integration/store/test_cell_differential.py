@@ -29,7 +29,8 @@ from holdfast_coordinator.domain.snapshot import MailWanted, Reads, Snapshot
 from holdfast_coordinator.domain.workspace import trace_mark
 from holdfast_coordinator.store.cell import PostgresCellStore
 from holdfast_coordinator.store.port import CellStore, StoreError
-from tests.model.batches import (
+from tests.support.memory_cell_store import MemoryCellStore
+from tests.support.store_rows import (
     ENTRY,
     T0,
     appending,
@@ -43,7 +44,6 @@ from tests.model.batches import (
     starting,
     task,
 )
-from tests.model.cell import ModelCellStore
 
 RUNS = ("r1", "r2", "r3")
 SIDES = Side.ALARMS | Side.TASKS | Side.CHILDREN
@@ -200,7 +200,7 @@ def test_the_model_and_postgres_agree_whatever_is_written(both: Any, script: lis
     async def compare() -> None:
         async with PostgresCellStore.open(database, "00") as cell:
             await _empty(database)
-            model = ModelCellStore()
+            model = MemoryCellStore()
             for action in script:
                 assert await _do(cell, action) == await _do(model, action), action
             assert await _state(cell) == await _state(model)

@@ -34,7 +34,19 @@ from holdfast_coordinator.store.port import (
     SerializationConflict,
     StoreUnavailable,
 )
-from tests.model.batches import ENTRY, T0, appending, decide, open_run, read, ready_run, record, starting, task, write
+from tests.support.store_rows import (
+    ENTRY,
+    T0,
+    appending,
+    decide,
+    open_run,
+    read,
+    ready_run,
+    record,
+    starting,
+    task,
+    write,
+)
 
 
 def kill_backends(dsn: str) -> int:

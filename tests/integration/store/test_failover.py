@@ -13,7 +13,7 @@ from holdfast_coordinator.store.control import PostgresControlStore
 from holdfast_coordinator.store.database_connection import Statement
 from holdfast_coordinator.store.pool import Pool
 from holdfast_coordinator.store.port import StoreUnavailable
-from tests.model.batches import open_run, starting, write
+from tests.support.store_rows import open_run, starting, write
 
 
 @contextmanager

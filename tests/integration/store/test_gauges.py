@@ -8,7 +8,7 @@ from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.rows import RunState, TaskState
 from holdfast_coordinator.store.cell import PostgresCellStore
 from holdfast_coordinator.store.port import CellStore, OpenRunStates, ReadyWork
-from tests.model.batches import T0, at, open_run, ready_run, starting, task, write
+from tests.support.store_rows import T0, at, open_run, ready_run, starting, task, write
 
 RUNS = [
     ready_run("r1", 5),

@@ -15,7 +15,7 @@ from holdfast_coordinator.store.cell import CLIENT_CONNECTIONS, PostgresCellStor
 from holdfast_coordinator.store.database_connection import Statement
 from holdfast_coordinator.store.pool import Pool
 from holdfast_coordinator.store.port import RunSelection, StoreBusy
-from tests.model.batches import T0, open_run, record, starting, write
+from tests.support.store_rows import T0, open_run, record, starting, write
 
 SLEEP = Statement("sleep", "SELECT pg_sleep(30)")
 

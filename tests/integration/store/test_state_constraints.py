@@ -10,7 +10,7 @@ from holdfast_coordinator.domain.rows import RunState, TaskState
 from holdfast_coordinator.domain.states import RUN_FIELDS, TASK_FIELDS
 from holdfast_coordinator.store.cell import PostgresCellStore
 from holdfast_coordinator.store.port import DataRejected
-from tests.model.batches import T0, open_run, starting, task, write
+from tests.support.store_rows import T0, open_run, starting, task, write
 
 CASES: list[tuple[Any, str, Any, Any]] = [
     *((state, column, held, open_run) for state, (column, held) in product(RunState, RUN_FIELDS.items())),

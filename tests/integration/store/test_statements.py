@@ -23,7 +23,7 @@ from holdfast_coordinator.store.statements_leases import CellLeases
 from holdfast_coordinator.store.statements_runs import CellRuns
 from holdfast_coordinator.store.statements_traces import CellTraces
 from holdfast_coordinator.store.statements_writes import CellWrites
-from tests.model.batches import T0
+from tests.support.store_rows import T0
 
 SCHEMA = "holdfast_c00"
 LISTING = RunSelection(

@@ -13,7 +13,7 @@ from holdfast_coordinator.domain.events import Closed
 from holdfast_coordinator.domain.rows import OpenRun, RunResult, RunState, Side, TraceMark
 from holdfast_coordinator.domain.workspace import trace_mark
 from holdfast_coordinator.store.port import CellStore
-from tests.model.batches import T0, appending, at, closing, open_run, starting, write
+from tests.support.store_rows import T0, appending, at, closing, open_run, starting, write
 
 
 def ended(run: OpenRun, status: RunStatus) -> Changes:

@@ -3,12 +3,12 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from traced_cells import Clock
 
 from holdfast_coordinator.store.cell import PostgresCellStore
 from holdfast_coordinator.store.port import CellStore
-from tests.model.cell import ModelCellStore
-from tests.otlp_sink import OtlpSink, otlp_sink
+from tests.support.memory_cell_store import MemoryCellStore
+from tests.support.otlp_sink import OtlpSink, otlp_sink
+from tests.support.traced_cells import Clock
 
 
 @pytest.fixture
@@ -28,13 +28,13 @@ async def sink() -> AsyncIterator[OtlpSink]:
 async def store(request: pytest.FixtureRequest, clock: Clock) -> AsyncIterator[CellStore]:
     """Each cell store, where it matters."""
     if request.param == "model":
-        yield ModelCellStore(clock)
+        yield MemoryCellStore(clock)
     else:
         async with PostgresCellStore.open(request.getfixturevalue("database"), "00") as cell:
             yield cell
 
 
 @pytest.fixture
-def cell(clock: Clock) -> ModelCellStore:
+def cell(clock: Clock) -> MemoryCellStore:
     """A cell store in memory."""
-    return ModelCellStore(clock)
+    return MemoryCellStore(clock)

@@ -15,7 +15,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import ResourceMetrics, ScopeMet
 from holdfast_coordinator.rpc.collector_client import RETRYABLE, Collector
 from holdfast_coordinator.telemetry.otel_variables import Endpoint
 from holdfast_coordinator.telemetry.sinks import Accepted, CertificateUnusable, CollectorUnreachable, ExportRefused
-from tests.otlp_sink import OtlpSink, otlp_sink
+from tests.support.otlp_sink import OtlpSink, otlp_sink
 
 Code = grpc.StatusCode
 FINAL = sorted(set(Code) - RETRYABLE - {Code.OK}, key=lambda code: code.name)

@@ -27,7 +27,7 @@ from holdfast_coordinator.telemetry.otel_variables import Endpoint
 from holdfast_coordinator.telemetry.otlp_spans import export_request
 from holdfast_coordinator.telemetry.sinks import Accepted, CollectorUnreachable
 from holdfast_coordinator.telemetry.spans import RunFacts, Span, SpanKind, SpanStatus
-from tests.otlp_sink import OtlpSink, otlp_sink
+from tests.support.otlp_sink import OtlpSink, otlp_sink
 
 Code = grpc.StatusCode
 T0 = datetime(2026, 3, 1, tzinfo=UTC)

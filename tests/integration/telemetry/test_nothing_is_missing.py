@@ -6,7 +6,6 @@ from datetime import timedelta
 
 import pytest
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
-from traced_cells import Clock, Played, commit, none_left, until, writer_of
 
 from holdfast.backoff import Exponential
 from holdfast.statuses import RunStatus
@@ -19,8 +18,9 @@ from holdfast_coordinator.telemetry.otlp_spans import export_request
 from holdfast_coordinator.telemetry.sinks import Accepted, CollectorUnreachable
 from holdfast_coordinator.telemetry.spans import SpanRules
 from holdfast_coordinator.wire.journals import journal_message
-from tests.model.cell import ModelCellStore
-from tests.otlp_sink import ReceivedSpan, received_spans
+from tests.support.memory_cell_store import MemoryCellStore
+from tests.support.otlp_sink import ReceivedSpan, received_spans
+from tests.support.traced_cells import Clock, Played, commit, none_left, until, writer_of
 
 ACTIONS = 150
 RUNS_OPEN_MAX = 6
@@ -54,7 +54,7 @@ class UnreliableCollector:
 class Killable:
     """A replica that stops as a killed process does: whatever it had in memory is gone."""
 
-    def __init__(self, cell: ModelCellStore, collector: UnreliableCollector, clock: Clock, *, spans_max: int) -> None:
+    def __init__(self, cell: MemoryCellStore, collector: UnreliableCollector, clock: Clock, *, spans_max: int) -> None:
         self.given_up: list[str] = []
         self.tracing = Tracing(
             {"00": cell}, collector, SpanRules(), clock=clock, collector="here", limits=RelayLimits(),
@@ -76,7 +76,7 @@ class Killable:
 @pytest.mark.parametrize("seed", range(8))
 async def test_no_span_is_missing_after_crashes_and_outages(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     chance, clock = random.Random(seed), Clock()
-    cell, collector = ModelCellStore(clock), UnreliableCollector(chance)
+    cell, collector = MemoryCellStore(clock), UnreliableCollector(chance)
     spans_max = chance.choice([10, 50, 20_000])
     monkeypatch.setattr(tracer, "RUNS_MAX", chance.choice([2, 10_000]))
     monkeypatch.setattr(tracer, "ROWS_MAX", chance.choice([5, 50_000]))
@@ -146,7 +146,7 @@ def _next_of(run: Played, chance: random.Random) -> list[CommitTransition]:
             return [run.close(chance.choice([RunStatus.COMPLETED, RunStatus.FAILED]))]
 
 
-def _expected(cell: ModelCellStore) -> dict[tuple[str, str], bytes]:
+def _expected(cell: MemoryCellStore) -> dict[tuple[str, str], bytes]:
     """The spans of all runs that are sampled or failed, from their journals."""
     found = {}
     for run_id, record in cell.runs.items():

@@ -5,7 +5,15 @@ import asyncio
 import grpc
 import pytest
 from structlog.testing import capture_logs
-from traced_cells import (
+
+from holdfast.statuses import RunStatus, Then
+from holdfast_coordinator.export.relay import RelayLimits
+from holdfast_coordinator.store.port import CellStore
+from holdfast_coordinator.telemetry.identity import IdentityRules
+from holdfast_coordinator.telemetry.sinks import CollectorUnreachable
+from tests.support.memory_cell_store import MemoryCellStore
+from tests.support.otlp_sink import OtlpSink
+from tests.support.traced_cells import (
     THREE_STEPS,
     Clock,
     Played,
@@ -18,14 +26,6 @@ from traced_cells import (
     spans_of,
     until,
 )
-
-from holdfast.statuses import RunStatus, Then
-from holdfast_coordinator.export.relay import RelayLimits
-from holdfast_coordinator.store.port import CellStore
-from holdfast_coordinator.telemetry.identity import IdentityRules
-from holdfast_coordinator.telemetry.sinks import CollectorUnreachable
-from tests.model.cell import ModelCellStore
-from tests.otlp_sink import OtlpSink
 
 # Closed runs
 
@@ -139,7 +139,7 @@ async def test_of_too_many_runs_the_oldest_are_given_up_and_counted(
 
 
 async def test_what_waits_for_a_collector_stays_bounded_while_it_is_gone(
-    cell: ModelCellStore, sink: OtlpSink, clock: Clock
+    cell: MemoryCellStore, sink: OtlpSink, clock: Clock
 ) -> None:
     first, *runs = [Played(number, clock) for number in range(1, 10)]
     sink.refuse(grpc.StatusCode.UNAVAILABLE)
@@ -154,7 +154,7 @@ async def test_what_waits_for_a_collector_stays_bounded_while_it_is_gone(
 
 
 async def test_a_run_that_a_collector_refuses_is_given_up_and_counted(
-    cell: ModelCellStore, sink: OtlpSink, clock: Clock
+    cell: MemoryCellStore, sink: OtlpSink, clock: Clock
 ) -> None:
     run = Played(1, clock)
     async with Replica(cell, sink.address, clock, hears=False).committing() as killed:
@@ -168,7 +168,7 @@ async def test_a_run_that_a_collector_refuses_is_given_up_and_counted(
 
 
 async def test_a_collector_that_refuses_every_run_is_warned_of_once(
-    cell: ModelCellStore, sink: OtlpSink, clock: Clock
+    cell: MemoryCellStore, sink: OtlpSink, clock: Clock
 ) -> None:
     await killed_after(cell, clock, [Played(number, clock) for number in (1, 2, 3)])
     clock.pass_time(minutes=1)
@@ -203,7 +203,7 @@ async def test_a_run_that_makes_no_spans_hurts_no_other(store: CellStore, sink: 
 
 
 async def test_idle_open_runs_that_a_crash_left_behind_are_swept_up(
-    cell: ModelCellStore, sink: OtlpSink, clock: Clock
+    cell: MemoryCellStore, sink: OtlpSink, clock: Clock
 ) -> None:
     idle, held, unsampled = (Played(number, clock) for number in (1, 2, 3))
     async with Replica(cell, sink.address, clock, hears=False).committing() as killed:
@@ -228,7 +228,7 @@ async def test_idle_open_runs_that_a_crash_left_behind_are_swept_up(
 
 
 async def test_spans_of_open_runs_that_had_no_room_are_swept_up_later(
-    cell: ModelCellStore, sink: OtlpSink, clock: Clock
+    cell: MemoryCellStore, sink: OtlpSink, clock: Clock
 ) -> None:
     full, waiting = Played(1, clock), Played(2, clock)
     sink.refuse(grpc.StatusCode.UNAVAILABLE)
@@ -251,7 +251,7 @@ async def test_spans_of_open_runs_that_had_no_room_are_swept_up_later(
 
 
 async def test_a_sweep_that_meets_no_collector_is_made_again(
-    cell: ModelCellStore, sink: OtlpSink, clock: Clock
+    cell: MemoryCellStore, sink: OtlpSink, clock: Clock
 ) -> None:
     idle = Played(1, clock)
     async with Replica(cell, sink.address, clock, hears=False).committing() as killed:

@@ -18,7 +18,7 @@ from holdfast.client import Client
 from holdfast.worker import Worker
 from holdfast_coordinator.app import coordinator
 from holdfast_coordinator.config import Config
-from tests.otlp_sink import otlp_sink
+from tests.support.otlp_sink import otlp_sink
 
 OF_TELEMETRY = (
     "/holdfast_coordinator/telemetry/",

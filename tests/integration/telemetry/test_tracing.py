@@ -4,7 +4,17 @@ import asyncio
 
 import grpc
 import pytest
-from traced_cells import (
+
+from holdfast.errors import CollectorRefused, CollectorUnavailable
+from holdfast.statuses import Then
+from holdfast_coordinator.domain.rows import JournalRow
+from holdfast_coordinator.export import marks, tracer
+from holdfast_coordinator.store.port import CellStore, StoreUnavailable
+from holdfast_coordinator.telemetry.identity import facts_of
+from holdfast_coordinator.telemetry.spans import Span, SpanKind, SpanStatus
+from tests.support.memory_cell_store import MemoryCellStore
+from tests.support.otlp_sink import OtlpSink
+from tests.support.traced_cells import (
     THREE_STEPS,
     Clock,
     Heard,
@@ -20,16 +30,6 @@ from traced_cells import (
     writer_of,
     writing,
 )
-
-from holdfast.errors import CollectorRefused, CollectorUnavailable
-from holdfast.statuses import Then
-from holdfast_coordinator.domain.rows import JournalRow
-from holdfast_coordinator.export import marks, tracer
-from holdfast_coordinator.store.port import CellStore, StoreUnavailable
-from holdfast_coordinator.telemetry.identity import facts_of
-from holdfast_coordinator.telemetry.spans import Span, SpanKind, SpanStatus
-from tests.model.cell import ModelCellStore
-from tests.otlp_sink import OtlpSink
 
 # The fast path
 
@@ -67,7 +67,7 @@ async def test_what_another_replica_has_committed_in_between_is_exported_from_th
 
 
 async def test_runs_that_were_forgotten_are_built_anew_from_their_journals(
-    cell: ModelCellStore, sink: OtlpSink, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    cell: MemoryCellStore, sink: OtlpSink, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tracer, "RUNS_MAX", 1)
     runs = [Played(number, clock) for number in (1, 2, 3)]
@@ -86,7 +86,7 @@ async def test_runs_that_were_forgotten_are_built_anew_from_their_journals(
 
 
 async def test_rows_that_a_rebuild_has_read_already_are_passed_over(
-    cell: ModelCellStore, sink: OtlpSink, clock: Clock
+    cell: MemoryCellStore, sink: OtlpSink, clock: Clock
 ) -> None:
     run, heard = Played(1, clock), Heard()
     replica, first = Replica(cell, sink.address, clock), writer_of(cell, clock, heard)
@@ -117,7 +117,7 @@ async def test_an_open_run_is_marked_once_a_minute_and_a_rebuild_begins_behind_i
 
 
 async def test_marks_of_open_runs_are_written_after_a_minute(
-    cell: ModelCellStore, sink: OtlpSink, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    cell: MemoryCellStore, sink: OtlpSink, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(marks, "CLOSED_SECONDS", 0.01)
     run = Played(1, clock)
@@ -160,7 +160,7 @@ async def test_a_run_that_is_not_sampled_costs_nothing_and_is_not_exported(
 
 
 async def test_what_has_no_room_in_memory_is_exported_by_the_relay(
-    cell: ModelCellStore, sink: OtlpSink, clock: Clock
+    cell: MemoryCellStore, sink: OtlpSink, clock: Clock
 ) -> None:
     runs = [Played(number, clock) for number in range(1, 6)]
     sink.refuse(grpc.StatusCode.UNAVAILABLE)
@@ -196,7 +196,7 @@ async def test_after_an_outage_everything_arrives_and_no_mark_is_left(
 
 
 async def test_a_replica_that_stops_exports_what_it_has_and_leaves_the_rest_to_others(
-    cell: ModelCellStore, sink: OtlpSink, clock: Clock
+    cell: MemoryCellStore, sink: OtlpSink, clock: Clock
 ) -> None:
     finished, left = Played(1, clock), Played(2, clock)
     async with Replica(cell, sink.address, clock).running() as replica:
@@ -216,7 +216,7 @@ async def test_a_replica_that_stops_exports_what_it_has_and_leaves_the_rest_to_o
 
 
 async def test_rows_that_find_no_room_in_the_line_are_left_to_the_relay(
-    cell: ModelCellStore, sink: OtlpSink, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    cell: MemoryCellStore, sink: OtlpSink, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tracer, "ROWS_MAX", 7)
     runs, suspended = [Played(number, clock) for number in (1, 2, 3)], Played(4, clock)
@@ -240,7 +240,7 @@ async def test_rows_that_find_no_room_in_the_line_are_left_to_the_relay(
 
 
 async def test_many_runs_of_another_replica_are_rebuilt_a_few_at_once_and_the_others_later(
-    cell: ModelCellStore, sink: OtlpSink, clock: Clock
+    cell: MemoryCellStore, sink: OtlpSink, clock: Clock
 ) -> None:
     runs = [Played(number, clock) for number in range(1, 31)]
     other = writer_of(cell, clock, None)
@@ -259,7 +259,7 @@ async def test_many_runs_of_another_replica_are_rebuilt_a_few_at_once_and_the_ot
 
 
 async def test_a_run_that_cannot_be_rebuilt_now_is_rebuilt_at_its_next_row(clock: Clock, sink: OtlpSink) -> None:
-    class Flaky(ModelCellStore):
+    class Flaky(MemoryCellStore):
         failures = 1
 
         async def exported_seq(self, run_id: str) -> int:
@@ -283,7 +283,7 @@ async def test_a_run_that_cannot_be_rebuilt_now_is_rebuilt_at_its_next_row(clock
 async def test_a_rebuild_whose_first_spans_were_refused_exports_no_later_ones_as_if_all_had_arrived(
     clock: Clock, sink: OtlpSink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class RowByRow(ModelCellStore):
+    class RowByRow(MemoryCellStore):
         async def journal(self, run_id: str, after: int, max_bytes: int) -> tuple[list[JournalRow], bool]:
             if after >= 3:  # behind the first step
                 await until(lambda: is_true(replica.dropped))
@@ -309,7 +309,7 @@ async def test_a_rebuild_whose_first_spans_were_refused_exports_no_later_ones_as
 async def test_a_database_that_is_gone_keeps_marks_waiting_and_nothing_else(
     clock: Clock, sink: OtlpSink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Gone(ModelCellStore):
+    class Gone(MemoryCellStore):
         is_gone = False
 
         async def delete_marks(self, run_ids: object) -> int:
@@ -331,7 +331,7 @@ async def test_a_database_that_is_gone_keeps_marks_waiting_and_nothing_else(
 
 
 async def test_what_two_replicas_export_is_the_same_to_the_byte(
-    cell: ModelCellStore, sink: OtlpSink, clock: Clock
+    cell: MemoryCellStore, sink: OtlpSink, clock: Clock
 ) -> None:
     run = Played(1, clock)
     async with Replica(cell, sink.address, clock).running() as first:
@@ -344,7 +344,7 @@ async def test_what_two_replicas_export_is_the_same_to_the_byte(
 
 
 async def test_a_span_of_no_entry_is_exported_and_leaves_no_mark(
-    cell: ModelCellStore, sink: OtlpSink, clock: Clock
+    cell: MemoryCellStore, sink: OtlpSink, clock: Clock
 ) -> None:
     run = Played(1, clock)
     async with Replica(cell, sink.address, clock, hears=False).running() as replica:
@@ -358,7 +358,7 @@ async def test_a_span_of_no_entry_is_exported_and_leaves_no_mark(
 
 
 async def test_an_export_that_the_collector_will_never_take_says_so(
-    cell: ModelCellStore, sink: OtlpSink, clock: Clock
+    cell: MemoryCellStore, sink: OtlpSink, clock: Clock
 ) -> None:
     run = Played(1, clock)
     async with Replica(cell, sink.address, clock).committing() as replica:

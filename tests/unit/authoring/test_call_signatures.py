@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any
 
-import postponed_shop
 import pytest
 
 from holdfast.definitions.context import Context
 from holdfast.definitions.signatures import NO_EXTRA, CallSignature, ParameterKind
 from holdfast.errors import ArgumentsRejected
+from tests.support import postponed_shop
 
 
 def mixed(a: int, /, b: str, c: float = 1.5, *, d: bool, e: Decimal = Decimal(1)) -> list[int]: ...  # type: ignore[empty-body]

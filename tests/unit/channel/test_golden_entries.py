@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sample_records import all_samples
 
 from holdfast import journal
 from holdfast.api.v1 import journal_pb2
 from holdfast.channel import messages
 from holdfast.journal.values import FRAME_BYTES
+from tests.support.sample_records import all_samples
 
 GOLDEN = Path(__file__).with_name("golden_entries.json")
 

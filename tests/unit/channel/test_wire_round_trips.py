@@ -8,12 +8,12 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
-from wire_strategies import arguments, attempts, entries, failures, mails, retries
 
 from holdfast.api.v1 import journal_pb2, worker_service_pb2
 from holdfast.channel import messages
 from holdfast.channel.value_messages import outcome_of_number, status_of_number
 from holdfast.statuses import AttemptOutcome, RunStatus
+from tests.support.wire_strategies import arguments, attempts, entries, failures, mails, retries
 
 
 def through_bytes(message: Any) -> Any:

@@ -5,7 +5,6 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from codec_shop import Money, User
 
 from holdfast.codec import Codec
 from holdfast.definitions.context import Context
@@ -13,6 +12,7 @@ from holdfast.definitions.signatures import CallSignature
 from holdfast.errors import ArgumentsRejected, PayloadNotSerializable, PayloadTooLarge
 from holdfast.journal import Arguments, Payload
 from holdfast.limits import Limits
+from tests.support.codec_shop import Money, User
 
 codec = Codec()
 

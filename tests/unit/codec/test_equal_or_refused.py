@@ -15,11 +15,11 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
-import value_zoo as zoo
 from pydantic import BaseModel, SecretBytes, SecretStr
 
 from holdfast.codec import Codec
 from holdfast.errors import PayloadNotSerializable
+from tests.support import value_zoo as zoo
 
 codec = Codec()
 

@@ -11,7 +11,6 @@ from datetime import date
 from typing import Annotated, Any, Literal, NoReturn
 
 import pytest
-import value_zoo as zoo
 from pydantic import BaseModel
 
 from holdfast import App
@@ -21,6 +20,7 @@ from holdfast.errors import ArgumentsRejected
 from holdfast.hints import HopelessHint, value_type
 from holdfast.hints.value_types import HINTS_CACHED
 from holdfast.journal import Arguments, Payload
+from tests.support import value_zoo as zoo
 
 codec = Codec()
 DAY = Payload(b'"2030-01-02"')

@@ -4,13 +4,13 @@ import asyncio
 from typing import Any
 
 import pytest
-from codec_shop import Declined, OutOfStock, Unfriendly
 
 from holdfast import errors
 from holdfast.codec.failures import as_run_failed, as_step_failed, capture, rebuild
 from holdfast.journal import Failure, StepOrigin
 from holdfast.limits import Limits
 from holdfast.statuses import RunStatus
+from tests.support.codec_shop import Declined, OutOfStock, Unfriendly
 
 
 def raised(error: BaseException, cause: BaseException | None = None) -> BaseException:

@@ -12,7 +12,6 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import pytest
-from codec_shop import Colour, ExactReading, Line, Money, RawReading, Reading, Size, User
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
@@ -21,6 +20,7 @@ from holdfast.codec import Codec
 from holdfast.errors import PayloadNotSerializable, PayloadTooLarge
 from holdfast.journal import Payload
 from holdfast.limits import Limits
+from tests.support.codec_shop import Colour, ExactReading, Line, Money, RawReading, Reading, Size, User
 
 codec = Codec()
 

@@ -12,7 +12,6 @@ from typing import Any
 from urllib.error import HTTPError
 from uuid import UUID
 
-import error_zoo as zoo
 import pytest
 
 from holdfast import errors
@@ -20,6 +19,7 @@ from holdfast.codec.failures import as_run_failed, as_step_failed, capture, rebu
 from holdfast.journal import Failure, Payload, StepOrigin
 from holdfast.limits import Limits
 from holdfast.statuses import RunStatus
+from tests.support import error_zoo as zoo
 
 
 def raised(error: BaseException) -> BaseException:

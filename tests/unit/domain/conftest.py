@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 
 import pytest
-from memory_cell import MemoryCell
 
-from tests.invariants import check
+from tests.support.core_cell import CoreCell
+from tests.support.invariants import check
 
 
 @pytest.fixture
-def cell() -> Iterator[MemoryCell]:
+def cell() -> Iterator[CoreCell]:
     """An empty cell. After the test its rows must keep every invariant."""
-    cell = MemoryCell()
+    cell = CoreCell()
     yield cell
     check(cell.rows())

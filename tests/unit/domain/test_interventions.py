@@ -4,24 +4,6 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from memory_cell import T0, MemoryCell
-from scenes import (
-    OTHER,
-    RUN,
-    WORKER,
-    child_of,
-    child_start,
-    fire,
-    leased,
-    offer,
-    queue_step,
-    signal,
-    start,
-    suspend,
-    take,
-    transition,
-    withdraw,
-)
 
 from holdfast.errors import RunAlreadyClosed, RunNotFound, RunNotStalled
 from holdfast.ids import child_run_id
@@ -53,6 +35,24 @@ from holdfast_coordinator.domain.rows import (
     StatedFailure,
 )
 from holdfast_coordinator.domain.workspace import LOSSES_MAX
+from tests.support.core_cell import T0, CoreCell
+from tests.support.core_commands import (
+    OTHER,
+    RUN,
+    WORKER,
+    child_of,
+    child_start,
+    fire,
+    leased,
+    offer,
+    queue_step,
+    signal,
+    start,
+    suspend,
+    take,
+    transition,
+    withdraw,
+)
 
 MINUTE = timedelta(minutes=1)
 CHILD = child_run_id(RUN, 1)
@@ -60,44 +60,44 @@ CANCEL = RequestCancel(RUN, "req-c", "too late")
 TERMINATE = TerminateRun(RUN, "req-t", "enough")
 
 
-def mail_kinds(cell: MemoryCell) -> list[MailKind]:
-    return [mail.kind for mail in cell.mail.get(RUN, ())]
+def mail_kinds(cell: CoreCell) -> list[MailKind]:
+    return [mail.kind for mail in cell.waiting_mail(RUN)]
 
 
-def lose_lease(cell: MemoryCell, reason: LeaseEnd = LeaseEnd.LOST) -> bool:
+def lose_lease(cell: CoreCell, reason: LeaseEnd = LeaseEnd.LOST) -> bool:
     run = cell.open_runs[RUN]
     return bool(cell.ask(EndLease(RUN, run.owner or "", run.epoch, reason)))
 
 
-def child_closed(cell: MemoryCell) -> DeliverChildClosed:
-    mail = ChildClosedMail(1, CHILD, cell.results[CHILD].status)
+def child_closed(cell: CoreCell) -> DeliverChildClosed:
+    mail = ChildClosedMail(1, CHILD, cell.run_results[CHILD].status)
     return DeliverChildClosed(RUN, mail, cell.alarms[CHILD, AlarmKind.OUTBOX_CHILD_CLOSED, 0])
 
 
 # Signals
 
 
-def test_a_repeated_signal_is_delivered_once(cell: MemoryCell) -> None:
+def test_a_repeated_signal_is_delivered_once(cell: CoreCell) -> None:
     leased(cell)
     assert [cell.ask(signal(1)), cell.ask(signal(1)), cell.ask(signal(2))] == [True, True, True]
-    assert len(cell.mail[RUN]) == 2
+    assert len(cell.waiting_mail(RUN)) == 2
 
 
-def test_a_once_signal_is_delivered_once_and_only_its_own_repeat_hears_true(cell: MemoryCell) -> None:
+def test_a_once_signal_is_delivered_once_and_only_its_own_repeat_hears_true(cell: CoreCell) -> None:
     leased(cell)
     answers = [cell.ask(signal(number, once=True)) for number in (1, 2, 1)]
     assert answers == [True, False, True]
-    assert len(cell.mail[RUN]) == 1
+    assert len(cell.waiting_mail(RUN)) == 1
 
 
-def test_a_once_signal_is_remembered_as_long_as_its_run_is_open(cell: MemoryCell) -> None:
+def test_a_once_signal_is_remembered_as_long_as_its_run_is_open(cell: CoreCell) -> None:
     leased(cell)
     cell.ask(signal(once=True))
     assert cell.requests[RUN, "once/go"].expires_at > T0 + timedelta(days=3650)
     assert cell.requests[RUN, "req-1"].expires_at == T0 + timedelta(hours=24)
 
 
-def test_a_signal_that_was_taken_before_the_close_still_gets_its_answer(cell: MemoryCell) -> None:
+def test_a_signal_that_was_taken_before_the_close_still_gets_its_answer(cell: CoreCell) -> None:
     leased(cell)
     cell.ask(signal(1))
     cell.ask(TERMINATE)
@@ -106,7 +106,7 @@ def test_a_signal_that_was_taken_before_the_close_still_gets_its_answer(cell: Me
 
 
 @pytest.mark.parametrize("command", [signal(), CANCEL, TERMINATE, ResumeRun(RUN, "req-r")])
-def test_an_unknown_run_is_not_found(cell: MemoryCell, command: Command) -> None:
+def test_an_unknown_run_is_not_found(cell: CoreCell, command: Command) -> None:
     assert isinstance(cell.ask(command), RunNotFound)
 
 
@@ -114,7 +114,7 @@ def test_an_unknown_run_is_not_found(cell: MemoryCell, command: Command) -> None
     ("command", "answer"),
     [(signal(), RunAlreadyClosed), (CANCEL, bool), (ResumeRun(RUN, "req-r"), RunNotStalled)],
 )
-def test_a_run_that_closed_earlier_in_the_batch_is_closed(cell: MemoryCell, command: Command, answer: type) -> None:
+def test_a_run_that_closed_earlier_in_the_batch_is_closed(cell: CoreCell, command: Command, answer: type) -> None:
     run = leased(cell)
     assert isinstance(cell.submit(transition(run, then=Then.CLOSE), command)[1], answer)
 
@@ -122,13 +122,13 @@ def test_a_run_that_closed_earlier_in_the_batch_is_closed(cell: MemoryCell, comm
 # Cancel, terminate, resume
 
 
-def test_cancel_of_a_run_that_was_never_leased_closes_it(cell: MemoryCell) -> None:
+def test_cancel_of_a_run_that_was_never_leased_closes_it(cell: CoreCell) -> None:
     cell.ask(start())
     assert cell.ask(CANCEL) is True
-    assert cell.results[RUN].status is RunStatus.CANCELLED
+    assert cell.run_results[RUN].status is RunStatus.CANCELLED
 
 
-def test_cancel_of_a_run_with_code_is_mail_and_wakes_it(cell: MemoryCell) -> None:
+def test_cancel_of_a_run_with_code_is_mail_and_wakes_it(cell: CoreCell) -> None:
     leased(cell)
     suspend(cell)
     assert [cell.ask(CANCEL), cell.ask(CANCEL)] == [True, True]
@@ -136,23 +136,23 @@ def test_cancel_of_a_run_with_code_is_mail_and_wakes_it(cell: MemoryCell) -> Non
     assert cell.open_runs[RUN].state is RunState.READY
 
 
-def test_cancel_and_terminate_of_a_closed_run_say_false(cell: MemoryCell) -> None:
+def test_cancel_and_terminate_of_a_closed_run_say_false(cell: CoreCell) -> None:
     leased(cell)
     take(cell, then=Then.CLOSE)
     assert [cell.ask(CANCEL), cell.ask(TERMINATE)] == [False, False]
-    assert cell.results[RUN].status is RunStatus.COMPLETED
+    assert cell.run_results[RUN].status is RunStatus.COMPLETED
 
 
-def test_terminate_ends_everything_and_tells_the_holders(cell: MemoryCell) -> None:
+def test_terminate_ends_everything_and_tells_the_holders(cell: CoreCell) -> None:
     run = leased(cell)
     offer(cell, OTHER, runs=0, tasks=1)
     take(cell, queue_step(1), SetTimerAsk(2, MINUTE, None), child_of(1), child_of(2, policy=ClosePolicy.TERMINATE))
     take(cell, child_of(3, policy=ClosePolicy.ABANDON))
     cell.ask(signal())
     assert cell.ask(TERMINATE) is True
-    assert cell.results[RUN].status is RunStatus.TERMINATED
+    assert cell.run_results[RUN].status is RunStatus.TERMINATED
     assert not cell.tasks
-    assert not cell.mail.get(RUN)
+    assert not cell.waiting_mail(RUN)
     ended = {(event.session_id, event.number) for event in cell.events if isinstance(event, LeaseEnded)}
     assert ended == {(WORKER, 0), (OTHER, 1)}
     left = {(kind, ref) for _, kind, ref in cell.alarms if kind > AlarmKind.OUTBOX_CHILD}
@@ -161,7 +161,7 @@ def test_terminate_ends_everything_and_tells_the_holders(cell: MemoryCell) -> No
     assert cell.ask(late).status is TransitionStatus.SUPERSEDED
 
 
-def test_a_terminated_run_journals_its_mail_and_then_the_close(cell: MemoryCell) -> None:
+def test_a_terminated_run_journals_its_mail_and_then_the_close(cell: CoreCell) -> None:
     leased(cell)
     cell.ask(signal())
     cell.ask(TERMINATE)
@@ -170,12 +170,12 @@ def test_a_terminated_run_journals_its_mail_and_then_the_close(cell: MemoryCell)
     assert isinstance(closing, RunClosedEntry)
 
 
-def test_a_repeated_terminate_gets_the_first_answer(cell: MemoryCell) -> None:
+def test_a_repeated_terminate_gets_the_first_answer(cell: CoreCell) -> None:
     leased(cell)
     assert [cell.ask(TERMINATE), cell.ask(TERMINATE)] == [True, True]
 
 
-def test_resume_offers_a_stalled_run_again_once(cell: MemoryCell) -> None:
+def test_resume_offers_a_stalled_run_again_once(cell: CoreCell) -> None:
     leased(cell)
     take(cell, then=Then.SUSPEND)
     resume = ResumeRun(RUN, "req-r")
@@ -186,7 +186,7 @@ def test_resume_offers_a_stalled_run_again_once(cell: MemoryCell) -> None:
     assert isinstance(cell.ask(ResumeRun(RUN, "req-2")), RunNotStalled)
 
 
-def test_a_stalled_run_is_offered_to_another_build_and_not_to_the_one_that_stalled_it(cell: MemoryCell) -> None:
+def test_a_stalled_run_is_offered_to_another_build_and_not_to_the_one_that_stalled_it(cell: CoreCell) -> None:
     leased(cell)
     take(cell, StallAsk("the code does not match", "b1"), then=Then.STALL)
     cell.sessions.runs = {OTHER: 1, WORKER: 1}
@@ -194,7 +194,7 @@ def test_a_stalled_run_is_offered_to_another_build_and_not_to_the_one_that_stall
     assert (cell.open_runs[RUN].owner, cell.open_runs[RUN].build) == (OTHER, "b2")
 
 
-def test_a_run_offered_to_another_build_remembers_the_one_that_stalled_it_until_it_is_leased(cell: MemoryCell) -> None:
+def test_a_run_offered_to_another_build_remembers_the_one_that_stalled_it_until_it_is_leased(cell: CoreCell) -> None:
     leased(cell)
     take(cell, StallAsk("the code does not match", "b1"), then=Then.STALL)
     withdraw(cell)
@@ -205,7 +205,7 @@ def test_a_run_offered_to_another_build_remembers_the_one_that_stalled_it_until_
     assert (cell.open_runs[RUN].owner, cell.open_runs[RUN].stall_build) == (OTHER, None)
 
 
-def test_mail_does_not_wake_a_stalled_run(cell: MemoryCell) -> None:
+def test_mail_does_not_wake_a_stalled_run(cell: CoreCell) -> None:
     leased(cell)
     take(cell, then=Then.SUSPEND)
     cell.ask(signal())
@@ -223,7 +223,7 @@ def test_mail_does_not_wake_a_stalled_run(cell: MemoryCell) -> None:
     ],
 )
 def test_an_alarm_fires_once_and_never_early(
-    cell: MemoryCell, ask: SetTimerAsk | SetRetryAsk, kind: AlarmKind, mail: MailKind
+    cell: CoreCell, ask: SetTimerAsk | SetRetryAsk, kind: AlarmKind, mail: MailKind
 ) -> None:
     leased(cell)
     suspend(cell, ask, waits="a time")
@@ -235,14 +235,14 @@ def test_an_alarm_fires_once_and_never_early(
     assert cell.open_runs[RUN].state is RunState.READY
 
 
-def test_a_deadline_times_the_run_out_at_once(cell: MemoryCell) -> None:
+def test_a_deadline_times_the_run_out_at_once(cell: CoreCell) -> None:
     leased(cell, start(max_duration=MINUTE))
     cell.pass_time(60)
     assert fire(cell, AlarmKind.DEADLINE)
-    assert cell.results[RUN].status is RunStatus.TIMED_OUT
+    assert cell.run_results[RUN].status is RunStatus.TIMED_OUT
 
 
-def test_the_alarm_of_attempts_is_armed_again_when_the_deadline_has_moved_on(cell: MemoryCell) -> None:
+def test_the_alarm_of_attempts_is_armed_again_when_the_deadline_has_moved_on(cell: CoreCell) -> None:
     leased(cell)
     take(cell, attempt_deadline=MINUTE)
     cell.pass_time(30)
@@ -253,7 +253,7 @@ def test_the_alarm_of_attempts_is_armed_again_when_the_deadline_has_moved_on(cel
     assert cell.alarms[RUN, AlarmKind.ATTEMPT_DEADLINE, 0].due_at == T0 + timedelta(seconds=90)
 
 
-def test_attempts_past_their_deadline_end_the_lease_and_the_next_grant_says_so(cell: MemoryCell) -> None:
+def test_attempts_past_their_deadline_end_the_lease_and_the_next_grant_says_so(cell: CoreCell) -> None:
     leased(cell)
     take(cell, attempt_deadline=MINUTE)
     cell.pass_time(60)
@@ -265,7 +265,7 @@ def test_attempts_past_their_deadline_end_the_lease_and_the_next_grant_says_so(c
     assert not cell.open_runs[RUN].timed_out
 
 
-def test_the_alarm_of_attempts_that_have_ended_does_nothing(cell: MemoryCell) -> None:
+def test_the_alarm_of_attempts_that_have_ended_does_nothing(cell: CoreCell) -> None:
     leased(cell)
     take(cell, attempt_deadline=MINUTE)
     take(cell)
@@ -279,7 +279,7 @@ def test_the_alarm_of_attempts_that_have_ended_does_nothing(cell: MemoryCell) ->
 # Leases
 
 
-def test_a_lost_lease_raises_the_epoch_and_tells_the_holder(cell: MemoryCell) -> None:
+def test_a_lost_lease_raises_the_epoch_and_tells_the_holder(cell: CoreCell) -> None:
     leased(cell)
     assert lose_lease(cell)
     run = cell.open_runs[RUN]
@@ -287,14 +287,14 @@ def test_a_lost_lease_raises_the_epoch_and_tells_the_holder(cell: MemoryCell) ->
     assert LeaseEnded(WORKER, RUN, 0, 1) in cell.events
 
 
-def test_a_lease_that_has_moved_on_is_not_ended(cell: MemoryCell) -> None:
+def test_a_lease_that_has_moved_on_is_not_ended(cell: CoreCell) -> None:
     leased(cell)
     assert not cell.ask(EndLease(RUN, WORKER, 2, LeaseEnd.LOST))
     assert not cell.ask(EndLease(RUN, OTHER, 1, LeaseEnd.LOST))
     assert cell.open_runs[RUN].owner == WORKER
 
 
-def test_five_losses_without_a_transition_stall_the_run(cell: MemoryCell) -> None:
+def test_five_losses_without_a_transition_stall_the_run(cell: CoreCell) -> None:
     leased(cell)
     for _ in range(LOSSES_MAX):
         offer(cell, OTHER)
@@ -306,7 +306,7 @@ def test_five_losses_without_a_transition_stall_the_run(cell: MemoryCell) -> Non
     assert isinstance(cell.entries(RUN)[-1], RunStalledEntry)
 
 
-def test_a_transition_forgets_the_losses_before_it(cell: MemoryCell) -> None:
+def test_a_transition_forgets_the_losses_before_it(cell: CoreCell) -> None:
     leased(cell)
     for _ in range(2 * LOSSES_MAX):
         offer(cell, OTHER)
@@ -316,7 +316,7 @@ def test_a_transition_forgets_the_losses_before_it(cell: MemoryCell) -> None:
 
 
 @pytest.mark.parametrize("reason", [LeaseEnd.UNDELIVERED, LeaseEnd.CLOSED_SESSION])
-def test_a_lease_that_was_not_lost_does_not_count_as_a_loss(cell: MemoryCell, reason: LeaseEnd) -> None:
+def test_a_lease_that_was_not_lost_does_not_count_as_a_loss(cell: CoreCell, reason: LeaseEnd) -> None:
     leased(cell)
     for _ in range(2 * LOSSES_MAX):
         offer(cell, OTHER)
@@ -324,7 +324,7 @@ def test_a_lease_that_was_not_lost_does_not_count_as_a_loss(cell: MemoryCell, re
     assert cell.open_runs[RUN].losses == 0
 
 
-def test_a_run_that_was_lost_once_is_leased_with_the_session_that_lost_it(cell: MemoryCell) -> None:
+def test_a_run_that_was_lost_once_is_leased_with_the_session_that_lost_it(cell: CoreCell) -> None:
     leased(cell)
     take(cell)
     offer(cell, OTHER)
@@ -336,7 +336,7 @@ def test_a_run_that_was_lost_once_is_leased_with_the_session_that_lost_it(cell: 
     assert [event.lost_session_id for event in cell.leases()] == [OTHER]
 
 
-def test_a_run_that_was_taken_for_its_deadline_is_leased_with_the_session_that_had_it(cell: MemoryCell) -> None:
+def test_a_run_that_was_taken_for_its_deadline_is_leased_with_the_session_that_had_it(cell: CoreCell) -> None:
     leased(cell)
     take(cell, attempt_deadline=MINUTE)
     cell.pass_time(60)
@@ -349,7 +349,7 @@ def test_a_run_that_was_taken_for_its_deadline_is_leased_with_the_session_that_h
 
 
 @pytest.mark.parametrize("reason", list(LeaseEnd))
-def test_after_two_ends_of_leases_without_a_transition_nobody_is_named(cell: MemoryCell, reason: LeaseEnd) -> None:
+def test_after_two_ends_of_leases_without_a_transition_nobody_is_named(cell: CoreCell, reason: LeaseEnd) -> None:
     leased(cell)
     take(cell)
     offer(cell, OTHER)
@@ -359,7 +359,7 @@ def test_after_two_ends_of_leases_without_a_transition_nobody_is_named(cell: Mem
     assert [event.lost_session_id for event in cell.leases()] == [""]
 
 
-def test_a_lease_without_a_loss_names_nobody(cell: MemoryCell) -> None:
+def test_a_lease_without_a_loss_names_nobody(cell: CoreCell) -> None:
     leased(cell)
     assert [event.lost_session_id for event in cell.leases()] == [""]
     offer(cell, OTHER)
@@ -370,7 +370,7 @@ def test_a_lease_without_a_loss_names_nobody(cell: MemoryCell) -> None:
 # Children
 
 
-def test_a_child_that_closes_is_mail_of_its_parent_once(cell: MemoryCell) -> None:
+def test_a_child_that_closes_is_mail_of_its_parent_once(cell: CoreCell) -> None:
     leased(cell)
     take(cell, child_of())
     cell.ask(child_start(cell))
@@ -382,7 +382,7 @@ def test_a_child_that_closes_is_mail_of_its_parent_once(cell: MemoryCell) -> Non
     assert cell.children[RUN, 1].closed
 
 
-def test_a_child_that_closes_after_its_parent_is_told_to_nobody(cell: MemoryCell) -> None:
+def test_a_child_that_closes_after_its_parent_is_told_to_nobody(cell: CoreCell) -> None:
     leased(cell)
     take(cell, child_of(policy=ClosePolicy.ABANDON))
     cell.ask(child_start(cell))
@@ -392,7 +392,7 @@ def test_a_child_that_closes_after_its_parent_is_told_to_nobody(cell: MemoryCell
     assert not cell.alarms
 
 
-def test_a_closing_parent_asks_only_children_that_are_open(cell: MemoryCell) -> None:
+def test_a_closing_parent_asks_only_children_that_are_open(cell: CoreCell) -> None:
     leased(cell)
     take(cell, child_of())
     cell.ask(child_start(cell))
@@ -402,7 +402,7 @@ def test_a_closing_parent_asks_only_children_that_are_open(cell: MemoryCell) -> 
     assert not cell.alarms
 
 
-def test_the_cancel_of_a_child_waits_for_its_start(cell: MemoryCell) -> None:
+def test_the_cancel_of_a_child_waits_for_its_start(cell: CoreCell) -> None:
     leased(cell)
     take(cell, child_of())
     delivery = child_start(cell)
@@ -412,17 +412,17 @@ def test_the_cancel_of_a_child_waits_for_its_start(cell: MemoryCell) -> None:
     withdraw(cell)
     cell.ask(delivery)
     assert cell.ask(cancel) is True
-    assert cell.results[CHILD].status is RunStatus.CANCELLED
+    assert cell.run_results[CHILD].status is RunStatus.CANCELLED
 
 
-def failing(cell: MemoryCell, key: tuple[str, AlarmKind, int], reason: str = "no such queue") -> bool:
+def failing(cell: CoreCell, key: tuple[str, AlarmKind, int], reason: str = "no such queue") -> bool:
     """The alarm was due and what it was set for failed."""
     alarm = cell.alarms[key]
     cell.now = max(cell.now, alarm.due_at)
     return bool(cell.ask(PostponeAlarm(*key, alarm.due_at, reason)))
 
 
-def test_an_alarm_that_fails_is_tried_later_each_time_and_is_a_dead_letter_in_the_end(cell: MemoryCell) -> None:
+def test_an_alarm_that_fails_is_tried_later_each_time_and_is_a_dead_letter_in_the_end(cell: CoreCell) -> None:
     leased(cell)
     take(cell, SetTimerAsk(1, MINUTE, None))
     key = (RUN, AlarmKind.TIMER, 1)
@@ -438,7 +438,7 @@ def test_an_alarm_that_fails_is_tried_later_each_time_and_is_a_dead_letter_in_th
     assert (dead.attempts, dead.body, dead.reason) == (20, body, "no such queue")
 
 
-def test_a_parent_gets_the_failure_of_a_child_whose_start_was_given_up(cell: MemoryCell) -> None:
+def test_a_parent_gets_the_failure_of_a_child_whose_start_was_given_up(cell: CoreCell) -> None:
     """It waited for ever."""
     leased(cell)
     suspend(cell, child_of(), waits="child 1")
@@ -446,7 +446,7 @@ def test_a_parent_gets_the_failure_of_a_child_whose_start_was_given_up(cell: Mem
     while key in cell.alarms:
         assert mail_kinds(cell) == []
         assert failing(cell, key)
-    (mail,) = cell.mail[RUN]
+    (mail,) = cell.waiting_mail(RUN)
     assert isinstance(mail.body, ChildClosedMail)
     assert (mail.body.number, mail.body.run_id, mail.body.status) == (1, CHILD, RunStatus.FAILED)
     why = f"run {CHILD} was not started in 20 attempts: no such queue"
@@ -455,7 +455,7 @@ def test_a_parent_gets_the_failure_of_a_child_whose_start_was_given_up(cell: Mem
     assert key in cell.dead_letters
 
 
-def test_a_closed_parent_is_not_written_to_when_the_start_of_its_child_is_given_up(cell: MemoryCell) -> None:
+def test_a_closed_parent_is_not_written_to_when_the_start_of_its_child_is_given_up(cell: CoreCell) -> None:
     leased(cell)
     take(cell, child_of(policy=ClosePolicy.ABANDON))
     take(cell, then=Then.CLOSE)
@@ -463,10 +463,10 @@ def test_a_closed_parent_is_not_written_to_when_the_start_of_its_child_is_given_
     while key in cell.alarms:
         assert failing(cell, key)
     assert key in cell.dead_letters
-    assert RUN not in cell.mail
+    assert not cell.waiting_mail(RUN)
 
 
-def test_an_alarm_that_was_moved_or_cleared_meanwhile_is_not_postponed(cell: MemoryCell) -> None:
+def test_an_alarm_that_was_moved_or_cleared_meanwhile_is_not_postponed(cell: CoreCell) -> None:
     leased(cell)
     take(cell, child_of(1))
     key = (RUN, AlarmKind.OUTBOX_CHILD, 1)

@@ -1,18 +1,18 @@
-"""Each checker of tests/invariants.py finds the violation it is there for, in rows that are sound otherwise."""
+"""Each checker of the invariants finds the violation it is there for, in rows that are sound otherwise."""
 
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from memory_cell import T0, MemoryCell
-from scenes import RUN, child_of, leased, queue_step, run_named, signal, start, suspend, take
 
 from holdfast.statuses import RunStatus, Then
 from holdfast_coordinator.domain.commands import ConsumeMail
 from holdfast_coordinator.domain.rows import AlarmKind, AlarmRow, MailRow, OpenRun, RunState, TaskState
-from tests import invariants
-from tests.invariants import CellRows
+from tests.support import invariants
+from tests.support.core_cell import T0, CoreCell
+from tests.support.core_commands import RUN, child_of, leased, queue_step, run_named, signal, start, suspend, take
+from tests.support.invariants import CellRows
 
 CLOSED = run_named(2)
 ASLEEP = run_named(3)
@@ -21,7 +21,7 @@ TASK = (RUN, 1)
 
 def sound() -> CellRows:
     """A leased run with mail, a queued step and a child; a closed run; a suspended one with an id."""
-    cell = MemoryCell()
+    cell = CoreCell()
     leased(cell, start(2))
     take(cell, run_id=CLOSED, then=Then.CLOSE)
     leased(cell, start(3, id="a"))

@@ -7,8 +7,6 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
-from memory_cell import MemoryCell
-from scenes import ENTRY, OTHER, WORKER, child_of, queue_step, run_named, signal, start, transition
 
 from holdfast.ids import child_run_id
 from holdfast.statuses import ClosePolicy, Then
@@ -38,7 +36,9 @@ from holdfast_coordinator.domain.commands import (
     TerminateRun,
 )
 from holdfast_coordinator.domain.rows import AlarmKind, AlarmRow, ChildClosedMail, RunState, TaskState
-from tests.invariants import CellRows, check, check_step
+from tests.support.core_cell import CoreCell
+from tests.support.core_commands import ENTRY, OTHER, WORKER, child_of, queue_step, run_named, signal, start, transition
+from tests.support.invariants import CellRows, check, check_step
 
 PICK = st.integers(0, 1_000)
 FEW_SECONDS = st.integers(0, 30).map(lambda seconds: timedelta(seconds=seconds))
@@ -49,7 +49,7 @@ class RandomCommands(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.cell = MemoryCell()
+        self.cell = CoreCell()
         self.cell.sessions.runs = {WORKER: 2, OTHER: 2}
         self.cell.sessions.tasks = {WORKER: 2, OTHER: 2}
         self.line: list[Command] = []
@@ -97,7 +97,7 @@ class RandomCommands(RuleBasedStateMachine):
         if not runs:
             return
         run = runs[pick % len(runs)]
-        mail = self.cell.mail.get(run.run_id, [])[:consumed]
+        mail = self.cell.waiting_mail(run.run_id)[:consumed]
         asks: list[Ask] = data.draw(st.lists(self.asks(), max_size=3)) if entries else []
         if then is Then.STALL:
             asks.append(StallAsk("the code does not match", "b1"))
@@ -184,7 +184,7 @@ class RandomCommands(RuleBasedStateMachine):
             case AlarmKind.OUTBOX_CHILD:
                 return start(run_id=child, id=id, parent_run_id=alarm.run_id, parent_number=alarm.ref, outbox=alarm)
             case AlarmKind.OUTBOX_CHILD_CLOSED:
-                record, result = self.cell.runs[alarm.run_id], self.cell.results[alarm.run_id]
+                record, result = self.cell.runs[alarm.run_id], self.cell.run_results[alarm.run_id]
                 mail = ChildClosedMail(record.parent_number, alarm.run_id, result.status)
                 return DeliverChildClosed(record.parent_run_id or "", mail, alarm)
             case AlarmKind.OUTBOX_CHILD_CANCEL:

@@ -3,8 +3,6 @@
 from typing import Any, get_args
 
 import pytest
-from memory_cell import T0
-from scenes import RUN, queue_step, report, signal, start, transition
 
 from holdfast.statuses import RunStatus
 from holdfast_coordinator.domain.batch import RULES, BatchCommand, command_bytes, keys_of, reads_of
@@ -21,6 +19,8 @@ from holdfast_coordinator.domain.rows import (
     TaskRow,
     TaskState,
 )
+from tests.support.core_cell import T0
+from tests.support.core_commands import RUN, queue_step, report, signal, start, transition
 
 BYTES = b"x" * 1_000
 LEASED = OpenRun(RUN, "default", "default", "order", RunState.LEASED, T0, owner="s1", epoch=1, length=1)

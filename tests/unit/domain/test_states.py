@@ -6,8 +6,6 @@ from itertools import product
 from typing import Any
 
 import pytest
-from memory_cell import T0, MemoryCell
-from scenes import RUN, leased, start
 
 from holdfast_coordinator.domain.commands import TerminateRun
 from holdfast_coordinator.domain.rows import OpenRun, RunState, TaskRow, TaskState
@@ -24,6 +22,8 @@ from holdfast_coordinator.domain.states import (
     move_run,
     move_task,
 )
+from tests.support.core_cell import T0, CoreCell
+from tests.support.core_commands import RUN, leased, start
 
 FULL_RUN = OpenRun(
     RUN, "default", "default", "order", RunState.READY, T0, "build", epoch=3, owner="s1", sticky="s1", length=4,
@@ -94,7 +94,7 @@ def test_every_state_but_the_reserved_one_is_reached_and_ends() -> None:
     assert reached == ends == {*RunState} - {RunState.PAUSED}
 
 
-def test_what_a_state_does_not_have_refuses_its_command_and_records_nothing(cell: MemoryCell) -> None:
+def test_what_a_state_does_not_have_refuses_its_command_and_records_nothing(cell: CoreCell) -> None:
     leased(cell)
     cell.open_runs[RUN] = paused = replace(cell.open_runs[RUN], state=RunState.PAUSED, owner=None)
     before = len(cell.journals[RUN])

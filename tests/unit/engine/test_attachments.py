@@ -2,10 +2,9 @@
 
 import asyncio
 
-from replicas import attachment, claim, ended, lease, mail
-
 from holdfast_coordinator.engine.attachments import Handed
 from holdfast_coordinator.engine.held_mail import UnreadMail
+from tests.support.engine_replicas import attachment, claim, ended, lease, mail
 
 
 def test_a_poll_does_not_give_away_again_what_a_batch_has_reserved() -> None:

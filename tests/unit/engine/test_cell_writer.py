@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from replicas import QUEUE, REFUSED, FailingCell, attachment, looked_at, run_named, start
 
 from holdfast.errors import CoordinatorUnavailable, HoldfastError, RunBusy, RunNotFound
 from holdfast.statuses import TransitionStatus
@@ -21,8 +20,9 @@ from holdfast_coordinator.engine.attachments import Attachment
 from holdfast_coordinator.engine.cell_writer import CONFLICT_REPEATS_MAX, CellWriter
 from holdfast_coordinator.engine.matcher import Matcher
 from holdfast_coordinator.store.port import OutcomeUnknown, SerializationConflict, StoreUnavailable
-from tests.model.batches import appending, closing
-from tests.model.cell import system_clock
+from tests.support.engine_replicas import QUEUE, REFUSED, FailingCell, attachment, looked_at, run_named, start
+from tests.support.memory_cell_store import system_clock
+from tests.support.store_rows import appending, closing
 
 LOST = "the connection was lost"
 

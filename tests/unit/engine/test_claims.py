@@ -3,13 +3,12 @@
 import asyncio
 from datetime import timedelta
 
-from replicas import QUEUE, FailingCell, introduction, poll, replica, run_named, settled, start
-
 from holdfast_coordinator.domain.commands import OnConflict
 from holdfast_coordinator.domain.rows import AlarmKind, AlarmRow, RunState
 from holdfast_coordinator.domain.starts import Started
 from holdfast_coordinator.store.port import StoreUnavailable
-from tests.model.batches import ready_run, record
+from tests.support.engine_replicas import QUEUE, FailingCell, introduction, poll, replica, run_named, settled, start
+from tests.support.store_rows import ready_run, record
 
 
 async def test_runs_that_were_left_ready_go_to_a_session_that_comes() -> None:

@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 import structlog
-from replicas import FailingCell, introduction, poll, replica, run_named, start
 
 from holdfast.api.v1.value_pb2 import RunTrace, TraceContext
 from holdfast.statuses import Then
@@ -20,8 +19,9 @@ from holdfast_coordinator.domain.commands import (
 )
 from holdfast_coordinator.domain.rows import AlarmKind, AlarmRow, TaskState
 from holdfast_coordinator.engine.engine import Engine
-from tests.model.batches import ENTRY, closing, open_run, record, starting, task, write
-from tests.model.cell import system_clock
+from tests.support.engine_replicas import FailingCell, introduction, poll, replica, run_named, start
+from tests.support.memory_cell_store import system_clock
+from tests.support.store_rows import ENTRY, closing, open_run, record, starting, task, write
 
 RUN = run_named(1)
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"

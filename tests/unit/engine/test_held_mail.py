@@ -1,10 +1,10 @@
 """Mail on its way to one session."""
 
 import pytest
-from replicas import mail, run_named
 
 from holdfast_coordinator.engine import held_mail
 from holdfast_coordinator.engine.held_mail import HeldMail, RunMail, UnreadMail
+from tests.support.engine_replicas import mail, run_named
 
 RUN = run_named(1)
 

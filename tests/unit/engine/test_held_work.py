@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
-from replicas import FailingCell, introduction, poll, replica, run_named, start
 
 from holdfast.errors import CoordinatorUnavailable
 from holdfast_coordinator.domain.commands import EndAttempt, RequestCancel, SendSignal, TerminateRun
@@ -15,8 +14,9 @@ from holdfast_coordinator.engine import held_work
 from holdfast_coordinator.engine.attachments import Attachment, Handed, Held
 from holdfast_coordinator.engine.engine import Engine
 from holdfast_coordinator.store.port import ClaimHeld, HeldNews, LeaseHeld, OutcomeUnknown, StoreUnavailable
-from tests.model.batches import T0, task
-from tests.model.control import ModelControlStore
+from tests.support.engine_replicas import FailingCell, introduction, poll, replica, run_named, start
+from tests.support.memory_control_store import MemoryControlStore
+from tests.support.store_rows import T0, task
 
 RUN = run_named(1)
 
@@ -43,7 +43,7 @@ class Two:
 
 @asynccontextmanager
 async def two_replicas() -> AsyncIterator[Two]:
-    cell, control = FailingCell(), ModelControlStore()
+    cell, control = FailingCell(), MemoryControlStore()
     async with replica(cell, control) as here, replica(cell, control) as elsewhere:
         session, _ = await here.open_session(introduction())
         polling = asyncio.create_task(poll(here, session))

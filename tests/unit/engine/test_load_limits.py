@@ -1,13 +1,13 @@
 """When a line is too long, by what the last second committed: who is refused, and when they may come again."""
 
 import pytest
-from replicas import run_named, start
 
 from holdfast_coordinator.domain.batch import BatchCommand
 from holdfast_coordinator.domain.commands import ClaimRuns, EndLease, LeaseEnd, SendSignal
 from holdfast_coordinator.domain.rows import AlarmKind, AlarmRow, SignalMail
 from holdfast_coordinator.engine.load_limits import LINE_BYTES_OF_STARTS, LINE_COMMANDS_MIN, Shedding
-from tests.model.batches import T0, appending
+from tests.support.engine_replicas import run_named, start
+from tests.support.store_rows import T0, appending
 
 SIGNAL = SendSignal(run_named(1), "", SignalMail("go", b""))
 DELIVERY = start(outbox=AlarmRow(run_named(2), AlarmKind.OUTBOX_CHILD, 1, T0))

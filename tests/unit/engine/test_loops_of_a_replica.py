@@ -5,7 +5,6 @@ from datetime import timedelta
 from typing import cast
 
 import pytest
-from replicas import FailingCell, replica, run_named, start
 
 from holdfast_coordinator.domain.rows import AlarmKind, AlarmRow, RequestRow, RunState
 from holdfast_coordinator.engine.cells import WHILE_READING
@@ -13,7 +12,8 @@ from holdfast_coordinator.loops import alarms, upkeep
 from holdfast_coordinator.loops.alarms import AlarmLoop
 from holdfast_coordinator.loops.periodic import periodic
 from holdfast_coordinator.store.port import StoreUnavailable
-from tests.model.batches import T0
+from tests.support.engine_replicas import FailingCell, replica, run_named, start
+from tests.support.store_rows import T0
 
 
 async def test_only_a_sooner_alarm_wakes_the_alarm_loop_and_it_fires_when_it_is_due() -> None:

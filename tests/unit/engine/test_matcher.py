@@ -1,10 +1,9 @@
 """Who gets a run or a queued step, and what a replica believes to wait."""
 
-from replicas import QUEUE, attachment, claim, lease, leased, run_named
-
 from holdfast_coordinator.engine.attachments import Attachment
 from holdfast_coordinator.engine.matcher import Matcher, QueueKey
-from tests.model.batches import open_run, task
+from tests.support.engine_replicas import QUEUE, attachment, claim, lease, leased, run_named
+from tests.support.store_rows import open_run, task
 
 
 def matcher_of(*attachments: Attachment) -> Matcher:

@@ -3,7 +3,6 @@
 from datetime import timedelta
 
 import pytest
-from replicas import FailingCell, introduction, replica, run_named, start
 
 from holdfast.errors import CoordinatorUnavailable
 from holdfast_coordinator.domain.changes import Changes
@@ -15,8 +14,9 @@ from holdfast_coordinator.loops.gauges import Gauges
 from holdfast_coordinator.loops.upkeep import all_loops
 from holdfast_coordinator.metrics.metrics import Metrics
 from holdfast_coordinator.store.port import OutcomeUnknown
-from tests.model.batches import open_run, ready_run, starting, write
-from tests.model.cell import system_clock
+from tests.support.engine_replicas import FailingCell, introduction, replica, run_named, start
+from tests.support.memory_cell_store import system_clock
+from tests.support.store_rows import open_run, ready_run, starting, write
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float:

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from replicas import FailingCell, introduction, poll, replica, run_named, start
 
 from holdfast.statuses import RunStatus
 from holdfast_coordinator.domain.commands import TerminateRun
@@ -15,8 +14,9 @@ from holdfast_coordinator.engine import other_replicas as elsewhere_module
 from holdfast_coordinator.engine.engine import Engine
 from holdfast_coordinator.engine.other_replicas import ASK_AGAIN_LOOKS
 from holdfast_coordinator.store.port import Place, StoreUnavailable
-from tests.model.batches import ready_run, record
-from tests.model.control import ModelControlStore
+from tests.support.engine_replicas import FailingCell, introduction, poll, replica, run_named, start
+from tests.support.memory_control_store import MemoryControlStore
+from tests.support.store_rows import ready_run, record
 
 
 class AskedCell(FailingCell):
@@ -45,7 +45,7 @@ class AskedCell(FailingCell):
 
 @asynccontextmanager
 async def two_replicas() -> AsyncIterator[tuple[AskedCell, Engine, Engine]]:
-    cell, control = AskedCell(), ModelControlStore()
+    cell, control = AskedCell(), MemoryControlStore()
     async with replica(cell, control) as here, replica(cell, control) as there:
         yield cell, here, there
 

@@ -5,13 +5,13 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from replicas import attachment
 
 from holdfast.errors import ArgumentsRejected, CoordinatorUnavailable, WorkflowNotRegistered
 from holdfast_coordinator.engine.matcher import Matcher
 from holdfast_coordinator.engine.registry import Registry, bind, fitting_signature
 from holdfast_coordinator.store.port import KnownWorkflow
-from tests.model.control import ModelControlStore
+from tests.support.engine_replicas import attachment
+from tests.support.memory_control_store import MemoryControlStore
 
 
 def parameter(name: str, kind: str = "either", *, required: bool = True) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def test_arguments_that_do_not_fit_are_refused_by_name(
     assert refused.value.parameter == parameter_name
 
 
-class SlowControl(ModelControlStore):
+class SlowControl(MemoryControlStore):
     """Answers what workflows are known when the test says so; fails first, when told."""
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ class SlowControl(ModelControlStore):
         return await super().registered_since(seen_until)
 
 
-def registry_of(control: ModelControlStore) -> Registry:
+def registry_of(control: MemoryControlStore) -> Registry:
     """A registry whose queue is served by a session."""
     matcher = Matcher()
     matcher.attach(attachment())
@@ -114,7 +114,7 @@ async def test_a_failed_look_up_is_not_taken_for_an_answer() -> None:
 
 
 async def test_what_another_replica_registered_counts_before_anything_is_refused() -> None:
-    control = ModelControlStore()
+    control = MemoryControlStore()
     registry = registry_of(control)
     await registry.refresh()
     await control.register_workflows("default", {"order": PLAIN})
@@ -135,7 +135,7 @@ def test_arguments_fit_when_one_of_the_releases_that_serve_takes_them() -> None:
 
 
 async def test_an_unknown_name_is_refused_only_where_somebody_serves_the_queue() -> None:
-    registry = registry_of(ModelControlStore())
+    registry = registry_of(MemoryControlStore())
     registry.registered("default", {"order": PLAIN})
     with pytest.raises(WorkflowNotRegistered) as refused:
         await registry.signatures("default", "default", "ordre")

@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from replicas import FailingCell, introduction, lease, poll, replica, run_named, settled, start
 
 from holdfast.errors import CoordinatorUnavailable
 from holdfast_coordinator.domain.commands import Command, EndLease, LeaseEnd
@@ -19,8 +18,9 @@ from holdfast_coordinator.engine.matcher import Matcher
 from holdfast_coordinator.engine.session_refusals import Reattach, ServesNoWorkers, SessionDead
 from holdfast_coordinator.engine.sessions import SessionPolicy, Sessions
 from holdfast_coordinator.store.port import OutcomeUnknown, StoreUnavailable
-from tests.model.batches import T0, open_run
-from tests.model.control import ModelControlStore
+from tests.support.engine_replicas import FailingCell, introduction, lease, poll, replica, run_named, settled, start
+from tests.support.memory_control_store import MemoryControlStore
+from tests.support.store_rows import T0, open_run
 
 TTL = timedelta(seconds=10)
 IMPATIENT = SessionPolicy(missing_max=timedelta(0))
@@ -244,7 +244,7 @@ async def test_a_session_that_is_vouched_for_keeps_leases_that_it_never_named_an
 class Liveness:
     """Sessions whose two clocks the test moves: that of the database and that of the replica."""
 
-    def __init__(self, control: ModelControlStore | None = None, *, replica_id: str = "r1") -> None:
+    def __init__(self, control: MemoryControlStore | None = None, *, replica_id: str = "r1") -> None:
         self.seconds = 100.0
         self.database_ahead = timedelta(0)
         self.control = control or HangingControl(self.now)
@@ -291,7 +291,7 @@ class Liveness:
         return ([] if self.ended else [run for run in self.held if run.owner in session_ids], [])
 
 
-class HangingControl(ModelControlStore):
+class HangingControl(MemoryControlStore):
     """A control store that does not answer while `hangs` is set."""
 
     hangs = False

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 import pytest
 import pytest_asyncio
-from replicas import FailingCell, attachment, looked_at, run_named, start
 
 from holdfast.errors import CoordinatorUnavailable
 from holdfast_coordinator.domain.batch import Answer, BatchCommand
@@ -16,8 +15,9 @@ from holdfast_coordinator.engine.cell_writer import CellWriter
 from holdfast_coordinator.engine.matcher import Matcher
 from holdfast_coordinator.store.port import OutcomeUnknown, SerializationConflict, StoreUnavailable
 from holdfast_coordinator.wire.entries import join_entries
-from tests.model.batches import ENTRY, appending, closing
-from tests.model.cell import system_clock
+from tests.support.engine_replicas import FailingCell, attachment, looked_at, run_named, start
+from tests.support.memory_cell_store import system_clock
+from tests.support.store_rows import ENTRY, appending, closing
 
 RUN = run_named(1)
 TRACED = {"trace": b"trace", "traced": Side.TRACE}

@@ -4,7 +4,6 @@ import asyncio
 from datetime import datetime, timedelta
 
 import pytest
-from replicas import FailingCell, replica, run_named
 
 from holdfast.api.v1 import journal_pb2
 from holdfast.ids import child_run_id, start_id
@@ -16,7 +15,8 @@ from holdfast_coordinator.domain.starts import Started
 from holdfast_coordinator.engine.engine import Engine
 from holdfast_coordinator.telemetry.identity import IdentityRules, Origins, facts_of, of_start
 from holdfast_coordinator.telemetry.spans import Link
-from tests.model.batches import T0, closing, open_run, starting, write
+from tests.support.engine_replicas import FailingCell, replica, run_named
+from tests.support.store_rows import T0, closing, open_run, starting, write
 
 PARENT = run_named(1)
 CHILD = child_run_id(PARENT, 1)

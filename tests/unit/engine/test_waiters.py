@@ -3,14 +3,14 @@
 import asyncio
 
 import pytest
-from replicas import replica, run_named, start
 
 from holdfast.errors import RunNotFound
 from holdfast.statuses import RunStatus
 from holdfast_coordinator.domain.commands import TerminateRun
 from holdfast_coordinator.domain.rows import RunResult
 from holdfast_coordinator.engine.waiters import Waiters
-from tests.model.batches import T0
+from tests.support.engine_replicas import replica, run_named, start
+from tests.support.store_rows import T0
 
 
 def result(run_id: str, namespace: str = "default") -> RunResult:

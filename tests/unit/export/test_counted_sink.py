@@ -8,7 +8,7 @@ from holdfast_coordinator.export.counted_sink import CountedSink
 from holdfast_coordinator.rpc.collector_client import Collector
 from holdfast_coordinator.telemetry.otel_variables import Endpoint
 from holdfast_coordinator.telemetry.sinks import CollectorUnreachable
-from tests.otlp_sink import OtlpSink
+from tests.support.otlp_sink import OtlpSink
 
 
 async def test_spans_are_counted_that_were_taken_and_neither_refused_nor_thrown_away() -> None:

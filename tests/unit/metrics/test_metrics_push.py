@@ -12,7 +12,7 @@ from holdfast_coordinator.metrics.metrics import Metrics
 from holdfast_coordinator.metrics_export import metering
 from holdfast_coordinator.rpc.collector_client import Collector
 from holdfast_coordinator.telemetry.otel_variables import Endpoint
-from tests.otlp_sink import OtlpSink
+from tests.support.otlp_sink import OtlpSink
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from holdfast_coordinator.rpc.server import Server
 from holdfast_coordinator.telemetry.identity import IdentityRules, Origins
 from holdfast_coordinator.wire.children import child_start
 from holdfast_coordinator.wire.continuations import continuation
-from tests.model.cell import ModelCellStore
-from tests.model.control import ModelControlStore
+from tests.support.memory_cell_store import MemoryCellStore
+from tests.support.memory_control_store import MemoryControlStore
 
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 OTHER = "00-11111111111111111111111111111111-2222222222222222-01"
@@ -38,7 +38,7 @@ class Codec:
 class Replica:
     """A replica with tracing, and a client without any code of ours."""
 
-    def __init__(self, store: ModelCellStore, runs: RunServiceStub) -> None:
+    def __init__(self, store: MemoryCellStore, runs: RunServiceStub) -> None:
         self._store = store
         self.runs = runs
 
@@ -52,11 +52,11 @@ class Replica:
 
 @asynccontextmanager
 async def _replica() -> AsyncIterator[Replica]:
-    store = ModelCellStore()
+    store = MemoryCellStore()
     policy = SessionPolicy(timedelta(seconds=10), timedelta(seconds=2), timedelta(seconds=30))
     origins = Origins(IdentityRules(baggage=frozenset({"tenant"})), lambda: b"\1" * 16)
     engine = Engine(
-        ModelControlStore(), [("00", store)], replica_id="r1", policy=policy, codec=Codec(), origins=origins
+        MemoryControlStore(), [("00", store)], replica_id="r1", policy=policy, codec=Codec(), origins=origins
     )
     await engine.sessions.read_clock()
     writers = [asyncio.create_task(cell.writer.run()) for cell in engine.cells]

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from listening_service import ListeningService, listening
 from opentelemetry import baggage, context, trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -16,6 +15,7 @@ from holdfast import blocking
 from holdfast.client import Client, by_name
 from holdfast.errors import HoldfastError, RunAlreadyStarted
 from holdfast.traces import parse_traceparent
+from tests.support.listening_service import ListeningService, listening
 
 REMOTE = SpanContext(
     0x0AF7651916CD43DD8448EB211C80319C,

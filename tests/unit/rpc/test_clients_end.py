@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from multiprocessing.connection import Connection
 
 import pytest
-from listening_service import ListeningService, listening
 
 from holdfast import blocking, workflow
 from holdfast.client import Client
 from holdfast.client.defaults import close_default_client
 from holdfast.errors import CoordinatorUnavailable, HoldfastError
+from tests.support.listening_service import ListeningService, listening
 
 RUNS = 30
 FORK_SECONDS = 20

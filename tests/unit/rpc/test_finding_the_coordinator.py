@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
-from listening_service import listening
 
 from holdfast import workflow
 from holdfast.channel.connection import parse_address
 from holdfast.channel.health import NoHealthAnswer, ask_health
 from holdfast.client import Client
-from tests.dns_stub import dns_stub
+from tests.support.dns_stub import dns_stub
+from tests.support.listening_service import listening
 
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "grpc_proxy", "HTTP_PROXY", "HTTPS_PROXY")
 EXCEPTIONS = ("no_proxy", "no_grpc_proxy", "NO_PROXY")

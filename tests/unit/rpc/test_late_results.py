@@ -26,9 +26,9 @@ from holdfast_coordinator.rpc.late_results import LateResults
 from holdfast_coordinator.store.port import StoreUnavailable
 from holdfast_coordinator.telemetry.run_spans import DEFAULT_RULES
 from holdfast_coordinator.telemetry.spans import Span, SpanKind, SpanRules
-from tests.model.batches import T0, open_run, starting, write
-from tests.model.cell import ModelCellStore
-from tests.model.control import ModelControlStore
+from tests.support.memory_cell_store import MemoryCellStore
+from tests.support.memory_control_store import MemoryControlStore
+from tests.support.store_rows import T0, open_run, starting, write
 
 COMPLETED = status_pb2.ATTEMPT_OUTCOME_COMPLETED
 FINAL = status_pb2.ATTEMPT_OUTCOME_FAILED_FINAL
@@ -44,10 +44,10 @@ WORKER = Attachment("s1", 1, namespace="default", queue="default", workflows=[],
 class Said:
     """What was said. late: what says it."""
 
-    def __init__(self, store: ModelCellStore, rules: SpanRules) -> None:
+    def __init__(self, store: MemoryCellStore, rules: SpanRules) -> None:
         self.spans: list[Span] = []
         self.metrics = Metrics()
-        self.control = ModelControlStore()
+        self.control = MemoryControlStore()
         self.engine = Engine(
             self.control, [("00", store)], replica_id="r1", policy=SessionPolicy(), codec=_Codec(), metrics=self.metrics
         )
@@ -62,10 +62,10 @@ class Said:
 
 @asynccontextmanager
 async def saying(
-    store: ModelCellStore | None = None, *, flags: str = "01", rules: SpanRules = DEFAULT_RULES, **of_record: Any
+    store: MemoryCellStore | None = None, *, flags: str = "01", rules: SpanRules = DEFAULT_RULES, **of_record: Any
 ) -> AsyncIterator[tuple[Said, list[Any]]]:
     """A replica with one run, and the events that it has logged when the block has ended."""
-    store = store or ModelCellStore()
+    store = store or MemoryCellStore()
     trace = RunTrace(context=TraceContext(traceparent=f"{ROOT}-{flags}")) if flags else RunTrace()
     await write(store, starting(open_run(RUN), trace=trace.SerializeToString(), **of_record))
     said = Said(store, rules)
@@ -184,7 +184,7 @@ def in_the_journal(record: bytes) -> Callable[[Any], None]:
 
 @pytest.mark.parametrize("place", [in_the_mail, in_the_journal])
 async def test_the_repeat_of_a_queued_result_that_was_recorded_is_not_late(place: Any) -> None:
-    store, record = ModelCellStore(), attempt()
+    store, record = MemoryCellStore(), attempt()
     async with saying(store) as (said, events):
         changes = Changes()
         place(record.SerializeToString())(changes)
@@ -227,7 +227,7 @@ async def test_what_a_living_session_reports_to_the_wrong_replica_is_not_late() 
     assert (events, said.spans) == ([], [])
 
 
-class Unreadable(ModelCellStore):
+class Unreadable(MemoryCellStore):
     """A cell whose database has gone."""
 
     async def records(self, run_ids: Any, max_bytes: int) -> Any:

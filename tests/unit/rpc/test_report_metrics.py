@@ -18,7 +18,7 @@ from holdfast_coordinator.engine.run_rows import Records
 from holdfast_coordinator.metrics.metrics import Metrics
 from holdfast_coordinator.rpc import report_metrics
 from holdfast_coordinator.rpc.report_metrics import StepMeasure
-from tests.model.batches import T0, record, task
+from tests.support.store_rows import T0, record, task
 
 COMPLETED = status_pb2.ATTEMPT_OUTCOME_COMPLETED
 RETRYABLE = status_pb2.ATTEMPT_OUTCOME_FAILED_RETRYABLE

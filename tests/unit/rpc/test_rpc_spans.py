@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
-from listening_service import listening
 from opentelemetry import trace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan
@@ -17,6 +16,7 @@ from holdfast.errors import HoldfastError
 from holdfast_coordinator.rpc import server_spans
 from holdfast_coordinator.rpc.server_spans import ServerSpans
 from holdfast_coordinator.telemetry.sinks import Accepted, CollectorUnreachable
+from tests.support.listening_service import listening
 
 START = "holdfast.api.v1.RunService/StartRuns"
 order = by_name("order")

@@ -5,10 +5,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-import written_journals as write
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from written_journals import RUN, T0
 
 from holdfast.api.v1 import value_pb2
 from holdfast.ids import child_run_id
@@ -37,6 +35,8 @@ from holdfast_coordinator.telemetry.identity import (
     trace_of,
 )
 from holdfast_coordinator.telemetry.spans import Link, Span, SpanRules
+from tests.support import written_journals as write
+from tests.support.written_journals import RUN, T0
 
 DRAWN = bytes(range(1, 17))
 CALLER = SpanContext(b"\xaa" * 16, b"\xbb" * 8, is_sampled=True)

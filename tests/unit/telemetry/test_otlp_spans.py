@@ -1,14 +1,14 @@
 """What goes to a collector, read by a parser that shares no code with what wrote it."""
 
 import pytest
-from golden_journals import SCENARIOS, Scenario, failed_run, retry_with_back_off
-from wire_format import sent_spans
-from written_journals import TRACE
 
 from holdfast.traces import SpanContext
 from holdfast_coordinator.telemetry.otlp_spans import export_request
 from holdfast_coordinator.telemetry.run_spans import spans_of
 from holdfast_coordinator.telemetry.spans import RunFacts, Span
+from tests.support.golden_journals import SCENARIOS, Scenario, failed_run, retry_with_back_off
+from tests.support.otlp_wire_format import sent_spans
+from tests.support.written_journals import TRACE
 
 WRITTEN = [scenario() for scenario in SCENARIOS]
 NAMES = [scenario.__name__ for scenario in SCENARIOS]

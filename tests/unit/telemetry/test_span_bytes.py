@@ -3,10 +3,6 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from protobuf_writer import written_by_protobuf
-from random_journals import broken_journals, closed_journals
-from wire_format import fields
-from written_journals import T0, facts
 
 from holdfast.api.v1 import journal_pb2
 from holdfast.traces import SpanContext
@@ -15,6 +11,10 @@ from holdfast_coordinator.telemetry.otlp_spans import encode_span, export_reques
 from holdfast_coordinator.telemetry.protobuf_bytes import varint_field
 from holdfast_coordinator.telemetry.run_spans import spans_of
 from holdfast_coordinator.telemetry.spans import TIME_NS_MAX, Link, RunFacts, Span, SpanKind, SpanStatus
+from tests.support.otlp_wire_format import fields
+from tests.support.protobuf_writer import written_by_protobuf
+from tests.support.random_journals import broken_journals, closed_journals
+from tests.support.written_journals import T0, facts
 
 TEXTS = st.text(max_size=300) | st.sampled_from(["", "x" * 127, "x" * 128, "漢" * 300])
 INTS = st.integers(-(2**63), 2**63 - 1) | st.sampled_from([0, 1, 127, 128, 16_383, 16_384])

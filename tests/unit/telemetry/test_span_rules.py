@@ -3,8 +3,21 @@
 from datetime import timedelta
 
 import pytest
-from golden_journals import CHILD_RUN, DECLINED, FINAL, LATE, LOST, OK, RETRY, stalled_and_resumed
-from written_journals import (
+
+from holdfast.api.v1 import journal_pb2
+from holdfast.statuses import AttemptOutcome, ClosePolicy, RunStatus
+from holdfast.traces import (
+    attempt_context,
+    child_context,
+    detached_root,
+    segment_number,
+    segment_root,
+    successor_root,
+)
+from holdfast_coordinator.telemetry.run_spans import RunSpanBuilder, spans_of
+from holdfast_coordinator.telemetry.spans import TEXT_BYTES_MAX, Span, SpanRules, SpanStatus, cut_text
+from tests.support.golden_journals import CHILD_RUN, DECLINED, FINAL, LATE, LOST, OK, RETRY, stalled_and_resumed
+from tests.support.written_journals import (
     RUN,
     T0,
     attempt,
@@ -25,19 +38,6 @@ from written_journals import (
     timer,
     timer_cancelled,
 )
-
-from holdfast.api.v1 import journal_pb2
-from holdfast.statuses import AttemptOutcome, ClosePolicy, RunStatus
-from holdfast.traces import (
-    attempt_context,
-    child_context,
-    detached_root,
-    segment_number,
-    segment_root,
-    successor_root,
-)
-from holdfast_coordinator.telemetry.run_spans import RunSpanBuilder, spans_of
-from holdfast_coordinator.telemetry.spans import TEXT_BYTES_MAX, Span, SpanRules, SpanStatus, cut_text
 
 DONE = closed(100, RunStatus.COMPLETED)
 

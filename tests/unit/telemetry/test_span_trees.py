@@ -6,10 +6,10 @@ HOLDFAST_WRITE_GOLDEN=1 writes the files anew; read the difference before you co
 import os
 
 import pytest
-from golden_journals import SCENARIOS, Scenario
-from golden_trees import FOLDER, drawn, golden
 
 from holdfast_coordinator.telemetry.run_spans import spans_of
+from tests.support.golden_journals import SCENARIOS, Scenario
+from tests.support.golden_trees import FOLDER, drawn, golden
 
 
 def check(name: str, found: str) -> None:

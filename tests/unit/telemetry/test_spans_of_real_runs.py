@@ -4,8 +4,6 @@ import asyncio
 from itertools import groupby, pairwise
 from operator import attrgetter
 
-from written_journals import TRACE, rows
-
 import holdfast
 from holdfast import App
 from holdfast.channel.messages import entry_to_message
@@ -13,6 +11,7 @@ from holdfast.testing import LocalRun, run_local
 from holdfast.traces import SpanContext
 from holdfast_coordinator.telemetry.run_spans import spans_of
 from holdfast_coordinator.telemetry.spans import RunFacts, Span
+from tests.support.written_journals import TRACE, rows
 
 app = App("real-runs")
 calls: list[int] = []

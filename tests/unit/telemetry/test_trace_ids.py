@@ -5,7 +5,6 @@ from datetime import timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from written_journals import RUN, T0, TRACE
 
 from holdfast.traces import (
     TRACESTATE_MAX,
@@ -19,6 +18,7 @@ from holdfast.traces import (
     span_id,
     successor_root,
 )
+from tests.support.written_journals import RUN, T0, TRACE
 
 TRACE_HEX, SPAN_HEX = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 

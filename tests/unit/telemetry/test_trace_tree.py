@@ -5,7 +5,20 @@ import json
 import re
 
 import pytest
-from golden_journals import (
+from rich.console import Console
+from test_span_trees import check
+
+from holdfast.api.v1 import run_service_pb2
+from holdfast.channel.run_records import TraceSpan
+from holdfast.channel.trace_messages import trace_span
+from holdfast.cli import plain_values
+from holdfast.cli.trace_tree import trace_tree
+from holdfast.statuses import AttemptOutcome, RunStatus
+from holdfast.traces import child_context
+from holdfast_coordinator.rpc.run_traces import span_message
+from holdfast_coordinator.telemetry.run_spans import spans_of
+from holdfast_coordinator.telemetry.spans import Span
+from tests.support.golden_journals import (
     CHILD_RUN,
     SCENARIOS,
     Scenario,
@@ -15,9 +28,7 @@ from golden_journals import (
     run_of_three_days,
     worker_lost,
 )
-from rich.console import Console
-from test_span_trees import check
-from written_journals import (
+from tests.support.written_journals import (
     RUN,
     TRACE,
     attempt,
@@ -32,17 +43,6 @@ from written_journals import (
     scheduled,
     started,
 )
-
-from holdfast.api.v1 import run_service_pb2
-from holdfast.channel.run_records import TraceSpan
-from holdfast.channel.trace_messages import trace_span
-from holdfast.cli import plain_values
-from holdfast.cli.trace_tree import trace_tree
-from holdfast.statuses import AttemptOutcome, RunStatus
-from holdfast.traces import child_context
-from holdfast_coordinator.rpc.run_traces import span_message
-from holdfast_coordinator.telemetry.run_spans import spans_of
-from holdfast_coordinator.telemetry.spans import Span
 
 
 def received(spans: list[Span]) -> list[TraceSpan]:

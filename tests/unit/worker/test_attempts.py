@@ -12,9 +12,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import timedelta
 
-import in_a_pool
 import pytest
-from worker_driving import payload
 
 from holdfast.authoring.apps import App
 from holdfast.codec import Codec
@@ -24,6 +22,8 @@ from holdfast.worker import attempts
 from holdfast.worker.attempts import NO_DEPS, AttemptCall, AttemptRunner
 from holdfast.worker.retries import Expired, Raised, Returned
 from holdfast.worker.threads import DaemonThreads
+from tests.support import pool_steps
+from tests.support.worker_driving import payload
 
 app = App("attempts")
 flag = contextvars.ContextVar("flag", default="clean")
@@ -292,7 +292,7 @@ async def test_threads_are_reused_and_never_more_than_allowed():
         threads.submit(print)
 
 
-@pytest.mark.parametrize("step", [in_a_pool.process_id, in_a_pool.awaited_process_id])
+@pytest.mark.parametrize("step", [pool_steps.process_id, pool_steps.awaited_process_id])
 async def test_a_plain_step_runs_in_a_process_of_the_pool_that_the_worker_was_given(step):
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         desk = Desk(executor=pool)

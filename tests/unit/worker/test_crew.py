@@ -3,15 +3,14 @@
 import asyncio
 from datetime import UTC, datetime
 
-from worker_desk import Desk
-from worker_driving import payload
-
 from holdfast.authoring.apps import App
 from holdfast.authoring.primitives import receive, sleep
 from holdfast.backoff import constant
 from holdfast.channel.leases import Held, Notice, QueuedAttempt, Row, Work
 from holdfast.journal import Arguments, AttemptEnded, Signal, StepScheduled, TimerFired
 from holdfast.statuses import AttemptOutcome, Placement, RunStatus
+from tests.support.worker_desk import Desk
+from tests.support.worker_driving import payload
 
 app = App("crew")
 gates: dict[str, asyncio.Event] = {}

@@ -5,21 +5,6 @@ import contextlib
 from datetime import timedelta
 
 import pytest
-from worker_driving import (
-    START,
-    Bench,
-    Journal,
-    go,
-    hold,
-    kinds,
-    one_step_app,
-    payload,
-    raised,
-    returned,
-    settle,
-    sleeper,
-    started,
-)
 
 import holdfast.authoring.primitives as calls
 from holdfast.authoring.apps import App
@@ -47,6 +32,21 @@ from holdfast.limits import Limits
 from holdfast.statuses import AttemptOutcome, Placement, RunStatus, Then, TransitionStatus
 from holdfast.worker.holder import Phase
 from holdfast.worker.retries import Lost
+from tests.support.worker_driving import (
+    START,
+    Bench,
+    Journal,
+    go,
+    hold,
+    kinds,
+    one_step_app,
+    payload,
+    raised,
+    returned,
+    settle,
+    sleeper,
+    started,
+)
 
 
 def test_a_step_with_a_free_slot_is_scheduled_and_started_by_one_entry():

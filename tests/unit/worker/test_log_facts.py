@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from worker_desk import Desk, Run
 
 from holdfast import traces
 from holdfast.authoring.apps import App
@@ -18,6 +17,7 @@ from holdfast.journal import Arguments, RunTrace, TimerFired, TraceContext
 from holdfast.logs import NO_FACTS, JsonLines, Lines, configure_logging
 from holdfast.testing import run_local
 from holdfast.worker.log_facts import facts_in_logs
+from tests.support.worker_desk import Desk, Run
 
 ROOT = traces.SpanContext(bytes.fromhex("ab" * 16), bytes.fromhex("cd" * 8))
 log = logging.getLogger("shop")

@@ -2,12 +2,11 @@
 
 import asyncio
 
-from worker_desk import Desk
-
 from holdfast.authoring.apps import App
 from holdfast.authoring.primitives import receive
 from holdfast.channel.leases import Held, Notice, Row, Work
 from holdfast.journal import Arguments, Signal
+from tests.support.worker_desk import Desk
 
 app = App("mail_seen")
 gates: dict[str, asyncio.Event] = {}

@@ -10,9 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import in_a_pool
 import pytest
-from worker_driving import payload
 
 from holdfast.client import Client
 from holdfast.codec import Codec
@@ -20,6 +18,8 @@ from holdfast.journal import Arguments
 from holdfast.worker import Worker, attempts
 from holdfast.worker.attempts import Attempt, AttemptCall, AttemptRunner
 from holdfast.worker.retries import Ended, Expired, Lost, Raised, Returned
+from tests.support import pool_steps
+from tests.support.worker_driving import payload
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -59,7 +59,7 @@ class Desk:
         self._ended[number] = asyncio.get_running_loop().create_future()
         limit = None if timeout is None else timedelta(seconds=timeout)
         given = Arguments(tuple(payload(one) for one in arguments))
-        self.runner.start(AttemptCall(None, "run_1", "flow", number, 1, in_a_pool.app.steps[name], given, limit))
+        self.runner.start(AttemptCall(None, "run_1", "flow", number, 1, pool_steps.app.steps[name], given, limit))
         return self._ended[number]
 
 
@@ -74,7 +74,7 @@ async def desk(pool: ProcessPoolExecutor) -> AsyncIterator[Desk]:
 async def test_an_error_that_cannot_be_unpickled_fails_its_step_and_breaks_no_pool(desk: Desk) -> None:
     how = await desk.start(1, "call_an_api")
     assert isinstance(how, Raised)
-    assert isinstance(how.error, in_a_pool.ApiError), "retry_on asks for the class"
+    assert isinstance(how.error, pool_steps.ApiError), "retry_on asks for the class"
     assert how.failure.message == "404: nothing here"
     assert how.failure.step is not None
     assert how.failure.step.name == "call_an_api"
@@ -161,10 +161,10 @@ async def test_forked_processes_are_refused_with_what_to_write_instead() -> None
     async with Client.connect("127.0.0.1:1", timeout=None) as client:
         forking = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork"))
         with pytest.raises(ValueError, match=r'mp_context=multiprocessing.get_context\("spawn"\)'):
-            Worker(client, steps=[in_a_pool.app], executor=forking)
+            Worker(client, steps=[pool_steps.app], executor=forking)
         assert os.getpid()
         Worker(
             client,
-            steps=[in_a_pool.app],
+            steps=[pool_steps.app],
             executor=ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")),
         )

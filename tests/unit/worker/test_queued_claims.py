@@ -2,8 +2,6 @@
 
 from datetime import UTC, datetime, timedelta
 
-from worker_driving import raised, returned
-
 from holdfast.authoring.apps import App
 from holdfast.backoff import constant
 from holdfast.channel.leases import AttemptReportResult, QueuedAttempt
@@ -11,6 +9,7 @@ from holdfast.journal import Arguments, Failure, RetryPolicy
 from holdfast.statuses import AttemptOutcome
 from holdfast.worker.queued_attempts import QueuedClaims
 from holdfast.worker.retries import Expired, Lost
+from tests.support.worker_driving import raised, returned
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 app = App("queued")

@@ -2,12 +2,11 @@
 
 from datetime import UTC, datetime, timedelta
 
-from worker_driving import Bench, Journal, go, hold, one_step_app, sleeper, started
-
 from holdfast.worker.cache import RunCache
 from holdfast.worker.clock import SessionClock, boot_seconds
 from holdfast.worker.holder import Phase
 from holdfast.worker.slots import KEPT_IN_A_ROW, Slots
+from tests.support.worker_driving import Bench, Journal, go, hold, one_step_app, sleeper, started
 
 
 def suspended():

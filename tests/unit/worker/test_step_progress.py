@@ -3,7 +3,6 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from worker_driving import raised, returned
 
 from holdfast.authoring.apps import App
 from holdfast.backoff import constant
@@ -22,6 +21,7 @@ from holdfast.journal import (
 from holdfast.statuses import AttemptOutcome, Placement
 from holdfast.worker.retries import Expired
 from holdfast.worker.step_progress import RunProgress, StepState, WorkerIdentity
+from tests.support.worker_driving import raised, returned
 
 LOST = WorkerIdentity("ses_lost", "b0")
 T0 = datetime(2030, 1, 1, tzinfo=UTC)

@@ -8,14 +8,12 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import in_a_pool
 import pytest
 from opentelemetry import baggage, trace
 from opentelemetry.propagate import inject
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from worker_desk import Desk, Run
 
 from holdfast import traces
 from holdfast.authoring.apps import App
@@ -28,6 +26,8 @@ from holdfast.worker.retries import Ended, Returned
 from holdfast.worker.running_attempts import call_of_step
 from holdfast.worker.threads import DaemonThreads
 from holdfast.worker.trace_context import RunPosition, attempt_at, context_of, headers_of
+from tests.support import pool_steps
+from tests.support.worker_desk import Desk, Run
 
 CREATED = datetime(2030, 1, 1, tzinfo=UTC)
 RUN_ID = "run_aa01hzzzzzzzzzzzzzzzzzzzzzzz"
@@ -226,9 +226,9 @@ async def end_of(name: str, executor: Executor, *, of: App = app, position: Any 
 async def test_the_position_reaches_the_processes_of_a_pool() -> None:
     position = attempt_at(TraceContext(traces.format_traceparent(ROOT), "", "customer=c-1"))
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        given = await end_of("trace_headers", pool, of=in_a_pool.app, position=position)
+        given = await end_of("trace_headers", pool, of=pool_steps.app, position=position)
         assert given == {"traceparent": traces.format_traceparent(ROOT), "baggage": "customer=c-1"}
-        assert await end_of("trace_headers", pool, of=in_a_pool.app) == {}
+        assert await end_of("trace_headers", pool, of=pool_steps.app) == {}
 
 
 async def test_an_attempt_leaves_nothing_behind_for_the_next_one() -> None:

@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from workflow_driver import Driver, replayed
 
 import holdfast
 from holdfast import App
 from holdfast.journal import StepScheduled
 from holdfast.statuses import RunStatus
 from holdfast.testing import run_local
+from tests.support.workflow_driver import Driver, replayed
 
 app = App("generators")
 done: list[str] = []

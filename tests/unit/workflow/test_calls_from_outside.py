@@ -6,12 +6,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from workflow_driver import Driver
 
 import holdfast
 from holdfast import App, UnguardedCall
 from holdfast.journal import StepScheduled
 from holdfast.statuses import RunStatus
+from tests.support.workflow_driver import Driver
 
 app = App("outside")
 

@@ -4,12 +4,12 @@ import asyncio
 from typing import Any
 
 import pytest
-import workflows_to_replay as flows
-from workflow_driver import START, Driver, a_step
 
 import holdfast
 from holdfast import App
 from holdfast.journal import ChildStarted, Entry, StepScheduled, TimerSet, UserSpan, UserSpanBegan
+from tests.support import workflows_to_replay as flows
+from tests.support.workflow_driver import START, Driver, a_step
 
 app = App("spans")
 

@@ -30,7 +30,6 @@ from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import pytest
-from workflow_driver import Driver, definition_of
 
 import holdfast
 from holdfast import App
@@ -41,6 +40,7 @@ from holdfast.testing import run_local
 from holdfast.worker import guards
 from holdfast.workflow.current_run import RunInfo
 from holdfast.workflow.instance import WorkflowInstance
+from tests.support.workflow_driver import Driver, definition_of
 
 app = App("guards")
 kept_in_a_list = [time.time, uuid.uuid4]

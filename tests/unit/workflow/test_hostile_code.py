@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from workflow_driver import Driver, a_step, runtime
 
 from holdfast.limits import DEFAULT_LIMITS
 from holdfast.statuses import RunStatus
 from holdfast.workflow import interrupts, loop
+from tests.support.workflow_driver import Driver, a_step, runtime
 
 
 @a_step

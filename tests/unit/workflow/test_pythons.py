@@ -10,14 +10,14 @@ import sys
 from pathlib import Path
 
 import pytest
-import workflows_to_replay as flows
-from journals_of_a_python import recorded_journals, replay_all, texts_of
+
+from tests.support import workflows_to_replay as flows
+from tests.support.journals_of_a_python import recorded_journals, replay_all, texts_of
 
 # The first run makes an environment for each Python.
 pytestmark = pytest.mark.timeout(600)
 
-_HERE = Path(__file__).parent
-_SDK = _HERE.parents[2] / "sdk"
+_ROOT = Path(__file__).parents[3]
 _OLDEST = (3, 11)
 _PACKAGES = ["pydantic", "typing-extensions", "opentelemetry-api"]
 """What workflow code and its tests import besides the SDK."""
@@ -65,8 +65,9 @@ def environment_of(version: str) -> str:
 
 
 def ask(version: str, what: str, path: Path) -> str:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(_HERE), str(_SDK)]), "PYTHONHASHSEED": "7"}
-    command = [environment_of(version), "-W", "error::RuntimeWarning", "-m", "journals_of_a_python", what, str(path)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(_ROOT), str(_ROOT / "sdk")]), "PYTHONHASHSEED": "7"}
+    program = ["-W", "error::RuntimeWarning", "-m", "tests.support.journals_of_a_python"]
+    command = [environment_of(version), *program, what, str(path)]
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     return ran.stdout

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from workflow_driver import CODEC, START, Driver, instance_of
 
 import holdfast
 from holdfast import App
@@ -17,6 +16,7 @@ from holdfast.errors import NonDeterminism
 from holdfast.journal import Entry, RunStarted, StepCompleted
 from holdfast.worker.stall_reasons import stall_reason
 from holdfast.workflow.commands import Close
+from tests.support.workflow_driver import CODEC, START, Driver, instance_of
 
 app = App("same")
 _HERE = Path(__file__).parent

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel, field_validator
-from workflow_driver import START, Driver, instance_of, runtime
 
 from holdfast.errors import NonDeterminism
 from holdfast.journal import MailConsumed, Payload, RunClosed, Signal, SignalSetAside, TimerCancelled, TimerSet
 from holdfast.workflow.instance import WorkflowInstance
+from tests.support.workflow_driver import START, Driver, instance_of, runtime
 
 
 def receive(name: str, hint: Any = int, timeout: float | None = None) -> Any:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from workflow_driver import Driver, replayed
 
 import holdfast
 from holdfast import App
@@ -17,6 +16,7 @@ from holdfast.errors import StepFailed
 from holdfast.statuses import RunStatus
 from holdfast.testing import run_local
 from holdfast.workflow.commands import CallStep, Close
+from tests.support.workflow_driver import Driver, replayed
 
 app = App("unawaited")
 

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import workflows_to_replay as flows
-from workflow_driver import START, Driver, a_step, instance_of, replayed
 
 import holdfast
 from holdfast.errors import StepFailed
 from holdfast.journal import CancelRequested, Entry, Payload, Signal, UserSpan
 from holdfast.statuses import RunStatus
+from tests.support import workflows_to_replay as flows
+from tests.support.workflow_driver import START, Driver, a_step, instance_of, replayed
 
 
 @a_step

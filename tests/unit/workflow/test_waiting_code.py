@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from workflow_driver import CODEC, Driver
 
 from holdfast.statuses import RunStatus
+from tests.support.workflow_driver import CODEC, Driver
 
 
 async def released_at_once(waiters: int) -> list[int]:

@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from workflow_driver import CODEC, RUN_ID, START, Driver, a_step, instance_of, replayed, runtime
 
 from holdfast.definitions.definitions import WorkflowDefinition
 from holdfast.definitions.signatures import CallSignature
@@ -28,6 +27,7 @@ from holdfast.journal import (
     TimerSet,
 )
 from holdfast.statuses import RunStatus
+from tests.support.workflow_driver import CODEC, RUN_ID, START, Driver, a_step, instance_of, replayed, runtime
 
 
 @a_step

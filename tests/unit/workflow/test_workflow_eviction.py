@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from workflow_driver import Driver, a_step
+
+from tests.support.workflow_driver import Driver, a_step
 
 
 @a_step

@@ -7,7 +7,6 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from workflow_driver import CODEC, RUN_ID, START, Driver, TestedStep, a_step, instance_of, replayed, runtime
 
 from holdfast.backoff import Constant
 from holdfast.definitions.definitions import StepOverrides, WorkflowDefinition
@@ -43,6 +42,17 @@ from holdfast.workflow.commands import (
     Close,
     SetTimer,
     StartChild,
+)
+from tests.support.workflow_driver import (
+    CODEC,
+    RUN_ID,
+    START,
+    Driver,
+    TestedStep,
+    a_step,
+    instance_of,
+    replayed,
+    runtime,
 )
 
 

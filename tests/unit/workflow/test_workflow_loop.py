@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from workflow_driver import Driver, a_step
 
 from holdfast.workflow.current_run import current_runtime
 from holdfast.workflow.loop import WorkflowLoop
+from tests.support.workflow_driver import Driver, a_step
 
 
 @a_step

@@ -11,14 +11,14 @@ from random import Random
 from typing import Any
 
 import pytest
-import workflows_to_replay as flows
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from workflow_driver import Driver, entry_of, instance_of, replayed
 
 from holdfast.journal import CancelRequested, Entry
 from holdfast.statuses import RunStatus
 from holdfast.workflow.commands import Command
+from tests.support import workflows_to_replay as flows
+from tests.support.workflow_driver import Driver, entry_of, instance_of, replayed
 
 _HERE = Path(__file__).parent
 

@@ -4,9 +4,9 @@ import asyncio
 import time
 
 import pytest
-from workflow_driver import CODEC, Driver, a_step, instance_of
 
 from holdfast.journal import Entry
+from tests.support.workflow_driver import CODEC, Driver, a_step, instance_of
 
 
 @a_step

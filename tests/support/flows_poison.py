@@ -1,0 +1,169 @@
+"""Workflows and steps that would take their worker with them. Run by worker processes."""
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import sys
+import time
+
+import holdfast
+from holdfast import App
+from tests.support.ledger import note, until_let_go
+
+app = App("poison")
+
+
+@app.step
+async def say(ledger: str, line: str) -> int:
+    note(ledger, f"{line} {os.getpid()}")
+    return os.getpid()
+
+
+@app.workflow
+async def innocent(ledger: str) -> int:
+    return await say(ledger, "innocent")
+
+
+@app.step
+async def wait_to_be_let_go(ledger: str) -> int:
+    note(ledger, f"waits {os.getpid()}")
+    await until_let_go(ledger)
+    return os.getpid()
+
+
+@app.workflow
+async def waits(ledger: str) -> int:
+    return await wait_to_be_let_go(ledger)
+
+
+# Workflow code
+
+
+@app.workflow
+async def raises(ledger: str, error: str) -> None:
+    await say(ledger, "before")
+    raise {"KeyboardInterrupt": KeyboardInterrupt, "SystemExit": SystemExit, "GeneratorExit": GeneratorExit}[error]
+
+
+@app.workflow
+async def spins(ledger: str) -> None:
+    await say(ledger, "before")
+    while True:  # noqa: ASYNC110 - a mistake that users make
+        await asyncio.sleep(0)
+
+
+@app.workflow
+async def computes_for_ever(ledger: str) -> None:
+    await say(ledger, "before")
+    with holdfast.unguarded():
+        note(ledger, f"computes {os.getpid()}")
+    while True:
+        with contextlib.suppress(Exception):
+            pass
+
+
+@app.workflow
+async def blocks_in_c(ledger: str) -> None:
+    with holdfast.unguarded():
+        note(ledger, f"blocks {os.getpid()}")
+        time.sleep(600)  # noqa: ASYNC251 - a mistake that users make
+
+
+# Steps
+
+
+@app.step(retries=0)
+async def exits_in_a_task(how: str) -> None:
+    async def leave() -> None:
+        if how == "stop":
+            asyncio.get_running_loop().stop()
+        elif how == "interrupt":
+            raise KeyboardInterrupt
+        else:
+            sys.exit(3)
+
+    if how == "callback":
+        asyncio.get_running_loop().call_soon(sys.exit, 3)
+        await asyncio.sleep(0.1)
+    else:
+        await asyncio.gather(leave())
+
+
+@app.workflow
+async def has_a_step_that_exits(how: str) -> None:
+    await exits_in_a_task(how)
+
+
+@app.step(retries=0)
+async def compute_for_ever(ledger: str) -> None:
+    note(ledger, f"computes {os.getpid()}")
+    while True:
+        pass
+
+
+@app.workflow
+async def has_a_step_that_computes(ledger: str) -> None:
+    await compute_for_ever(ledger)
+
+
+@app.step(recoveries=0)
+async def sleep_in_a_thread(ledger: str) -> None:
+    note(ledger, f"hangs {os.getpid()}")
+    await asyncio.to_thread(time.sleep, 45)
+
+
+@app.step(recoveries=0)
+async def ignore_being_cancelled(ledger: str) -> None:
+    note(ledger, f"hangs {os.getpid()}")
+    while True:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(45)
+
+
+@app.step(recoveries=0)
+def hang(ledger: str) -> None:
+    note(ledger, f"hangs {os.getpid()}")
+    time.sleep(45)
+
+
+@app.workflow
+async def hangs(ledger: str, how: str) -> None:
+    match how:
+        case "to_thread":
+            await sleep_in_a_thread(ledger)
+        case "ignores cancel":
+            await ignore_being_cancelled(ledger)
+        case "plain":
+            await hang(ledger)
+        case "computes":
+            with holdfast.unguarded():
+                note(ledger, f"hangs {os.getpid()}")
+            while True:
+                pass
+        case "interpreter":
+            await hold_the_interpreter(ledger, 45)
+
+
+@app.step
+def hold_the_interpreter(ledger: str, seconds: int) -> int:
+    """As an extension that computes for long without releasing the GIL."""
+    note(ledger, f"hangs {os.getpid()}")
+    ctypes.PyDLL(None).sleep(seconds)
+    return os.getpid()
+
+
+@app.workflow
+async def holds_the_interpreter(ledger: str, seconds: int) -> int:
+    return await hold_the_interpreter(ledger, seconds)
+
+
+@app.step(timeout="300ms", retries=0)
+def overstay(ledger: str) -> None:
+    note(ledger, "overstays")
+    time.sleep(45)
+
+
+@app.workflow
+async def overstays(ledger: str) -> None:
+    await overstay(ledger)

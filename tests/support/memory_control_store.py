@@ -1,0 +1,119 @@
+"""The control schema in memory: what the Postgres control store must do, in the fewest words."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from holdfast_coordinator.store.control import WRITE_MARGIN
+from holdfast_coordinator.store.port import KnownWorkflow, SessionRow
+from tests.support.memory_cell_store import system_clock
+
+
+class MemoryControlStore:
+    """Implements port.ControlStore with dicts. clock: the time of the database."""
+
+    def __init__(self, clock: Callable[[], datetime] = system_clock) -> None:
+        self.clock = clock
+        self.names: set[str] = {"default"}
+        self.rows: dict[str, SessionRow] = {}
+        self.workflows: list[KnownWorkflow] = []
+
+    async def now(self) -> datetime:
+        """See port.ControlStore."""
+        return self.clock()
+
+    async def create_namespace(self, name: str) -> None:
+        """See port.ControlStore."""
+        self.names.add(name)
+
+    async def namespaces(self) -> set[str]:
+        """See port.ControlStore."""
+        return set(self.names)
+
+    async def save_session(self, session: SessionRow) -> int | None:
+        """See port.ControlStore."""
+        before = self.rows.get(session.session_id)
+        if before is not None and (before.died_at is not None or before.namespace != session.namespace):
+            return None
+        attach_no = session.attach_no if before is None else before.attach_no + 1
+        self.rows[session.session_id] = replace(session, attach_no=attach_no)
+        return attach_no
+
+    async def attached(self, attachments: Mapping[str, int]) -> set[str]:
+        """See port.ControlStore."""
+        return {row.session_id for row in self._attached(attachments)}
+
+    async def save_heartbeats(self, attachments: Mapping[str, int], at: datetime) -> set[str]:
+        """See port.ControlStore."""
+        beating = self._attached(attachments)
+        for row in beating:
+            row.heartbeat_at = at
+        return {row.session_id for row in beating}
+
+    async def bury_sessions(
+        self, replica_id: str, *, own_before: datetime, others_before: datetime, at: datetime
+    ) -> list[SessionRow]:
+        """See port.ControlStore."""
+        silent = [
+            row
+            for row in self._living()
+            if row.heartbeat_at < (own_before if row.replica_id == replica_id else others_before)
+        ]
+        for row in silent:
+            row.died_at = at
+        return [replace(row) for row in silent]
+
+    async def latest_heartbeat(self) -> datetime | None:
+        """See port.ControlStore."""
+        return max((row.heartbeat_at for row in self.rows.values()), default=None)
+
+    async def pull_back_heartbeats(self, now: datetime) -> int:
+        """See port.ControlStore."""
+        ahead = [row for row in self.rows.values() if row.heartbeat_at > now]
+        for row in ahead:
+            row.heartbeat_at = now
+        return len(ahead)
+
+    async def bury_session(self, session_id: str) -> bool:
+        """See port.ControlStore."""
+        row = self.rows.get(session_id)
+        if row is None or row.died_at is not None:
+            return False
+        row.died_at = self.clock()
+        return True
+
+    async def dead_or_unknown(self, session_ids: Sequence[str]) -> dict[str, datetime | None]:
+        """See port.ControlStore."""
+        living = {row.session_id for row in self._living()}
+        return {
+            one: self.rows[one].heartbeat_at if one in self.rows else None for one in session_ids if one not in living
+        }
+
+    async def sessions(self, namespace: str | None = None) -> list[SessionRow]:
+        """See port.ControlStore."""
+        return [replace(row) for row in self._living() if namespace in (None, row.namespace)]
+
+    async def prune_sessions(self, dead_for: timedelta) -> int:
+        """See port.ControlStore."""
+        old = [row for row in self.rows.values() if row.died_at is not None and row.died_at < self.clock() - dead_for]
+        for row in old:
+            del self.rows[row.session_id]
+        return len(old)
+
+    async def register_workflows(self, namespace: str, signatures: Mapping[str, Mapping[str, Any]]) -> None:
+        """See port.ControlStore."""
+        for name, signature in signatures.items():
+            row = (namespace, name, signature)
+            if all((one.namespace, one.name, one.signature) != row for one in self.workflows):
+                self.workflows.append(KnownWorkflow(namespace, name, dict(signature), self.clock()))
+
+    async def registered_since(self, seen_until: datetime | None) -> list[KnownWorkflow]:
+        """See port.ControlStore."""
+        return [one for one in self.workflows if seen_until is None or one.registered_at > seen_until - WRITE_MARGIN]
+
+    def _attached(self, attachments: Mapping[str, int]) -> list[SessionRow]:
+        return [row for row in self._living() if attachments.get(row.session_id) == row.attach_no]
+
+    def _living(self) -> list[SessionRow]:
+        return [row for row in self.rows.values() if row.died_at is None]
