@@ -95,6 +95,20 @@ async def test_a_child_and_a_client_that_start_the_same_meet_in_one_run(
         assert 'reuse="new"' in str(refused.value)
 
 
+async def test_a_child_joins_no_run_of_somebody_else_and_fails_with_its_name(
+    client: Client, worker: WorkerFactory, queue: str
+) -> None:
+    async with worker(workflows=[app]):
+        taken = await client.start(kid.with_options(queue=queue), 7)
+        await taken.result(timeout=20)
+        run = await client.start(parent.with_options(queue=queue), 7)
+        with pytest.raises(RunFailed) as failed:
+            await run.result(timeout=20)
+        assert failed.value.error_type == "RunAlreadyStarted"
+        assert f"run {taken.run_id} has the id 'kid-7.0'" in str(failed.value)
+        assert "another id, or none" in str(failed.value)
+
+
 async def test_one_instant_in_two_zones_is_one_argument(client: Client, queue: str) -> None:
     utc = datetime(2026, 3, 1, 12, tzinfo=UTC)
     first = await client.start(named.with_options(queue=queue), "zone", utc)

@@ -189,10 +189,18 @@ def _remember_join(run_id: str, space: Workspace, asked: StartRun, known: KnownR
 
 
 def _fail_child(space: Workspace, asked: StartRun, answer: StartAnswer) -> None:
-    """Makes a child that cannot have its id, and closes it at once, so that its parent hears of it."""
-    if not isinstance(answer, HoldfastError):
-        answer = RunAlreadyStarted(asked.id or "", answer.run_id)
-    failure = StatedFailure(type(answer).__name__, str(answer))
+    """Makes a child that cannot have its id, and closes it at once, so that its parent gets that as its end.
+
+    It joins no run, not even an equal one: who ends with a parent, or is cancelled by it, can have one parent only.
+    """
+    if isinstance(answer, HoldfastError):
+        failure = StatedFailure(type(answer).__name__, str(answer))
+    else:
+        text = (
+            f"run {answer.run_id} has the id {asked.id!r}, and a child does not join the run of somebody else; "
+            "give the child another id, or none"
+        )
+        failure = StatedFailure(RunAlreadyStarted.__name__, text)
     run = _create(space, replace(asked, id=None, idempotency_key=None, delay=None, max_duration=None))
     closing = RunClosedEntry(space.now, RunStatus.FAILED, failure)
     space.close(run, RunTrigger.END, RunStatus.FAILED, [], closing, count=0, failure=failure)
