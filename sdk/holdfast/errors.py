@@ -320,7 +320,7 @@ class RunBusy(CoordinatorUnavailable):
 
 
 class TracingOff(HoldfastError):
-    """The coordinator exports no traces, since nobody told it where a collector is."""
+    """The coordinator exports no traces, since no collector is configured."""
 
     def __init__(self) -> None:
         super().__init__(

@@ -36,7 +36,7 @@ SPAN_MAX = timedelta(days=3653)
 """The longest wait, delay or deadline: ten years."""
 
 DEFAULT_PORT = 7410
-"""Where a coordinator listens unless it is told otherwise."""
+"""Where a coordinator listens unless it is configured otherwise."""
 
 STARTS_PER_CALL_MAX = 1_000
 WAITED_RUNS_MAX = 5_000

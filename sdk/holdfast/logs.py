@@ -71,7 +71,7 @@ class Lines(logging.Formatter):
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object per record: time, level, logger, message, what the record knows of its run, and its `extra`."""
+    """One JSON object per record: time, level, logger, message, what the record has of its run, and its `extra`."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {

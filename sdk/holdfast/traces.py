@@ -153,5 +153,5 @@ def child_context(root: SpanContext, run_id: str, number: int) -> SpanContext:
 
 
 def _valid(id: bytes) -> bytes:
-    # All zero means "none" to every backend. Nobody will ever see it happen.
+    # All zero means "none" to every backend. It is too unlikely to happen.
     return id if any(id) else id[:-1] + b"\x01"

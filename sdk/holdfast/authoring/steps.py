@@ -25,7 +25,7 @@ class Step(Generic[P, T_co]):
     Inside a run every call is a coroutine, whether the function is `async def` or `def`, and so the call is typed.
     It asks for the step when it is first awaited, or when a task that was made of it runs.
     Outside a run the call is the plain function: of a `def` function it gives the result at once; code that
-    wants this typed calls `.function`.
+    needs this typed calls `.function`.
     """
 
     __name__: str

@@ -1,6 +1,6 @@
 """How channels to coordinators behave: name resolution, balancing, keepalive, proxies. One place for all of them.
 
-Knows nothing of addresses and calls.
+Addresses and calls are made elsewhere.
 """
 
 import json
@@ -33,7 +33,7 @@ def channel_options(balancing: Balancing) -> list[tuple[str, Any]]:
         ("grpc.min_reconnect_backoff_ms", 1_000),
         ("grpc.max_reconnect_backoff_ms", 1_000),
         # A lost connection asks DNS again, which by default waits until 30 s have passed since the answer before:
-        # so long would all who knew only the replicas of before a rolling restart have nobody to talk to.
+        # for that time all clients that have only addresses from before a rolling restart would reach no replica.
         ("grpc.dns_min_time_between_resolutions_ms", 1_000),
         # Repeats are ours: grpc's own ones would hide how long a call has been trying.
         ("grpc.enable_retries", 0),

@@ -1,4 +1,4 @@
-"""Where the coordinator is and one channel to it. Knows addresses and transport options, no rpc.
+"""Where the coordinator is and one channel to it: addresses and transport options, no rpcs.
 
 A connection belongs to the event loop that opened it and must not be used from another one.
 """

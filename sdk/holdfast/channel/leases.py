@@ -1,7 +1,7 @@
-"""What a worker and the coordinator tell each other about leased work: one slotted record per message.
+"""What a worker and the coordinator send each other about leased work: one slotted record per message.
 
 The worker reads and makes these; only `worker_messages` turns them into protobuf messages. Field by field they
-are the messages of proto/holdfast/api/v1/worker_service.proto. Plain data: knows neither grpc nor protobuf.
+are the messages of proto/holdfast/api/v1/worker_service.proto. Plain data, without grpc and protobuf.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """Makes calls that may be repeated: every mutation carries an id that its caller chose, so a repeat is safe.
 
-Knows nothing about what the calls say.
+What the calls say is not its matter.
 """
 
 import asyncio
@@ -70,7 +70,7 @@ async def call(
         except grpc.aio.UsageError as closed:
             raise ConnectionClosed(str(address)) from closed
         except asyncio.CancelledError:
-            # A channel that is closed cancels its calls. Nobody has cancelled the task that waits for this one, and
+            # A channel that is closed cancels its calls. The task that waits for this one was not cancelled, and
             # to let it end as cancelled would hide from its owner that there is no answer.
             if _is_cancelled_from_outside():
                 raise

@@ -3,9 +3,9 @@
 Run as a file, with nothing but the standard library until it is needed, so that it costs little. The worker's
 heartbeat thread writes a line to its standard input with every beat. When the lines stop coming and the worker is
 there and not stopped, this sends the last heartbeat again, as one that vouches for the session and says nothing of
-what it holds. It ends with the worker, and vouches for nobody longer than it was told.
+what it holds. It ends with the worker, and vouches for a worker no longer than it was asked to.
 
-It also looks at the socket into which the operating system writes the worker's signals. What nobody takes from there
+It also looks at the socket into which the operating system writes the worker's signals. What is not taken from there
 waits for the interpreter: two of them end the worker all the same.
 """
 
@@ -22,7 +22,7 @@ METHOD = "/holdfast.api.v1.WorkerService/Heartbeat"
 LINE_BYTES = 65_536
 LOOK_SECONDS = 0.25
 LEAVE_SECONDS = 1.5
-"""So long a worker may leave two signals where they are, before it is killed."""
+"""Seconds that a worker may leave two signals where they are, before it is killed."""
 STOPPED = "TtZX"
 """States of Linux in which a process does nothing: stopped, traced, ended."""
 
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def _waiting(signals: socket.socket) -> int:
-    """How many signals nobody has taken yet; they stay there."""
+    """How many signals have not been taken yet; they stay there."""
     try:
         numbers = signals.recv(LINE_BYTES, socket.MSG_PEEK | socket.MSG_DONTWAIT)
     except OSError:

@@ -31,7 +31,7 @@ class WorkStream:
         self._reader = self._loop.create_task(self._read())
 
     async def poll(self, request: pb.WorkRequest, *, seconds: float) -> pb.PollResponse:
-        """The answer to this poll, whatever else is open. seconds: without an answer so long the stream ends."""
+        """The answer to this poll, whatever else is open. seconds: the stream ends when an answer takes longer."""
         msg_no = request.poll.msg_no
         answer = self._polls[msg_no] = self._loop.create_future()
         try:

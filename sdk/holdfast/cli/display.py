@@ -142,6 +142,6 @@ def _console() -> Console:
     # Not soft_wrap: it cuts what stands in a tree or a table at the width of the terminal.
     console = Console()
     if not console.is_terminal:
-        # A pipe has no width: nothing may be cut that somebody greps for.
+        # A pipe has no width: nothing may be cut that a program searches for.
         console.width = 10_000
     return console

@@ -93,7 +93,7 @@ def duration(text: str | None, *, option: str) -> float | None:
 
 
 def moment(text: str | None, *, option: str) -> datetime | None:
-    """An instant: an ISO time (UTC unless it says otherwise), or a duration, which means so long ago."""
+    """An instant: an ISO time (UTC unless it says otherwise), or a duration, which counts back from now."""
     if text is None:
         return None
     try:

@@ -10,7 +10,7 @@ TABLE = "tool.holdfast"
 
 
 class ProjectFileUnusable(HoldfastError):
-    """The project file cannot be read, or says something that nobody understands."""
+    """The project file cannot be read, or has an entry that is not understood."""
 
     def __init__(self, path: Path, problem: str) -> None:
         super().__init__(f"{path}: {problem}")

@@ -57,7 +57,7 @@ def list_runs(
     text: Annotated[
         str | None, typer.Option("--text", help="In the id, run id or workflow.", show_default=False)
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", "-l", min=1, max=1000, help="At most so many.")] = 50,
+    limit: Annotated[int, typer.Option("--limit", "-l", min=1, max=1000, help="How many at most.")] = 50,
     cursor: Annotated[str | None, typer.Option("--cursor", help="The next page.", show_default=False)] = None,
     address: AddressOption = None,
     namespace: NamespaceOption = "default",
@@ -125,7 +125,7 @@ def cancel(
     reason: ReasonOption = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until it is closed.")] = False,
     timeout: Annotated[
-        str | None, typer.Option("--timeout", metavar="DURATION", help="Wait so long.", show_default=False)
+        str | None, typer.Option("--timeout", metavar="DURATION", help="How long to wait at most.", show_default=False)
     ] = None,
     address: AddressOption = None,
     namespace: NamespaceOption = "default",

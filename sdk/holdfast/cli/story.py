@@ -1,4 +1,4 @@
-"""The journal of a run folded into what a person wants to see: its steps with their attempts, and what else happened.
+"""The journal of a run folded into what a person looks for: its steps with their attempts, and what else happened.
 
 Pure.
 """

@@ -27,7 +27,7 @@ _SHOWN = (
 """Attributes whose values are shown behind the name; those of errors come last."""
 
 _WORKER_ID_SHOWN = len("ses_") + 6
-"""So much of a worker's id tells it from the others of a run; `--output json` has it whole."""
+"""Characters of a worker's id that distinguish it from the others of a run; `--output json` has it whole."""
 
 _UNITS = (("d", 86_400_000_000_000), ("h", 3_600_000_000_000), ("m", 60_000_000_000))
 
@@ -113,7 +113,7 @@ def _duration(span_ns: int) -> str:
             return f"{span_ns // unit_ns}{unit} {rest}{smaller}" if rest else f"{span_ns // unit_ns}{unit}"
     if span_ns >= 1_000_000_000:
         return f"{span_ns / 1_000_000_000:.3g}s"
-    # Less than the microseconds of journals only tells spans apart.
+    # Digits below the microseconds of journals only keep spans apart.
     return f"{span_ns / 1_000_000:.3g}ms" if span_ns >= 1_000 else "0"
 
 

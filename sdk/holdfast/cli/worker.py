@@ -1,4 +1,4 @@
-"""`holdfast worker`: runs the steps and workflows of some modules until it is told to stop."""
+"""`holdfast worker`: runs the steps and workflows of some modules until it is stopped."""
 
 import asyncio
 import logging
@@ -157,7 +157,7 @@ def _drive(main: Coroutine[Any, Any, T]) -> T:
 
 
 async def _run(worker: "Worker", *, exit_with_stdin: bool, quiet: bool) -> None:
-    """Runs a worker until it is told to stop. quiet: somebody else says that it is ready, or nobody does."""
+    """Runs a worker until it is stopped. quiet: it does not print that it is ready."""
     if exit_with_stdin:
         end_with_stdin(worker)
     settling = asyncio.create_task(_settle(worker, quiet=quiet))
@@ -195,7 +195,7 @@ def _options_of_one(
 
 
 def _log(level: LogLevel, *, as_json: bool) -> bool:
-    """Sets up logging, unless the modules have done so and nobody asks for JSON; True when ready workers say so."""
+    """Sets up logging, unless the modules have done so and JSON is not asked for; True when ready workers say so."""
     if logging.getLogger().handlers and not as_json:
         return False
     configure_logging(level, json_logs=as_json)

@@ -23,7 +23,7 @@ class WorkerProcessEnded(HoldfastError):
 
 
 async def run_in_processes(options: Sequence[str], count: int) -> None:
-    """Runs `holdfast worker` with these options `count` times, until told to stop.
+    """Runs `holdfast worker` with these options `count` times, until it is stopped.
 
     SIGTERM and SIGINT are passed on as SIGTERM: the first drains, a second one hands everything back at once.
     Raises WorkerProcessEnded when one ends before that, after the others have drained.
@@ -52,7 +52,7 @@ async def run_in_processes(options: Sequence[str], count: int) -> None:
 async def _start(options: Sequence[str]) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "holdfast", "worker", *options, "--exit-with-stdin"),
-        # Nothing is ever written: the pipe only tells the child that this process is gone.
+        # Nothing is ever written: the end of the pipe only shows the child that this process is gone.
         stdin=asyncio.subprocess.PIPE,
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
         # Ctrl-C in a terminal reaches the whole group; twice, with what is passed on, it would mean: at once.

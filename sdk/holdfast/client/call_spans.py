@@ -61,7 +61,7 @@ class CallSpan:
         if span.is_recording():
             self._span = span
         elif trace.get_current_span().get_span_context().is_valid:
-            # Nobody will ever see a span that is not recorded: the caller's is the one to link to.
+            # A span that is not recorded is never exported: the caller's is the one to link to.
             return self
         self._token = attach(trace.set_span_in_context(span))
         return self

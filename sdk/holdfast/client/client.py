@@ -218,7 +218,7 @@ class Client:
         try:
             return await asyncio.gather(*waits, return_exceptions=return_exceptions)
         finally:
-            # After the first error nobody wants the other results: without this they were awaited on, unseen.
+            # After the first error the other results have no reader: without this they were awaited on, unseen.
             for wait in waits:
                 wait.cancel()
 

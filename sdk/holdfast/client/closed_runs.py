@@ -1,6 +1,6 @@
 """Asks whether runs are closed, without waiting: those asked about side by side go with one call.
 
-Knows nothing of the transport.
+The transport is handed in.
 """
 
 import asyncio

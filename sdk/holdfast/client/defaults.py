@@ -50,7 +50,7 @@ async def close_default_client() -> None:
     try:
         client = await default.connecting
     except HoldfastError:
-        # It never connected, as those who asked for it have heard: there is nothing to close.
+        # It never connected, and the callers have that error: there is nothing to close.
         return
     await client.close()
 

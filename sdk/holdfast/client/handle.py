@@ -42,7 +42,7 @@ class Reach:
 
 
 class RunHandle(Generic[Result]):
-    """One run, by its run id or business id. `client.start` returns it, and `client.get` without asking anybody.
+    """One run, by its run id or business id. `client.start` returns it, and `client.get` without a call.
 
     `await client.get("order-1")` also checks that the run exists, and fills in `run_id` and `id`.
     """

@@ -1,7 +1,7 @@
 """Waits for many runs with few long polls, whatever the order in which they are added and close.
 
 A poll is over a fixed set of run ids and returns when at least one of them is closed. What is left of it is
-asked again together with what was added meanwhile. Knows nothing of the transport.
+asked again together with what was added meanwhile. The transport is handed in.
 """
 
 import asyncio
@@ -14,9 +14,9 @@ from holdfast.limits import WAITED_RUNS_MAX
 # Each commit of the coordinator wakes every poll that holds one of its runs: more polls, more answers with
 # less in them. With fewer than three, a new id would often have to interrupt one.
 POLLS_MAX = 3
-# What is left of an answered poll waits so long for company; only under load is there anything left.
+# Seconds that what is left of an answered poll waits for company; only under load is there anything left.
 LEFTOVER_SECONDS = 0.002
-# With all polls open, a new id waits so long for one to come back before it interrupts the smallest one. Not
+# Seconds that a new id, with all polls open, waits for one to come back before it interrupts the smallest one. Not
 # when the polls are quiet: then none will come back, and there is time to spare.
 INTERRUPT_SECONDS = 0.005
 QUIET_SECONDS = 0.02
@@ -33,7 +33,7 @@ class _Poll:
 
 
 class AwaitedRuns:
-    """The runs that somebody waits for. `ask` long-polls for a set of ids and returns the closed ones."""
+    """The runs that are waited for. `ask` long-polls for a set of ids and returns the closed ones."""
 
     def __init__(self, ask: Ask, *, polls_max: int = POLLS_MAX, ids_max: int = WAITED_RUNS_MAX) -> None:
         self._ask = ask
@@ -147,7 +147,7 @@ class AwaitedRuns:
         try:
             closed = await self._ask(asked)
         except RunNotFound as error:
-            # Also when nobody waits for the missing one any more: the others are not told of it.
+            # Also when no caller waits for the missing one any more: the others do not get its error.
             self._fail_all({error.run} if error.run in asked else poll.ids, error)
         except Exception as error:  # noqa: BLE001  whatever went wrong belongs to those who wait
             self._fail_all(poll.ids, error)

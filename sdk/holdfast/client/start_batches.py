@@ -1,6 +1,6 @@
 """Concurrent starts of one client become few calls: each takes all that came while others were away.
 
-No timers and no waiting for company: a lone start goes out at once. Knows nothing of the transport.
+No timers and no waiting for company: a lone start goes out at once. The transport is handed in.
 """
 
 import asyncio
@@ -76,7 +76,7 @@ class StartBatcher:
             batch = self._take()
             if batch:
                 # In the context of its oldest start, not of the call that ended just now: spans of the transport
-                # belong below somebody who still waits for them.
+                # belong below a caller that still waits for them.
                 call = asyncio.get_running_loop().create_task(self._deliver(batch), context=batch[0].context)
                 self._calls[call] = batch
 

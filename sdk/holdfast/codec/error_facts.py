@@ -1,8 +1,8 @@
 """What an error is made of, as JSON, and the error again: its arguments and attributes, those of C included.
 
 An error is taken apart only if putting it together gives the same again: class, text, arguments, attributes. That is
-tried where it was raised, so that nobody gets half of it. Putting together imports the module of the class and makes
-an object of it without running its constructor, unless the class says by `__reduce__` that it wants to be called.
+tried where it was raised, so that no half of it ever comes back. Putting together imports the module of the class and
+makes an object of it without running its constructor, unless the class asks for that call by `__reduce__`.
 Nothing is pickled.
 """
 

@@ -117,7 +117,7 @@ def _fitted(failure: Failure, text_bytes: int) -> Failure:
     text, text_cut = _tail(failure.traceback, text_bytes - len(message.encode()))
     left = max(text_bytes - len(message.encode()) - len(text.encode()), 0)
     share = left // (len(failure.leaves) + (failure.cause is not None) or 1)
-    # The traceback of the error that was raised already tells the whole chain.
+    # The traceback of the error that was raised already has the whole chain.
     return replace(
         failure,
         message=message,

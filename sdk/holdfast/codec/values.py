@@ -206,7 +206,7 @@ def canonical_json(value: Any, encoded: bytes) -> bytes:
         return _to_json(_canonical(value)) if isinstance(value, _LOOSE) else encoded
     plain = from_json(encoded)
     if _is_loose(value):
-        # JSON no longer tells a set from a list, or an instant from a text.
+        # in JSON a set and a list look alike, and an instant and a text.
         plain = from_json(_to_json(_canonical(_to_python(value))))
     return json.dumps(plain, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
 

@@ -1,4 +1,4 @@
-"""What a step can know and do while an attempt of it runs. The worker makes one per attempt.
+"""What a step can read and do while an attempt of it runs. The worker makes one per attempt.
 
 Plain: it never talks to anything by itself. What needs the worker is a callable given to the constructor.
 """
@@ -109,7 +109,7 @@ class Context(Generic[Deps]):
 
     @property
     def cancelled(self) -> bool:
-        """True when the run no longer wants the result of this attempt."""
+        """True when the run no longer needs the result of this attempt."""
         return self._is_cancelled is not None and self._is_cancelled()
 
     def raise_if_cancelled(self) -> None:

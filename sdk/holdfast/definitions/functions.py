@@ -35,7 +35,7 @@ def checked_function(decorator: str, function: Any) -> None:
     try:
         inspect.signature(function)
     except (ValueError, TypeError):
-        raise TypeError(f"@{decorator} cannot take {name}: Python knows no signature of it; wrap it in a def") from None
+        raise TypeError(f"@{decorator} cannot take {name}: Python finds no signature of it; wrap it in a def") from None
 
 
 def name_for(decorator: str, function: Callable[..., Any], given: str | None) -> str:

@@ -17,7 +17,7 @@ from holdfast.limits import NAME_MAX, PRIORITY_MAX
 
 
 class Unset(Enum):
-    """Tells "not given" from None, where None means something."""
+    """Stands for "not given", where None means something."""
 
     UNSET = 0
 

@@ -212,7 +212,7 @@ class CallSignature:
         """The arguments as they are annotated, without the context.
 
         Coerces as pydantic does: "3" fits an int, "x" does not. Raises ArgumentsRejected naming `target` and the
-        parameter; a caller that only wants to know whether they fit drops what it gets.
+        parameter; a caller that only checks whether they fit drops what it gets.
         """
         encoded, by_name = arguments.positional, arguments.named
         resolved = self._now or self._resolved()

@@ -314,7 +314,7 @@ class _Unhashable(Exception):
 
 
 class _Ordered:
-    """A hint as a key that tells apart what Python takes for equal: the order in a union, Literal[1] and [True]."""
+    """A hint as a key that differs where Python sees equality: the order in a union, Literal[1] and [True]."""
 
     __slots__ = ("_hash", "_structure", "hint")
 

@@ -1,7 +1,7 @@
 """Runs attempts of steps: async functions as tasks of the loop, plain functions in threads; what such a function
 returns to be awaited is awaited on the loop.
 
-It knows nothing of journals and leases: it is told to start and to cancel, and says how each attempt ended and
+Journals and leases are not its matter: it starts and cancels on request, and reports how each attempt ended and
 when its slot is free. Those are two things: a plain function that ran into its timeout has ended for its step
 and still runs in its thread. What does not come back soon after it was cancelled is abandoned: its slot goes to
 others, and it runs on for itself.
@@ -37,9 +37,9 @@ from holdfast.worker.trace_context import headers_of
 log = logging.getLogger("holdfast.worker")
 
 GRACE_SECONDS = 1.0
-"""So long a cancelled attempt keeps its slot, to come to its end."""
+"""Seconds that a cancelled attempt keeps its slot, to come to its end."""
 ABANDONED_MAX = 100
-"""So many attempts run on without a slot. Those beyond keep theirs: no worker fills its machine with them."""
+"""How many attempts run on without a slot. Those beyond keep theirs: no worker fills its machine with them."""
 
 NO_DEPS: Any = object()
 """Stands for "the worker was given no deps", where None may be one."""
@@ -47,7 +47,7 @@ NO_DEPS: Any = object()
 
 @record
 class AttemptCall:
-    """What to run. `owner` is whatever the listener wants back; `position` what OpenTelemetry has as current."""
+    """What to run. `owner` is given back to the listener as it is; `position` what OpenTelemetry has as current."""
 
     owner: Any
     run_id: str
@@ -63,10 +63,10 @@ class AttemptCall:
 
 
 class AttemptListener(Protocol):
-    """Hears, on the loop, what becomes of attempts."""
+    """Called, on the loop, with what becomes of attempts."""
 
     def attempt_ended(self, attempt: "Attempt", how: Ended) -> None:
-        """It ended and nobody had cancelled it. Said once."""
+        """It ended and was not cancelled. Called once."""
 
     def executor_broken(self, error: BaseException) -> None:
         """The executor takes no calls any more, and another cannot be had: nothing more may be started."""
@@ -137,7 +137,7 @@ class AttemptRunner:
         return attempt
 
     def cancel(self, attempt: Attempt) -> None:
-        """Tells the attempt that its result is not wanted; nothing is heard of it but its slot."""
+        """Cancels the attempt, whose result has no use; of it only the slot is reported."""
         attempt.is_over = True
         attempt.is_cancelled = True
         if attempt.timer is not None:
@@ -226,7 +226,7 @@ class AttemptRunner:
             args, kwargs = self._arguments(attempt)
             function = attempt.call.definition.function
         except BaseException as error:  # noqa: BLE001 - arguments that do not fit
-            # Said from the loop and not from within `start`: the caller does not know the attempt yet.
+            # Said from the loop and not from within `start`: the caller does not have the attempt yet.
             how = self._raised(attempt.call, error)
             self._loop.call_soon(self._finish, attempt, how, context=self._context)
             return
@@ -297,7 +297,7 @@ class AttemptRunner:
     # Both
 
     def _encoded(self, definition: StepDefinition, value: Any) -> Payload:
-        """The result as it is recorded: read back as annotated, so that nothing completes that nobody can read."""
+        """The result as it is recorded: read back as annotated, so that nothing completes that cannot be read."""
         return self._codec.encode(value, definition.signature.result, what=f"result of step {definition.name}")
 
     def _context_of(self, call: AttemptCall) -> contextvars.Context:

@@ -1,6 +1,6 @@
 """What is done about a loop that does not come back: first its code is interrupted, then its work is given up.
 
-Driven by the heartbeat thread. What is given up goes to other workers, which the coordinator is told by the next
+Driven by the heartbeat thread. What is given up goes to other workers, as the coordinator learns by the next
 heartbeat; the run whose code holds the loop counts as lost by it.
 """
 
@@ -14,7 +14,7 @@ from holdfast.worker.loop_watch import LoopWatch
 log = logging.getLogger("holdfast.worker")
 
 AGAIN_SECONDS = 2.0
-"""So long after an interruption the loop must have come back; then it is interrupted again."""
+"""Seconds after an interruption by which the loop must have come back; then it is interrupted again."""
 INTERRUPTIONS_MAX = 3
 
 
@@ -71,10 +71,10 @@ class Unblocking:
             )
 
     def news(self) -> tuple[set[tuple[str, int, int]], list[Held], list[Held]]:
-        """What the worker no longer holds by this; what is still to be told, and what of that is lost."""
+        """What the worker no longer holds by this; what is still to be sent, and what of that is lost."""
         return self._gone, list(self._given_up), list(self._lost)
 
     def told(self, given_up: list[Held]) -> None:
-        """The coordinator knows of these."""
+        """The coordinator has acknowledged these."""
         self._given_up = [held for held in self._given_up if held not in given_up]
         self._lost = [held for held in self._lost if held not in given_up]

@@ -27,7 +27,7 @@ class RunCache:
             self._runs.popitem(last=False)[1].drop()
 
     def take(self, lease: Lease) -> RunHolder | None:
-        """The run that the lease is about, when it knows exactly its journal. An outdated one is dropped."""
+        """The run that the lease is about, when it was fed exactly its journal. An outdated one is dropped."""
         holder = self._runs.pop(lease.run_id, None)
         if holder is not None and not holder.is_valid_for(lease):
             holder.drop()

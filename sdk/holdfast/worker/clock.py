@@ -36,7 +36,7 @@ class SessionClock:
         round_trip = received - sent
         if round_trip <= 2 * uncertainty + 0.001 or received - anchored > 60:
             self._anchor = (database_time, (sent + received) / 2, round_trip)
-        # The session may be declared dead `ttl` after the coordinator last heard of it, which was after `sent`.
+        # The session may be declared dead `ttl` after the coordinator last got a heartbeat, which was after `sent`.
         self._sure_for = (ttl - SAFETY).total_seconds()
         self._sure_since = sent
 
@@ -50,5 +50,5 @@ class SessionClock:
         return boot_seconds() - self._sure_since
 
     def is_sure(self) -> bool:
-        """True while nobody else can have been given what this session holds."""
+        """True while no other session can have been given what this one holds."""
         return self.silent_for() < self._sure_for

@@ -2,7 +2,7 @@
 
 Everything here runs on the worker's loop. Workflow code is advanced in `_turn` only, a loop callback that takes
 all runs with news at once; attempts and timers merely leave news and ask for a turn. It does no I/O itself: the
-session brings answers and takes reports, and is told by `on_news` when there is something to report.
+session brings answers and takes reports, and is called by `on_news` when there is something to report.
 """
 
 import asyncio
@@ -143,7 +143,7 @@ class WorkCrew:
         holder = self._holders.get(lease.run_id)
         if holder is not None:
             if holder.is_in_flight:
-                # The answer to its last report is on its way and says whether what we know is worth keeping.
+                # The answer to its last report is on its way and says whether what is in memory is worth keeping.
                 self._next_leases[lease.run_id] = lease
                 return
             self._forget(holder)

@@ -230,7 +230,7 @@ def _guarded_code(
 
 
 def _exchange_method(kind: type, name: str, words: str, instead: str) -> None:
-    """Exchange a class method of a built-in type, whose names Python does not let anybody set."""
+    """Exchange a class method of a built-in type, whose names Python does not let a program set."""
     (names,) = gc.get_referents(kind.__dict__)
     original = names[name]
 

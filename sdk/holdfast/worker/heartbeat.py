@@ -1,6 +1,6 @@
 """The worker's sign of life: a thread with a channel of its own, so that a blocked event loop does not end leases.
 
-The same thread watches the loop, and keeps the process told that beats while this one's interpreter is held. It
+The same thread watches the loop, and keeps the process up to date that beats while this one's interpreter is held. It
 decides nothing about work: what the coordinator says goes to the loop.
 """
 
@@ -115,7 +115,7 @@ class Heartbeat:
                     interval = attached.interval.total_seconds()
                     due = began + interval
                     if not self._beat(attached):
-                        # Soon again, and at most once per interval and quarter: nobody is there to be spared.
+                        # Soon again, and at most once per interval and quarter: there is no replica to be spared.
                         due = min(due, time.monotonic() + interval / 4)
             except Exception:
                 if self._loop.is_closed():

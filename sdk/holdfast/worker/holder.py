@@ -138,7 +138,7 @@ class RunHolder:
         self._adopt(lease)
 
     def is_valid_for(self, lease: Lease) -> bool:
-        """True when this suspended run knows exactly the journal that the lease is about."""
+        """True when this suspended run was fed exactly the journal that the lease is about."""
         return self.phase is Phase.SUSPENDED and lease.journal_length == self._outbox.length
 
     def replay(self, entries: Iterable[Entry], *, more: bool = False) -> None:

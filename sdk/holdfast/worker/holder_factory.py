@@ -19,7 +19,7 @@ from holdfast.workflow.instance import WorkflowInstance
 
 @dataclass(slots=True, frozen=True)
 class CrewOptions:
-    """What a worker was told about its work."""
+    """What a worker was given to work with."""
 
     namespace: str = "default"
     queue: str = "default"
@@ -32,7 +32,7 @@ class CrewOptions:
 
 
 class HolderFactory:
-    """Knows the workflows and steps of this worker."""
+    """Makes holders from the workflows and steps of this worker."""
 
     def __init__(
         self,

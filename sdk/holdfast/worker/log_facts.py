@@ -64,7 +64,7 @@ def _uninstall() -> None:
     global _users, _is_in_place
     with _lock:
         _users -= 1
-        # Somebody may have wrapped it since; then it stays where it is, and does nothing without users.
+        # It may have been wrapped since; then it stays where it is, and does nothing without users.
         if _users == 0 and logging.Logger.handle is _handle:
             logging.Logger.handle = _handle_before  # type: ignore[method-assign]
             _is_in_place = False

@@ -1,6 +1,6 @@
 """The entries of one run that are not committed yet, and the transition that carries some of them. Pure.
 
-It numbers transitions, splits what is too large for one, and knows how long the committed journal is.
+It numbers transitions, splits what is too large for one, and keeps the length of the committed journal.
 """
 
 from bisect import bisect_right

@@ -31,7 +31,7 @@ class Crew(Protocol):
         """Calls `retry_due` when the wait is over."""
 
     def cancel_attempt(self, run_id: str, number: int) -> None:
-        """Tells a running attempt that its result is no longer wanted."""
+        """Cancels a running attempt, whose result is no longer needed."""
 
     def runs_inline(self, call: commands.CallStep) -> bool:
         """True when this worker may run the step itself; else it goes to a queue."""

@@ -79,7 +79,7 @@ class ProcessPools:
         return call.result
 
     def abandon(self, result: "Future[Any]") -> None:
-        """Nobody waits for this call any more. When no process is left for others, those that have none are killed."""
+        """The result of this call is no longer awaited. When all processes are held by such calls, they are killed."""
         with self._lock:
             call = self._running.get(result)
             if call is None or call.pool is None:
@@ -89,7 +89,7 @@ class ProcessPools:
             there = [one for one in self._running.values() if one.pool is pool]
             if not all(one.is_abandoned for one in there) or len(there) < _size(pool):
                 return
-        log.error("all %d process(es) of the pool run calls that nobody waits for; they are killed", len(there))
+        log.error("all %d process(es) of the pool run calls that are no longer awaited; they are killed", len(there))
         for process in list((pool._processes or {}).values()):
             process.kill()
 

@@ -118,7 +118,7 @@ class QueuedClaims:
         """Reports every running attempt as handed back; returns them, to be cancelled."""
         running = self.running()
         for claim in running:
-            # Also what may be started only once: the coordinator knows what the call said of that, and fails it.
+            # Also what may be started only once: the coordinator has what the call said of that, and fails it.
             self._settle(claim, AttemptOutcome.HANDED_BACK, again_after=timedelta())
         return running
 

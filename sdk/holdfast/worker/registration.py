@@ -88,7 +88,7 @@ def _check_annotations(what: str, signature: CallSignature) -> None:
 
 
 def workflow_registration(workflow: WorkflowDefinition) -> WorkflowRegistration:
-    """What the coordinator is told of a workflow."""
+    """What is registered of a workflow with the coordinator."""
     signature = workflow.signature
     return WorkflowRegistration(
         workflow.name,

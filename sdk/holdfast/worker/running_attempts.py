@@ -45,7 +45,7 @@ class RunningAttempts:
                 self.start(call, is_sure=True)
 
     def stop(self, key: Key) -> None:
-        """Cancels the attempt of a step, if one runs; nothing is heard of it but its slot."""
+        """Cancels the attempt of a step, if one runs; of it only the slot is reported."""
         if self._unsure.pop(key, None) is not None:
             self._slot_freed()
         attempt = self._attempts.pop(key, None)

@@ -1,6 +1,6 @@
 """One worker's session with the coordinator: opening, polling, reporting, reading journals. All its I/O but heartbeats.
 
-What comes goes to the crew, what the crew wants said goes out. Exactly one report is in flight, and it is
+What comes goes to the crew, what the crew reports goes out. Exactly one report is in flight, and it is
 repeated as it is until it is answered or the session is dead: only an answer says what was committed.
 """
 
@@ -170,7 +170,7 @@ class Session:
         self._crew.sure_again()
 
     def _say_reach(self, in_reach: bool) -> None:
-        """Tells of a change: whether work of the coordinator reaches this session."""
+        """Reports a change: whether work of the coordinator reaches this session."""
         if in_reach != self._in_reach:
             self._in_reach = in_reach
             self.on_reach(in_reach)
@@ -380,6 +380,6 @@ _REFUSED_CONTENT = frozenset({"INVALID_ARGUMENT", "OUT_OF_RANGE", "RESOURCE_EXHA
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:
-    """Says at once what went wrong in a task that nobody waits for."""
+    """Says at once what went wrong in a task that is not awaited."""
     if not task.cancelled() and (error := task.exception()) is not None:
         log.error("an error inside the worker; it goes on", exc_info=error)

@@ -1,6 +1,6 @@
 """What the journal says of the open steps of one run, and what follows when an attempt ends. Pure.
 
-Every entry is fed, on replay and live alike, so a rebuilt run knows exactly what the lost one knew. Nothing is
+Every entry is fed, on replay and live alike, so a rebuilt run has exactly the state of the lost one. Nothing is
 written here: the decisions come out as entries, and take effect when they are fed back.
 
     WAITING -> RUNNING -> HELD -> RUNNING ...       a short wait before a retry, kept by the worker
@@ -361,7 +361,7 @@ class RunProgress:
         """The entries for attempts that a former holder started and never ended.
 
         after_timeout: its lease ended because attempts were overdue; those then count as failures of their steps.
-        lost: that holder, as far as the coordinator knows it.
+        lost: that holder, where the coordinator names it.
         """
         for step in self.in_state(StepState.RUNNING):
             timeout = step.scheduled.timeout

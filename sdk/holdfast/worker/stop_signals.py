@@ -24,7 +24,7 @@ from holdfast.workflow import interrupts
 log = logging.getLogger("holdfast.worker")
 
 LEAVE_SECONDS = 2.0
-"""So long after the second signal the workers may take to leave; then the process is ended."""
+"""Seconds after the second signal in which the workers may leave; then the process is ended."""
 LAST_WORDS_SECONDS = 0.5
 DID_NOT_LEAVE = 70
 """The exit code of a process that had to be ended while a worker of it was still there."""
@@ -191,7 +191,7 @@ class _Taken:
     def _watch(self) -> None:
         ours = {int(number) for number in self._before}
         with self._read:
-            # A `recv` that waits would take a signal that nobody here can see while the interpreter is held; the
+            # A `recv` that waits would take a signal that no thread here can see while the interpreter is held; the
             # process beside this one looks there too.
             while select.select([self._read], [], []) and (numbers := self._read.recv(4096)):
                 for number in numbers:

@@ -1,4 +1,4 @@
-"""Starts the process that vouches for this worker, and keeps it told. Used by the heartbeat thread alone."""
+"""Starts the process that vouches for this worker, and keeps it up to date. Used by the heartbeat thread alone."""
 
 import contextlib
 import json
@@ -20,7 +20,7 @@ START_AGAIN_SECONDS = 60.0
 
 
 class VoucherProcess:
-    """limit_seconds: so long it vouches for a worker that says nothing. signals: those of this process."""
+    """limit_seconds: how long it vouches for a silent worker. signals: those of this process."""
 
     def __init__(self, *, limit_seconds: float, signals: StopSignals) -> None:
         self._limit_seconds = limit_seconds
@@ -30,7 +30,7 @@ class VoucherProcess:
         self._started_at = float("-inf")
 
     def about(self, session: dict[str, Any] | None, *, interval_seconds: float = 0.0) -> None:
-        """Whom to vouch for: see `HeartbeatCalls.vouching`; None for nobody."""
+        """Whom to vouch for: see `HeartbeatCalls.vouching`; None for no worker."""
         self._about = session and {
             **session,
             "path": sys.path,

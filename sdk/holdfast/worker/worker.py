@@ -1,4 +1,4 @@
-"""The worker: runs workflows and steps until it is told to stop. Puts the parts of this package together.
+"""The worker: runs workflows and steps until it is stopped. Puts the parts of this package together.
 
 Drains on SIGTERM and SIGINT when it runs in the main thread: no new work, the running attempts get
 `drain_timeout`, what is left is handed back. A second signal hands back at once, and the process is gone three
@@ -76,8 +76,8 @@ class Worker:
     retry_hold: the longest wait before a retry that stays in this process. health_port: serves gRPC health.
     guards: "off" lets workflow code call what a replay cannot repeat: clocks, randomness, files, sockets, threads.
     handle_signals: False leaves SIGTERM and SIGINT to the program around it, which then calls `drain`.
-    loop_blocked_max: so long code may hold the event loop; then it is interrupted, and if that does not help, what the
-    loop holds up goes to other workers. For so long too a step may hold the interpreter, as some extensions do, before
+    loop_blocked_max: how long code may hold the event loop; then it is interrupted, and if that does not help, what the
+    loop holds up goes to other workers. A step may hold the interpreter for as long, as some extensions do, before
     the worker is taken for dead.
     """
 

@@ -1,6 +1,6 @@
 """What workflow code holds after asking for something: the futures of steps, timers, children and signals.
 
-Each also knows the command that it becomes. They decide nothing: the ledger numbers and matches them, the
+Each also makes the command that it becomes. They decide nothing: the ledger numbers and matches them, the
 instance resolves them.
 """
 

@@ -34,7 +34,7 @@ class CancelStep:
 
 @record
 class SetTimer:
-    """Recorded as TimerSet. Exactly one of delay and until is set. signal: the one that is waited for so long."""
+    """Recorded as TimerSet. Exactly one of delay and until is set. signal: the one that this wait is for."""
 
     number: int
     name: str = ""

@@ -1,4 +1,4 @@
-"""Which run the calling code belongs to, and what it can ask of it. Authoring knows the runtime only through this."""
+"""Which run the calling code belongs to, and what it can ask of it. Authoring reaches the runtime only through this."""
 
 from asyncio import events
 from collections.abc import Awaitable, Coroutine, Mapping
@@ -16,7 +16,7 @@ from holdfast.workflow.unawaited_calls import CallPlace
 
 @record
 class RunInfo:
-    """What workflow code can know of its own run."""
+    """What workflow code can read of its own run."""
 
     run_id: str
     workflow: str

@@ -52,7 +52,7 @@ class WorkflowInstance:
 
     is_closed: the code has ended, or the journal says that the run has. is_replaying: set by the worker while
     it feeds a journal again; what workflow code logs then was logged before. prepare: called with this among the
-    context variables that the code begins with, to set those of which the runtime knows nothing. seed: what random
+    context variables that the code begins with, to set those that are not the runtime's. seed: what random
     numbers and idempotency keys are made of, where the run continues another one; else "". is_guarded: what a replay
     cannot repeat raises, see `guards`.
     """
@@ -181,7 +181,7 @@ class WorkflowInstance:
 
     @property
     def is_over(self) -> bool:
-        """True when the code has ended or was dropped: whatever it asks for now is asked of nobody."""
+        """True when the code has ended or was dropped: whatever it asks for now has no effect."""
         return self._ledger.is_ended
 
     @property
@@ -201,7 +201,7 @@ class WorkflowInstance:
 
     @property
     def info(self) -> RunInfo:
-        """What the code can know of its run."""
+        """What the code can read of its run."""
         return self._info
 
     @property

@@ -1,7 +1,7 @@
 """Whether a KeyboardInterrupt can be a person's Ctrl-C, or was raised by the code that it leaves.
 
 One that cannot have come from outside is an error of the code like any other: it must not end the process that runs
-the code of others too. Only the driver of the code knows its threads and signals, so it is the one who says.
+the code of others too. Threads and signals are the matter of what drives the code, so the answer is given there.
 """
 
 from collections.abc import Callable

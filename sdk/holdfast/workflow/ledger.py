@@ -57,7 +57,7 @@ class Ledger:
     """Numbers and matches what the code asks for.
 
     A request gets its number when an entry or a command first stands for it, so numbers follow the order of the calls
-    and have no gaps, also when a call is cancelled before anybody heard of it. Children are the exception:
+    and have no gaps, also when a call is cancelled before its command was taken. Children are the exception:
     their run id is known at the call and contains the number.
 
     position: entries fed so far. steps, timers, children: recorded and open, by number.
@@ -132,7 +132,7 @@ class Ledger:
         return self._children_last
 
     def withdraw(self, call: StepCall | TimerCall | ChildCall | LoopTimer) -> None:
-        """Note that the code no longer awaits `call`: nothing when nobody heard of it, else a cancellation."""
+        """Note that the code no longer awaits `call`: nothing when its command was not taken, else a cancellation."""
         if self.is_ended:
             return
         if call.is_unrecorded:

@@ -25,9 +25,9 @@ from holdfast.workflow.tasks import LoopTimer, ReadyHandle, TimerHost, WorkflowF
 _logger = logging.getLogger("holdfast.workflow")
 
 CALLBACKS_MAX = 250_000
-"""So many callbacks may run for one entry: five for each of the 50,000 entries that a journal may have, 0.5 s."""
+"""How many callbacks may run for one entry: five for each of the 50,000 entries that a journal may have, 0.5 s."""
 REFUSALS_MAX = 1_000
-"""So often code that is being unwound may ask for something before it is left where it is."""
+"""How often code that is being unwound may ask for something before it is left where it is."""
 
 _running_loop = events._get_running_loop
 _REFERENCES_OF_ONE_HOLDER = sys.getrefcount((object(), None)[0])
@@ -106,8 +106,8 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
     def refuse(self) -> None:
         """Raises RunUnwinding, again and again for code that catches it and tries once more.
 
-        Returns after so many refusals that it would never end: whatever the code awaits then never comes, so that it
-        yields, and is dropped with a RuntimeError that says so.
+        Returns after REFUSALS_MAX refusals, since it would never end: whatever the code awaits then never comes, so
+        that it yields, and is dropped with a RuntimeError that says so.
         """
         self._refusals += 1
         if self._refusals <= REFUSALS_MAX:
@@ -129,7 +129,7 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
     ) -> asyncio.Handle:
         """A durable timer. A delay of zero or less runs the callback soon.
 
-        name: what the history shows. signal: the name of the one that is waited for so long.
+        name: what the history shows. signal: the name of the one that this wait is for.
         """
         if self.is_dead:
             self.refuse()
@@ -332,7 +332,7 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
             self.refuse()
             coroutine = _never(self.create_future())
         task: WorkflowTask[Any] = WorkflowTask(coroutine, self, name, copy_context() if context is None else context)
-        # Held here, since asyncio does not: a task that waits for an event which only it knows
+        # Held here, since asyncio does not: a task that waits for an event which only it refers to
         # would be unwound whenever the garbage collector comes along.
         self._tasks.append(task)
         if len(self._tasks) > self._tasks_checked:
@@ -414,7 +414,7 @@ def _leave_it(_: AsyncGenerator[Any, Any]) -> None:
 
 
 def _swallow(act: Callable[..., object], *args: Any) -> None:
-    """Call what unwinds code whose run is over; nobody is left whom an error could reach."""
+    """Call what unwinds code whose run is over; an error has no caller left that it could reach."""
     try:
         act(*args)
     except BaseException as error:

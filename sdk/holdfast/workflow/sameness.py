@@ -88,7 +88,7 @@ def _is_same(one: Payload, other: Payload, value: Any) -> bool:
 
 
 def _equal(shape: Any, one: Any, other: Any) -> bool:
-    """Whether two decoded values are equal; shape: the first one before it was encoded, which knows its sets."""
+    """Whether two decoded values are equal; shape: the first one before it was encoded, which still has its sets."""
     if type(one) is not type(other):
         return False
     if isinstance(one, dict):

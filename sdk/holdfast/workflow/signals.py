@@ -1,6 +1,6 @@
 """Signals that arrived and code that waits for them, per name, both in order.
 
-A signal that nobody waits for is kept; it goes to the next who asks for its name. One that does not fit the type that
+A signal that is not waited for is kept; it goes to the next who asks for its name. One that does not fit the type that
 is asked for is set aside, which the journal records; whoever asked waits for the next. A signal never ends a run.
 """
 

@@ -65,7 +65,7 @@ def held_by(coroutine: Any) -> list[Any]:
 
 
 def report_to_loops() -> None:
-    """Let a workflow loop hear of the coroutines that are thrown away in it, in place of Python's warning.
+    """Give a workflow loop the coroutines that are thrown away in it, in place of Python's warning.
 
     Its `thrown_away(coroutine)` answers whether there is nothing more to say. Elsewhere Python warns as before.
     """
