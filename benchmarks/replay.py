@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from holdfast.api.v1 import journal_pb2, worker_service_pb2
-from holdfast.channel.messages import write_entries
 from holdfast.channel.worker_messages import journal_page
 from holdfast.codec import Codec
 from holdfast.ids import run_id
 from holdfast.journal import AttemptRecord, Entry, RunClosed, RunStarted, StepCompleted, StepScheduled
 from holdfast.statuses import AttemptOutcome
+from holdfast.wire import write_entries
 from holdfast.workflow.commands import CallStep, Close
 from holdfast.workflow.current_run import RunInfo
 from holdfast.workflow.instance import WorkflowInstance

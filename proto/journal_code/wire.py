@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from .protocol import MADE, Field, Message, Protocol
 from .python import imports
 
-PATH = "sdk/holdfast/channel/journal_messages.py"
+PATH = "sdk/holdfast/wire/entries.py"
 _VALUES = """
     CLOSE_POLICIES PLACEMENTS arguments_from_message failure_from_message outcome_of_number payload_from_message
     retry_from_message set_span set_time span_from status_of_number time_from trace_from_message write_arguments
@@ -28,14 +28,14 @@ def text(protocol: Protocol) -> str:
     code = "\n".join(body) + "\n"
     head = [
         f'"""Entries and mail as protobuf messages, both ways.\n\n{MADE}\n',
-        "Hot path: see `value_messages` for how messages are filled. Nothing here decides or checks anything.",
+        "Hot path: see `wire.values` for how messages are filled. Nothing here decides or checks anything.",
         '"""\n',
         "from collections.abc import Callable",
         "from datetime import datetime",
         "from typing import Any\n",
         "from holdfast import journal",
         "from holdfast.api.v1 import journal_pb2",
-        *imports("holdfast.channel.value_messages", _VALUES, code),
+        *imports("holdfast.wire.values", _VALUES, code),
         "",
     ]
     return "\n".join(head) + code
@@ -104,7 +104,12 @@ def write_mail(message: journal_pb2.Mail, mail: journal.Mail) -> None:
     set_time(message.arrived_at, mail.arrived_at)
     if mail.trace is not None:
         write_trace(message.trace, mail.trace)
-    _MAIL_WRITERS[type(mail.body)](message, mail.body)
+    write_mail_body(message, mail.body)
+
+
+def write_mail_body(message: journal_pb2.Mail, body: journal.MailBody) -> None:
+    """Writes what mail says into a message that says nothing yet."""
+    _MAIL_WRITERS[type(body)](message, body)
 
 
 def mail_from_message(message: journal_pb2.Mail) -> journal.Mail:

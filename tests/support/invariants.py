@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from holdfast.api.v1 import journal_pb2
+from holdfast.journal import RunClosed
 from holdfast_coordinator.domain.rows import (
     AlarmKind,
     AlarmRow,
@@ -20,7 +21,6 @@ from holdfast_coordinator.domain.rows import (
     MailRow,
     MailUndeliveredEntry,
     OpenRun,
-    RunClosedEntry,
     RunResult,
     RunRow,
     RunState,
@@ -290,7 +290,7 @@ def _entries(row: JournalRow) -> Iterator[tuple[str, int]]:
                 yield "mail_consumed", mail.number
             case MailUndeliveredEntry(mail=mail):
                 yield "mail_undelivered", mail.number
-            case RunClosedEntry():
+            case RunClosed():
                 yield "run_closed", 0
             case _:
                 yield type(part).__name__, 0

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from typing import Any
 
+from holdfast.journal import RunStarted
 from holdfast.statuses import RunStatus, Then
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.commands import CloseAsk, CommitTransition
@@ -13,7 +14,6 @@ from holdfast_coordinator.domain.rows import (
     KeyRow,
     OpenRun,
     RunRow,
-    RunStartedEntry,
     RunState,
     TaskRow,
     TaskState,
@@ -90,7 +90,7 @@ def starting(*runs: OpenRun, **of_records: Any) -> Changes:
             record(run.run_id, workflow=run.workflow, queue=run.queue, namespace=run.namespace, **of_records)
         )
         changes.opened[run.run_id] = run
-        changes.journal.append(JournalRow(run.run_id, 1, 1, 0, 0, [RunStartedEntry(T0, run.workflow)]))
+        changes.journal.append(JournalRow(run.run_id, 1, 1, 0, 0, [RunStarted(T0, run.workflow)]))
     return changes
 
 

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from holdfast.errors import HoldfastError, RunAlreadyClosed, RunNotFound, RunNotStalled
 from holdfast.ids import child_run_id
+from holdfast.journal import CancelRequested, Failure, RetryDue, RunClosed, RunResumed, RunStalled, TimerFired
 from holdfast.statuses import RunStatus
 
 from .commands import (
@@ -21,19 +22,12 @@ from .commands import (
 )
 from .rows import (
     AlarmKind,
-    CancelMail,
     ChildClosedMail,
     DeadLetter,
     MailKind,
     OpenRun,
-    RetryDueMail,
-    RunClosedEntry,
-    RunResumedEntry,
-    RunStalledEntry,
     RunState,
     Side,
-    StatedFailure,
-    TimerMail,
     body_bytes,
 )
 from .rules import Rule, Rules
@@ -85,9 +79,9 @@ def request_cancel(space: Workspace, asked: RequestCancel) -> bool | HoldfastErr
     if not isinstance(run, OpenRun):
         return run
     if run.epoch == 0:
-        _end_now(space, run, RunStatus.CANCELLED, StatedFailure("CancelledError", asked.reason))
+        _end_now(space, run, RunStatus.CANCELLED, Failure("CancelledError", asked.reason))
     else:
-        space.deliver(run, MailKind.CANCEL, CancelMail(asked.reason))
+        space.deliver(run, MailKind.CANCEL, CancelRequested(asked.reason))
     return True
 
 
@@ -96,7 +90,7 @@ def terminate_run(space: Workspace, asked: TerminateRun) -> bool | HoldfastError
     run = _asked_to_end(space, asked)
     if not isinstance(run, OpenRun):
         return run
-    _end_now(space, run, RunStatus.TERMINATED, StatedFailure("RunTerminated", asked.reason))
+    _end_now(space, run, RunStatus.TERMINATED, Failure("RunTerminated", asked.reason))
     return True
 
 
@@ -158,7 +152,7 @@ def offer_stalled(space: Workspace, asked: OfferStalled) -> bool:
 
 def unstall(space: Workspace, run: OpenRun, reason: str, *, not_to: str | None = None) -> None:
     """A changed stalled run may go on. not_to: the build whose sessions do not get it; kept until it is leased."""
-    space.append(run, [RunResumedEntry(space.now, reason)], 1)
+    space.append(run, [RunResumed(space.now, reason)], 1)
     run.stall_build = not_to
     run.losses = 0
     space.make_ready(run, RunTrigger.RESUME)
@@ -202,7 +196,7 @@ def end_lease(space: Workspace, asked: EndLease) -> bool:
         run.sticky = None  # it is not the session whose attempts were lost, and must not be taken for it
     if run.losses >= LOSSES_MAX:
         reason = f"{run.losses} workers were lost while they held it, without any progress in between"
-        space.append(run, [RunStalledEntry(space.now, reason, run.build or "")], 1)
+        space.append(run, [RunStalled(space.now, reason, run.build or "")], 1)
         space.stall(run, RunTrigger.GIVE_UP, reason)
     else:
         space.make_ready(run, RunTrigger.END_LEASE)
@@ -234,12 +228,12 @@ def alarm_due(space: Workspace, asked: AlarmDue) -> bool:
             if run.state is RunState.SUSPENDED:
                 space.make_ready(run, RunTrigger.WAKE)
         case AlarmKind.TIMER:
-            space.deliver(run, MailKind.TIMER, TimerMail(asked.ref))
+            space.deliver(run, MailKind.TIMER, TimerFired(asked.ref))
         case AlarmKind.RETRY:
-            space.deliver(run, MailKind.RETRY_DUE, RetryDueMail(asked.ref))
+            space.deliver(run, MailKind.RETRY_DUE, RetryDue(asked.ref))
         case AlarmKind.DEADLINE:
             text = f"the run passed its deadline at {alarm.due_at.isoformat(timespec='milliseconds')}"
-            _end_now(space, run, RunStatus.TIMED_OUT, StatedFailure("RunTimedOut", text))
+            _end_now(space, run, RunStatus.TIMED_OUT, Failure("RunTimedOut", text))
         case AlarmKind.ATTEMPT_DEADLINE:
             _attempts_overdue(space, run)
         case _:
@@ -279,7 +273,7 @@ def postpone_alarm(space: Workspace, asked: PostponeAlarm) -> bool:
 
 def _child_given_up(space: Workspace, asked: PostponeAlarm, attempts: int) -> None:
     child = child_run_id(asked.run_id, asked.ref)
-    failure = StatedFailure("ChildNotStarted", f"run {child} was not started in {attempts} attempts: {asked.reason}")
+    failure = Failure("ChildNotStarted", f"run {child} was not started in {attempts} attempts: {asked.reason}")
     mail = ChildClosedMail(asked.ref, child, RunStatus.FAILED, failure=failure)
     _child_closed(space, asked.run_id, mail, at=space.now)
 
@@ -299,9 +293,11 @@ def _attempts_overdue(space: Workspace, run: OpenRun) -> None:
     space.make_ready(run, RunTrigger.END_LEASE)
 
 
-def _end_now(space: Workspace, run: OpenRun, status: RunStatus, failure: StatedFailure) -> None:
+def _end_now(space: Workspace, run: OpenRun, status: RunStatus, failure: Failure) -> None:
     space.end_lease(run)
-    space.close(run, RunTrigger.END, status, [], RunClosedEntry(space.now, status, failure), count=0, failure=failure)
+    space.close(
+        run, RunTrigger.END, status, [], RunClosed(space.now, status, failure=failure), count=0, failure=failure
+    )
 
 
 def _gone(space: Workspace, run_id: str) -> HoldfastError:

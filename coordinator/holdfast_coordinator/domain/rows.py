@@ -10,7 +10,18 @@ from datetime import datetime, timedelta
 from enum import IntEnum, IntFlag
 from typing import Self
 
-from holdfast.statuses import AttemptOutcome, ClosePolicy, RunStatus
+from holdfast.journal import (
+    AttemptRecord,
+    CancelRequested,
+    Failure,
+    RetryDue,
+    RunClosed,
+    RunResumed,
+    RunStalled,
+    RunStarted,
+    TimerFired,
+)
+from holdfast.statuses import ClosePolicy, RunStatus
 
 
 class RunState(IntEnum):
@@ -73,14 +84,6 @@ class TaskState(IntEnum):
 
     READY = 1
     CLAIMED = 2
-
-
-@dataclass(slots=True)
-class StatedFailure:
-    """A failure that the coordinator itself states."""
-
-    error_type: str
-    message: str
 
 
 @dataclass(slots=True)
@@ -156,7 +159,7 @@ class RunResult:
     status: RunStatus
     closed_at: datetime
     result: bytes | None = None
-    failure: bytes | StatedFailure | None = None
+    failure: bytes | Failure | None = None
 
 
 @dataclass(slots=True)
@@ -178,38 +181,13 @@ class SignalMail:
 
 
 @dataclass(slots=True)
-class TimerMail:
-    number: int
-
-
-@dataclass(slots=True)
-class RetryDueMail:
-    number: int
-
-
-@dataclass(slots=True)
-class EndedAttempt:
-    """A queued attempt that the coordinator ended itself: lost, timed out or never delivered."""
-
-    attempt: int
-    outcome: AttemptOutcome
-    scheduled_at: datetime
-    eligible_at: datetime
-    started_at: datetime
-    ended_at: datetime
-    session_id: str
-    failure: StatedFailure | None = None
-    epoch: int = 0
-
-
-@dataclass(slots=True)
 class StepResultMail:
     """A queued step ended: its attempts (AttemptRecord bytes or records, in order), one of result and failure."""
 
     number: int
-    attempts: tuple[bytes | EndedAttempt, ...]
+    attempts: tuple[bytes | AttemptRecord, ...]
     result: bytes | None = None
-    failure: bytes | StatedFailure | None = None
+    failure: bytes | Failure | None = None
 
 
 @dataclass(slots=True)
@@ -218,15 +196,10 @@ class ChildClosedMail:
     run_id: str
     status: RunStatus
     result: bytes | None = None
-    failure: bytes | StatedFailure | None = None
+    failure: bytes | Failure | None = None
 
 
-@dataclass(slots=True)
-class CancelMail:
-    reason: str
-
-
-MailBody = SignalMail | TimerMail | RetryDueMail | StepResultMail | ChildClosedMail | CancelMail
+MailBody = SignalMail | TimerFired | RetryDue | StepResultMail | ChildClosedMail | CancelRequested
 
 
 def body_bytes(body: bytes | MailBody) -> int:
@@ -277,44 +250,11 @@ class StepCancelledEntry:
     """A worker's StepCancelled entry (framed bytes) with the attempts of the queued step that it cancels."""
 
     entry: bytes
-    attempts: tuple[bytes | EndedAttempt, ...]
-
-
-@dataclass(slots=True)
-class RunStartedEntry:
-    at: datetime
-    workflow: str
-    origin_run_id: str = ""
-
-
-@dataclass(slots=True)
-class RunStalledEntry:
-    at: datetime
-    reason: str
-    build: str
-
-
-@dataclass(slots=True)
-class RunResumedEntry:
-    at: datetime
-    reason: str
-
-
-@dataclass(slots=True)
-class RunClosedEntry:
-    at: datetime
-    status: RunStatus
-    failure: StatedFailure
+    attempts: tuple[bytes | AttemptRecord, ...]
 
 
 CoordinatorEntry = (
-    MailConsumedEntry
-    | MailUndeliveredEntry
-    | StepCancelledEntry
-    | RunStartedEntry
-    | RunStalledEntry
-    | RunResumedEntry
-    | RunClosedEntry
+    MailConsumedEntry | MailUndeliveredEntry | StepCancelledEntry | RunStarted | RunStalled | RunResumed | RunClosed
 )
 
 
@@ -400,7 +340,7 @@ class TaskRow:
     step_id: str = ""
     seed: str = ""
     workflow: str = ""
-    attempts_ended: tuple[bytes | EndedAttempt, ...] = ()
+    attempts_ended: tuple[bytes | AttemptRecord, ...] = ()
     """AttemptRecord bytes, in order; records are encoded when written."""
 
     def copy(self) -> Self:

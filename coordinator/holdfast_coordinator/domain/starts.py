@@ -5,12 +5,13 @@ from dataclasses import replace
 from typing import Literal
 
 from holdfast.errors import HoldfastError, InvalidRequest, RunAlreadyStarted, RunConflict
+from holdfast.journal import Failure, RunClosed, RunStarted
 from holdfast.record import record
 from holdfast.statuses import RunStatus
 
 from . import hashed_calls
 from .commands import OnConflict, Reuse, StartRun
-from .rows import AlarmKind, KeyRow, OpenRun, RunClosedEntry, RunRow, RunStartedEntry, StatedFailure
+from .rows import AlarmKind, KeyRow, OpenRun, RunRow
 from .rules import Rule, Rules
 from .snapshot import KnownRuns, Reads
 from .states import NEW_RUN, RunTrigger
@@ -194,15 +195,15 @@ def _fail_child(space: Workspace, asked: StartRun, answer: StartAnswer) -> None:
     It joins no run, not even an equal one: who ends with a parent, or is cancelled by it, can have one parent only.
     """
     if isinstance(answer, HoldfastError):
-        failure = StatedFailure(type(answer).__name__, str(answer))
+        failure = Failure(type(answer).__name__, str(answer))
     else:
         text = (
             f"run {answer.run_id} has the id {asked.id!r}, and a child does not join the run of somebody else; "
             "give the child another id, or none"
         )
-        failure = StatedFailure(RunAlreadyStarted.__name__, text)
+        failure = Failure(RunAlreadyStarted.__name__, text)
     run = _create(space, replace(asked, id=None, idempotency_key=None, delay=None, max_duration=None))
-    closing = RunClosedEntry(space.now, RunStatus.FAILED, failure)
+    closing = RunClosed(space.now, RunStatus.FAILED, failure=failure)
     space.close(run, RunTrigger.END, RunStatus.FAILED, [], closing, count=0, failure=failure)
 
 
@@ -254,7 +255,7 @@ def open_new_run(space: Workspace, record: RunRow, run: OpenRun) -> None:
     space.changes.opened[run.run_id] = run
     space.runs[run.run_id] = run
     space.records[run.run_id] = record
-    space.append(run, [RunStartedEntry(record.created_at, record.workflow, record.origin_run_id or "")], 1)
+    space.append(run, [RunStarted(record.created_at, record.workflow, record.origin_run_id or "")], 1)
 
 
 RULES: Rules = {StartRun: Rule(_reads, start_run, size=lambda asked: len(asked.arguments), keys=key_rows)}

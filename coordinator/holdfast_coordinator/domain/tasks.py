@@ -5,11 +5,12 @@ because they may end the step, which puts its result into the run's mail.
 """
 
 from holdfast.durations import format_duration
+from holdfast.journal import AttemptRecord, Failure
 from holdfast.statuses import AttemptOutcome
 
 from .commands import EndAttempt, ReportAttempt
 from .events import LeaseEnded
-from .rows import EndedAttempt, MailKind, OpenRun, StatedFailure, StepResultMail, TaskRow, TaskState
+from .rows import MailKind, OpenRun, StepResultMail, TaskRow, TaskState
 from .rules import Rule, Rules
 from .snapshot import Reads
 from .states import TaskTrigger
@@ -94,28 +95,28 @@ def _lose(space: Workspace, task: TaskRow) -> None:
             f"max recovery attempts ({task.recoveries}) exceeded: "
             f"the worker was lost {task.losses} times while running step {task.name}"
         )
-        _finish(space, run, task, failure=StatedFailure("MaxRecoveryAttempts", text))
+        _finish(space, run, task, failure=Failure("MaxRecoveryAttempts", text))
         return
     space.return_task(task, space.now)
 
 
-def _ended(space: Workspace, task: TaskRow, asked: EndAttempt) -> EndedAttempt:
+def _ended(space: Workspace, task: TaskRow, asked: EndAttempt) -> AttemptRecord:
     outcome, failure = AttemptOutcome.LOST, None
     if asked.undelivered:
         outcome = AttemptOutcome.HANDED_BACK
     elif asked.timed_out:
         outcome = AttemptOutcome.TIMED_OUT
         after = format_duration(task.timeout) if task.timeout is not None else "its limit"
-        failure = StatedFailure("TimeoutError", f"Timeout after {after}")
+        failure = Failure("TimeoutError", f"Timeout after {after}")
     return ended_attempt(task, outcome, space.now, failure=failure)
 
 
-def _started_only_once(task: TaskRow) -> StatedFailure:
+def _started_only_once(task: TaskRow) -> Failure:
     text = (
         "max recovery attempts (0) exceeded: "
         f"the worker was shut down while running step {task.name}, which may be started only once"
     )
-    return StatedFailure("MaxRecoveryAttempts", text)
+    return Failure("MaxRecoveryAttempts", text)
 
 
 def _finish(
@@ -124,7 +125,7 @@ def _finish(
     task: TaskRow,
     *,
     result: bytes | None = None,
-    failure: bytes | StatedFailure | None = None,
+    failure: bytes | Failure | None = None,
 ) -> None:
     space.drop_task(task, TaskTrigger.FINISH)
     mail = StepResultMail(task.number, task.attempts_ended, result, failure)

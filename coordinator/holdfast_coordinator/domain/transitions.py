@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import assert_never
 
 from holdfast.errors import HoldfastError, RunAlreadyClosed, RunNotFound
+from holdfast.journal import RunStalled
 from holdfast.limits import DEFAULT_LIMITS
 from holdfast.statuses import Then, TransitionStatus
 
@@ -34,7 +35,6 @@ from .rows import (
     MailRow,
     OpenRun,
     RunResult,
-    RunStalledEntry,
     RunState,
     Side,
     StepCancelledEntry,
@@ -277,7 +277,7 @@ def _settle_lease(space: Workspace, run: OpenRun, asked: CommitTransition) -> No
                 move_run(run, RunTrigger.SUSPEND)
                 run.waits = asked.waits
             else:
-                space.append(run, [RunStalledEntry(space.now, WAITS_FOR_NOTHING, "")], 1)
+                space.append(run, [RunStalled(space.now, WAITS_FOR_NOTHING, "")], 1)
                 space.stall(run, RunTrigger.STALL, WAITS_FOR_NOTHING)
         case Then.RELEASE:
             _return_lease(space, run, asked)

@@ -7,6 +7,7 @@ what comes out is the difference to write and what to tell the replica after the
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from holdfast.journal import AttemptRecord, Failure
 from holdfast.limits import DEFAULT_LIMITS, SPAN_MAX
 from holdfast.statuses import AttemptOutcome, ClosePolicy, RunStatus
 
@@ -28,7 +29,6 @@ from .rows import (
     AlarmRow,
     ChildClosedMail,
     CoordinatorEntry,
-    EndedAttempt,
     JournalRow,
     MailBody,
     MailConsumedEntry,
@@ -41,7 +41,6 @@ from .rows import (
     RunRow,
     RunState,
     Side,
-    StatedFailure,
     StepCancelledEntry,
     StepResultMail,
     TaskRow,
@@ -314,7 +313,7 @@ class Workspace:
         *,
         count: int,
         result: bytes | None = None,
-        failure: bytes | StatedFailure | None = None,
+        failure: bytes | Failure | None = None,
         epoch: int = 0,
         transition_id: int = 0,
         at: datetime | None = None,
@@ -345,7 +344,7 @@ class Workspace:
                 run.run_id, AlarmKind.OUTBOX_CHILD_CLOSED, 0, mail=mail, to_run_id=run.parent_run_id, due_at=closed_at
             )
 
-    def attempts_of(self, task: TaskRow) -> tuple[bytes | EndedAttempt, ...]:
+    def attempts_of(self, task: TaskRow) -> tuple[bytes | AttemptRecord, ...]:
         """The attempts of a queued step that nobody wants any longer."""
         if task.state is TaskState.CLAIMED:
             return (*task.attempts_ended, ended_attempt(task, AttemptOutcome.CANCELLED, self.now))
@@ -358,7 +357,7 @@ class Workspace:
             if task.run_id != run.run_id or not task.attempt:
                 continue
             attempts = self.attempts_of(task)
-            body = StepResultMail(task.number, attempts, failure=StatedFailure("CancelledError", "the run closed"))
+            body = StepResultMail(task.number, attempts, failure=Failure("CancelledError", "the run closed"))
             cut_short.append(MailRow(run.run_id, run.mail_next, MailKind.STEP_RESULT, self.now, body))
             run.mail_next += 1
         return cut_short
@@ -425,10 +424,10 @@ def _entry_bytes(entry: bytes | CoordinatorEntry) -> int:
 
 
 def ended_attempt(
-    task: TaskRow, outcome: AttemptOutcome, now: datetime, *, failure: StatedFailure | None = None
-) -> EndedAttempt:
+    task: TaskRow, outcome: AttemptOutcome, now: datetime, *, failure: Failure | None = None
+) -> AttemptRecord:
     """The record of a claimed attempt that the coordinator ends."""
-    return EndedAttempt(
+    return AttemptRecord(
         task.attempt,
         outcome,
         task.scheduled_at,
@@ -436,6 +435,6 @@ def ended_attempt(
         task.started_at or now,
         now,
         task.owner or "",
-        failure,
-        task.epoch,
+        failure=failure,
+        epoch=task.epoch,
     )

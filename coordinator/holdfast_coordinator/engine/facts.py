@@ -8,12 +8,13 @@ from collections.abc import Sequence
 
 import structlog
 
+from holdfast.journal import RunResumed, RunStalled
 from holdfast.statuses import Then, TransitionStatus
 from holdfast.traces import parse_traceparent
 from holdfast_coordinator.domain.batch import BatchCommand, Decided
 from holdfast_coordinator.domain.commands import AlarmDue, CommitTransition, EndAttempt, EndLease, LeaseEnd, StallAsk
 from holdfast_coordinator.domain.events import LeaseEnded
-from holdfast_coordinator.domain.rows import AlarmKind, RunResult, RunResumedEntry, RunStalledEntry
+from holdfast_coordinator.domain.rows import AlarmKind, RunResult
 from holdfast_coordinator.domain.transitions import TransitionAnswer
 from holdfast_coordinator.telemetry.identity import attempt_position, facts_of
 
@@ -43,9 +44,9 @@ class Facts:
                 self._taken(command, decided)
         for row in decided.changes.journal:
             for entry in row.entries:
-                if type(entry) is RunStalledEntry:
+                if type(entry) is RunStalled:
                     self._stalled(row.run_id, entry.reason, entry.build)
-                elif type(entry) is RunResumedEntry:
+                elif type(entry) is RunResumed:
                     log.info("run_resumed", run_id=row.run_id, reason=entry.reason, **self._run(row.run_id))
 
     def closed(self, result: RunResult) -> None:

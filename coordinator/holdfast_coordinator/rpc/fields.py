@@ -14,7 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from holdfast.errors import InvalidRequest
 from holdfast.ids import is_run_id
 from holdfast.limits import NAME_MAX, PRIORITY_MAX, SPAN_MAX
-from holdfast_coordinator.wire.entries import time_from
+from holdfast.wire import time_from
 
 DEFAULT = "default"
 """The namespace and the queue of those who name none."""

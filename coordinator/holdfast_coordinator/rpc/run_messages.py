@@ -13,6 +13,7 @@ from holdfast.errors import InvalidRequest, PayloadTooLarge
 from holdfast.ids import business_id_problem, is_run_id
 from holdfast.limits import Limits
 from holdfast.statuses import RunStatus
+from holdfast.wire import set_time
 from holdfast_coordinator.domain.commands import OnConflict, Reuse, StartRun
 from holdfast_coordinator.domain.hashed_calls import Signature
 from holdfast_coordinator.domain.rows import AlarmKind, DeadLetter, OpenRun, RunResult, RunRow, RunState
@@ -21,7 +22,7 @@ from holdfast_coordinator.engine.registry import fitting_signature
 from holdfast_coordinator.store.port import RunSelection, RunView
 from holdfast_coordinator.telemetry.identity import Origins
 from holdfast_coordinator.wire.content_hashes import call_of_arguments
-from holdfast_coordinator.wire.entries import failure_message, set_time, status_number
+from holdfast_coordinator.wire.entries import failure_message, status_number
 
 from .fields import DEFAULT, choice, moment, name, priority, span, storable, whole
 

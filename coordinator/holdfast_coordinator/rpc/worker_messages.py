@@ -19,6 +19,7 @@ from holdfast.ids import business_id_problem, child_run_id
 from holdfast.journal.kinds import STORED_ENTRIES
 from holdfast.limits import Limits
 from holdfast.statuses import ClosePolicy, Placement, RunStatus, Then, TransitionStatus
+from holdfast.wire import set_time, time_from
 from holdfast_coordinator.domain.commands import (
     Ask,
     CancelChildAsk,
@@ -45,7 +46,7 @@ from holdfast_coordinator.engine.held_mail import RunMail
 from holdfast_coordinator.engine.sessions import SessionOpening
 from holdfast_coordinator.telemetry.identity import attempt_position
 from holdfast_coordinator.telemetry.protobuf_bytes import bytes_field
-from holdfast_coordinator.wire.entries import mail_message, set_time, time_from
+from holdfast_coordinator.wire.entries import mail_message
 
 from .fields import (
     DEFAULT,

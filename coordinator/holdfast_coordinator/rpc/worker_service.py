@@ -10,11 +10,11 @@ from grpc.aio import ServicerContext as Context
 from holdfast.api.v1 import worker_service_pb2 as pb
 from holdfast.api.v1 import worker_service_pb2_grpc
 from holdfast.limits import Limits
+from holdfast.wire import set_time
 from holdfast_coordinator.domain.transitions import TransitionAnswer, answer_of_refusal
 from holdfast_coordinator.engine.attachments import Attachment, Held
 from holdfast_coordinator.engine.engine import POLL_BYTES_MAX, Engine
 from holdfast_coordinator.engine.session_refusals import Reattach, ServesNoWorkers
-from holdfast_coordinator.wire.entries import set_time
 from holdfast_coordinator.wire.journals import journal_message
 
 from .fields import run_id, span, whole

@@ -2,11 +2,11 @@
 
 from holdfast.api.v1 import journal_pb2
 from holdfast.statuses import ClosePolicy
+from holdfast.wire import time_from
 from holdfast_coordinator.domain.commands import ChildStart, StartRun
 from holdfast_coordinator.domain.rows import AlarmRow, RunRow
 
 from .content_hashes import call_of_arguments
-from .entries import time_from
 
 
 def child_start(alarm: AlarmRow, parent: RunRow) -> ChildStart:

@@ -10,10 +10,11 @@ from datetime import datetime
 from holdfast.api.v1 import journal_pb2
 from holdfast.api.v1.status_pb2 import RUN_STATUS_COMPLETED
 from holdfast.journal.kinds import OF_CHILDREN, OF_STEPS, STEP_ENDS
+from holdfast.wire import time_from
 from holdfast_coordinator.domain.continuations import Continuation, CopiedRows, RewrittenRow
 from holdfast_coordinator.domain.rows import JournalRow
 
-from .entries import join_entries, time_from
+from .entries import join_entries
 
 Entry = journal_pb2.Entry
 

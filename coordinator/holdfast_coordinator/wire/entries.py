@@ -4,35 +4,23 @@ Pure. A worker's entries stay the bytes they came as: nothing here parses or che
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import assert_never, cast
-
-from google.protobuf.timestamp_pb2 import Timestamp
+from typing import cast
 
 from holdfast.api.v1 import journal_pb2, status_pb2, value_pb2
+from holdfast.journal import AttemptRecord, Failure
 from holdfast.statuses import RunStatus
+from holdfast.wire import failure_to_message, set_time, write_attempt, write_entry, write_mail_body
 from holdfast_coordinator.domain.rows import (
-    CancelMail,
     ChildClosedMail,
     CoordinatorEntry,
-    EndedAttempt,
     MailBody,
     MailConsumedEntry,
     MailRow,
     MailUndeliveredEntry,
-    RetryDueMail,
-    RunClosedEntry,
-    RunResumedEntry,
-    RunStalledEntry,
-    RunStartedEntry,
     SignalMail,
-    StatedFailure,
     StepCancelledEntry,
     StepResultMail,
-    TimerMail,
 )
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def join_entries(parts: Sequence[bytes | CoordinatorEntry]) -> bytes:
@@ -51,31 +39,19 @@ def encode_entry(record: CoordinatorEntry) -> bytes:
         return _with_attempts(record)
     row = journal_pb2.JournalRow()
     entry = row.entries.add()
-    set_time(entry.at, record.at)
     match record:
         case MailConsumedEntry(mail=mail):
+            set_time(entry.at, record.at)
             entry.mail_consumed.number = mail.number
             _fill_mail(entry.mail_consumed.mail, mail)
             if record.awaited_since is not None:
                 set_time(entry.mail_consumed.awaited_since, record.awaited_since)
         case MailUndeliveredEntry(mail=mail):
+            set_time(entry.at, record.at)
             entry.mail_undelivered.number = mail.number
             _fill_mail(entry.mail_undelivered.mail, mail)
-        case RunStartedEntry(workflow=workflow, origin_run_id=origin):
-            entry.run_started.workflow = workflow
-            entry.run_started.origin_run_id = origin
-        case RunStalledEntry(reason=reason, build=build):
-            entry.run_stalled.SetInParent()
-            entry.run_stalled.reason = reason
-            entry.run_stalled.build = build
-        case RunResumedEntry(reason=reason):
-            entry.run_resumed.SetInParent()
-            entry.run_resumed.reason = reason
-        case RunClosedEntry(status=status, failure=failure):
-            entry.run_closed.status = status_number(status)
-            entry.run_closed.failure.MergeFromString(encode_failure(failure))
         case _:
-            assert_never(record)
+            write_entry(entry, record)
     return row.SerializeToString()
 
 
@@ -96,10 +72,6 @@ def encode_mail(body: MailBody, trace: bytes = b"") -> bytes:
             mail.signal.name = name
             if payload:
                 mail.signal.payload.MergeFromString(payload)
-        case TimerMail(number=number):
-            mail.timer.number = number
-        case RetryDueMail(number=number):
-            mail.retry_due.number = number
         case StepResultMail(number=number, attempts=attempts):
             mail.step_result.number = number
             mail.step_result.MergeFromString(join_attempts(attempts))
@@ -109,11 +81,8 @@ def encode_mail(body: MailBody, trace: bytes = b"") -> bytes:
             mail.child_closed.run_id = run_id
             mail.child_closed.status = status_number(status)
             _fill_outcome(mail.child_closed, body.result, body.failure)
-        case CancelMail(reason=reason):
-            mail.cancel.SetInParent()
-            mail.cancel.reason = reason
         case _:
-            assert_never(body)
+            write_mail_body(mail, body)
     return mail.SerializeToString()
 
 
@@ -129,20 +98,19 @@ def mail_message(row: MailRow) -> journal_pb2.Mail:
     return mail
 
 
-def encode_failure(failure: bytes | StatedFailure) -> bytes:
+def encode_failure(failure: bytes | Failure) -> bytes:
     """The bytes of a Failure message; bytes are one already."""
     if isinstance(failure, bytes):
         return failure
-    message = value_pb2.Failure(error_type=failure.error_type, message=failure.message)
-    return message.SerializeToString()
+    return failure_to_message(failure).SerializeToString()
 
 
-def failure_message(failure: bytes | StatedFailure) -> value_pb2.Failure:
+def failure_message(failure: bytes | Failure) -> value_pb2.Failure:
     """A failure as its message."""
     return value_pb2.Failure.FromString(encode_failure(failure))
 
 
-def join_attempts(attempts: Iterable[bytes | EndedAttempt]) -> bytes:
+def join_attempts(attempts: Iterable[bytes | AttemptRecord]) -> bytes:
     """AttemptRecord messages, and attempts to encode as such, as one StepResult message with only `attempts`."""
     result = journal_pb2.StepResult()
     for attempt in attempts:
@@ -150,7 +118,7 @@ def join_attempts(attempts: Iterable[bytes | EndedAttempt]) -> bytes:
         if isinstance(attempt, bytes):
             message.MergeFromString(attempt)
         else:
-            _fill_attempt(message, attempt)
+            write_attempt(message, attempt)
     return result.SerializeToString()
 
 
@@ -160,31 +128,6 @@ def split_attempts(joined: bytes) -> tuple[bytes, ...]:
         return ()
     result = journal_pb2.StepResult.FromString(joined)
     return tuple(attempt.SerializeToString() for attempt in result.attempts)
-
-
-def set_time(timestamp: Timestamp, at: datetime) -> None:
-    """Sets a Timestamp field to an aware instant, without going through floats."""
-    span = at - _EPOCH
-    timestamp.seconds = span.days * 86_400 + span.seconds
-    timestamp.nanos = span.microseconds * 1_000
-
-
-def time_from(timestamp: Timestamp) -> datetime:
-    """The instant of a Timestamp, to the microsecond."""
-    return _EPOCH + timedelta(0, timestamp.seconds, timestamp.nanos // 1_000)
-
-
-def _fill_attempt(message: journal_pb2.AttemptRecord, attempt: EndedAttempt) -> None:
-    message.attempt = attempt.attempt
-    message.outcome = attempt.outcome  # type: ignore[assignment]  # the same numbers
-    set_time(message.scheduled_at, attempt.scheduled_at)
-    set_time(message.eligible_at, attempt.eligible_at)
-    set_time(message.started_at, attempt.started_at)
-    set_time(message.ended_at, attempt.ended_at)
-    message.session_id = attempt.session_id
-    message.epoch = attempt.epoch
-    if attempt.failure is not None:
-        message.failure.MergeFromString(encode_failure(attempt.failure))
 
 
 def _fill_mail(mail: journal_pb2.Mail, row: MailRow) -> None:
@@ -201,7 +144,7 @@ def status_number(status: RunStatus) -> status_pb2.RunStatus:
 def _fill_outcome(
     target: journal_pb2.StepResult | journal_pb2.ChildClosed,
     result: bytes | None,
-    failure: bytes | StatedFailure | None,
+    failure: bytes | Failure | None,
 ) -> None:
     if result is not None:
         target.result.SetInParent()

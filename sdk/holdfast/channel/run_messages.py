@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 
 from holdfast.api.v1 import run_service_pb2 as pb
-from holdfast.channel.messages import entry_from_message
 from holdfast.channel.refusals import error_of
 from holdfast.channel.run_records import (
     ClosedRun,
@@ -17,7 +16,9 @@ from holdfast.channel.run_records import (
     StartOutcome,
     StartSpec,
 )
-from holdfast.channel.value_messages import (
+from holdfast.journal import Payload, TraceContext
+from holdfast.wire import entry_from_message
+from holdfast.wire.values import (
     arguments_from_message,
     failure_of,
     result_of,
@@ -29,7 +30,6 @@ from holdfast.channel.value_messages import (
     write_payload,
     write_trace,
 )
-from holdfast.journal import Payload, TraceContext
 
 _ON_CONFLICT: dict[OnConflict, pb.ConflictPolicy] = {
     "attach": pb.CONFLICT_POLICY_ATTACH,

@@ -1,6 +1,6 @@
 """The messages of WorkerService as the records of `leases`, both ways. Nothing here decides or checks anything.
 
-Hot path: see `value_messages` for how messages are filled.
+Hot path: see `wire.values` for how messages are filled.
 """
 
 from collections.abc import Iterable
@@ -26,7 +26,9 @@ from holdfast.channel.leases import (
     TransitionResult,
     Work,
 )
-from holdfast.channel.messages import (
+from holdfast.limits import DEFAULT_LIMITS, Limits
+from holdfast.statuses import TransitionStatus
+from holdfast.wire import (
     arguments_from_message,
     entry_from_message,
     mails_from_messages,
@@ -40,8 +42,6 @@ from holdfast.channel.messages import (
     write_entries,
     write_payload,
 )
-from holdfast.limits import DEFAULT_LIMITS, Limits
-from holdfast.statuses import TransitionStatus
 
 _STATUSES: tuple[TransitionStatus | None, ...] = (None, *TransitionStatus)
 

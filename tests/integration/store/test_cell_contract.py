@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from holdfast.api.v1 import journal_pb2
+from holdfast.journal import Failure
 from holdfast.statuses import ClosePolicy, RunStatus
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks
@@ -26,7 +27,6 @@ from holdfast_coordinator.domain.rows import (
     RunState,
     Side,
     SignalMail,
-    StatedFailure,
     TaskState,
 )
 from holdfast_coordinator.domain.snapshot import MailWanted, Reads, Snapshot
@@ -245,7 +245,7 @@ async def test_closing_a_run_sweeps_what_is_its_own_and_keeps_its_promises_to_ot
     changes.tasks_added["r1", 1] = task("r1", 1)
     changes.children_added.append(ChildRow("r1", 1, "c1", ClosePolicy.CANCEL))
     await write(store, changes)
-    result = RunResult("r1", "default", RunStatus.FAILED, at(9), failure=StatedFailure("ValueError", "no"))
+    result = RunResult("r1", "default", RunStatus.FAILED, at(9), failure=Failure("ValueError", "no"))
     closed = Changes(closed={"r1": result}, swept={"r1": side})
     delivery = AlarmRow("r1", AlarmKind.OUTBOX_CHILD_CLOSED, 0, at(9))
     closed.alarms_set["r1", delivery.kind, 0] = delivery

@@ -7,6 +7,7 @@ import pytest
 
 from holdfast.errors import RunAlreadyClosed, RunNotFound, RunNotStalled
 from holdfast.ids import child_run_id
+from holdfast.journal import Failure, RunClosed, RunResumed, RunStalled
 from holdfast.statuses import ClosePolicy, RunStatus, Then, TransitionStatus
 from holdfast_coordinator.domain.commands import (
     ClaimRuns,
@@ -28,11 +29,7 @@ from holdfast_coordinator.domain.rows import (
     AlarmKind,
     ChildClosedMail,
     MailKind,
-    RunClosedEntry,
-    RunResumedEntry,
-    RunStalledEntry,
     RunState,
-    StatedFailure,
 )
 from holdfast_coordinator.domain.workspace import LOSSES_MAX
 from tests.support.core_cell import T0, CoreCell
@@ -167,7 +164,7 @@ def test_a_terminated_run_journals_its_mail_and_then_the_close(cell: CoreCell) -
     cell.ask(TERMINATE)
     *_, undelivered, closing = cell.entries(RUN)
     assert undelivered.mail.number == 1
-    assert isinstance(closing, RunClosedEntry)
+    assert isinstance(closing, RunClosed)
 
 
 def test_a_repeated_terminate_gets_the_first_answer(cell: CoreCell) -> None:
@@ -182,7 +179,7 @@ def test_resume_offers_a_stalled_run_again_once(cell: CoreCell) -> None:
     assert [cell.ask(resume), cell.ask(resume)] == [True, True]
     run = cell.open_runs[RUN]
     assert (run.state, run.stall_reason) == (RunState.READY, None)
-    assert [type(entry) for entry in cell.entries(RUN)].count(RunResumedEntry) == 1
+    assert [type(entry) for entry in cell.entries(RUN)].count(RunResumed) == 1
     assert isinstance(cell.ask(ResumeRun(RUN, "req-2")), RunNotStalled)
 
 
@@ -303,7 +300,7 @@ def test_five_losses_without_a_transition_stall_the_run(cell: CoreCell) -> None:
     assert run.state is RunState.STALLED
     assert run.stall_reason is not None
     assert "5 workers were lost" in run.stall_reason
-    assert isinstance(cell.entries(RUN)[-1], RunStalledEntry)
+    assert isinstance(cell.entries(RUN)[-1], RunStalled)
 
 
 def test_a_transition_forgets_the_losses_before_it(cell: CoreCell) -> None:
@@ -450,7 +447,7 @@ def test_a_parent_gets_the_failure_of_a_child_whose_start_was_given_up(cell: Cor
     assert isinstance(mail.body, ChildClosedMail)
     assert (mail.body.number, mail.body.run_id, mail.body.status) == (1, CHILD, RunStatus.FAILED)
     why = f"run {CHILD} was not started in 20 attempts: no such queue"
-    assert mail.body.failure == StatedFailure("ChildNotStarted", why)
+    assert mail.body.failure == Failure("ChildNotStarted", why)
     assert cell.open_runs[RUN].state is RunState.READY
     assert key in cell.dead_letters
 

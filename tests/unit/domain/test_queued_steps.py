@@ -5,11 +5,11 @@ from datetime import timedelta
 import pytest
 
 from holdfast.api.v1 import journal_pb2
+from holdfast.journal import AttemptRecord
 from holdfast.statuses import AttemptOutcome, Then
 from holdfast_coordinator.domain.commands import CancelledStep, CancelStepAsk, ClaimTasks
 from holdfast_coordinator.domain.events import LeaseEnded
 from holdfast_coordinator.domain.rows import (
-    EndedAttempt,
     MailKind,
     RunState,
     StepCancelledEntry,
@@ -221,7 +221,7 @@ def attempts_of_the_cancel(cell: CoreCell) -> list[tuple[int, AttemptOutcome, st
     (entry,) = [entry for entry in cell.entries(RUN) if isinstance(entry, StepCancelledEntry)]
     assert entry.entry == CANCELLED.entry
     return [
-        (one.attempt, one.outcome, one.session_id, one.epoch) if isinstance(one, EndedAttempt) else one
+        (one.attempt, one.outcome, one.session_id, one.epoch) if isinstance(one, AttemptRecord) else one
         for one in entry.attempts
     ]
 

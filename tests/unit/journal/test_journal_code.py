@@ -75,7 +75,7 @@ def test_a_field_of_a_type_without_python_code_is_named(protocol: FileDescriptor
 def test_a_new_kind_without_its_record_and_wire_code_makes_the_check_fail(protocol: FileDescriptorSet) -> None:
     assert stale_files(made(protocol, table())) == []
     texts = made(with_a_new_kind(protocol), table(ENTRY_KINDS={**kinds.ENTRY_KINDS, ROW.name: ROW}))
-    assert {"sdk/holdfast/journal/records.py", "sdk/holdfast/channel/journal_messages.py"} <= set(stale_files(texts))
+    assert {"sdk/holdfast/journal/records.py", "sdk/holdfast/wire/entries.py"} <= set(stale_files(texts))
     assert "class RunRenamed:" in texts["sdk/holdfast/journal/records.py"]
     for part in ("    journal.RunRenamed: _write_run_renamed,", '    "run_renamed": _read_run_renamed,'):
-        assert part in texts["sdk/holdfast/channel/journal_messages.py"]
+        assert part in texts["sdk/holdfast/wire/entries.py"]

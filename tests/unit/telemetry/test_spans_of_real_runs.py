@@ -6,9 +6,9 @@ from operator import attrgetter
 
 import holdfast
 from holdfast import App
-from holdfast.channel.messages import entry_to_message
 from holdfast.testing import LocalRun, run_local
 from holdfast.traces import SpanContext
+from holdfast.wire import entry_to_message
 from holdfast_coordinator.telemetry.run_spans import spans_of
 from holdfast_coordinator.telemetry.spans import RunFacts, Span
 from tests.support.written_journals import TRACE, rows

@@ -5,9 +5,19 @@ from datetime import UTC, datetime
 import pytest
 
 from holdfast.api.v1 import journal_pb2, value_pb2
+from holdfast.journal import (
+    CancelRequested,
+    Failure,
+    RetryDue,
+    RunClosed,
+    RunResumed,
+    RunStalled,
+    RunStarted,
+    TimerFired,
+)
 from holdfast.statuses import RunStatus
+from holdfast.wire import set_time, time_from
 from holdfast_coordinator.domain.rows import (
-    CancelMail,
     ChildClosedMail,
     CoordinatorEntry,
     MailBody,
@@ -15,24 +25,15 @@ from holdfast_coordinator.domain.rows import (
     MailKind,
     MailRow,
     MailUndeliveredEntry,
-    RetryDueMail,
-    RunClosedEntry,
-    RunResumedEntry,
-    RunStalledEntry,
-    RunStartedEntry,
     SignalMail,
-    StatedFailure,
     StepResultMail,
-    TimerMail,
 )
 from holdfast_coordinator.wire.entries import (
     encode_mail,
     join_attempts,
     join_entries,
     mail_message,
-    set_time,
     split_attempts,
-    time_from,
 )
 
 AT = datetime(2026, 5, 4, 3, 2, 1, 123_456, UTC)
@@ -44,7 +45,7 @@ MAIL = MailRow("r1", 7, MailKind.SIGNAL, AT, SignalMail("paid", PAYLOAD), TRACE)
 
 def test_parts_become_one_row_with_their_entries_in_order() -> None:
     framed = journal_pb2.JournalRow(entries=[journal_pb2.Entry(timer_cancelled={"number": n}) for n in (1, 2)])
-    joined = join_entries([framed.SerializeToString(), RunResumedEntry(AT, "by hand"), framed.SerializeToString()])
+    joined = join_entries([framed.SerializeToString(), RunResumed(AT, "by hand"), framed.SerializeToString()])
     bodies = [entry.WhichOneof("body") for entry in journal_pb2.JournalRow.FromString(joined).entries]
     assert bodies == ["timer_cancelled"] * 2 + ["run_resumed"] + ["timer_cancelled"] * 2
 
@@ -54,10 +55,10 @@ def test_parts_become_one_row_with_their_entries_in_order() -> None:
     [
         (MailConsumedEntry(AT, MAIL), "mail_consumed"),
         (MailUndeliveredEntry(AT, MAIL), "mail_undelivered"),
-        (RunStartedEntry(AT, "order", "r0"), "run_started"),
-        (RunStalledEntry(AT, "", ""), "run_stalled"),
-        (RunResumedEntry(AT, ""), "run_resumed"),
-        (RunClosedEntry(AT, RunStatus.TIMED_OUT, StatedFailure("RunTimedOut", "late")), "run_closed"),
+        (RunStarted(AT, "order", "r0"), "run_started"),
+        (RunStalled(AT, "", ""), "run_stalled"),
+        (RunResumed(AT, ""), "run_resumed"),
+        (RunClosed(AT, RunStatus.TIMED_OUT, failure=Failure("RunTimedOut", "late")), "run_closed"),
     ],
 )
 def test_every_entry_of_the_coordinator_says_what_it_is_and_when(entry: CoordinatorEntry, body: str) -> None:
@@ -75,7 +76,7 @@ def test_consumed_mail_says_since_when_it_was_awaited_where_that_is_known() -> N
 
 
 def test_a_closed_run_carries_the_failure_that_the_coordinator_states() -> None:
-    entry = RunClosedEntry(AT, RunStatus.TERMINATED, StatedFailure("RunTerminated", "asked to"))
+    entry = RunClosed(AT, RunStatus.TERMINATED, failure=Failure("RunTerminated", "asked to"))
     closed = journal_pb2.JournalRow.FromString(join_entries([entry])).entries[0].run_closed
     assert (closed.status, closed.failure.error_type, closed.failure.message) == (9, "RunTerminated", "asked to")
 
@@ -85,11 +86,11 @@ def test_a_closed_run_carries_the_failure_that_the_coordinator_states() -> None:
     [
         (SignalMail("paid", PAYLOAD), "signal"),
         (SignalMail("paid", b""), "signal"),
-        (TimerMail(3), "timer"),
-        (RetryDueMail(3), "retry_due"),
+        (TimerFired(3), "timer"),
+        (RetryDue(3), "retry_due"),
         (StepResultMail(3, ATTEMPTS, b""), "step_result"),
-        (ChildClosedMail(3, "r2", RunStatus.FAILED, failure=StatedFailure("ValueError", "no")), "child_closed"),
-        (CancelMail(""), "cancel"),
+        (ChildClosedMail(3, "r2", RunStatus.FAILED, failure=Failure("ValueError", "no")), "child_closed"),
+        (CancelRequested(""), "cancel"),
     ],
 )
 def test_every_mail_reads_the_same_whether_new_or_stored(body: MailBody, kind: str) -> None:

@@ -1,22 +1,24 @@
-"""Journal entries, mail and their values as protobuf messages, both ways.
+"""Journal entries, mail and their values as protobuf messages, both ways: for the SDK's channel and the coordinator.
 
-The front of `value_messages`, which is kept by hand, and `journal_messages`, which is made of the protocol: other
-packages import from here.
+Entries and mail are in `entries`, which is made of the protocol; what they are made of is in `values`. Other packages
+import from here. Nothing here decides, checks, or knows how messages travel.
 """
 
 from collections.abc import Iterable
 from typing import Any
 
 from holdfast.api.v1 import journal_pb2
-from holdfast.channel.journal_messages import (
+from holdfast.journal import AttemptRecord, Entry, Mail
+from holdfast.wire.entries import (
     attempt_from_message,
     entry_from_message,
     mail_from_message,
     write_attempt,
     write_entry,
     write_mail,
+    write_mail_body,
 )
-from holdfast.channel.value_messages import (
+from holdfast.wire.values import (
     arguments_from_message,
     arguments_to_message,
     failure_from_message,
@@ -36,7 +38,6 @@ from holdfast.channel.value_messages import (
     write_payload,
     write_trace,
 )
-from holdfast.journal import AttemptRecord, Entry, Mail
 
 __all__ = [
     "arguments_from_message",
@@ -67,6 +68,7 @@ __all__ = [
     "write_entry",
     "write_failure",
     "write_mail",
+    "write_mail_body",
     "write_payload",
     "write_trace",
 ]

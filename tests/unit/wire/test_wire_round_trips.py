@@ -9,10 +9,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
+from holdfast import wire
 from holdfast.api.v1 import journal_pb2, worker_service_pb2
-from holdfast.channel import messages
-from holdfast.channel.value_messages import outcome_of_number, status_of_number
 from holdfast.statuses import AttemptOutcome, RunStatus
+from holdfast.wire.values import outcome_of_number, status_of_number
 from tests.support.wire_strategies import arguments, attempts, entries, failures, mails, retries
 
 
@@ -22,66 +22,66 @@ def through_bytes(message: Any) -> Any:
 
 @given(entries)
 def test_an_entry_survives_the_wire(entry: Any) -> None:
-    assert messages.entry_from_message(through_bytes(messages.entry_to_message(entry))) == entry
+    assert wire.entry_from_message(through_bytes(wire.entry_to_message(entry))) == entry
 
 
 @given(mails)
 def test_mail_survives_the_wire(mail: Any) -> None:
-    assert messages.mail_from_message(through_bytes(messages.mail_to_message(mail))) == mail
+    assert wire.mail_from_message(through_bytes(wire.mail_to_message(mail))) == mail
 
 
 @given(arguments)
 def test_arguments_survive_the_wire_with_names_in_one_order(given_arguments: Any) -> None:
-    read = messages.arguments_from_message(through_bytes(messages.arguments_to_message(given_arguments)))
+    read = wire.arguments_from_message(through_bytes(wire.arguments_to_message(given_arguments)))
     assert read == given_arguments
     assert list(read.named) == sorted(given_arguments.named)
 
 
 @given(failures)
 def test_a_failure_survives_the_wire_with_its_causes(failure: Any) -> None:
-    assert messages.failure_from_message(through_bytes(messages.failure_to_message(failure))) == failure
+    assert wire.failure_from_message(through_bytes(wire.failure_to_message(failure))) == failure
 
 
 @given(attempts)
 def test_an_attempt_survives_the_wire(attempt: Any) -> None:
-    assert messages.attempt_from_message(through_bytes(messages.attempt_to_message(attempt))) == attempt
+    assert wire.attempt_from_message(through_bytes(wire.attempt_to_message(attempt))) == attempt
 
 
 @given(retries)
 def test_a_retry_policy_survives_the_wire(retry: Any) -> None:
-    assert messages.retry_from_message(through_bytes(messages.retry_to_message(retry))) == retry
+    assert wire.retry_from_message(through_bytes(wire.retry_to_message(retry))) == retry
 
 
 @given(st.lists(entries, max_size=5))
 def test_entries_of_a_transition_keep_their_order(several: list[Any]) -> None:
     transition = worker_service_pb2.Transition()
-    messages.write_entries(transition.entries, several)
+    wire.write_entries(transition.entries, several)
     row = journal_pb2.JournalRow(seq=len(several), entries=through_bytes(transition).entries)
-    assert messages.entries_from_rows([row]) == several
+    assert wire.entries_from_rows([row]) == several
 
 
 def test_times_keep_their_microseconds_whatever_their_zone() -> None:
     at = datetime(2026, 3, 29, 1, 59, 59, 999_999, tzinfo=timezone(timedelta(hours=2)))
     message = Timestamp()
-    messages.set_time(message, at)
+    wire.set_time(message, at)
     assert message.ToDatetime(UTC) == at
-    assert messages.time_from(message) == at
-    assert messages.time_from(message).tzinfo is UTC
+    assert wire.time_from(message) == at
+    assert wire.time_from(message).tzinfo is UTC
 
 
 @given(st.timedeltas(timedelta(0), timedelta(days=3653)))
 def test_spans_are_what_protobuf_makes_of_them(span: timedelta) -> None:
     message = Duration()
-    messages.set_span(message, span)
+    wire.set_span(message, span)
     assert message.ToTimedelta() == span
-    assert messages.span_from(message) == span
+    assert wire.span_from(message) == span
 
 
 def test_an_entry_of_a_later_version_is_refused_with_a_reason() -> None:
     with pytest.raises(ValueError, match="upgrade"):
-        messages.entry_from_message(journal_pb2.Entry())
+        wire.entry_from_message(journal_pb2.Entry())
     with pytest.raises(ValueError, match="upgrade"):
-        messages.mail_from_message(journal_pb2.Mail(number=1))
+        wire.mail_from_message(journal_pb2.Mail(number=1))
 
 
 def test_the_numbers_of_the_protocol_are_those_of_the_vocabulary() -> None:

@@ -2,7 +2,7 @@
 
 Made by `make proto` from journal.proto and sdk/holdfast/journal/kinds.py: change those, not this file.
 
-Hot path: see `value_messages` for how messages are filled. Nothing here decides or checks anything.
+Hot path: see `wire.values` for how messages are filled. Nothing here decides or checks anything.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from typing import Any
 
 from holdfast import journal
 from holdfast.api.v1 import journal_pb2
-from holdfast.channel.value_messages import (
+from holdfast.wire.values import (
     CLOSE_POLICIES,
     PLACEMENTS,
     arguments_from_message,
@@ -176,7 +176,12 @@ def write_mail(message: journal_pb2.Mail, mail: journal.Mail) -> None:
     set_time(message.arrived_at, mail.arrived_at)
     if mail.trace is not None:
         write_trace(message.trace, mail.trace)
-    _MAIL_WRITERS[type(mail.body)](message, mail.body)
+    write_mail_body(message, mail.body)
+
+
+def write_mail_body(message: journal_pb2.Mail, body: journal.MailBody) -> None:
+    """Writes what mail says into a message that says nothing yet."""
+    _MAIL_WRITERS[type(body)](message, body)
 
 
 def mail_from_message(message: journal_pb2.Mail) -> journal.Mail:

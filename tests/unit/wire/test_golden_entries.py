@@ -1,6 +1,6 @@
 """The bytes of every kind of entry and mail stay what they were: journals outlive the version that wrote them.
 
-golden_entries.json changes only where a kind gets a field, by running this file.
+golden_entries.json changes only where a kind gets a field, by `python -m tests.unit.wire.test_golden_entries`.
 """
 
 import json
@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from holdfast import journal
+from holdfast import journal, wire
 from holdfast.api.v1 import journal_pb2
-from holdfast.channel import messages
 from holdfast.journal.values import FRAME_BYTES
 from tests.support.sample_records import all_samples
 
@@ -19,9 +18,7 @@ GOLDEN = Path(__file__).with_name("golden_entries.json")
 
 
 def encoded(record: Any) -> str:
-    message = (
-        messages.mail_to_message(record) if isinstance(record, journal.Mail) else messages.entry_to_message(record)
-    )
+    message = wire.mail_to_message(record) if isinstance(record, journal.Mail) else wire.entry_to_message(record)
     return message.SerializeToString(deterministic=True).hex()
 
 
@@ -30,9 +27,9 @@ def test_the_bytes_of_a_record_are_what_they_were(name: str, record: Any) -> Non
     golden = json.loads(GOLDEN.read_text())[name]
     assert encoded(record) == golden
     if isinstance(record, journal.Mail):
-        assert messages.mail_from_message(journal_pb2.Mail.FromString(bytes.fromhex(golden))) == record
+        assert wire.mail_from_message(journal_pb2.Mail.FromString(bytes.fromhex(golden))) == record
     else:
-        assert messages.entry_from_message(journal_pb2.Entry.FromString(bytes.fromhex(golden))) == record
+        assert wire.entry_from_message(journal_pb2.Entry.FromString(bytes.fromhex(golden))) == record
 
 
 @pytest.mark.parametrize(("name", "record"), list(all_samples()), ids=lambda value: value if type(value) is str else "")
