@@ -119,7 +119,7 @@ class Protocol:
         (self._file,) = (one for one in files.file if one.name.endswith("/journal.proto"))
         self._words = dict(_comments(self._file))
         self._places = {message.name: place for place, message in enumerate(self._file.message_type)}
-        self.attempt = self._message("AttemptRecord", "", None, table["ATTEMPT_REQUIRED"])
+        self.attempt = self._message(table["ATTEMPT"].name, "", table["ATTEMPT"])
         self.mail = self._kinds("Mail", table["MAIL_KINDS"], table["RESERVED_MAIL"])
         self.entries = self._kinds("Entry", table["ENTRY_KINDS"], table["RESERVED_ENTRIES"])
 
@@ -131,41 +131,33 @@ class Protocol:
         if names := sorted((set(rows) | set(reserved)) - {field.name for field in kinds}):
             raise Disagreement(f"{', '.join(names)} of {KINDS}: {parent}.body in journal.proto has no such field")
         return [
-            self._message(_last(field.type_name), field.name, rows[field.name], rows[field.name].required)
-            for field in kinds
-            if field.name in rows
+            self._message(_last(field.type_name), field.name, rows[field.name]) for field in kinds if field.name in rows
         ]
 
-    def _message(self, name: str, at: str, row: Any, required: Sequence[str]) -> Message:
+    def _message(self, name: str, at: str, row: Any) -> Message:
         place = self._places[name]
         message = self._file.message_type[place]
         by_name = {
-            field.name: self._field(message, field, self._words.get((4, place, 2, number), ""), row, required)
+            field.name: self._field(message, field, self._words.get((4, place, 2, number), ""), row)
             for number, field in enumerate(message.field)
         }
-        left_out = getattr(row, "left_out", ())
-        named = {*required, *getattr(row, "defaults", ()), *getattr(row, "texts", ()), *left_out}
-        if unknown := sorted(named - set(by_name)):
+        if unknown := sorted({*row.required, *row.defaults, *row.texts, *row.left_out} - set(by_name)):
             raise Disagreement(f"{', '.join(unknown)} of {name} in {KINDS}: journal.proto has no such field")
-        order = [*required, *(one for one in by_name if one not in required and one not in left_out)]
+        order = [*row.required, *(one for one in by_name if one not in row.required and one not in row.left_out)]
         words = self._words.get((4, place), name)
         return Message(name, at, row, [by_name[one] for one in order], list(by_name.values()), words)
 
     @staticmethod
-    def _field(
-        message: DescriptorProto, field: FieldDescriptorProto, words: str, row: Any, required: Sequence[str]
-    ) -> Field:
+    def _field(message: DescriptorProto, field: FieldDescriptorProto, words: str, row: Any) -> Field:
         type_name = _last(field.type_name) or FieldDescriptorProto.Type.Name(field.type).removeprefix("TYPE_").lower()
         shape = SHAPES.get(type_name)
         if shape is None:
             raise Disagreement(f"{message.name}.{field.name}: {Path(__file__).name} has no shape for {type_name}")
         is_list = field.label == FieldDescriptorProto.LABEL_REPEATED
         default = "()" if is_list else shape.default
-        if field.name in getattr(row, "defaults", ()):
+        if field.name in row.defaults:
             default = repr(row.defaults[field.name])
-        is_required = field.name in required
-        is_text = field.name in getattr(row, "texts", ())
-        size = "4 * len({value})" if is_text else shape.size
+        is_required = field.name in row.required
         in_oneof = field.HasField("oneof_index") and not field.proto3_optional
         return Field(
             field.name,
@@ -174,7 +166,7 @@ class Protocol:
             is_list,
             not is_required and (default == "None" or field.proto3_optional),
             message.oneof_decl[field.oneof_index].name if in_oneof else "",
-            size,
+            "4 * len({value})" if field.name in row.texts else shape.size,
             words,
         )
 

@@ -50,35 +50,36 @@ class Asks(Enum):
 
 
 @dataclass(slots=True, frozen=True)
-class EntryKind:
-    """One kind of entry.
+class RecordSpec:
+    """What the protocol does not say of the record that a message is in Python.
 
-    name: of its field in `Entry.body`. about: its subject. asks: None when it is only stored. asks_when: the condition
-    of that, for people; "" for always. ends: what is over with it; with a run, all that is open in it. required: fields
+    name: of the message's field in `Entry.body` or `Mail.body`; of a part of those, of the message. required: fields
     that each record is given, in the order of its parameters; all others follow in the order of the protocol.
-    defaults: of fields whose default is not the one of their type. left_out: fields without a place in the SDK's
-    record. texts: fields of people's words, whose length counts towards the size of a transition; all other texts are
-    names, which have room in the frame.
+    defaults: of fields whose default is not the one of their type. left_out: fields without a place in the record.
+    texts: fields of people's words, whose length counts towards the size of a transition; all other texts are names,
+    which have room in the frame of an entry.
     """
 
     name: str
+    required: tuple[str, ...] = field(default=(), kw_only=True)
+    defaults: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+    left_out: frozenset[str] = field(default=frozenset(), kw_only=True)
+    texts: tuple[str, ...] = field(default=(), kw_only=True)
+
+
+@dataclass(slots=True, frozen=True)
+class EntryKind(RecordSpec):
+    """One kind of entry.
+
+    about: its subject. asks: None when it is only stored. asks_when: the condition of that, for people; "" for always.
+    ends: what is over with it; with a run, all that is open in it.
+    """
+
     about: Subject
     writer: Writer
     asks: Asks | None = None
     asks_when: str = ""
     ends: frozenset[Subject] = frozenset()
-    required: tuple[str, ...] = ()
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-    left_out: frozenset[str] = frozenset()
-    texts: tuple[str, ...] = ()
-
-
-@dataclass(slots=True, frozen=True)
-class MailSpec:
-    """One kind of mail. name: of its field in `Mail.body`. required: as in EntryKind."""
-
-    name: str
-    required: tuple[str, ...] = ()
 
 
 _WORKER, _COORDINATOR, _EITHER = Writer.WORKER, Writer.COORDINATOR, Writer.EITHER
@@ -190,22 +191,24 @@ ENTRY_KINDS: Mapping[str, EntryKind] = MappingProxyType({kind.name: kind for kin
 RESERVED_ENTRIES = frozenset({"run_paused", "update_completed"})
 """Fields of `Entry.body` that are drawn in traces and have no record: no version writes or reads them."""
 
-MAIL_KINDS: Mapping[str, MailSpec] = MappingProxyType(
+MAIL_KINDS: Mapping[str, RecordSpec] = MappingProxyType(
     {
         kind.name: kind
         for kind in (
-            MailSpec("signal", required=("name",)),
-            MailSpec("timer", required=("number",)),
-            MailSpec("retry_due", required=("number",)),
-            MailSpec("step_result", required=("number", "attempts")),
-            MailSpec("child_closed", required=("number", "run_id", "status")),
-            MailSpec("cancel"),
+            RecordSpec("signal", required=("name",)),
+            RecordSpec("timer", required=("number",)),
+            RecordSpec("retry_due", required=("number",)),
+            RecordSpec("step_result", required=("number", "attempts")),
+            RecordSpec("child_closed", required=("number", "run_id", "status")),
+            RecordSpec("cancel"),
         )
     }
 )
 
-ATTEMPT_REQUIRED = ("attempt", "outcome", "scheduled_at", "eligible_at", "started_at", "ended_at")
-"""Of AttemptRecord, which is a part of entries and mail: as in EntryKind."""
+ATTEMPT = RecordSpec(
+    "AttemptRecord", required=("attempt", "outcome", "scheduled_at", "eligible_at", "started_at", "ended_at")
+)
+"""A part of entries and of mail."""
 
 RESERVED_MAIL = frozenset({"update"})
 """Fields of `Mail.body` without a record."""
