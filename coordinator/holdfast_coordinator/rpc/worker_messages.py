@@ -45,8 +45,8 @@ from holdfast_coordinator.engine.engine import Delivery
 from holdfast_coordinator.engine.held_mail import RunMail
 from holdfast_coordinator.engine.sessions import SessionOpening
 from holdfast_coordinator.telemetry.identity import attempt_position
-from holdfast_coordinator.telemetry.protobuf_bytes import bytes_field
 from holdfast_coordinator.wire.entries import mail_message
+from holdfast_coordinator.wire.protobuf_bytes import bytes_field
 
 from .fields import (
     DEFAULT,

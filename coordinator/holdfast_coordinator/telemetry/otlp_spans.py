@@ -10,8 +10,15 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from holdfast.traces import SAMPLED, SpanContext
+from holdfast_coordinator.wire.protobuf_bytes import (
+    bytes_field,
+    field_head,
+    fixed32_field,
+    fixed64_field,
+    text_field,
+    varint_field,
+)
 
-from .protobuf_bytes import bytes_field, field_head, fixed32_field, fixed64_field, text_field, varint_field
 from .spans import Link, RunFacts, Span, SpanStatus
 
 SERVICE_NAME = "holdfast"

@@ -1,4 +1,4 @@
-"""The wire format of protobuf, as far as spans need it: fields as bytes, ready to be joined. Pure.
+"""The wire format of protobuf, as far as spans and framed entries need it: fields as bytes, ready to be joined. Pure.
 
 Written by hand, since most of a span is the same as in the span before it: bytes can be kept and joined, messages have
 to be filled and copied. Equal to what protobuf itself writes when fields are joined in the order of their numbers; in
