@@ -12,7 +12,8 @@ from holdfast.api.v1 import journal_pb2
 from holdfast.api.v1.status_pb2 import STEP_PLACEMENT_INLINE
 from holdfast.ids import run_id, start_id
 from holdfast.statuses import RunStatus, Then, TransitionStatus
-from holdfast_coordinator.domain.commands import CloseAsk, CommitTransition, StartRun
+from holdfast.wire import time_from
+from holdfast_coordinator.domain.commands import CloseAsk, CommitTransition, ConsumeMail, SendSignal, StartRun
 from holdfast_coordinator.domain.rows import JournalRow, RunRow
 from holdfast_coordinator.domain.transitions import TransitionAnswer
 from holdfast_coordinator.engine.attachments import Attachment
@@ -109,6 +110,11 @@ class Played:
             self._transition([_framed(journal_pb2.Entry(at=self._tick(), **body))], 1) for body in bodies
         ]  # each comes to rest: what is in one row belongs together, and what is in two does not
 
+    def consumed(self, number: int) -> CommitTransition:
+        """A piece of mail that waits reaches its code."""
+        at = time_from(self._tick())
+        return self._transition([ConsumeMail(number, at)], 1)
+
     def unreadable(self) -> CommitTransition:
         """What a broken worker might write."""
         return self._transition([UNREADABLE], 1)
@@ -121,7 +127,7 @@ class Played:
         entry = _framed(journal_pb2.Entry(at=self._tick(), run_closed=closed))
         return self._transition([], 1, asks=[CloseAsk(status, None, None, entry)], then=Then.CLOSE)
 
-    def _transition(self, journal: list[bytes], count: int, **more: Any) -> CommitTransition:
+    def _transition(self, journal: list[bytes | ConsumeMail], count: int, **more: Any) -> CommitTransition:
         values = {"asks": [], "mail_seen": 0, "then": Then.CONTINUE, **more}
         made = CommitTransition(self.run_id, WORKER, 1, self.seq, self.seq + 100, count, journal, **values)
         self.seq += count
@@ -153,7 +159,7 @@ class Replica:
         )  # fmt: skip
         self.writer = writer_of(store, clock, self.tracing.tracer.committed if hears else None)
 
-    async def commit(self, *commands: StartRun | CommitTransition) -> None:
+    async def commit(self, *commands: StartRun | CommitTransition | SendSignal) -> None:
         """Commits, one after the other."""
         await commit(self.writer, *commands)
 
@@ -197,7 +203,7 @@ async def writing(writer: CellWriter) -> AsyncIterator[None]:
         await task
 
 
-async def commit(writer: CellWriter, *commands: StartRun | CommitTransition) -> None:
+async def commit(writer: CellWriter, *commands: StartRun | CommitTransition | SendSignal) -> None:
     """Commits, one after the other; all must be taken."""
     for command in commands:
         async with asyncio.timeout(10):

@@ -199,14 +199,23 @@ class ChildClosedMail:
     failure: bytes | Failure | None = None
 
 
+@dataclass(slots=True, frozen=True)
+class StoredBody:
+    """A body that was not read: what is done with its mail needs only its size. It is journaled where it is stored."""
+
+    size: int
+
+
 MailBody = SignalMail | TimerFired | RetryDue | StepResultMail | ChildClosedMail | CancelRequested
 
 
-def body_bytes(body: bytes | MailBody) -> int:
+def body_bytes(body: bytes | MailBody | StoredBody) -> int:
     """How large a piece of mail is: the values in it, which can be large, not the rest, which cannot."""
     match body:
         case bytes():
             return len(body)
+        case StoredBody():
+            return body.size
         case SignalMail():
             return len(body.payload)
         case StepResultMail():
@@ -219,13 +228,16 @@ def body_bytes(body: bytes | MailBody) -> int:
 
 @dataclass(slots=True)
 class MailRow:
-    """A row of `mail`. `body` is protobuf Mail bytes once stored, a record while it is new."""
+    """A row of `mail`. `body` is protobuf Mail bytes once stored, a record while it is new.
+
+    A large signal that is only to be journaled has a StoredBody.
+    """
 
     run_id: str
     number: int
     kind: MailKind
     arrived_at: datetime
-    body: bytes | MailBody
+    body: bytes | MailBody | StoredBody
     trace: bytes = b""
 
 
@@ -274,6 +286,14 @@ class JournalRow:
     transition_id: int
     entries: Sequence[bytes | CoordinatorEntry]
     is_traced: bool = False
+
+    @property
+    def has_stored_mail(self) -> bool:
+        """Whether mail is among the entries whose body only the database has."""
+        return any(
+            isinstance(entry, MailConsumedEntry | MailUndeliveredEntry) and type(entry.mail.body) is StoredBody
+            for entry in self.entries
+        )
 
 
 @dataclass(slots=True)

@@ -25,7 +25,8 @@ def time_of_batch(clock: datetime, locked: Iterable[OpenRun]) -> datetime:
 class MailWanted:
     """Which mail of a run a batch needs: pieces first..last, one page of those after a number, or all there is.
 
-    Bodies can be large and many: no more is read than is journaled or sent.
+    first, last, all: to be journaled, so bodies of large signals may stay where they are (StoredBody). after: to be
+    sent, with the bodies, which can be large and many.
     """
 
     first: int = 0

@@ -5,6 +5,7 @@ what comes out is the difference to write and what to tell the replica after the
 """
 
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import Protocol
 
 from holdfast.journal import AttemptRecord, Failure
@@ -43,6 +44,7 @@ from .rows import (
     Side,
     StepCancelledEntry,
     StepResultMail,
+    StoredBody,
     TaskRow,
     TaskState,
     TraceMark,
@@ -242,8 +244,8 @@ class Workspace:
             self.changes.mail_taken.append(key)
 
     def waiting_mail(self, run_id: str) -> list[MailRow]:
-        """Mail that is not in the journal yet, in order, as far as this batch has read it."""
-        return list(self.mail.get(run_id, {}).values())
+        """Mail that is not in the journal yet and can be sent, in order, as far as this batch has read it."""
+        return list(takewhile(_is_at_hand, self.mail.get(run_id, {}).values()))
 
     def add_task(self, run: OpenRun, task: TaskRow) -> None:
         """Queues a step of a changed run, and gives it to a session that waits for it."""
@@ -324,7 +326,7 @@ class Workspace:
         """
         move_run(run, trigger)
         size, entries = sum(map(_entry_bytes, entries)), list(entries)
-        for missed in [*self.waiting_mail(run.run_id), *self._attempts_cut_short(run)]:
+        for missed in [*self.mail.get(run.run_id, {}).values(), *self._attempts_cut_short(run)]:
             # A row travels whole, so it must fit into a message, however much mail nobody received.
             size += body_bytes(missed.body)
             if size > ROW_BYTES_MAX and entries:
@@ -413,6 +415,10 @@ def trace_mark(run: OpenRun, status: RunStatus, closed_at: datetime) -> TraceMar
     if Side.TRACE_FAILURE in run.side and status in FAILED_STATUSES:
         return TraceMark(run.run_id, 0, closed_at, closed_at)
     return None
+
+
+def _is_at_hand(mail: MailRow) -> bool:
+    return type(mail.body) is not StoredBody
 
 
 def _entry_bytes(entry: bytes | CoordinatorEntry) -> int:

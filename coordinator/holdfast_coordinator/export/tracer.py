@@ -176,8 +176,9 @@ class Tracer:
         for place, row in enumerate(rows):
             if row.seq <= trace.seq:
                 continue  # the journal that was read had it already
-            if row.seq - row.count != trace.seq:
-                # Another replica has advanced the run in between. What was built just now is built once more.
+            if row.seq - row.count != trace.seq or row.has_stored_mail:
+                # Another replica has advanced the run in between, or only the database has all of the row. What was
+                # built just now is built once more.
                 self._forget(run_id)
                 self._take(rows[place:])
                 return

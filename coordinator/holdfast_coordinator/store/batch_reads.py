@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from holdfast.statuses import RunStatus
 from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks
-from holdfast_coordinator.domain.rows import AlarmKind, KeyRow
+from holdfast_coordinator.domain.rows import AlarmKind, KeyRow, MailRow
 from holdfast_coordinator.domain.snapshot import MailWanted, Reads, Snapshot, time_of_batch
 
 from . import row_loaders, statements_claims, statements_reads
@@ -159,8 +160,8 @@ def _plan_runs(plan: ReadPlan, statements: CellReads, reads: Reads, snapshot: Sn
 def _plan_mail(plan: ReadPlan, statements: CellReads, mail: dict[str, MailWanted], snapshot: Snapshot) -> None:
     """What is journaled, and what is sent: of each run in its order, each piece once."""
 
-    def take_mail(rows: list[Row]) -> None:
-        for run_id, pieces in row_loaders.mail_by_run(rows).items():
+    def take_mail(load: Callable[[Row], MailRow], rows: list[Row]) -> None:
+        for run_id, pieces in row_loaders.mail_by_run(map(load, rows)).items():
             by_number = {piece.number: piece for piece in (*snapshot.mail.get(run_id, ()), *pieces)}
             snapshot.mail[run_id] = [by_number[number] for number in sorted(by_number)]
 
@@ -172,9 +173,12 @@ def _plan_mail(plan: ReadPlan, statements: CellReads, mail: dict[str, MailWanted
     ]
     pages = [(run_id, wanted.after) for run_id, wanted in ordered if wanted.after is not None and not wanted.all]
     if between:
-        plan.add(statements.mail_between(*map(list, zip(*between, strict=True))), take_mail)
+        journaled = statements.mail_between(*map(list, zip(*between, strict=True)))
+        plan.add(journaled, partial(take_mail, row_loaders.mail_to_journal))
     if pages:
-        plan.add(statements.mail_of_runs(*map(list, zip(*pages, strict=True))), take_mail)
+        plan.add(
+            statements.mail_of_runs(*map(list, zip(*pages, strict=True))), partial(take_mail, row_loaders.mail_row)
+        )
 
 
 def _plan_keys(plan: ReadPlan, statements: CellReads, keys: list[KeyRow], snapshot: Snapshot) -> None:

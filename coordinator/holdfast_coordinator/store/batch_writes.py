@@ -13,6 +13,7 @@ from holdfast_coordinator.domain.events import Appended, Closed
 from holdfast_coordinator.domain.rows import AlarmKind, KeyRow, RunResult, Side, TaskRow
 from holdfast_coordinator.domain.workspace import REQUEST_KEPT_FOR, not_before
 from holdfast_coordinator.wire.entries import encode_failure, join_attempts, join_entries, mail_bytes
+from holdfast_coordinator.wire.stored_mail import parts_of
 
 from .database_connection import Statement, StatementCall
 from .port import Moved
@@ -31,12 +32,14 @@ _request_values = attrgetter("run_id", "request_id", "answer", "expires_at")
 _dead_letter_values = attrgetter("run_id", "kind", "ref", "died_at", "body", "attempts", "reason")
 _mark_values = attrgetter("run_id", "exported_seq", "closed_at", "relay_at")
 _run_id = attrgetter("run_id")
+_journal_key = attrgetter("run_id", "seq", "count", "epoch", "transition_id")
 
 
 def plan_writes(statements: CellWrites, changes: Changes) -> list[tuple[StatementCall, int | None]]:
     """One call for each kind of change that there is, and how many rows it must insert where that is known.
 
-    Updates and deletes of rows that must be there check themselves. Sweeps come first.
+    Updates and deletes of rows that must be there check themselves. Sweeps come first, but for what copies the mail
+    that they delete.
     """
     plan: list[tuple[StatementCall, int | None]] = []
 
@@ -52,6 +55,13 @@ def plan_writes(statements: CellWrites, changes: Changes) -> list[tuple[Statemen
             call = statement(by_row) if isinstance(statement, RowWrite) else statement(*zip(*by_row, strict=True))
             plan.append((call, len(by_row) if count else None))
 
+    journal, with_mail = changes.journal, [row for row in changes.journal if row.has_stored_mail]
+    if with_mail:
+        journal = [row for row in journal if not row.has_stored_mail]
+        for row in with_mail:
+            parts, numbers = zip(*parts_of(row), strict=True)
+            call = statements.mail_to_journal(*_journal_key(row), parts, numbers)
+            plan.append((call, 1))
     if changes.swept:
         _plan_sweeps(statements, changes, plan)
         changes = _without_swept(changes)
@@ -75,7 +85,7 @@ def plan_writes(statements: CellWrites, changes: Changes) -> list[tuple[Statemen
     write(statements.point_keys, keys.values(), _key_values)
     write(statements.insert_joins, changes.joins, _key_values, count=True)
     write(statements.release_keys, changes.keys_released, _released_values)
-    write(statements.insert_journal, changes.journal, _journal_values, count=True)
+    write(statements.insert_journal, journal, _journal_values, count=True)
     for copy in changes.journal_copied:
         call = statements.copy_journal(copy.run_id, copy.of_run_id, copy.first, copy.last, copy.shift)
         plan.append((call, copy.rows))

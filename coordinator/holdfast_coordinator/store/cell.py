@@ -201,7 +201,7 @@ class PostgresCellStore(PostgresCellQueries):
         if unread:
             pages = self._reads.mail_of_runs(sorted(unread), [0] * len(unread))
             (answer,) = await self._round_trip(connection, [pages])
-            self._planned(lambda: snapshot.mail.update(row_loaders.mail_by_run(answer.rows)))
+            self._planned(lambda: snapshot.mail.update(row_loaders.mail_by_run(map(row_loaders.mail_row, answer.rows))))
 
     def _committed(
         self, snapshot: Snapshot, changes: Changes, writes: Sequence[tuple[StatementCall, int | None]],

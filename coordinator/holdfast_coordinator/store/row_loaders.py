@@ -25,6 +25,7 @@ from holdfast_coordinator.domain.rows import (
     RunRow,
     RunState,
     Side,
+    StoredBody,
     TaskRow,
     TaskState,
     TraceMark,
@@ -131,17 +132,26 @@ def journal_row(row: Sequence[Any]) -> JournalRow:
     return stored
 
 
-def mail_row(row: Row) -> MailRow:
+def mail_row(row: Sequence[Any]) -> MailRow:
     """A row of `mail`; the trace context is in its body."""
     piece = MailRow(*row)
     piece.kind = _MAIL_KINDS[row[_MAIL_KIND]]
     return piece
 
 
-def mail_by_run(rows: Iterable[Row]) -> dict[str, list[MailRow]]:
-    """Rows of `mail`, in order for each run."""
+def mail_to_journal(row: Sequence[Any]) -> MailRow:
+    """A row of `mail` that may lack its body, and the size of that."""
+    *columns, size = row
+    piece = mail_row(columns)
+    if piece.body is None:
+        piece.body = StoredBody(size)
+    return piece
+
+
+def mail_by_run(mail: Iterable[MailRow]) -> dict[str, list[MailRow]]:
+    """Pieces of mail, in order for each run."""
     grouped: dict[str, list[MailRow]] = {}
-    for piece in map(mail_row, rows):
+    for piece in mail:
         grouped.setdefault(piece.run_id, []).append(piece)
     return grouped
 

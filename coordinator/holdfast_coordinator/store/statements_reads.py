@@ -5,6 +5,7 @@ deadlock; reserve_keys alone waits for a key that another is making. A statement
 there by its key: with its columns when it is locked now, with NULLs when another transaction has it.
 """
 
+from holdfast_coordinator.domain.rows import MailKind
 from holdfast_coordinator.domain.starts import START
 
 from .database_connection import Statement
@@ -15,6 +16,8 @@ from .tables import alarms, children, mail, open_runs, requests, run_keys, run_r
 MAIL_MAX = 1_000
 """Pieces of mail of one run in one page."""
 MAIL_PAGE_BYTES = 1024 * 1024
+STORED_BYTES_MIN = 4_096
+"""From which size on the body of a signal that is journaled is copied by the database, and not read."""
 
 
 def lock_runs(schema: str) -> Statement:
@@ -34,9 +37,14 @@ def lock_runs(schema: str) -> Statement:
 
 
 def mail_between(schema: str) -> Statement:
-    """Mail of runs from a number to a number each. Locks: none, mail changes under its run's. Index: mail_pkey."""
+    """Mail of runs from a number to a number each, to be journaled; the last column is the size of its body.
+
+    Bodies of signals above STORED_BYTES_MIN are NULL: mail_to_journal copies them. octet_length does not read what is
+    stored out of line. Locks: none, mail changes under its run's. Index: mail_pkey.
+    """
+    body = f"""CASE WHEN m.kind <> {MailKind.SIGNAL} OR octet_length(m.body) <= {STORED_BYTES_MIN} THEN m.body END"""
     sql = f"""
-        SELECT {columns(mail, "m")}
+        SELECT m.run_id, m.number, m.kind, m.arrived_at, {body}, octet_length(m.body)
         FROM unnest($1::text[], $2::int8[], $3::int8[]) AS t (run_id, first, last)
         CROSS JOIN LATERAL (
             SELECT * FROM {schema}.mail n

@@ -6,7 +6,7 @@ All rows are locked by the batch, or new. Writes by key use the primary key of t
 from holdfast_coordinator.domain.rows import AlarmKind
 
 from .database_connection import Statement
-from .parameters import BIGINT, TEXT, TEXTS, TIME
+from .parameters import BIGINT, BIGINTS, BYTES, INT, TEXT, TEXTS, TIME
 from .statements import delete_rows, insert_rows, sweep_rows, update_rows
 from .statements_moves import append, close
 from .tables import (
@@ -47,6 +47,7 @@ class CellWrites:
         self.insert_results = insert_rows(run_results, schema)
         self.insert_journal = insert_rows(journal, schema)
         self.copy_journal = copy_journal(schema)
+        self.mail_to_journal = mail_to_journal(schema)
         self.insert_mail = insert_rows(mail, schema)
         self.delete_mail = delete_rows(mail, schema, ("run_id", "number"))
         self.set_alarms = insert_rows(alarms, schema, replaced=("due_at", "body", "attempts"))
@@ -94,6 +95,23 @@ def copy_journal(schema: str) -> Statement:
         WHERE j.run_id = $2 AND j.seq >= $3 AND j.seq <= $4
     """
     return Statement("copy_journal", sql, (TEXT, TEXT, BIGINT, BIGINT, BIGINT))
+
+
+def mail_to_journal(schema: str) -> Statement:
+    """Inserts one journal row, with bodies of mail that are copied from where they are stored.
+
+    $6, $7: bytes, in order, and the number of the mail whose body follows each, NULL for none. Divides by zero when a
+    piece is not there. Locks: none but the new row; mail changes under its run's. Index: mail_pkey.
+    """
+    sql = f"""
+        INSERT INTO {schema}.journal (run_id, seq, count, epoch, transition_id, entries)
+        SELECT $1, $2, $3, $4, $5, string_agg(t.bytes || coalesce(m.body, ''::bytea), ''::bytea ORDER BY t.place)
+        FROM unnest($6::bytea[], $7::int8[]) WITH ORDINALITY AS t (bytes, number, place)
+        LEFT JOIN {schema}.journal x ON false
+        LEFT JOIN {schema}.mail m ON m.run_id = $1 AND m.number = t.number
+        HAVING 1 / (count(m.number) = count(t.number))::int = 1
+    """
+    return Statement("mail_to_journal", sql, (TEXT, BIGINT, INT, BIGINT, BIGINT, BYTES, BIGINTS))
 
 
 def expire_requests(schema: str) -> Statement:

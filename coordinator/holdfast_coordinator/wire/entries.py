@@ -20,6 +20,7 @@ from holdfast_coordinator.domain.rows import (
     SignalMail,
     StepCancelledEntry,
     StepResultMail,
+    StoredBody,
 )
 
 
@@ -88,7 +89,9 @@ def encode_mail(body: MailBody, trace: bytes = b"") -> bytes:
 
 def mail_bytes(row: MailRow) -> bytes:
     """The body of a piece of mail as it is stored, whether the row is new or was read."""
-    return row.body if isinstance(row.body, bytes) else encode_mail(row.body, row.trace)
+    body = row.body
+    assert not isinstance(body, StoredBody), f"mail {row.number} of run {row.run_id} was not read"
+    return body if isinstance(body, bytes) else encode_mail(body, row.trace)
 
 
 def mail_message(row: MailRow) -> journal_pb2.Mail:

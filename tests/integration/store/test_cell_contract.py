@@ -1,14 +1,16 @@
 """What every cell store does: the same suite on Postgres and on the model."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
-from holdfast.api.v1 import journal_pb2
+from holdfast.api.v1 import journal_pb2, value_pb2
 from holdfast.journal import Failure
 from holdfast.statuses import ClosePolicy, RunStatus
+from holdfast.wire import set_time
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks
 from holdfast_coordinator.domain.events import Appended, Closed
@@ -22,6 +24,7 @@ from holdfast_coordinator.domain.rows import (
     MailConsumedEntry,
     MailKind,
     MailRow,
+    MailUndeliveredEntry,
     RequestRow,
     RunResult,
     RunState,
@@ -42,6 +45,7 @@ from holdfast_coordinator.store.port import (
     SerializationConflict,
 )
 from holdfast_coordinator.store.statements_journals import NEWEST_ROW_BYTES_MAX, NEWEST_ROWS
+from holdfast_coordinator.wire.journals import journal_message
 from tests.support.store_rows import (
     ENTRY,
     T0,
@@ -209,6 +213,38 @@ async def test_mail_is_read_in_order_and_leaves_when_it_is_taken(store: CellStor
     assert [entries[1].mail_consumed.number, entries[1].mail_consumed.mail.number, len(entries)] == [1, 1, 2]
     assert entries[1].mail_consumed.mail.signal.name == "s1"
     assert entries[1].mail_consumed.mail.arrived_at.ToDatetime() == at(1).replace(tzinfo=None)
+
+
+async def test_large_signals_stand_in_the_journal_whole_whether_they_were_consumed_or_left(store: CellStore) -> None:
+    large = value_pb2.Payload(data=b"x" * 2_000_000).SerializeToString()
+    changes = starting(open_run("r1", mail_next=4))
+    changes.mail_added.extend(
+        MailRow("r1", number, MailKind.SIGNAL, at(number), SignalMail(f"s{number}", large)) for number in (1, 2, 3)
+    )
+    await write(store, changes)
+    found = await read(store, Reads(lock_runs={"r1"}, mail={"r1": MailWanted(first=1, last=1)}))
+    entry = MailConsumedEntry(at(5), found.mail["r1"][0], at(4))
+    await write(store, Changes(mail_taken=[("r1", 1)], journal=[JournalRow("r1", 3, 2, 1, 1, [ENTRY, entry])]))
+    found = await read(store, Reads(lock_runs={"r1"}, mail={"r1": MailWanted(all=True)}))
+    left = [MailUndeliveredEntry(at(6), mail) for mail in found.mail["r1"]]
+    closed = RunResult("r1", "default", RunStatus.TERMINATED, at(7))
+    rows = [JournalRow("r1", 5, 2, 1, 2, left), JournalRow("r1", 6, 1, 1, 3, [ENTRY])]
+    await write(store, Changes(closed={"r1": closed}, swept={"r1": Side.NONE}, journal=rows))
+    (first, *_), _ = await store.journal("r1", 1, 1)
+    (second, *_), _ = await store.journal("r1", 3, 1)
+    _, consumed = journal_message(first).entries
+    assert (consumed.mail_consumed.mail.number, consumed.mail_consumed.mail.arrived_at) == (1, _timestamp(at(1)))
+    assert consumed.mail_consumed.awaited_since == _timestamp(at(4))
+    signals = [consumed.mail_consumed.mail, *(one.mail_undelivered.mail for one in journal_message(second).entries)]
+    assert [(one.signal.name, len(one.signal.payload.data)) for one in signals] == [
+        (f"s{number}", 2_000_000) for number in (1, 2, 3)
+    ]
+
+
+def _timestamp(at: datetime) -> Timestamp:
+    made = Timestamp()
+    set_time(made, at)
+    return made
 
 
 @pytest.mark.parametrize(

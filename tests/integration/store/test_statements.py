@@ -129,6 +129,7 @@ PLANS = {
     "update_open_runs": ("open_runs_pkey",),
     "delete_open_runs": ("open_runs_pkey",),
     "copy_journal": ("journal_pkey",),
+    "mail_to_journal": ("mail_pkey",),
     "delete_mail": ("mail_pkey",),
     "delete_alarms": ("alarms_pkey",),
     "update_step_tasks": ("step_tasks_pkey",),

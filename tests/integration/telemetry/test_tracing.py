@@ -5,9 +5,11 @@ import asyncio
 import grpc
 import pytest
 
+from holdfast.api.v1 import value_pb2
 from holdfast.errors import CollectorRefused, CollectorUnavailable
 from holdfast.statuses import Then
-from holdfast_coordinator.domain.rows import JournalRow
+from holdfast_coordinator.domain.commands import SendSignal
+from holdfast_coordinator.domain.rows import JournalRow, SignalMail
 from holdfast_coordinator.export import marks, tracer
 from holdfast_coordinator.store.port import CellStore, StoreUnavailable
 from holdfast_coordinator.telemetry.identity import facts_of
@@ -64,6 +66,21 @@ async def test_what_another_replica_has_committed_in_between_is_exported_from_th
         await replica.commit(run.step(), run.close())
         await until(lambda: none_left(store))
     assert names(sink, 1) == THREE_STEPS
+
+
+async def test_a_signal_whose_body_only_the_database_has_read_is_exported_from_the_journal(
+    store: CellStore, sink: OtlpSink, clock: Clock
+) -> None:
+    run = Played(1, clock)
+    large = value_pb2.Payload(data=b"x" * 100_000).SerializeToString()
+    async with Replica(store, sink.address, clock).running() as replica:
+        await replica.commit(run.start(), run.step())
+        await replica.commit(SendSignal(run.run_id, "req-1", SignalMail("paid", large)))
+        await replica.commit(run.consumed(1), run.step())
+        await replica.commit(run.step(), run.close())
+        await until(lambda: none_left(store))
+    assert set(names(sink, 1)) == {*THREE_STEPS, "signal paid"}
+    assert {span.attributes["holdfast.input.bytes"] for span in sink.named("signal paid")} == {100_000}
 
 
 async def test_runs_that_were_forgotten_are_built_anew_from_their_journals(
