@@ -170,6 +170,30 @@ async def test_arguments_of_the_wrong_type_never_become_a_run(client: Client, qu
     assert not await client.list(text="wrong")
 
 
+async def test_a_deploy_that_changes_a_default_changes_nothing_of_what_was_started_before(
+    client: Client, worker: WorkerFactory, queue: str
+) -> None:
+    def release(default: str) -> App:
+        made = App("defaults", queue=queue)
+
+        @made.workflow
+        async def invoice(n: int, currency: str = default) -> str:
+            return f"{n} {currency}"
+
+        return made
+
+    invoice = by_name("invoice").with_options(queue=queue, id="invoice-1")
+    async with worker(workflows=[release("EUR")]):
+        first = await client.start(invoice, 1)
+        assert await first.result() == "1 EUR"
+    async with worker(workflows=[release("USD")]):
+        with pytest.raises(RunConflict, match="another 'currency'"):
+            await client.start(invoice, 1, "USD")
+        for arguments in ((1,), (1, "EUR")):
+            same = await client.start(invoice, *arguments)
+            assert (same.run_id, same.attached) == (first.run_id, True)
+
+
 async def test_a_deploy_through_one_replica_counts_at_the_other(module_database: str, queue: str) -> None:
     def release(*, takes_currency: bool) -> App:
         made = App("release", queue=queue)

@@ -62,6 +62,8 @@ class StartRun:
     """The outbox alarm that this start delivers; cleared in the same transaction."""
     signatures: Sequence[Signature] = ()
     """The known signatures of the workflow, newest first: by them calls that were written differently are equal."""
+    signature_digest: str = ""
+    """Of the signature it starts with, see `hashed_calls.started_with`; nobody asks for it without an id or a key."""
 
 
 @dataclass(slots=True)

@@ -102,6 +102,7 @@ def retry_run(space: Workspace, asked: RetryRun) -> Started | HoldfastError:
         if refusal is None and known.statuses.get(holder.run_id) is None:
             refusal = RunAlreadyStarted(row.key, holder.run_id)
         if refusal is None:
+            row.signature_digest = holder.signature_digest
             space.changes.keys.append(row)
     if refusal is not None:
         reserved = [row for row in id_key(asked) if (row.namespace, row.kind, row.key) not in known.keys]

@@ -5,6 +5,7 @@ the same before and after the first worker has come, and on every replica.
 """
 
 import hashlib
+import json
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -74,14 +75,30 @@ def call_of(digest: bytes) -> HashedCall | None:
     return HashedCall(positional, named)
 
 
-def difference(asked: bytes, held: bytes, signatures: Sequence[Signature]) -> str:
+def signature_digest(signature: Signature) -> str:
+    """What a signature is known by: the hex SHA-256 of its canonical JSON."""
+    return hashlib.sha256(json.dumps(signature, sort_keys=True).encode()).hexdigest()
+
+
+def started_with(asked: bytes, signatures: Sequence[Signature]) -> str:
+    """The digest of the signature that a run is started with: the newest that binds its call; "" when none is known."""
+    call = call_of(asked)
+    if call is None:
+        return ""
+    return next((signature_digest(one) for one in signatures if call.bound(one) is not None), "")
+
+
+def difference(asked: bytes, held: bytes, signatures: Sequence[Signature], held_signature: str = "") -> str:
     """How two digests differ, for people: "" when they are the same call, "another amount", "other arguments".
 
-    signatures: the known ones of the workflow, newest first. Two calls are the same when they were sent alike, or
-    when one of the signatures binds both to the same arguments.
+    signatures: the known ones of the workflow, newest first. held_signature: the digest of the one that the held call
+    was started with. Two calls are the same when they were sent alike, or when that one binds both to the same
+    arguments; where it is not known, when any of them does.
     """
     if asked == held:
         return ""
+    if held_signature:
+        signatures = [one for one in signatures if signature_digest(one) == held_signature] or signatures
     one, other = call_of(asked), call_of(held)
     if one is None or other is None:
         return "other arguments"

@@ -164,7 +164,10 @@ class RunResult:
 
 @dataclass(slots=True)
 class KeyRow:
-    """A row of `run_keys`: the run that an id or an idempotency key stands for."""
+    """A row of `run_keys`: the run that an id or an idempotency key stands for.
+
+    signature_digest: of the signature that the run was started with, see `hashed_calls`; "" when none was known.
+    """
 
     namespace: str
     kind: str
@@ -172,6 +175,7 @@ class KeyRow:
     run_id: str
     call_digest: bytes
     workflow: str
+    signature_digest: str = ""
 
 
 @dataclass(slots=True)

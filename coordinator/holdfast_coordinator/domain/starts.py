@@ -110,7 +110,7 @@ def key_rows(asked: StartRun) -> list[KeyRow]:
         return []
     named = ((ID, asked.id), (KEY, asked.idempotency_key))
     return [
-        KeyRow(asked.namespace, kind, key, asked.run_id, asked.call_digest, asked.workflow)
+        KeyRow(asked.namespace, kind, key, asked.run_id, asked.call_digest, asked.workflow, asked.signature_digest)
         for kind, key in named
         if key is not None
     ]
@@ -155,7 +155,7 @@ def _policy(asked: StartRun, holder: KeyRow, status: RunStatus | None) -> StartA
 def _difference(asked: StartRun, holder: KeyRow) -> str:
     if holder.workflow != asked.workflow:
         return f"workflow {holder.workflow!r}"
-    return hashed_calls.difference(asked.call_digest, holder.call_digest, asked.signatures)
+    return hashed_calls.difference(asked.call_digest, holder.call_digest, asked.signatures, holder.signature_digest)
 
 
 def _release_keys(space: Workspace, asked: StartRun, known: KnownRuns, kinds: Sequence[str] = (ID, KEY)) -> None:
@@ -179,6 +179,9 @@ def _let_key_stand_for(run_id: str, space: Workspace, asked: StartRun, known: Kn
     for row in key_rows(asked):
         if row.kind == KEY and (row.namespace, row.kind, row.key) in known.reserved:
             row.run_id = run_id
+            holder = known.keys.get((asked.namespace, ID, asked.id or ""))
+            if holder is not None:
+                row.signature_digest = holder.signature_digest
             space.changes.keys.append(row)
 
 

@@ -19,6 +19,7 @@ from holdfast_coordinator.domain.commands import (
     StartRun,
     TerminateRun,
 )
+from holdfast_coordinator.domain.hashed_calls import started_with
 from holdfast_coordinator.domain.rows import AlarmKind, AlarmRow, ChildClosedMail, RunRow
 from holdfast_coordinator.store.port import StoreError
 from holdfast_coordinator.telemetry.identity import Origins
@@ -119,6 +120,8 @@ class Outbox:
         child = self._codec.child_start(alarm, parent)
         start = child.start
         start.signatures = self._registry.known(start.namespace, start.workflow)
+        if start.id:
+            start.signature_digest = started_with(start.call_digest, start.signatures)
         if self._origins is not None:
             identity = self._origins.of_child(start.run_id, parent, alarm.ref, child.asked_at, child.close_policy)
             start.trace, start.traced = identity.trace, identity.side

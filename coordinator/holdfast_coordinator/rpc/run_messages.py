@@ -15,7 +15,7 @@ from holdfast.limits import Limits
 from holdfast.statuses import RunStatus
 from holdfast.wire import set_time
 from holdfast_coordinator.domain.commands import OnConflict, Reuse, StartRun
-from holdfast_coordinator.domain.hashed_calls import Signature
+from holdfast_coordinator.domain.hashed_calls import Signature, started_with
 from holdfast_coordinator.domain.rows import AlarmKind, DeadLetter, OpenRun, RunResult, RunRow, RunState
 from holdfast_coordinator.engine.cells import Cells
 from holdfast_coordinator.engine.registry import fitting_signature
@@ -46,13 +46,14 @@ def start_command(
     business_id = spec.id or id_of_template(fitting, spec.arguments) or None
     if business_id is not None and (problem := business_id_problem(business_id)):
         raise InvalidRequest("id", f"{business_id[:50]!r} {problem}")
+    digest = call_of_arguments(spec.arguments).digest()
     return StartRun(
         run_id=cells.new_run_id(spec.start_id, business_id),
         namespace=namespace,
         workflow=spec.workflow,
         queue=name("queue", spec.queue, default=DEFAULT),
         arguments=checked_arguments(spec.workflow, spec.arguments, limits),
-        call_digest=call_of_arguments(spec.arguments).digest(),
+        call_digest=digest,
         id=business_id,
         idempotency_key=name("idempotency_key", spec.idempotency_key) if spec.idempotency_key else None,
         priority=priority("priority", spec.priority),
@@ -62,6 +63,7 @@ def start_command(
         on_conflict=choice("on_conflict", spec.on_conflict, _ON_CONFLICT, default=OnConflict.ATTACH),
         reuse=choice("reuse", spec.reuse, _REUSE, default=Reuse.ATTACH),
         signatures=signatures,
+        signature_digest=started_with(digest, signatures) if business_id or spec.idempotency_key else "",
     )
 
 

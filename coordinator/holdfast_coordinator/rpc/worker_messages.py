@@ -124,7 +124,7 @@ def introduction(request: pb.OpenSessionRequest) -> SessionOpening:
 
 
 def _signature(registration: pb.WorkflowRegistration) -> dict[str, Any]:
-    """The signature of a workflow as it is kept; see domain.calls.Signature."""
+    """The signature of a workflow as it is kept; see domain.hashed_calls.Signature."""
     signature: dict[str, Any] = {
         "parameters": [_parameter(one) for one in registration.parameters],
         "extra_positional": registration.extra_positional,

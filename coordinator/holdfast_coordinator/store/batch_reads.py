@@ -216,6 +216,7 @@ def _plan_keys(plan: ReadPlan, statements: CellReads, keys: list[KeyRow], snapsh
             [key.run_id for key in reserved],
             [key.call_digest for key in reserved],
             [key.workflow for key in reserved],
+            [key.signature_digest for key in reserved],
         ),
         take_reserved,
     )

@@ -189,7 +189,7 @@ def _result_values(row: RunResult) -> Sequence[Any]:
 
 
 def _key_values(row: KeyRow) -> Sequence[Any]:
-    return row.namespace, row.kind, row.key, row.run_id, row.call_digest, row.workflow
+    return row.namespace, row.kind, row.key, row.run_id, row.call_digest, row.workflow, row.signature_digest
 
 
 def _released_values(row: KeyRow) -> Sequence[Any]:

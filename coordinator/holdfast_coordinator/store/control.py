@@ -3,14 +3,14 @@
 Times are read first and written as parameters, so that no write reads a clock of its own.
 """
 
-import hashlib
-import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any, Self
+
+from holdfast_coordinator.domain.hashed_calls import signature_digest
 
 from .database_connection import Row
 from .migrate import CONTROL_SCHEMA, session_options
@@ -136,7 +136,7 @@ class PostgresControlStore:
         now = await self.now()
         await self._pool.write(
             self._statements.register_workflows(
-                namespace, names, [_digest(one) for one in wanted], wanted, now, now - REGISTERED_AGAIN
+                namespace, names, [signature_digest(one) for one in wanted], wanted, now, now - REGISTERED_AGAIN
             )
         )
 
@@ -145,10 +145,6 @@ class PostgresControlStore:
         after = EPOCH if seen_until is None else seen_until - WRITE_MARGIN
         (answer,) = await self._pool.read(self._statements.registered_since(after))
         return [KnownWorkflow(*row) for row in answer.rows]
-
-
-def _digest(signature: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(signature, sort_keys=True).encode()).hexdigest()
 
 
 def _session(row: Row) -> SessionRow:

@@ -148,12 +148,13 @@ def reserve_keys(schema: str) -> Statement:
     sql = f"""
         INSERT INTO {schema}.run_keys ({names})
         SELECT {columns(run_keys, "t")}
-        FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::text[]) AS t ({names})
+        FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::text[], $7::text[])
+            AS t ({names})
         LEFT JOIN {schema}.run_keys x ON false
         ON CONFLICT (namespace, kind, key) DO NOTHING
         RETURNING namespace, kind, key
     """
-    return Statement("reserve_keys", sql, (TEXTS, TEXTS, TEXTS, TEXTS, BYTES, TEXTS), raced=True)
+    return Statement("reserve_keys", sql, (TEXTS, TEXTS, TEXTS, TEXTS, BYTES, TEXTS, TEXTS), raced=True)
 
 
 _KEYS = "unnest($1::text[], $2::text[], $3::text[]) AS t (namespace, kind, key)"

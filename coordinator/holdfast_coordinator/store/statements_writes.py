@@ -33,7 +33,7 @@ TASK_CHANGES = (
     "state", "ready_at", "priority", "attempt", "failures", "losses", "owner", "epoch", "started_at",
     "deadline_at", "attempts_ended",
 )  # fmt: skip
-KEY_CHANGES = ("run_id", "call_digest", "workflow")
+KEY_CHANGES = ("run_id", "call_digest", "workflow", "signature_digest")
 
 
 class CellWrites:

@@ -233,6 +233,7 @@ trace_marks = Table(
 run_keys = Table(
     "run_keys", cell_metadata,
     _id("namespace"), _id("kind"), _id("key"), _id("run_id"), _bytes("call_digest"), _id("workflow"),
+    _id("signature_digest"),
     PrimaryKeyConstraint("namespace", "kind", "key", name="run_keys_pkey"),
 )  # fmt: skip
 

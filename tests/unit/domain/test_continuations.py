@@ -25,6 +25,11 @@ def test_a_retry_makes_a_new_run_that_takes_over_the_id(cell: CoreCell) -> None:
     assert cell.runs[AGAIN].origin_run_id == RUN
 
 
+def test_a_retry_is_compared_by_the_signature_that_its_origin_was_started_with(cell: CoreCell) -> None:
+    cell.ask(terminated(cell, id="a", signature_digest="before the deploy"))
+    assert cell.keys["default", "id", "a"].signature_digest == "before the deploy"
+
+
 def test_a_retry_that_is_repeated_in_one_batch_makes_one_run(cell: CoreCell) -> None:
     asked = terminated(cell)
     assert cell.submit(asked, asked) == [Started(AGAIN, attached=False)] * 2

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast_coordinator.domain.hashed_calls import DIGEST_BYTES_MAX, HashedCall, call_of, difference
+from holdfast_coordinator.domain.hashed_calls import (
+    DIGEST_BYTES_MAX,
+    HashedCall,
+    call_of,
+    difference,
+    signature_digest,
+    started_with,
+)
 
 HASHES = st.binary(min_size=32, max_size=32)
 
@@ -56,6 +63,42 @@ def test_calls_are_equal_as_they_were_sent_or_as_a_signature_binds_them(
 ) -> None:
     assert difference(one, other, signatures) == said
     assert (difference(other, one, signatures) == "") == (said == "")
+
+
+NEWER = {"parameters": [parameter("n"), parameter("currency", default='"USD"')], **CLOSED}
+LATER = {"parameters": [parameter("n"), parameter("currency", default='"USD"'), parameter("to", default="1")], **CLOSED}
+
+
+@pytest.mark.parametrize(
+    ("asked", "held_signature", "said"),
+    [
+        (call("1", '"USD"'), FLOW, "another 'currency'"),
+        (call("1", '"EUR"'), FLOW, ""),
+        (call("1"), FLOW, ""),
+        (call(n="1"), FLOW, ""),
+        (call("1", to="1"), FLOW, "other arguments"),
+        (call("1", '"USD"'), NEWER, ""),
+        (call("1", '"EUR"'), NEWER, "another 'currency'"),
+        (call("1", '"EUR"'), None, ""),  # it was started before the first worker had come
+        (call("1", '"USD"'), None, ""),
+        (call("1", '"EUR"'), OLDER, ""),  # too many deploys ago
+    ],
+)
+def test_a_call_is_compared_by_the_signature_that_the_run_was_started_with(
+    asked: bytes, held_signature: dict[str, Any] | None, said: str
+) -> None:
+    """A deploy that changes a default changes nothing of what was started before."""
+    known = [LATER, NEWER, FLOW]
+    digest = "" if held_signature is None else signature_digest(held_signature)
+    assert difference(asked, call("1"), known, digest) == said
+
+
+def test_a_run_is_started_with_the_newest_signature_that_binds_its_call() -> None:
+    assert started_with(call("1"), [NEWER, FLOW]) == signature_digest(NEWER)
+    assert started_with(call("1", '"EUR"'), [OLDER, FLOW]) == signature_digest(FLOW)
+    assert started_with(call("1"), []) == started_with(call(), [FLOW]) == ""
+    long = HashedCall((content("1"),) * DIGEST_BYTES_MAX, {}).digest()
+    assert started_with(long, [FLOW]) == ""
 
 
 def test_a_call_with_very_many_arguments_is_equal_to_itself_only() -> None:

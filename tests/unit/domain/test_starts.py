@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from holdfast.errors import InvalidRequest, RunAlreadyStarted, RunConflict
 from holdfast.ids import child_run_id
 from holdfast.statuses import RunStatus, Then
 from holdfast_coordinator.domain.batch import keys_of
-from holdfast_coordinator.domain.commands import OnConflict, Reuse, TerminateRun
+from holdfast_coordinator.domain.commands import OnConflict, Reuse, StartRun, TerminateRun
+from holdfast_coordinator.domain.hashed_calls import HashedCall, started_with
 from holdfast_coordinator.domain.rows import AlarmKind, RunState
 from holdfast_coordinator.domain.starts import RetryInstead, Started, TerminateFirst
 from tests.support.core_cell import T0, CoreCell
@@ -43,6 +45,53 @@ def closed(cell: CoreCell, status: RunStatus, **changed: Any) -> None:
 def key_holder(cell: CoreCell, kind: str, key: str) -> str | None:
     row = cell.keys.get(("default", kind, key))
     return row.run_id if row is not None else None
+
+
+def currency(default: str) -> dict[str, Any]:
+    """The signature of `order(n, currency=default)`."""
+    currency = {"name": "currency", "kind": "either", "required": False, "default": content(default).hex()}
+    n = {"name": "n", "kind": "either", "required": True}
+    return {"parameters": [n, currency], "extra_positional": False, "extra_named": False}
+
+
+def content(text: str) -> bytes:
+    return sha256(text.encode()).digest()
+
+
+def order(number: int, *arguments: str, known: list[dict[str, Any]], **changed: Any) -> StartRun:
+    digest = HashedCall(tuple(map(content, arguments)), {}).digest()
+    return start(number, call_digest=digest, signatures=known, signature_digest=started_with(digest, known), **changed)
+
+
+@pytest.mark.parametrize("named", [{"id": "a"}, {"idempotency_key": "a"}])
+def test_a_deploy_that_changes_a_default_changes_nothing_of_what_was_started_before(
+    cell: CoreCell, named: dict[str, str]
+) -> None:
+    """The run has EUR; a start with USD joined it, since USD is what the new code makes of the old call."""
+    euro, dollar = currency("EUR"), currency("USD")
+    cell.ask(order(1, "1", known=[euro], **named))
+    deployed = [dollar, euro]
+    assert isinstance(cell.ask(order(2, "1", "USD", known=deployed, **named)), RunConflict)
+    assert cell.ask(order(3, "1", "EUR", known=deployed, **named)) == Started(RUN, attached=True)
+    assert cell.ask(order(4, "1", known=deployed, **named)) == Started(RUN, attached=True)
+
+
+def test_a_new_run_under_an_old_id_is_compared_by_its_own_signature(cell: CoreCell) -> None:
+    euro, dollar = currency("EUR"), currency("USD")
+    cell.ask(order(1, "1", known=[euro], id="a"))
+    cell.ask(TerminateRun(RUN, "req", "why"))
+    deployed = [dollar, euro]
+    cell.ask(order(2, "1", known=deployed, id="a", reuse=Reuse.NEW))
+    assert isinstance(cell.ask(order(3, "1", "EUR", known=deployed, id="a")), RunConflict)
+    assert cell.ask(order(4, "1", "USD", known=deployed, id="a")) == Started(run_named(2), attached=True)
+
+
+def test_a_key_that_joined_a_run_by_its_id_is_compared_by_the_signature_of_that_run(cell: CoreCell) -> None:
+    euro, dollar = currency("EUR"), currency("USD")
+    cell.ask(order(1, "1", known=[euro], id="a"))
+    deployed = [dollar, euro]
+    assert cell.ask(order(2, "1", known=deployed, id="a", idempotency_key="k")) == Started(RUN, attached=True)
+    assert isinstance(cell.ask(order(3, "1", "USD", known=deployed, idempotency_key="k")), RunConflict)
 
 
 def test_a_start_makes_a_ready_run_with_one_entry(cell: CoreCell) -> None:

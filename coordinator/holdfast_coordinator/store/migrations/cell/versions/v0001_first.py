@@ -204,6 +204,7 @@ CREATE TABLE run_keys (
     run_id TEXT COLLATE "C" NOT NULL,
     call_digest BYTEA NOT NULL,
     workflow TEXT COLLATE "C" NOT NULL,
+    signature_digest TEXT COLLATE "C" NOT NULL,
     CONSTRAINT run_keys_pkey PRIMARY KEY (namespace, kind, key)
 ) WITH (
     autovacuum_vacuum_insert_scale_factor = 0.0,
