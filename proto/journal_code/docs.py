@@ -12,7 +12,8 @@ def text(protocol: Protocol) -> str:
     lines = [
         f"<!-- Made by `make proto` from journal.proto and {KINDS}: change those, not this page. -->",
         *_INTRODUCTION,
-        "| entry | what happened | written by | asks the coordinator for | ends |\n|---|---|---|---|---|",
+        "| entry | what happened | written by | asks the coordinator for | ends | in a replay |",
+        "|---|---|---|---|---|---|",
         *(_entry_row(one) for one in protocol.entries),
         "\n## Their fields",
         "\nEach entry also has `at`: when it happened by the writer's estimate of the database's clock, never before",
@@ -51,7 +52,8 @@ def _entry_row(entry: Message) -> str:
         asks += f", if {row.asks_when}"
     ends = sorted(one.value for one in row.ends)
     name = f"[`{entry.name}`](#{entry.name.lower()})"
-    return f"| {name} | {entry.words.split('. ')[0].rstrip('.')} | {_writers(row)} | {asks} | {', '.join(ends)} |"
+    happened = entry.words.split(". ")[0].rstrip(".")
+    return f"| {name} | {happened} | {_writers(row)} | {asks} | {', '.join(ends)} | {row.replay.value} |"
 
 
 def _writers(row: object) -> str:

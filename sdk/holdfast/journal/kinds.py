@@ -49,6 +49,14 @@ class Asks(Enum):
     CLOSE = "the end of the run and of all that is open in it"
 
 
+class Replay(Enum):
+    """What an entry is to the code that is replayed."""
+
+    DECIDED = "is compared with what the code asks for"
+    OBSERVED = "lets the code go on"
+    PASSED = "passes by"
+
+
 @dataclass(slots=True, frozen=True)
 class RecordSpec:
     """What the protocol does not say of the record that a message is in Python.
@@ -77,51 +85,57 @@ class EntryKind(RecordSpec):
 
     about: Subject
     writer: Writer
+    replay: Replay
     asks: Asks | None = None
     asks_when: str = ""
     ends: frozenset[Subject] = frozenset()
 
 
 _WORKER, _COORDINATOR, _EITHER = Writer.WORKER, Writer.COORDINATOR, Writer.EITHER
-_STEP_AND_ATTEMPT = frozenset({Subject.STEP, Subject.ATTEMPT})
+_DECIDED, _OBSERVED, _PASSED = Replay.DECIDED, Replay.OBSERVED, Replay.PASSED
+_WHOLE_STEP = frozenset({Subject.STEP, Subject.ATTEMPT})
 
 _ENTRIES = (
-    EntryKind("run_started", Subject.RUN, _COORDINATOR, required=("workflow",)),
+    EntryKind("run_started", Subject.RUN, _COORDINATOR, _OBSERVED, required=("workflow",)),
     EntryKind(
         "step_scheduled",
         Subject.STEP,
         _WORKER,
+        _DECIDED,
         asks=Asks.QUEUE_STEP,
         asks_when="its `placement` is queued",
         required=("number", "name", "arguments"),
         defaults={"recoveries": 3},
     ),
-    EntryKind("attempt_started", Subject.ATTEMPT, _WORKER, required=("number", "attempt")),
+    EntryKind("attempt_started", Subject.ATTEMPT, _WORKER, _PASSED, required=("number", "attempt")),
     EntryKind(
         "attempt_ended",
         Subject.ATTEMPT,
         _WORKER,
+        _PASSED,
         asks=Asks.KEEP_RETRY,
         asks_when="`retry_by_alarm` is true",
         ends=frozenset({Subject.ATTEMPT}),
         required=("number", "attempt"),
     ),
-    EntryKind("step_completed", Subject.STEP, _WORKER, ends=_STEP_AND_ATTEMPT, required=("number", "result")),
-    EntryKind("step_failed", Subject.STEP, _WORKER, ends=_STEP_AND_ATTEMPT, required=("number", "failure")),
+    EntryKind("step_completed", Subject.STEP, _WORKER, _OBSERVED, ends=_WHOLE_STEP, required=("number", "result")),
+    EntryKind("step_failed", Subject.STEP, _WORKER, _OBSERVED, ends=_WHOLE_STEP, required=("number", "failure")),
     EntryKind(
         "step_cancelled",
         Subject.STEP,
         _WORKER,
+        _DECIDED,
         asks=Asks.CANCEL_STEP,
-        ends=_STEP_AND_ATTEMPT,
+        ends=_WHOLE_STEP,
         required=("number",),
         left_out=frozenset({"attempts"}),
     ),
-    EntryKind("timer_set", Subject.TIMER, _WORKER, asks=Asks.SET_TIMER, required=("number",)),
+    EntryKind("timer_set", Subject.TIMER, _WORKER, _DECIDED, asks=Asks.SET_TIMER, required=("number",)),
     EntryKind(
         "timer_cancelled",
         Subject.TIMER,
         _WORKER,
+        _DECIDED,
         asks=Asks.CANCEL_TIMER,
         ends=frozenset({Subject.TIMER}),
         required=("number",),
@@ -130,15 +144,19 @@ _ENTRIES = (
         "mail_consumed",
         Subject.MAIL,
         _WORKER,
+        _OBSERVED,
         asks=Asks.CONSUME_MAIL,
         ends=frozenset({Subject.MAIL}),
         required=("number",),
     ),
-    EntryKind("mail_undelivered", Subject.MAIL, _COORDINATOR, ends=frozenset({Subject.MAIL}), required=("number",)),
+    EntryKind(
+        "mail_undelivered", Subject.MAIL, _COORDINATOR, _PASSED, ends=frozenset({Subject.MAIL}), required=("number",)
+    ),
     EntryKind(
         "child_started",
         Subject.CHILD,
         _WORKER,
+        _DECIDED,
         asks=Asks.START_CHILD,
         required=("number", "workflow", "run_id", "arguments"),
     ),
@@ -146,16 +164,18 @@ _ENTRIES = (
         "child_cancelled",
         Subject.CHILD,
         _WORKER,
+        _DECIDED,
         asks=Asks.CANCEL_CHILD,
         ends=frozenset({Subject.CHILD}),
         required=("number",),
     ),
-    EntryKind("run_stalled", Subject.RUN, _EITHER, asks=Asks.STALL, required=("reason",), texts=("reason",)),
-    EntryKind("run_resumed", Subject.RUN, _COORDINATOR),
+    EntryKind("run_stalled", Subject.RUN, _EITHER, _PASSED, asks=Asks.STALL, required=("reason",), texts=("reason",)),
+    EntryKind("run_resumed", Subject.RUN, _COORDINATOR, _PASSED),
     EntryKind(
         "run_closed",
         Subject.RUN,
         _EITHER,
+        _DECIDED,
         asks=Asks.CLOSE,
         ends=frozenset({Subject.RUN}),
         required=("status",),
@@ -165,6 +185,7 @@ _ENTRIES = (
         "user_span_began",
         Subject.SPAN,
         _WORKER,
+        _DECIDED,
         required=("number", "name", "began_at"),
         texts=("name",),
     ),
@@ -172,6 +193,7 @@ _ENTRIES = (
         "user_span",
         Subject.SPAN,
         _WORKER,
+        _DECIDED,
         ends=frozenset({Subject.SPAN}),
         required=("number", "name", "began_at"),
         texts=("name", "error_type"),
@@ -180,6 +202,7 @@ _ENTRIES = (
         "signal_set_aside",
         Subject.MAIL,
         _WORKER,
+        _DECIDED,
         required=("number", "name", "problem"),
         texts=("name", "problem"),
     ),

@@ -1,8 +1,15 @@
 """The table of kinds beside the protocol, and the groups that are made of it."""
 
+from collections.abc import Iterable
+
+from holdfast import journal
 from holdfast.api.v1 import journal_pb2
+from holdfast.cli.story import Event, story_of
+from holdfast.client import HistoryEntry
 from holdfast.journal import kinds
+from holdfast.workflow import instance
 from holdfast_coordinator.rpc.worker_shapes import BODIES
+from tests.support.sample_records import all_samples
 
 ENTRY = journal_pb2.Entry.DESCRIPTOR
 MAIL = journal_pb2.Mail.DESCRIPTOR
@@ -52,3 +59,23 @@ def test_the_groups_are_those_that_the_code_is_written_for() -> None:
     } == kinds.STORED_ENTRIES
     assert kinds.ATTEMPT_ENDS | {"step_scheduled", "attempt_started"} == kinds.OF_STEPS
     assert {"child_started", "child_cancelled"} == kinds.OF_CHILDREN
+
+
+def names_of(records: Iterable[type]) -> set[str]:
+    names = {field.message_type.name: field.name for field in ENTRY.oneofs_by_name["body"].fields}
+    return {names[record.__name__] for record in records}
+
+
+def test_a_replay_does_with_each_kind_what_its_row_says() -> None:
+    expected = {
+        replay: {row.name for row in kinds.ENTRY_KINDS.values() if row.replay is replay} for replay in kinds.Replay
+    }
+    assert names_of(instance._MATCHERS) == expected[kinds.Replay.DECIDED]
+    assert names_of(instance._OBSERVERS) == expected[kinds.Replay.OBSERVED]
+
+
+def test_each_kind_has_words_in_the_history_of_a_run() -> None:
+    for name, record in all_samples():
+        if not isinstance(record, journal.Mail):
+            for part in story_of([HistoryEntry(1, 1, record)]):
+                assert not isinstance(part, Event) or type(record).__name__ not in part.text, name

@@ -1,6 +1,7 @@
 """What is made of the protocol and the table of kinds, and what is said when they do not fit."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ sys.path.append(str(Path(__file__).resolve().parents[3] / "proto"))  # the gener
 from generate import descriptors, stale_files
 from journal_code import Disagreement, made
 
-ROW = kinds.EntryKind("run_renamed", kinds.Subject.RUN, kinds.Writer.COORDINATOR, required=("name",))
+ROW = kinds.EntryKind(
+    "run_renamed", kinds.Subject.RUN, kinds.Writer.COORDINATOR, kinds.Replay.PASSED, required=("name",)
+)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +64,7 @@ def test_a_row_without_a_message_is_named(protocol: FileDescriptorSet) -> None:
 
 
 def test_a_row_that_names_a_field_that_is_none_is_refused(protocol: FileDescriptorSet) -> None:
-    row = kinds.EntryKind("timer_set", kinds.Subject.TIMER, kinds.Writer.WORKER, required=("number", "colour"))
+    row = replace(kinds.ENTRY_KINDS["timer_set"], required=("number", "colour"))
     with pytest.raises(Disagreement, match=r"colour of TimerSet"):
         made(protocol, table(ENTRY_KINDS={**kinds.ENTRY_KINDS, row.name: row}))
 
