@@ -368,15 +368,12 @@ class MemoryCellStore(MemoryCell):
 
     async def journal(self, run_id: str, after: int, max_bytes: int) -> tuple[list[JournalRow], bool]:
         """See port.CellStore."""
-        page: list[JournalRow] = []
-        size = 0
-        for row in self.journals.get(run_id, ()):
-            if row.seq > after:
-                size += sum(len(part) for part in row.entries if isinstance(part, bytes))
-                if page and size > max_bytes:
-                    return page, True
-                page.append(deepcopy(row))
-        return page, False
+        return _page([row for row in self.journals.get(run_id, ()) if row.seq > after], max_bytes)
+
+    async def journal_before(self, run_id: str, before: int, max_bytes: int) -> tuple[list[JournalRow], bool]:
+        """See port.CellStore."""
+        rows = [row for row in self.journals.get(run_id, ()) if row.seq < before]
+        return _page(rows[::-1], max_bytes)
 
     async def mail_after(self, run_id: str, number: int) -> list[MailRow]:
         """See port.CellStore."""
@@ -454,3 +451,14 @@ def _result_stored(result: RunResult) -> RunResult:
 
 def _stored(task: TaskRow) -> TaskRow:
     return replace(task, attempts_ended=split_attempts(join_attempts(task.attempts_ended)))
+
+
+def _page(rows: list[JournalRow], max_bytes: int) -> tuple[list[JournalRow], bool]:
+    page: list[JournalRow] = []
+    size = 0
+    for row in rows:
+        size += sum(len(part) for part in row.entries if isinstance(part, bytes))
+        if page and size > max_bytes:
+            return page, True
+        page.append(deepcopy(row))
+    return page, False

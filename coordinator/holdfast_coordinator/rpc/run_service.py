@@ -19,14 +19,14 @@ from holdfast.errors import (
 from holdfast.limits import STARTS_PER_CALL_MAX, WAITED_RUNS_MAX, Limits
 from holdfast_coordinator.domain import commands
 from holdfast_coordinator.domain.commands import RequestCancel, ResumeRun, SendSignal, StartRun, TerminateRun
-from holdfast_coordinator.domain.rows import OpenRun, RunState, SignalMail
+from holdfast_coordinator.domain.rows import JournalRow, OpenRun, RunState, SignalMail
 from holdfast_coordinator.domain.starts import Started
 from holdfast_coordinator.engine.engine import Engine
 from holdfast_coordinator.engine.wait_reasons import wait_reason
 from holdfast_coordinator.store.port import RunView
 from holdfast_coordinator.telemetry.run_spans import DEFAULT_RULES
 from holdfast_coordinator.telemetry.spans import SpanRules
-from holdfast_coordinator.wire.journals import journal_message, open_steps
+from holdfast_coordinator.wire.journals import journal_message, last_open_step
 
 from .deadlines import seconds_left
 from .fields import DEFAULT, INT64_MAX, name, span, storable, whole
@@ -36,6 +36,8 @@ from .run_traces import TraceExports, span_page
 from .trace_metadata import checked_trace, trace_in_metadata
 from .worker_messages import Room
 
+LOOKED_BACK_BYTES = 64 * 1024
+"""How much of the end of a journal is read at once."""
 WAIT_SECONDS = 30.0
 WAIT_SECONDS_MAX = 60.0
 
@@ -77,7 +79,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         view = await self._view(request.namespace, request.run)
         message = description(view, whole=True)
         if view.open is not None:
-            message.current_step = await self._current_step(view)
+            message.current_step = await self._current_step(view.open)
             message.reason = await self._reason(view.open)
         return pb.GetRunResponse(run=message)
 
@@ -249,22 +251,29 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
 
     async def _current_steps(self, run_ids: Sequence[str]) -> dict[str, str]:
         """What `_current_step` says, as far as the last rows of each journal show it: a listing reads no journals."""
-        steps: dict[str, dict[int, str]] = {}
+        rows: dict[str, list[JournalRow]] = {}
         for cell, ids in self._engine.cells.by_cell(run_ids):
             for row in await cell.store.clients.newest_rows(ids):
-                steps[row.run_id] = open_steps([row], steps.get(row.run_id, {}))
-        return {run_id: next(reversed(found.values())) for run_id, found in steps.items() if found}
+                rows.setdefault(row.run_id, []).append(row)
+        steps = {run_id: last_open_step(reversed(found), set()) for run_id, found in rows.items()}
+        return {run_id: step for run_id, step in steps.items() if step is not None}
 
-    async def _current_step(self, view: RunView) -> str:
-        """The step that was scheduled last of those without a result."""
-        store = self._engine.cells.of_run(view.record.run_id).store.clients
-        steps: dict[int, str] = {}
-        after, more = 0, True
+    async def _current_step(self, run: OpenRun) -> str:
+        """The step that was scheduled last of those without a result. Its journal is read backward, as far as that."""
+        # A holder says of a run that it gives back what its code waits for, steps first. Without one its journal would
+        # be read to its beginning.
+        if run.state is RunState.SUSPENDED and "step " not in (run.waits or ""):
+            return ""
+        store = self._engine.cells.of_run(run.run_id).store.clients
+        ended: set[int] = set()
+        before, more = run.length + 1, True
         while more:
-            rows, more = await store.journal(view.record.run_id, after, self._limits.journal_page_bytes)
-            steps = open_steps(rows, steps)
-            after = rows[-1].seq if rows else after
-        return next(reversed(steps.values()), "")
+            rows, more = await store.journal_before(run.run_id, before, LOOKED_BACK_BYTES)
+            step = last_open_step(rows, ended)
+            if step is not None:
+                return step
+            before = rows[-1].seq if rows else 0
+        return ""
 
 
 def _started(outcome: Started, business_id: str) -> pb.StartedRun:

@@ -23,7 +23,7 @@ from holdfast_coordinator.domain.rows import (
 
 from . import row_loaders
 from .cell_floors import CellFloors
-from .database_connection import Statement
+from .database_connection import Answer, Statement
 from .floors import BEGINNING
 from .pool import Pool
 from .port import (
@@ -230,16 +230,12 @@ class PostgresCellQueries:
     async def journal(self, run_id: str, after: int, max_bytes: int) -> tuple[list[JournalRow], bool]:
         """See port.CellQueries."""
         (answer,) = await self._pool.read(self._journals.journal_page(run_id, after, max_bytes))
-        page: list[JournalRow] = []
-        size, has_more = 0, False
-        for *row, is_followed in answer.rows:
-            stored = row_loaders.journal_row(row)
-            size += sum(len(part) for part in stored.entries if isinstance(part, bytes))
-            if page and size > max_bytes:
-                return page, True
-            page.append(stored)
-            has_more = is_followed
-        return page, has_more
+        return _page(answer, max_bytes)
+
+    async def journal_before(self, run_id: str, before: int, max_bytes: int) -> tuple[list[JournalRow], bool]:
+        """See port.CellQueries."""
+        (answer,) = await self._pool.read(self._journals.journal_page_before(run_id, before, max_bytes))
+        return _page(answer, max_bytes)
 
     async def newest_rows(self, run_ids: Sequence[str]) -> list[JournalRow]:
         """See port.CellQueries."""
@@ -322,3 +318,17 @@ def in_columns(rows: Iterable[Sequence[Any]], width: int) -> list[list[Any]]:
     """Rows of this many columns, turned: one list for each column, also of no rows."""
     columns: list[list[Any]] = [list(column) for column in zip(*rows, strict=True)]
     return columns or [[] for _ in range(width)]
+
+
+def _page(answer: Answer, max_bytes: int) -> tuple[list[JournalRow], bool]:
+    """Rows of a journal as far as their bytes allow, at least one; True when there are more."""
+    page: list[JournalRow] = []
+    size, has_more = 0, False
+    for *row, is_followed in answer.rows:
+        stored = row_loaders.journal_row(row)
+        size += sum(len(part) for part in stored.entries if isinstance(part, bytes))
+        if page and size > max_bytes:
+            return page, True
+        page.append(stored)
+        has_more = is_followed
+    return page, has_more

@@ -247,6 +247,10 @@ class CellQueries(Protocol):
     async def journal(self, run_id: str, after: int, max_bytes: int) -> tuple[list[JournalRow], bool]:
         """Journal rows whose last entry is after `after`: whole rows, at least one; True when there are more."""
 
+    async def journal_before(self, run_id: str, before: int, max_bytes: int) -> tuple[list[JournalRow], bool]:
+        """Journal rows whose last entry is before entry `before`, newest first: whole rows, at least one where there
+        are; True when there are more."""
+
     async def newest_rows(self, run_ids: Sequence[str]) -> list[JournalRow]:
         """The last few journal rows of these runs, in order, without the large ones: enough to see what a run does."""
 

@@ -11,6 +11,7 @@ from .statements_reads import MAIL_MAX
 from .tables import journal, mail
 
 JOURNAL_ROWS_MAX = 10_000
+ROWS_BEFORE_MAX = 256
 NEWEST_ROWS = 8
 NEWEST_ROW_BYTES_MAX = 65_536
 
@@ -20,6 +21,7 @@ class CellJournals:
 
     def __init__(self, schema: str) -> None:
         self.journal_page = journal_page(schema)
+        self.journal_page_before = journal_page_before(schema)
         self.newest_rows = newest_rows(schema)
         self.has_transition = has_transition(schema)
         self.mail_of = mail_of(schema)
@@ -46,6 +48,28 @@ def journal_page(schema: str) -> Statement:
         ORDER BY page.seq
     """
     return Statement("journal_page", sql, (TEXT, BIGINT, BIGINT))
+
+
+def journal_page_before(schema: str) -> Statement:
+    """Journal rows before $2, newest first, at most 256, as far as their bytes allow; as journal_page.
+
+    Index: journal_pkey, read backward and only as far as the LIMIT.
+    """
+    sql = f"""
+        WITH page AS (
+            SELECT j.*, lead(j.seq) OVER (ORDER BY j.seq DESC) AS next_seq,
+                sum(octet_length(j.entries)) OVER (ORDER BY j.seq DESC ROWS UNBOUNDED PRECEDING)
+                    - octet_length(j.entries) AS bytes_before
+            FROM {schema}.journal j
+            WHERE j.run_id = $1 AND j.seq < $2
+            ORDER BY j.seq DESC LIMIT {ROWS_BEFORE_MAX}
+        )
+        SELECT {columns(journal, "page")}, page.next_seq IS NOT NULL
+        FROM page
+        WHERE page.bytes_before <= $3
+        ORDER BY page.seq DESC
+    """
+    return Statement("journal_page_before", sql, (TEXT, BIGINT, BIGINT))
 
 
 def newest_rows(schema: str) -> Statement:

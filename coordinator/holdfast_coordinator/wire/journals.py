@@ -17,19 +17,20 @@ def journal_message(row: JournalRow) -> journal_pb2.JournalRow:
     return message
 
 
-def open_steps(rows: Iterable[JournalRow], before: dict[int, str]) -> dict[int, str]:
-    """Steps without a result after these rows: number -> name, in the order in which they were scheduled.
+def last_open_step(rows: Iterable[JournalRow], ended: set[int]) -> str | None:
+    """The name of the step that was scheduled last of those without a result; None when these rows show none.
 
-    before: the open steps before these rows.
+    rows: from the end of a journal backward. ended: the steps that have ended in later rows; those of these rows are
+    added, so that rows before them can be looked at next.
     """
-    steps = dict(before)
     for row in rows:
-        for entry in journal_pb2.JournalRow.FromString(join_entries(row.entries)).entries:
+        for entry in reversed(journal_pb2.JournalRow.FromString(join_entries(row.entries)).entries):
             kind = entry.WhichOneof("body")
             if kind == "step_scheduled":
-                steps[entry.step_scheduled.number] = entry.step_scheduled.name
+                if entry.step_scheduled.number not in ended:
+                    return entry.step_scheduled.name
             elif kind in STEP_ENDS:
-                steps.pop(getattr(entry, kind).number, None)
+                ended.add(getattr(entry, kind).number)
             elif kind == "mail_consumed" and entry.mail_consumed.mail.HasField("step_result"):
-                steps.pop(entry.mail_consumed.mail.step_result.number, None)
-    return steps
+                ended.add(entry.mail_consumed.mail.step_result.number)
+    return None

@@ -108,3 +108,25 @@ async def test_what_was_asked_once_is_kept_for_a_day_after_the_end_and_not_for_t
             sql = b"SELECT count(*) FROM holdfast_c00.requests WHERE expires_at > now() + interval '25 hours'"
             assert connection.execute(sql).fetchone() == (0,)
         assert (await worker.runs.SignalRun(once, timeout=20)).accepted, "a repeat gets the first answer"
+
+
+async def test_describing_a_run_reads_of_its_journal_only_the_end(database: str) -> None:
+    """The whole journal was read and decoded for the name of the step that a run works on."""
+    async with worker_of(database) as worker:
+        lease = await worker.started()
+        length = lease.journal_length
+        for number in (1, 2, 3):
+            step = journal_pb2.StepScheduled(
+                number=number, name=f"step-{number}", placement=status_pb2.STEP_PLACEMENT_INLINE, started=True
+            )
+            asked = transition(lease, entry(step_scheduled=step), expected_seq=length, number=number)
+            assert (await worker.report(asked)).transitions[0].status == COMMITTED
+            length += 1
+        with psycopg.connect(database) as connection:
+            before = (lease.run_id, length)
+            connection.execute(
+                "UPDATE holdfast_c00.journal SET entries = '\\xff' WHERE run_id = %s AND seq < %s", before
+            )
+        assert (await worker.described(lease.run_id)).current_step == "step-3"
+        listed = await worker.runs.GetHistory(run_service_pb2.GetHistoryRequest(run=lease.run_id, after=length - 1))
+        assert [row.seq for row in listed.rows] == [length]

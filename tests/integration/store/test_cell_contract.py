@@ -215,6 +215,21 @@ async def test_mail_is_read_in_order_and_leaves_when_it_is_taken(store: CellStor
     assert entries[1].mail_consumed.mail.arrived_at.ToDatetime() == at(1).replace(tzinfo=None)
 
 
+async def test_a_journal_is_read_backward_in_whole_rows_as_far_as_their_bytes_allow(store: CellStore) -> None:
+    await write(store, starting(open_run("r1")))
+    rows = [JournalRow("r1", seq, 1, 1, seq, [bytes(100)]) for seq in range(2, 12)]
+    await write(store, Changes(journal=rows))
+
+    async def read_before(before: int, max_bytes: int) -> tuple[list[int], bool]:
+        page, more = await store.journal_before("r1", before, max_bytes)
+        return [row.seq for row in page], more
+
+    assert await read_before(12, 250) == ([11, 10], True)
+    assert await read_before(10, 1) == ([9], True)
+    assert await read_before(4, 10_000) == ([3, 2, 1], False)
+    assert await read_before(1, 10_000) == ([], False)
+
+
 async def test_large_signals_stand_in_the_journal_whole_whether_they_were_consumed_or_left(store: CellStore) -> None:
     large = value_pb2.Payload(data=b"x" * 2_000_000).SerializeToString()
     changes = starting(open_run("r1", mail_next=4))

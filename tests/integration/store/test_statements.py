@@ -169,6 +169,7 @@ PLANS = {
     "view": ("runs_pkey", "open_runs_pkey", "run_results_pkey"),
     "records": ("runs_pkey",),
     "journal_page": ("journal_pkey",),
+    "journal_page_before": ("journal_pkey",),
     "mail_after": ("mail_pkey",),
     "stalled_or_closed_runs": ("open_runs_stalled", "run_results_by_status"),
     "newest_rows": ("journal_pkey",),
