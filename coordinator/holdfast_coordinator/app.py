@@ -160,12 +160,12 @@ def export_settings(config: Config) -> ExportSettings:
 
 
 def _drops(metrics: "Metrics | None") -> Callable[[int, str], None]:
-    """What is told how many spans were not exported, and why."""
+    """What is called with how many spans were not exported, and why."""
     return (lambda count, reason: None) if metrics is None else metrics.spans_dropped
 
 
 def _waits(metrics: "Metrics | None", pool: str) -> OnWait | None:
-    """What a pool of connections tells how long it was waited for; None when nobody wants to know."""
+    """What a pool of connections calls with how long it was waited for; None where that is not measured."""
     return None if metrics is None else partial(metrics.waited_for_connection, pool)
 
 

@@ -69,11 +69,11 @@ TraceRatioOption = Annotated[
 DrainOption = Annotated[
     str | None,
     typer.Option(
-        "--drain", help="Serve on for so long after SIGTERM, while others find other replicas; 0s by default."
+        "--drain", help="How long to serve on after SIGTERM, while others find other replicas; 0s by default."
     ),
 ]
 TtlOption = Annotated[
-    str | None, typer.Option("--session-ttl", help="A worker that is silent for so long is dead; 10s by default.")
+    str | None, typer.Option("--session-ttl", help="How long a worker may be silent before it is dead; 10s by default.")
 ]
 
 

@@ -1,4 +1,4 @@
-"""What a coordinator is told: options, then HOLDFAST_* variables, then defaults."""
+"""The configuration of a coordinator: options, then HOLDFAST_* variables, then defaults."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -32,7 +32,7 @@ class Config(BaseSettings):
     embedded: bool = Field(default=False, description="serve brings its own Postgres instead")
     data_directory: Path | None = Field(default=None, description="where the embedded Postgres keeps its data")
     ephemeral: bool = Field(default=False, description="embedded Postgres in a directory that is removed at the end")
-    doorbell: bool = Field(default=True, description="whether replicas tell each other at once what they did")
+    doorbell: bool = Field(default=True, description="whether replicas notify each other at once of what they did")
     host: str = Field(default="127.0.0.1", description="the address to listen on")
     port: int = Field(default=DEFAULT_PORT, ge=0, le=65_535, description="the port to listen on; 0 takes a free one")
     advertise: str | None = Field(
@@ -41,9 +41,9 @@ class Config(BaseSettings):
     namespaces: Annotated[tuple[str, ...], NoDecode] = Field(
         default=("default",), description="namespaces to create, separated by commas"
     )
-    session_ttl: str = Field(default="10s", description="a worker that is silent for so long is dead")
-    drain: str = Field(default="0s", description="how long it serves on after it was told to stop")
-    connection_age: str = Field(default="10m", description="connections are ended after about so long, to spread them")
+    session_ttl: str = Field(default="10s", description="how long a worker may be silent before it is dead")
+    drain: str = Field(default="0s", description="how long it serves on after SIGTERM")
+    connection_age: str = Field(default="10m", description="age at which connections are ended, about, to spread them")
     poll_wait: str = Field(default="30s", description="how long a poll of a worker is held")
     payload_bytes_max: int = Field(default=DEFAULT_LIMITS.payload_bytes, ge=1_024, description="the largest payload")
     otlp: str | None = Field(
@@ -68,7 +68,7 @@ class Config(BaseSettings):
     )
     trace_relay_age: str = Field(default="24h", description="spans of runs that closed longer ago are given up")
     trace_relay_runs: int = Field(
-        default=100_000, ge=1, description="so many closed runs wait to be exported; the oldest of more are given up"
+        default=100_000, ge=1, description="how many closed runs wait to be exported; the oldest of more are given up"
     )
     metrics_port: int | None = Field(
         default=None, ge=0, le=65_535, description="serves metrics to Prometheus there; 0 takes a free port"
@@ -140,7 +140,7 @@ class Config(BaseSettings):
     @classmethod
     def _is_short_enough(cls, value: str) -> str:
         if not timedelta(0) <= parse_duration(value) <= DRAIN_MAX:
-            raise ValueError("a replica serves on for at most an hour after it was told to stop")
+            raise ValueError("a replica serves on for at most an hour after SIGTERM")
         return value
 
     @field_validator("connection_age")

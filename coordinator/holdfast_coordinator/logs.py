@@ -16,7 +16,7 @@ FIRST = ("time", "level", "logger", "message")
 
 
 class _Logger(structlog.PrintLogger):
-    """A logger that knows the name of its module."""
+    """A logger that adds the name of its module."""
 
     def __init__(self, file: TextIO, name: str) -> None:
         super().__init__(file)

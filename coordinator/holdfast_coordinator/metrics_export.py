@@ -33,7 +33,7 @@ async def metering(
 ) -> AsyncIterator[Metering | None]:  # fmt: skip
     """Metrics for as long as the block runs; None, and no cost, when there is neither a port nor a collector.
 
-    is_known_away: whether somebody has warned already that the collector cannot be reached.
+    is_known_away: whether it was warned already that the collector cannot be reached.
     Raises MetricsAddressInUse, CertificateUnusable; HoldfastError for an interval that cannot be understood.
     """
     if port is None and collector is None:

@@ -1,4 +1,4 @@
-"""What `serve`, `dev` and `migrate` do once their options are read: configure, serve until told to stop, say errors."""
+"""What `serve`, `dev` and `migrate` do once their options are read: configure, serve until stopped, print errors."""
 
 import asyncio
 import contextlib

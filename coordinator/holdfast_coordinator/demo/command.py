@@ -23,7 +23,7 @@ def demo(
         ),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="Audit at most so many distributions.", show_default=False)
+        int | None, typer.Option("--limit", min=1, help="How many distributions to audit at most.", show_default=False)
     ] = None,
     otlp: Annotated[
         str | None,

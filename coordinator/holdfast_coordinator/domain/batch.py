@@ -35,7 +35,7 @@ RULES: Rules = {
 
 @dataclass(slots=True)
 class Decided:
-    """What came of a batch: the rows to write, an answer per command, and what to tell the replica."""
+    """What came of a batch: the rows to write, an answer per command, and the events for the replica."""
 
     changes: Changes
     answers: list[Answer]

@@ -196,7 +196,7 @@ Ask = (
 CLOSED_BY_CODE = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
 """How the code of a run can end it; the other ends are the coordinator's."""
 ENTRIES_MAX = 1_000_000_000
-"""No journal has so many entries, so that a number beyond it stands for none."""
+"""Entries that no journal has, so that a number beyond it stands for none."""
 
 
 @dataclass(slots=True)
@@ -424,7 +424,7 @@ class ClaimRuns:
     """Lease ready runs of one queue to the sessions that wait for them.
 
     not_builds: for each workflow the one build that all sessions with room for it have, "" when there are several;
-    runs that this build has stalled would find nobody, and hold up those behind them.
+    runs that this build has stalled would find no session, and hold up those behind them.
     """
 
     namespace: str

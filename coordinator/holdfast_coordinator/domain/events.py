@@ -1,4 +1,4 @@
-"""What the rest of the replica must hear once a batch is committed. Nothing here is stored; all of it can be lost."""
+"""What a committed batch means for the rest of the replica. Nothing here is stored; all of it can be lost."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -108,7 +108,7 @@ class OutboxDue:
 
 @record
 class Appended:
-    """An append-only transition was committed. `mail_next` and `mail_taken` tell whether mail waits."""
+    """An append-only transition was committed. `mail_next` and `mail_taken` say whether mail waits."""
 
     mail_next: int
     mail_taken: int
@@ -117,7 +117,7 @@ class Appended:
 
 @record
 class Closed:
-    """A plain close was committed. parent_run_id: whom to tell, by the outbox alarm that was written with it."""
+    """A plain close was committed. parent_run_id: whom to notify, by the outbox alarm that was written with it."""
 
     namespace: str
     closed_at: datetime

@@ -165,7 +165,7 @@ def _read_child_closed(reads: Reads, asked: DeliverChildClosed) -> None:
 
 
 def deliver_child_closed(space: Workspace, asked: DeliverChildClosed) -> bool:
-    """Tells a parent that its child has closed, once; False when it was told or is closed itself."""
+    """Notifies a parent that its child has closed, once; False when it was notified or is closed itself."""
     if not space.clear_outbox(asked.outbox):
         return False
     return _child_closed(space, asked.run_id, asked.mail, at=asked.outbox.due_at)

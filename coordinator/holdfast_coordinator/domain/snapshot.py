@@ -82,7 +82,7 @@ class Reads:
         wanted.all |= all
 
     def wants_run(self, run_id: str, request_id: str) -> None:
-        """A command that somebody sent to a run, open or closed, needs it, and the answer that it had before."""
+        """A command that was sent to a run, open or closed, needs it, and the answer that it had before."""
         self.lock_runs.add(run_id)
         self.results.add(run_id)
         if request_id:
@@ -151,7 +151,7 @@ class Snapshot:
     claimed_runs: list[list[tuple[OpenRun, RunRow | None]]] = field(default_factory=list)
     """Per claim, in its order. Mail of claimed runs is in `mail`, the rows are in `runs` too.
 
-    Without the record where the arguments of all before it are large: they are read when somebody needs them.
+    Without the record where the arguments of all before it are large: they are read when they are needed.
     """
     claimed_tasks: list[list[TaskRow]] = field(default_factory=list)
     """Per claim, in its order. The rows are in `tasks` too."""

@@ -58,7 +58,7 @@ def _read_end(reads: Reads, asked: EndAttempt) -> None:
 def end_attempt(space: Workspace, asked: EndAttempt) -> bool:
     """Takes an attempt from a lost session, or past its deadline, or that was never delivered.
 
-    A timed out attempt is repeated for now: the next claimer knows the policy and decides. False when the claim
+    A timed out attempt is repeated for now: the next claimer has the policy and decides. False when the claim
     has moved on, or its deadline is still to come.
     """
     task = space.tasks.get((asked.run_id, asked.number))
@@ -75,7 +75,7 @@ def end_attempt(space: Workspace, asked: EndAttempt) -> bool:
     if asked.timed_out:
         task.failures += 1
     elif asked.undelivered:
-        # The claim counts as a start: nobody knows what a worker did that says no more.
+        # The claim counts as a start: what a silent worker did is unknown.
         if task.recoveries == 0:
             _finish(space, run, task, failure=_started_only_once(task))
             return True

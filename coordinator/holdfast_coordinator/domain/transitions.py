@@ -51,7 +51,7 @@ WAITS_FOR_NOTHING = "its code waits for nothing that could wake it: no timer, si
 
 @dataclass(slots=True)
 class TransitionAnswer:
-    """What the worker hears. `mail` is what it has not seen."""
+    """What the worker gets. `mail` is what it has not seen."""
 
     status: TransitionStatus
     mail: list[MailRow] = field(default_factory=list)
@@ -59,7 +59,7 @@ class TransitionAnswer:
 
 
 def answer_of_refusal(refusal: HoldfastError) -> TransitionAnswer:
-    """What a worker is told when its transition was refused before it was taken: that a lease is lost, or why not."""
+    """What a worker gets when its transition was refused before it was taken: that a lease is lost, or why not."""
     if isinstance(refusal, RunNotFound | RunAlreadyClosed):
         return TransitionAnswer(TransitionStatus.SUPERSEDED)
     return TransitionAnswer(TransitionStatus.REFUSED, refusal=str(refusal))
@@ -150,7 +150,7 @@ def take_transition(space: Workspace, asked: CommitTransition) -> TransitionAnsw
 
 
 def events_of_close(asked: CommitTransition, closed: Closed) -> list[Event]:
-    """What the replica must hear of a close that was committed without being decided here."""
+    """The events of a close that was committed without being decided here."""
     closing = asked.asks[-1]
     assert isinstance(closing, CloseAsk), closing
     result = RunResult(

@@ -1,7 +1,7 @@
 """The rows of one batch as they are after the commands decided so far, and the moves that every decision uses.
 
 A workspace begins with what was read under the locks. Decisions change copies of rows and note the change;
-what comes out is the difference to write and what to tell the replica after the commit.
+what comes out is the difference to write and the events for the replica after the commit.
 """
 
 from datetime import datetime, timedelta
@@ -60,7 +60,7 @@ RELAY_AFTER = timedelta(seconds=30)
 CLOCK_AHEAD_MAX = timedelta(seconds=2)
 FAILED_STATUSES = frozenset({RunStatus.FAILED, RunStatus.TIMED_OUT, RunStatus.TERMINATED})
 LOSSES_MAX = 5
-"""So many leases lost without a transition in between stall a run: its code itself kills its workers."""
+"""Leases lost without a transition in between that stall a run: its code itself kills its workers."""
 
 
 class Assign(Protocol):
@@ -188,7 +188,8 @@ class Workspace:
 
     def lease(self, run: OpenRun, session_id: str) -> None:
         """Gives a changed run to a session, under a new epoch."""
-        # Taken away once since the last transition: from the session that committed it. Of more nobody knows.
+        # Taken away once since the last transition: from the session that committed it. After more losses the sessions
+        # are not recorded.
         lost = run.sticky if run.losses + run.timed_out == 1 else None
         move_run(run, RunTrigger.LEASE)
         run.owner = run.sticky = session_id
@@ -207,7 +208,7 @@ class Workspace:
         )
 
     def end_lease(self, run: OpenRun) -> None:
-        """The holder of a changed run, if it has one, is told that it is taken away; the caller moves the run.
+        """The holder of a changed run, if it has one, is notified that it is taken away; the caller moves the run.
 
         The epoch fences what it may still send.
         """
@@ -218,7 +219,7 @@ class Workspace:
     def deliver(
         self, run: OpenRun, kind: MailKind, body: MailBody, *, trace: bytes = b"", at: datetime | None = None
     ) -> None:
-        """Puts mail into a changed run and wakes it. at: when what it tells of has happened."""
+        """Puts mail into a changed run and wakes it. at: when what it is about has happened."""
         mail = MailRow(run.run_id, run.mail_next, kind, not_before(at, self.now), body, trace)
         run.mail_next += 1
         self.add_mail(mail)
@@ -289,7 +290,7 @@ class Workspace:
         self.offer_task(task)
 
     def drop_task(self, task: TaskRow, trigger: TaskTrigger) -> None:
-        """Deletes a queued step; a session that runs one which is cancelled is told."""
+        """Deletes a queued step; a session that runs one which is cancelled is notified."""
         move_task(task, trigger)
         key = (task.run_id, task.number)
         del self.tasks[key]
@@ -327,7 +328,7 @@ class Workspace:
         move_run(run, trigger)
         size, entries = sum(map(_entry_bytes, entries)), list(entries)
         for missed in [*self.mail.get(run.run_id, {}).values(), *self._attempts_cut_short(run)]:
-            # A row travels whole, so it must fit into a message, however much mail nobody received.
+            # A row travels whole, so it must fit into a message, however much mail was not received.
             size += body_bytes(missed.body)
             if size > ROW_BYTES_MAX and entries:
                 self.append(run, entries, count, epoch=epoch, transition_id=transition_id)
@@ -347,7 +348,7 @@ class Workspace:
             )
 
     def attempts_of(self, task: TaskRow) -> tuple[bytes | AttemptRecord, ...]:
-        """The attempts of a queued step that nobody wants any longer."""
+        """The attempts of a queued step that is no longer needed."""
         if task.state is TaskState.CLAIMED:
             return (*task.attempts_ended, ended_attempt(task, AttemptOutcome.CANCELLED, self.now))
         return task.attempts_ended

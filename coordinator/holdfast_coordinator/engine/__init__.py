@@ -1,1 +1,1 @@
-"""The use cases: who gets work, what is written in which order, who is told. Knows neither SQL nor gRPC."""
+"""The use cases: who gets work, what is written in which order, what is sent to whom. Without SQL and gRPC."""

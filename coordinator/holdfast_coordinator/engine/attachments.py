@@ -19,7 +19,7 @@ NO_MAIL: Mapping[Held, int] = MappingProxyType({})
 """A worker says nothing of the mail of its runs."""
 
 POLL_GAP_SECONDS = 2.0
-"""So long after its last poll was answered a session still gets work: it is about to poll again."""
+"""Seconds after the answer to its last poll in which a session still gets work: it is about to poll again."""
 
 
 def held_of(event: RunLeased | TaskClaimed) -> Held:
@@ -140,7 +140,7 @@ class Attachment:
 
     def settle(self, *, run: bool, gets: bool) -> None:
         """The batch that reserved is committed, or has failed: then the room is free again."""
-        # An attachment that took the place of another meanwhile has nothing reserved, and its next poll tells its room.
+        # An attachment that took the place of another meanwhile has nothing reserved, and its next poll says its room.
         if run and self.reserved_runs:
             self.reserved_runs -= 1
             self.free_runs += not gets
@@ -179,7 +179,7 @@ class Attachment:
         self.mail.said({key[0]: number for key, number in numbers.items() if key in self.granted})
 
     def hand_end(self, event: LeaseEnded) -> None:
-        """Tells the worker that it holds something no longer; best effort, the next heartbeat says so too."""
+        """Notifies the worker that it holds something no longer; best effort, the next heartbeat says so too."""
         key = (event.run_id, event.number, event.epoch)
         self.forget(key)
         self.ended.add(key)
@@ -262,9 +262,9 @@ class Attachment:
         self.missing_since.pop(key, None)
 
     def missing_from(self, held: frozenset[Held], now: float, older_than: float) -> list[Held]:
-        """What was granted but is missing from two successive full sets of the worker for so many seconds.
+        """What was granted but is missing from two successive full sets of the worker for `older_than` seconds.
 
-        Lost on the way, or dropped by the worker: either way it does not know of it, and another should go on.
+        Lost on the way, or dropped by the worker: either way it does not hold it, and another should go on.
         """
         for key in held & self.unacknowledged.keys():
             del self.unacknowledged[key]

@@ -1,4 +1,4 @@
-"""Tasks that nobody waits for: each is kept until it has ended, and none fails without a word.
+"""Tasks that are not awaited: each is kept until it has ended, and none fails without a log line.
 
 What they do is best effort, or done again by a loop; so they may be cut off when the replica stops.
 """

@@ -21,7 +21,7 @@ from .matcher import Matcher, QueueKey
 log = structlog.get_logger(__name__)
 
 CLAIM_MAX = 1_000
-"""One claim takes at most so many runs and so many steps, however much room there is."""
+"""Runs, and steps, that one claim takes at most, however much room there is."""
 TIMER_MAX = timedelta(hours=1)
 TIMER_MARGIN = timedelta(milliseconds=5)
 

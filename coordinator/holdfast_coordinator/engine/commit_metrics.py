@@ -1,4 +1,4 @@
-"""What the engine tells the metrics of what it has committed. Only called when there are metrics."""
+"""What the engine reports to the metrics of what it has committed. Only called when there are metrics."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

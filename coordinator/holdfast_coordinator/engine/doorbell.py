@@ -1,7 +1,7 @@
-"""What this replica says to the others of what it committed, and what they say to it: keys only, never what they name.
+"""What this replica sends the others of what it committed, and what they send it: keys only, never what they name.
 
-Losing any of it costs latency: whoever is told of a key looks at the rows, and looks at them once a second without
-being told. In memory only, and silent while no other replica has been heard. Knows no database: the loops carry it.
+Losing any of it costs latency: a replica that gets a key looks at the rows, and it looks at them once a second in any
+case. In memory only, and silent while no other replica has sent anything. Without a database: the loops carry it.
 """
 
 import json
@@ -49,7 +49,7 @@ class Doorbell:
 
     @property
     def has_others(self) -> bool:
-        """True when there is somebody to be told."""
+        """True when there are other replicas."""
         return bool(self._heard_at)
 
     # What this replica committed
@@ -77,7 +77,7 @@ class Doorbell:
     # That it is there
 
     def hello(self) -> None:
-        """This replica listens from now on, and does not know who else does."""
+        """This replica listens from now on, and has no list of the others yet."""
         self._say((_HELLO,))
 
     def here(self) -> None:

@@ -178,7 +178,7 @@ class Engine:
     async def wait_for(self, namespace: str, run_ids: Sequence[str], seconds: float) -> list[RunResult]:
         """Runs of the set that are closed; waits until there is one. Raises RunNotFound."""
         run_ids = list(dict.fromkeys(run_ids))
-        # First: what closes while the store is asked is heard of in memory.
+        # First: what closes while the store is asked is noticed in memory.
         waiter = self.waiters.register(namespace, run_ids)
         try:
             unknown = self.waiters.unknown(namespace, run_ids)
@@ -341,7 +341,7 @@ class Engine:
         if isinstance(answer, RunBusy):
             return TransitionAnswer(TransitionStatus.BUSY)
         if isinstance(answer, CoordinatorUnavailable):
-            raise answer  # nobody knows what became of it: the report is repeated
+            raise answer  # its outcome is unknown: the report is repeated
         if isinstance(answer, HoldfastError):
             return answer_of_refusal(answer)
         if answer.status is TransitionStatus.SUPERSEDED and asked.count:

@@ -37,7 +37,7 @@ class Heartbeats:
     # Away
 
     def is_away(self) -> bool:
-        """True when no turn has succeeded for so long that other replicas may take this one for gone."""
+        """True when no turn has succeeded within the time after which other replicas may take this one for gone."""
         return self._clock() - self._flushed_at > self._policy.away_after.total_seconds()
 
     def require_here(self) -> None:

@@ -10,7 +10,7 @@ from holdfast_coordinator.telemetry.spans import Span
 from holdfast_coordinator.wire.journals import journal_message
 
 SLICE_SECONDS = 0.001
-"""So long spans are made before others have their turn on the loop."""
+"""Seconds in which spans are made before others have their turn on the loop."""
 
 ReadPage = Callable[[int], Awaitable[tuple[list[JournalRow], bool]]]
 """The rows after an entry, at least one where there are any, and whether there are more. Raises StoreError."""

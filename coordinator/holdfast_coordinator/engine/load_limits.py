@@ -1,6 +1,6 @@
 """When a line is too long for what it is to be worked off in: starts are refused first, reports of workers much later.
 
-What the coordinator asks of itself is never refused. Pure: measures nothing, is told what was committed.
+What the coordinator asks of itself is never refused. Pure: measures nothing, is given what was committed.
 """
 
 from holdfast_coordinator.domain.batch import BatchCommand
@@ -16,10 +16,10 @@ from holdfast_coordinator.domain.commands import (
 from holdfast_coordinator.domain.continuations import RetryRun
 
 LINE_SECONDS_OF_STARTS = 2.0
-"""Starts are refused while the line is longer than what so many seconds committed, by the measure of the last one."""
+"""Seconds of commits, by the measure of the last one, beyond which a longer line refuses starts."""
 LINE_SECONDS_OF_OTHERS = 4.0
 LINE_COMMANDS_MIN = 10_000
-"""A line of so many commands is not too long for starts, however little was committed of late; twice as many for
+"""Commands in a line that are not too many for starts, however little was committed of late; twice as many for
 others."""
 LINE_BYTES_OF_STARTS = 64 * 1024 * 1024
 LINE_BYTES_OF_OTHERS = 128 * 1024 * 1024
@@ -37,7 +37,7 @@ class Shedding:
         self._before = 0
 
     def committed(self, commands: int, now: float) -> None:
-        """So many commands were committed."""
+        """`commands` more were committed, at `now` in seconds."""
         self._turn(now)
         self._count += commands
 

@@ -1,4 +1,4 @@
-"""Which session gets a run or a queued step, and which queues may hold work that nobody has claimed.
+"""Which session gets a run or a queued step, and which queues may hold work that is not claimed.
 
 In memory, for the sessions of this replica. A hand-off reserves room in the session; what it cannot place is
 left ready in the database and remembered as a belief per (namespace, queue, name), until a claim takes it up.
@@ -61,7 +61,7 @@ class Matcher(Reservations):
         self.expect_work(key, attachment.workflows, attachment.steps)
 
     def detach(self, session_id: str) -> None:
-        """Removes a session, if it is here; its open poll hears of it."""
+        """Removes a session, if it is here; its open poll is answered with that."""
         attachment = self._attachments.pop(session_id, None)
         if attachment is not None:
             key = (attachment.namespace, attachment.queue)

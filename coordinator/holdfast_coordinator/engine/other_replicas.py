@@ -1,6 +1,6 @@
 """Finds what other replicas did that concerns this one: work they left ready, runs they closed that are waited for.
 
-Once a second, and at once for what the doorbell names. What this replica commits itself it knows without this, unless
+Once a second, and at once for what the doorbell names. What this replica commits itself it has without this, unless
 the answer of the commit was lost; so the look is taken also where there is no other replica.
 """
 
@@ -36,7 +36,7 @@ class Elsewhere:
     async def find_work(self) -> None:
         """Claims where work is believed to wait, and asks for the names of which nothing is known. Raises StoreError.
 
-        Reading costs nobody a lock, and one index probe for each name: only where a row is does a claim follow.
+        Reading costs no lock, and one index probe for each name: only where a row is does a claim follow.
         """
         self._matcher.claim_where_believed()
         runs, steps = self._matcher.unknown_names()

@@ -1,4 +1,4 @@
-"""Deliveries to other runs: children to start, to cancel, to terminate, and parents to tell that a child closed.
+"""Deliveries to other runs: children to start, to cancel, to terminate, and parents to notify that a child closed.
 
 Each is an alarm row, written with what caused it. It is made right after the commit, and again by the alarm loop
 after a crash; the command that makes it strikes the row in its own transaction, so that it happens once. One that
@@ -128,7 +128,7 @@ class Outbox:
         return start
 
     async def _closed_child(self, alarm: AlarmRow) -> tuple[ChildClosedMail, str]:
-        """What the parent of a closed run must hear, read back after a crash."""
+        """What the parent of a closed run must get, read back after a crash."""
         record = (await self._records.of([alarm.run_id]))[alarm.run_id]
         (result,) = await self._cells.of_run(alarm.run_id).store.results([alarm.run_id])
         assert record.parent_run_id is not None, alarm

@@ -18,15 +18,15 @@ class SessionPolicy:
 
     @property
     def away_after(self) -> timedelta:
-        """A replica that could write no heartbeats for so long is away, and a session that sent none gets no work."""
+        """Time without a written heartbeat after which a replica is away, and a session gets no work."""
         return self.ttl / 2
 
     @property
     def foreign_ttl(self) -> timedelta:
-        """Silent for so long, a session of another replica is dead: its own would have buried it, or is gone."""
+        """Silence after which a session of another replica is dead: its own would have buried it, or is gone."""
         return self.ttl * 1.5
 
     @property
     def released_after(self) -> timedelta:
-        """A grant that is missing from full sets for so long is released."""
+        """How long a grant is missing from full sets before it is released."""
         return self.ttl if self.missing_max is None else self.missing_max

@@ -8,7 +8,7 @@ from holdfast_coordinator.domain.workspace import Assign
 
 
 class Reservations(Assign):
-    """An `Assign` that is told what became of every place that it has reserved, except what is committed."""
+    """An `Assign` that gets what became of every place that it has reserved, except what is committed."""
 
     @abstractmethod
     def begin(self) -> None:
@@ -16,7 +16,7 @@ class Reservations(Assign):
 
     @abstractmethod
     def undo(self) -> None:
-        """The decision that began last has failed: nobody gets anything of it."""
+        """The decision that began last has failed: no session gets anything of it."""
 
     @abstractmethod
     def release(self, event: RunLeased | TaskClaimed) -> None:
@@ -24,4 +24,4 @@ class Reservations(Assign):
 
     @abstractmethod
     def doubt(self, event: RunLeased | TaskClaimed) -> None:
-        """The commit may have happened: the database may say that the session holds this, and nobody will tell it."""
+        """The commit may have happened: the session may hold this by the database, and will get no notice of it."""

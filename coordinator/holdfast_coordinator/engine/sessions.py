@@ -53,7 +53,7 @@ def _ignore(_step: ClockStep) -> None:
 
 
 class Sessions:
-    """See the module. spawn: runs what nobody waits for. on_step: called when the database's clock has stepped."""
+    """See the module. spawn: runs what is not awaited. on_step: called when the database's clock has stepped."""
 
     def __init__(
         self, control: ControlStore, matcher: Matcher, *, replica_id: str, policy: SessionPolicy, submit: Submit,
@@ -131,7 +131,7 @@ class Sessions:
         """Attaches a session before it is reconciled; no poll can bring it work until its worker is answered.
 
         A lease that is committed while the cells are asked is then either in what they say or handed to this
-        attachment. An older one would take it with it: the session lives, so nobody would ever end that lease.
+        attachment. An older one would take it with it: the session lives, so nothing would ever end that lease.
         """
         current = self._matcher.attachment(row.session_id)
         if current is not None and current.attach_no > row.attach_no:

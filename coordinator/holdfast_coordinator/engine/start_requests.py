@@ -74,7 +74,7 @@ class Starts:
         while more:
             page, more = await store.journal(run_id, rows[-1].seq if rows else 0, DEFAULT_LIMITS.journal_page_bytes)
             rows += page
-        # In a thread: of a long journal this takes seconds, and heartbeats wait for nobody.
+        # In a thread: of a long journal this takes seconds, and heartbeats cannot wait.
         begin = await asyncio.to_thread(self._codec.continuation, rows, run_id)
         asked = RetryRun(new_run_id, origin, begin)
         if self._origins is not None:

@@ -1,4 +1,4 @@
-"""Finds what the cells say that a session of this replica holds and this replica has never heard of.
+"""Finds what the cells say that a session of this replica holds and this replica has no record of.
 
 Another replica has given it, or this one before it was restarted, or a commit whose answer was lost. From then on it
 counts as granted: the session names it in its heartbeats, or it is released like any other that went astray.

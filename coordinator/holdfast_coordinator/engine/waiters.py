@@ -25,7 +25,7 @@ class Waiter:
         self.news = asyncio.Event()
 
     def tell(self, result: RunResult) -> None:
-        """A run of the set has closed; it may be told of it twice."""
+        """A run of the set has closed; this may come twice."""
         self.closed[result.run_id] = result
         self.news.set()
 
@@ -33,7 +33,7 @@ class Waiter:
 class Waiters:
     """See the module. `recent` results are kept in memory, bounded in bytes, oldest out first.
 
-    A waiter is woken by runs of its own namespace only: also how long a wait takes would tell of others.
+    A waiter is woken by runs of its own namespace only: also how long a wait takes would reveal others.
     """
 
     def __init__(self) -> None:
@@ -103,7 +103,7 @@ class Waiters:
         return recent if recent is not None and recent.namespace == namespace else None
 
     def waited_for(self) -> list[str]:
-        """Runs that somebody waits for."""
+        """Runs that are waited for."""
         return list(self._waiting)
 
     @property
@@ -112,7 +112,7 @@ class Waiters:
         return bool(self._waiting or self._known_open)
 
     def closed_elsewhere(self, run_ids: Iterable[str]) -> list[str]:
-        """These runs have closed: answers those that somebody waits for; the others are not known to be open now."""
+        """These runs have closed: answers those that are waited for; the others are not known to be open now."""
         waited_for = []
         for run_id in run_ids:
             if run_id in self._waiting:

@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 SPANS_WAITING_MAX = 20_000
 REQUEST_SPANS_MAX = 512
 REQUEST_BYTES_MAX = 1_000_000
-"""About what a request holds at most. Collectors refuse requests above 4 MB unless they are told otherwise."""
+"""About what a request holds at most. Collectors refuse requests above 4 MB unless they are configured otherwise."""
 
 BACKOFF = Exponential(max=timedelta(seconds=10), jitter=0.5, first_exponent=-1)
 """0.5, 1, 2, ... 10 seconds, up to half of it random: replicas must not come back to a collector all at once."""
@@ -33,7 +33,7 @@ RETRY_AFTER_SECONDS_MAX = 60.0
 """The longest that a collector can ask to be left alone."""
 
 COMPLAINT_SECONDS = 60.0
-"""A collector that goes on refusing spans is warned of once in so long."""
+"""Seconds between warnings of a collector that goes on refusing spans."""
 
 QUEUE_FULL = "queue_full"
 REFUSED = "refused"
@@ -176,9 +176,9 @@ class SpanExporter:
             await self._send_next()
 
     async def drain(self, seconds: float) -> None:
-        """Exports what is left, for at most so long, and takes nothing more. Only when `run` has ended.
+        """Exports what is left, for at most `seconds`, and takes nothing more. Only when `run` has ended.
 
-        A collector that cannot be reached is not waited for. What remains is told to on_left_behind.
+        A collector that cannot be reached is not waited for. What remains goes to on_left_behind.
         """
         self._is_closed = True
         with suppress(TimeoutError, CollectorUnreachable):

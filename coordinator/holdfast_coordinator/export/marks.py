@@ -16,9 +16,9 @@ log = structlog.get_logger(__name__)
 OPEN_SECONDS = 60.0
 CLOSED_SECONDS = 1.0
 PAGE = 1_000
-"""So many marks are written with one statement."""
+"""Marks that are written with one statement."""
 WAITING_MAX = 100_000
-"""So many marks wait for a database that is gone; with more, runs are exported once more."""
+"""Marks that wait for a database that is gone; with more, runs are exported once more."""
 
 Write = Callable[[dict[str, int], list[str]], Awaitable[None]]
 """Writes how far open runs are exported, and deletes the marks of closed ones. Raises StoreError."""

@@ -23,16 +23,16 @@ from .run_export import send_run
 log = structlog.get_logger(__name__)
 
 CLAIM_FOR = timedelta(seconds=60)
-"""So long a claimed mark is left alone by others. A run that takes longer is exported twice, which does no harm."""
+"""How long a claimed mark is left alone by others. A run that takes longer is exported twice, which does no harm."""
 
 IDLE_FOR = timedelta(minutes=2)
-"""An open run is looked at when it has been idle for so long: until then its mark may be on its way."""
+"""How long an open run is idle before it is looked at: until then its mark may be on its way."""
 
 SWEEP_AFTER = IDLE_FOR + timedelta(seconds=30)
 """Runs that moved while spans were dropped are looked at when they can be idle, and not before."""
 
 SWEEP_EVERY = timedelta(hours=1)
-"""Open runs are looked through so often in any case: a replica that will never come back may have left them."""
+"""How often open runs are looked through in any case: a replica that will never come back may have left them."""
 
 COUNT_EVERY = timedelta(seconds=30)
 EXCESS_MAX = 10_000
@@ -41,7 +41,7 @@ OPEN_PAGE = 500
 PAUSE_SECONDS = 1.0
 
 WARNING_EVERY = timedelta(seconds=60)
-"""A collector that refuses one run refuses most likely all: for each reason there is one warning in so long."""
+"""A collector that refuses one run refuses most likely all: this is the time between warnings for one reason."""
 
 TOO_OLD = "too_old"
 TOO_MANY = "too_many"
@@ -220,7 +220,7 @@ class Relay:
 
 
 class Exports:
-    """Exports the trace of a run when somebody asks; implements rpc.run_traces.TraceExports."""
+    """Exports the trace of a run on request; implements rpc.run_traces.TraceExports."""
 
     def __init__(self, store_of: Callable[[str], CellStore], sink: SpanSink, rules: SpanRules, collector: str) -> None:
         self._store_of = store_of

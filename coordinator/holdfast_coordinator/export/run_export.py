@@ -1,4 +1,4 @@
-"""Sends spans of whole runs from their journals, page by page: for the relay, and for whoever asks for one."""
+"""Sends spans of whole runs from their journals, page by page: for the relay, and for single requests."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

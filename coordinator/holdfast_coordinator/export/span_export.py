@@ -27,7 +27,7 @@ DRAIN_SECONDS = 3.0
 
 
 class Tracing:
-    """See the module. Made before the engine, which tells it what is committed by `tracer.committed`.
+    """See the module. Made before the engine, which gives it what is committed by `tracer.committed`.
 
     stores: by the name of their cell. clock: the database's time, asked for only while it runs. collector: its address,
     for people. dropped: counts spans and runs that were given up, each with its reason. taken: counts

@@ -27,20 +27,20 @@ from .exporter import Batchable
 log = structlog.get_logger(__name__)
 
 GATHER_SECONDS = 0.3
-"""So long rows are gathered: what a run has committed meanwhile is exported as one. With 0.1 the steps per second that
-tracing leaves were 75 % instead of 79 %; more than 0.3 gained nothing."""
+"""Seconds in which rows are gathered: what a run has committed meanwhile is exported as one. With 0.1 the steps per
+second that tracing leaves were 75 % instead of 79 %; more than 0.3 gained nothing."""
 
 ROWS_MAX = 50_000
-"""So many committed rows wait to be made into spans; with more, the runs of the newest are left to the relay."""
+"""Committed rows that wait to be made into spans; with more, the runs of the newest are left to the relay."""
 
 RUNS_MAX = 10_000
-"""So many runs are kept between their rows; one that was forgotten is built anew from its journal."""
+"""Runs that are kept between their rows; one that was forgotten is built anew from its journal."""
 
 SUBMITTED_MAX = 128
-"""So many spans of a journal are submitted at once: encoding them holds the loop for half a millisecond."""
+"""Spans of a journal that are submitted at once: encoding them holds the loop for half a millisecond."""
 
 REBUILDS_MAX = 4
-"""So many journals are read at once for runs that are not in memory."""
+"""Journals that are read at once for runs that are not in memory."""
 
 
 class Outlet(Protocol):
@@ -80,7 +80,7 @@ class _Live:
 class Tracer:
     """See the module. `committed` from the event loop only; `run` is its one task.
 
-    on_gap: told when spans of a run are left to the relay. An open one has no mark that would lead the relay to it.
+    on_gap: called when spans of a run are left to the relay. An open one has no mark that would lead the relay to it.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Carries the doorbell: says what there is to say, hears what others say, and has the engine look at it.
+"""Carries the doorbell: sends the notices of this replica, takes those of others, and has the engine look at them.
 
 Each of the three goes on by itself when another cannot; without any of them the looks at the rows find everything.
 """
@@ -20,7 +20,7 @@ GATHER_SECONDS = 0.005
 AGAIN_SECONDS = 1.0
 LAST_SECONDS = 1.0
 SILENT_SECONDS = 3 * HELLO_SECONDS
-"""A replica that does not hear even itself for so long listens anew."""
+"""Seconds without even its own notices after which a replica listens anew."""
 
 
 class DoorbellLoops:

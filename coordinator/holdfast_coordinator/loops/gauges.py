@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # prometheus_client is imported only where metrics are on
 
 GAUGES_SECONDS = 15.0
 COUNT_MAX = 10_000
-"""So many rows are counted of each kind; the gauges say so."""
+"""Rows that are counted of each kind at most; the gauges say so."""
 
 
 class Gauges:

@@ -1,4 +1,4 @@
-"""Pushes the metrics to an OTLP collector every so often. That a collector is away is said once and hurts nobody."""
+"""Pushes the metrics to an OTLP collector every so often. That a collector is away is logged once and harms nothing."""
 
 import asyncio
 import time
@@ -50,7 +50,7 @@ class MetricsPush:
         self._has_no_service = False
 
     async def run(self) -> None:
-        """Pushes until it is cancelled, and then once more: what happened last is often what one wants to know.
+        """Pushes until it is cancelled, and then once more: what happened last is often what matters.
 
         Ends by itself when the collector takes no metrics at all, as those do that are for traces only.
         """

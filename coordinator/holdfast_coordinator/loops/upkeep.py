@@ -16,7 +16,7 @@ OnReady = Callable[[bool], Awaitable[None]]
 
 FLUSH_SECONDS = 1.0
 DATABASE_SECONDS = 5.0
-"""A database that does not answer for so long makes the replica unready, or sooner with a short TTL."""
+"""Seconds without an answer of the database that make the replica unready; fewer with a short TTL."""
 LOOK_AROUND_SECONDS = 1.0
 OVERDUE_SECONDS = 1.0
 PRUNE_SECONDS = 300.0
@@ -26,9 +26,9 @@ PRUNE_PAGE = 10_000
 def all_loops(
     engine: Engine, *, on_ready: OnReady, doorbell: DoorbellStore | None = None
 ) -> Iterator[tuple[str, Coroutine[None, None, None]]]:
-    """Every loop of a replica, by name. on_ready: told after every heartbeat whether the database answers.
+    """Every loop of a replica, by name. on_ready: called after every heartbeat with whether the database answers.
 
-    doorbell: None where replicas tell each other nothing, and find everything by looking.
+    doorbell: None where replicas send each other nothing, and find everything by looking.
     """
     if doorbell is not None:
         yield from DoorbellLoops(engine.doorbell, doorbell, engine.look_at).all()

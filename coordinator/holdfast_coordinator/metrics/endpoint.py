@@ -1,4 +1,4 @@
-"""Serves the registry over HTTP to Prometheus, from a thread of its own. Anybody who reaches the port may read it."""
+"""Serves the registry over HTTP to Prometheus, from a thread of its own. What reaches the port may read it."""
 
 from prometheus_client import start_http_server
 

@@ -59,7 +59,7 @@ class Metrics:
     def attempt_started(
         self, namespace: str, queue: str, placement: str, *, waited_seconds: float, trace_id: str = ""
     ) -> None:
-        """An attempt has started that could have started so long before."""
+        """An attempt has started that could have started `waited_seconds` before."""
         waited = max(waited_seconds, 0.0)
         self._schedule_to_start.of(namespace, queue, placement).observe(waited, trace_id)
 
@@ -90,7 +90,7 @@ class Metrics:
     # The replica itself
 
     def alarm_fired(self, alarm: str, *, lateness_seconds: float) -> None:
-        """An alarm was recorded so long after its time."""
+        """An alarm was recorded `lateness_seconds` after its time."""
         self._alarm_lateness.of(alarm).observe(max(lateness_seconds, 0.0))
 
     def committed(self, path: str, *, seconds: float, commands: int) -> None:
@@ -99,21 +99,21 @@ class Metrics:
         self._commit_batch_size.of(path).observe(commands)
 
     def commit_failed(self) -> None:
-        """A batch was not committed, or nobody knows."""
+        """A batch was not committed, or its outcome is unknown."""
         self._commits_failed.of().inc()
 
     def waited_for_connection(self, pool: str, seconds: float) -> None:
-        """A statement had to wait so long for a connection."""
+        """A statement had to wait `seconds` for a connection."""
         self._pool_wait.of(pool).observe(seconds)
 
     # The export of spans
 
     def spans_exported(self, count: int) -> None:
-        """The collector has taken so many spans."""
+        """The collector has taken `count` spans."""
         self._spans_exported.of().inc(count)
 
     def spans_dropped(self, count: int, reason: str) -> None:
-        """So many spans, or runs, were not exported. reason: one of SpansDropped."""
+        """`count` spans, or runs, were not exported. reason: one of SpansDropped."""
         self._spans_dropped.of(reason).inc(count)
 
     # Gauges

@@ -10,7 +10,7 @@ OTHER = "other"
 UNKNOWN = "unknown"
 """Stands for a name that this replica has not seen; see rpc.measuring."""
 SERIES_MAX = 200
-"""So many label sets one metric has, and no more, besides those in which the users' names have become OTHER."""
+"""Label sets that one metric has at most, besides those in which the users' names have become OTHER."""
 LABEL_LENGTH_MAX = 120
 
 FAST = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -98,7 +98,7 @@ COMMIT_BATCH_SIZE = Instrument(
 )  # fmt: skip
 COMMITS_FAILED = Instrument(
     "holdfast_commits_failed_total", Kind.COUNTER,
-    "Batches that could not be committed, or of which it is not known; their callers were told to repeat.",
+    "Batches that could not be committed, or of which it is not known; their callers were asked to repeat.",
 )  # fmt: skip
 POOL_WAIT = Instrument(
     "holdfast_pool_wait_seconds", Kind.HISTOGRAM,
@@ -117,7 +117,7 @@ POLLS_WAITING = Instrument(
 )  # fmt: skip
 QUEUE_DEPTH = Instrument(
     "holdfast_queue_depth", Kind.GAUGE,
-    "Runs and queued steps that are ready and that nobody has taken; counted up to 10,000 for each name and priority.",
+    "Runs and queued steps that are ready and not taken; counted up to 10,000 for each name and priority.",
     ("namespace", "queue", "work"),
 )  # fmt: skip
 QUEUE_OLDEST_AGE = Instrument(
@@ -173,7 +173,7 @@ GaugeValues = Mapping[tuple[str, ...], float]
 
 
 class SpansDropped(StrEnum):
-    """Why spans are not exported. The last three count runs: nobody has built all of their spans."""
+    """Why spans are not exported. The last three count runs: not all of their spans were built."""
 
     QUEUE_FULL = "queue_full"
     REFUSED = "refused"

@@ -1,6 +1,6 @@
 """The database that needs nothing installed: finds Postgres, and runs a server for as long as we live.
 
-Start at provider.py. Must not know what the database is used for.
+Start at provider.py. What the database is used for is not its matter.
 """
 
 from holdfast_coordinator.postgres.embedded_server import EmbeddedPostgres

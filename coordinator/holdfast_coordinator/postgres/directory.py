@@ -4,7 +4,7 @@
     <home>/data/        the data directory of Postgres
     <home>/server.log   what the server wrote since its start; server.log.1 is of the start before
 
-The lock is beside the data rather than in it, as Postgres wants to make that directory itself, and inside one
+The lock is beside the data rather than in it, as Postgres makes that directory itself, and inside one
 directory of ours, so that <home> may be a mounted volume. Never removes data.
 """
 
@@ -26,7 +26,7 @@ ROOT_DIRECTORY = Path("/var/lib/holdfast")
 # Above the largest pid of any system (Linux: 2**22), so that it is never the pid of a process.
 IMPOSSIBLE_PID = 2**30
 HOLDER_SECONDS = 0.5
-"""So long a data directory must be held by a living process before it counts as in use."""
+"""Seconds that a data directory must be held by a living process before it counts as in use."""
 ORPHAN_SECONDS = 45.0  # longer than the guardian takes for all its signals
 
 
@@ -161,7 +161,7 @@ def settle(data: Path, *, seconds: float = ORPHAN_SECONDS) -> None:
 def is_alive(pid: int) -> bool:
     """Whether a process with this pid runs, of whichever user.
 
-    A zombie does not: in a container without an init nobody ever reaps the one that was killed.
+    A zombie does not: in a container without an init the one that was killed is never reaped.
     """
     try:
         os.kill(pid, 0)

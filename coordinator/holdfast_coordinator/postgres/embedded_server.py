@@ -39,7 +39,7 @@ FULL = ("No space left on device", "Disk quota exceeded")
 
 
 class GuardianPlan(TypedDict):
-    """What the guardian is told. uid and gid: None to stay the same user."""
+    """What the guardian is given. uid and gid: None to stay the same user."""
 
     parent: int
     scratch: str
@@ -126,7 +126,7 @@ class EmbeddedPostgres:
         return f"postgresql://{role}@/{quote(database, safe='')}?{query}"
 
     def failure(self) -> HoldfastError | None:
-        """Why the server is not running any more although nobody stopped it; None while all is well."""
+        """Why the server is not running any more although it was not stopped; None while all is well."""
         if self._guardian is None or self._guardian.poll() is None:
             return None
         event = self._next_event(time.monotonic())
@@ -292,7 +292,7 @@ def _absolute(home: Path) -> Path:
 
 
 def _scratch_path(account: Account) -> Path:
-    """A name that nobody uses yet, for a directory that is private to the server's user and short."""
+    """A name that is not in use yet, for a directory that is private to the server's user and short."""
     name = f"holdfast-{secrets.token_hex(6)}"
     socket = f"/{name}/.s.PGSQL.65535.lock"
     for place in (Path(tempfile.gettempdir()).resolve(), Path("/tmp")):
@@ -302,7 +302,7 @@ def _scratch_path(account: Account) -> Path:
 
 
 def _check_free_space(place: Path) -> None:
-    """Before the first 40 MB are written: half a data directory helps nobody."""
+    """Before the first 40 MB are written: half a data directory is of no use."""
     room = os.statvfs(place)
     free_bytes = room.f_bavail * room.f_frsize
     if free_bytes < NEW_DATA_BYTES:

@@ -5,7 +5,7 @@ anything of holdfast: it has to start in some 30 ms, also as root with a virtual
 
 Why a process of its own, between the parent and the postmaster:
 - PR_SET_PDEATHSIG on the postmaster alone would fire when the *thread* that started it ends, is Linux only,
-  and can send one signal, with nobody to follow up or to remove an ephemeral directory.
+  and can send one signal, and nothing follows up or removes an ephemeral directory.
 - The guardian is the postmaster's real parent. So there is no moment at which a server runs unwatched, and
   its pid cannot be recycled under the guardian, which is the one who reaps it.
 - The parent's end shows in two ways: the pipe on stdin reaches its end, and getppid() changes. The pipe alone
@@ -46,7 +46,7 @@ class ParentEnded(Exception):
 
 
 class Parent:
-    """The process that wants the server to run, seen through stdin and its pid."""
+    """The process that the server runs for, seen through stdin and its pid."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -119,7 +119,7 @@ def initialise(plan: dict[str, Any], parent: Parent, log: Any) -> bool:
 
 
 def watch(server: subprocess.Popen[bytes], parent: Parent, data: Path, log: Path) -> None:
-    """Returns when the server has ended by itself, and tells so. Raises ParentEnded."""
+    """Returns when the server has ended by itself, and reports it. Raises ParentEnded."""
     ready = False
     while server.poll() is None:
         if not ready and is_ready(data, server.pid):
@@ -142,7 +142,7 @@ def is_ready(data: Path, pid: int) -> bool:
 
 
 def end(server: subprocess.Popen[bytes], *, immediately: bool) -> None:
-    """Fast shutdown, then immediate, then SIGKILL. Data that nobody will read again needs no checkpoint."""
+    """Fast shutdown, then immediate, then SIGKILL. Data that will not be read again needs no checkpoint."""
     steps = [(signal.SIGQUIT, IMMEDIATE_SECONDS), (signal.SIGKILL, IMMEDIATE_SECONDS)]
     if not immediately:
         steps.insert(0, (signal.SIGINT, FAST_SECONDS))

@@ -20,7 +20,7 @@ ORIGINS = {"given": "HOLDFAST_POSTGRES_BIN", "system": "this system", "wheel": "
 class ProvidedPostgres:
     """A database to use. url: for psycopg and SQLAlchemy. description: for people, never with a password.
 
-    server: the embedded one, None for a given URL; `server.failure()` tells when it ended by itself.
+    server: the embedded one, None for a given URL; `server.failure()` says when it ended by itself.
     """
 
     url: str

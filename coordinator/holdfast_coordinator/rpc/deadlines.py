@@ -5,7 +5,7 @@ from grpc.aio import ServicerContext
 from holdfast_coordinator.engine.cell_writer import COMMAND_SECONDS
 
 SHARE = 0.9
-"""So much of the caller's time is used up: then it still hears why, and not only that its time is over."""
+"""Share of the caller's time that is used up: then it still gets the reason, and not only that its time is over."""
 
 
 def seconds_left(context: ServicerContext) -> float:

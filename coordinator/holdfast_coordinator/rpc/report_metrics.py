@@ -1,4 +1,4 @@
-"""What a committed report tells the metrics of steps and their attempts. Only made when there are metrics.
+"""What a committed report means for the metrics of steps and their attempts. Only made when there are metrics.
 
 The entry that ends an attempt says when it was scheduled, started and ended, but not the name of its step: that is in
 the entry that scheduled it, most often in an earlier report. So the names of open steps are remembered, as far as

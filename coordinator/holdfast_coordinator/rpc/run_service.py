@@ -216,7 +216,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         return [_started(one, ids.get(one.run_id, "")) if isinstance(one, Started) else one for one in settled]
 
     async def _checked_start(self, namespace: str, spec: pb.StartSpec, workflow: str) -> commands.StartRun:
-        """The command of a start. Raises what `start_command` raises, once what other replicas know was read too."""
+        """The command of a start. Raises what `start_command` raises, also by what other replicas registered."""
         registry, queue = self._engine.registry, spec.queue or DEFAULT
         signatures = await registry.signatures(namespace, queue, workflow)
         try:

@@ -17,7 +17,7 @@ from .worker_messages import Room
 
 
 class TraceExports(Protocol):
-    """Exports the traces of runs when somebody asks. collector: where to, as the operator wrote it."""
+    """Exports the traces of runs on request. collector: where to, as the operator wrote it."""
 
     collector: str
 

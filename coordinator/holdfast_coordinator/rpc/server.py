@@ -79,7 +79,7 @@ class Server:
     ) -> None:
         """advertise: host:port at which workers reach this replica; None for where it listens, if that is one address.
 
-        connection_age: after about so long a connection is ended, so that its other side looks for replicas anew.
+        connection_age: about the age at which a connection is ended, so that its other side looks for replicas anew.
         exports, emit: None while tracing is off. server_spans: makes spans of single rpcs too.
         """
         options = [

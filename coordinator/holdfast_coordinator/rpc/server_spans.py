@@ -35,9 +35,9 @@ Handler = Callable[[Any, Any], Awaitable[Any]]
 
 
 class ServerSpans(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
-    """Makes the spans and exports them with `run`. replica_id: tells this process from the other replicas.
+    """Makes the spans and exports them with `run`. replica_id: distinguishes this process from the other replicas.
 
-    on_drop: is told how many spans found no room or no collector.
+    on_drop: called with how many spans found no room or no collector.
     """
 
     def __init__(self, replica_id: str, *, on_drop: Callable[[int], None]) -> None:

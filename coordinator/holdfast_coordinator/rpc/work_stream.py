@@ -1,6 +1,6 @@
 """One worker's stream of polls and reports: reads them, answers each when its answer is there.
 
-Knows nothing of what a poll or a report does: `fill_poll` and `fill_report` are the unary rpcs. It must never
+What a poll or a report does is not its matter: `fill_poll` and `fill_report` are the unary rpcs. It must never
 write two answers at a time, which gRPC forbids, and never cut off a report: what was read is committed.
 """
 
@@ -121,5 +121,5 @@ class WorkStreamServer:
         if not self._has_ended:
             self.end(error)
         elif not isinstance(error, HoldfastError | StoreError):
-            # Refusals that come too late are heard again by the repeat; this is none.
+            # Refusals that come too late come again with the repeat; this is none.
             log.error("stream_task_failed", error=repr(error), exc_info=error)

@@ -42,7 +42,7 @@ WRITE_SECONDS = 20.0
 """How long one round trip may take. Longer than the server's own limits, so that Postgres answers first."""
 LOCK_WAIT_MS = 100
 """How long the writer waits for a lock. What it can skip it does not wait for, so this is for a compare-and-set and
-for what another replica writes right now: longer than a commit takes, and less than anybody notices."""
+for what another replica writes right now: longer than a commit takes, and less than a user notices."""
 WRITER_OPTIONS = f"-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c lock_timeout={LOCK_WAIT_MS}ms"
 """Planning anew took half of the time of a small batch: what a custom plan learns, the length of an array, changes
 nothing here. A plan is kept while a table grows from nothing, so it must not be a scan; decisions/0010."""

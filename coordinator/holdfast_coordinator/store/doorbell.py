@@ -1,7 +1,7 @@
 """The doorbell in Postgres: NOTIFY on one connection, LISTEN on another, outside of every transaction that matters.
 
 Nothing but latency depends on it. It does not work behind a pooler that gives each transaction another connection;
-then nobody hears anything, and the looks at the rows do.
+then no notice arrives, and the looks at the rows find it.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -20,7 +20,7 @@ from .port import StoreUnavailable
 CHANNEL = "holdfast"
 RING_SECONDS = 5.0
 RING_OPTIONS = "-c synchronous_commit=off"
-"""A notice is a commit of its own; nobody waits for the disk with it."""
+"""A notice is a commit of its own; it does not wait for the disk."""
 
 RING = Statement("ring", "SELECT pg_notify($1, t.notice) FROM unnest($2::text[]) AS t (notice)", (TEXT, TEXTS))
 
@@ -51,7 +51,7 @@ class PostgresDoorbell:
                 async with aclosing(_notices(connection, silent_seconds)) as notices:
                     yield notices
         except (psycopg.Error, OSError) as error:
-            raise StoreUnavailable(f"the doorbell cannot be heard: {error}") from error
+            raise StoreUnavailable(f"the doorbell cannot be listened to: {error}") from error
 
     async def _listener(self) -> "psycopg.AsyncConnection[Any]":
         dsn = make_conninfo(checked_database_url(self._dsn), connect_timeout=int(CONNECT_SECONDS))
@@ -64,7 +64,7 @@ class PostgresDoorbell:
 
 
 async def _notices(connection: "psycopg.AsyncConnection[Any]", silent_seconds: float) -> AsyncGenerator[str, None]:
-    """Raises StoreUnavailable when nothing came for so long: the connection may be dead and not know it."""
+    """Raises StoreUnavailable when nothing came for `silent_seconds`: the connection may be dead without an error."""
     has_heard = True
     while has_heard:
         has_heard = False

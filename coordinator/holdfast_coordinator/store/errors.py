@@ -1,4 +1,4 @@
-"""What a failure of Postgres means for the caller, told by its SQLSTATE and by when it came, never by its text.
+"""What a failure of Postgres means for the caller, by its SQLSTATE and by when it came, never by its text.
 
 Must not guess: what fails at COMMIT outside classes 40 and 23 may have been committed.
 """
@@ -17,7 +17,7 @@ _ENDS_CONNECTION = frozenset(
         # A prepared statement is gone, is there already, or no longer fits its tables: what this side believes to be
         # prepared is wrong.
         "26000", "42P05", "0A000",
-        "25P02",  # a transaction that has failed, and of which nobody here knows
+        "25P02",  # a transaction that has failed, and that is not ours
     }
 )  # fmt: skip
 

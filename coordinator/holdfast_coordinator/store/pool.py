@@ -12,11 +12,11 @@ READ_SECONDS = 20.0
 WAIT_SECONDS = 10.0
 
 OnWait = Callable[[float], None]
-"""Hears how many seconds a statement waited for a connection to be free."""
+"""Called with the seconds that a statement waited for a connection to be free."""
 
 
 class Pool:
-    """Opens connections as they are needed, at most `size`, and keeps them. on_wait: None when nobody measures.
+    """Opens connections as they are needed, at most `size`, and keeps them. on_wait: None where waits are not measured.
 
     wait_seconds: how long a statement waits for a connection to be free, before it is refused with StoreBusy.
     """

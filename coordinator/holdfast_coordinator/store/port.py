@@ -98,7 +98,7 @@ class QueuedStep:
 
 @dataclass(slots=True, frozen=True)
 class ReadyWork:
-    """What is ready in a queue and nobody has taken. oldest_at: since when the oldest of it is."""
+    """What is ready in a queue and not taken. oldest_at: since when the oldest of it is."""
 
     namespace: str
     queue: str
@@ -242,7 +242,7 @@ class CellQueries(Protocol):
         """Runs, newest first."""
 
     async def records(self, run_ids: Sequence[str], max_bytes: int = RECORDS_BYTES_MAX) -> dict[str, RunRow]:
-        """The `runs` rows of these runs, of the first of them, as long as the arguments before have so many bytes."""
+        """The `runs` rows of these runs, of as many of the first as their arguments fit into `max_bytes`."""
 
     async def journal(self, run_id: str, after: int, max_bytes: int) -> tuple[list[JournalRow], bool]:
         """Journal rows whose last entry is after `after`: whole rows, at least one; True when there are more."""
@@ -288,7 +288,7 @@ class CellQueries(Protocol):
         """Up to which entry the spans of a run are exported, by its mark; 0 without one."""
 
     async def open_traces(self, after: str, idle_before: datetime, limit: int) -> tuple[dict[str, int], str | None]:
-        """Of the next `limit` open runs after run id `after` the sampled ones that nobody holds, that last changed
+        """Of the next `limit` open runs after run id `after` the sampled ones without a lease, that last changed
         before `idle_before`, and that have entries which are not exported, by how far they are; and the run id to go
         on after, None at the end."""
 
@@ -337,13 +337,13 @@ class CellStore(CellQueries, Protocol):
 
         Answers only those whose epoch, owner and length matched a leased run, and for closes, that has no mail
         waiting and no rows in other tables; the others wrote nothing. An append sets length and transition_id,
-        resets losses and timed_out, clears attempt_deadline_at, and leaves last_at alone. A close tells the parent
+        resets losses and timed_out, clears attempt_deadline_at, and leaves last_at alone. A close notifies the parent
         by an outbox alarm. at: the database's time by this replica's estimate, for when a run closed.
         """
 
 
 class DoorbellStore(Protocol):
-    """How replicas tell each other of keys that are worth a look. Best effort: what is lost costs latency."""
+    """How replicas notify each other of keys that are worth a look. Best effort: what is lost costs latency."""
 
     async def ring(self, notices: Sequence[str]) -> None:
         """Says notices, each of at most NOTICE_BYTES_MAX, to all who listen, this replica too. Raises StoreError."""

@@ -92,7 +92,7 @@ def attached(schema: str) -> Statement:
 
 
 def bury_sessions(schema: str) -> Statement:
-    """Marks sessions dead at $1 that were last heard of before $3, of replica $2, or before $4, of others.
+    """Marks sessions dead at $1 whose last heartbeat was before $3, of replica $2, or before $4, of others.
 
     Skips locked rows: one that is being written right now is not silent, and waiting for it could be a deadlock.
     """

@@ -27,7 +27,7 @@ class CellTraces:
 def mark(schema: str) -> Statement:
     """Says of runs that are open how far they are exported; a mark never goes back. Index: open_runs_pkey.
 
-    A run that another replica has closed and exported meanwhile gets no mark: nobody would ever delete it.
+    A run that another replica has closed and exported meanwhile gets no mark: it would never be deleted.
     """
     sql = f"""
         INSERT INTO {schema}.trace_marks AS m (run_id, exported_seq)

@@ -74,9 +74,9 @@ def of_start(
     joins: bool = False,
     sampled: bool | None = None,
 ) -> Identity:
-    """The trace of a run that somebody starts. drawn: 16 random bytes. joins: below the caller, in its trace.
+    """The trace of a run that a client starts. drawn: 16 random bytes. joins: below the caller, in its trace.
 
-    sampled: what the caller wants; else a joined run does as its caller, and the ratio decides about the others.
+    sampled: what the caller asks for; else a joined run does as its caller, and the ratio decides about the others.
     """
     asking = None if caller is None else parse_traceparent(caller.traceparent, caller.tracestate)
     kept = _allowed(caller.baggage, rules.baggage) if caller is not None and caller.baggage else ""
@@ -135,7 +135,7 @@ class Origins:
         joins: bool = False,
         sampled: bool | None = None,
     ) -> Identity:
-        """The trace of a run that somebody starts; see of_start()."""
+        """The trace of a run that a client starts; see of_start()."""
         return of_start(
             self._rules, run_id, namespace, workflow, drawn=self._draw(), caller=caller, joins=joins, sampled=sampled
         )
@@ -150,7 +150,7 @@ class Origins:
 
 
 def facts_of(record: RunRow) -> RunFacts:
-    """What the spans of a run are told about it."""
+    """What the spans of a run are given of it."""
     return _facts(record, value_pb2.RunTrace.FromString(record.trace))
 
 

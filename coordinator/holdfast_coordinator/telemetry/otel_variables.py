@@ -1,7 +1,7 @@
 """Where telemetry is exported to, read from the standard OTEL_* variables. Pure: the variables are an argument.
 
 Follows the OpenTelemetry specification, with two differences: without an endpoint nothing is exported, since a
-coordinator that nobody told of a collector must not look for one; and a value that cannot be understood is an error
+coordinator without a configured collector must not look for one; and a value that cannot be understood is an error
 instead of being ignored. Values of headers are secrets: no error shows them.
 """
 
@@ -96,7 +96,7 @@ class _Signal:
         return None if name is None else Path(self.env[name])
 
     def exporters(self) -> list[str]:
-        """The exporters that somebody chose for the signal."""
+        """The exporters that are configured for the signal."""
         name = f"OTEL_{self.name}_EXPORTER"
         known = ("otlp", "none", "prometheus") if self.name == "METRICS" else ("otlp", "none")
         chosen = [item.strip() for item in self.env.get(name, "").split(",") if item.strip()]
@@ -106,7 +106,7 @@ class _Signal:
         return chosen
 
     def is_exported(self) -> bool:
-        """Whether somebody named a collector, or an exporter, and nobody switched the signal off."""
+        """Whether a collector, or an exporter, is configured, and the signal is not switched off."""
         if chosen := self.exporters():
             return "otlp" in chosen and "none" not in chosen
         return self.variable("ENDPOINT") is not None

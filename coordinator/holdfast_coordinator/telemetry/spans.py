@@ -1,4 +1,4 @@
-"""What a skeleton span is, and what a run's spans are told about their run. Pure.
+"""What a skeleton span is, and what a run's spans are given of their run. Pure.
 
 Everything in a span is a stored fact or derived from stored facts: two replicas make equal spans.
 """

@@ -67,7 +67,7 @@ class Holder:
 class _Step:
     """A step without a final result.
 
-    attempts: the newest attempt; holder: who runs it under the run's lease, None while nobody does. idle_ns: since when
+    attempts: the newest attempt; holder: who runs it under the run's lease; None: no session. idle_ns: since when
     no attempt of it runs. eligible_ns: when the next one may start. is_retrying: until then it waits because an attempt
     failed. is_elsewhere: a queue has it, so what became of it is not known yet. inside: the named part of the code that
     called it.
@@ -169,7 +169,7 @@ class StepSpans:
             self._end(step, _UNSET, self._writer.now_ns)
 
     def result(self, body: journal_pb2.StepResult, arrived_ns: int) -> None:
-        """A queued step has ended, and the code has heard of it. arrived_ns: when the result was committed."""
+        """A queued step has ended, and the code has got its result. arrived_ns: when the result was committed."""
         step = self._steps.get(body.number)
         if step is None:
             return
@@ -181,7 +181,7 @@ class StepSpans:
             self._end(step, _OK, end_ns, (("holdfast.output.bytes", len(body.result.data)),))
 
     def result_unseen(self, body: journal_pb2.StepResult, arrived_ns: int) -> None:
-        """The run closed before the code heard of the result, or before there was one: only the attempts are known."""
+        """The run closed before the code got the result, or before there was one: only the attempts are known."""
         step = self._steps.get(body.number)
         if step is not None:
             self._all_queued_attempts(step, body.attempts, min(max(arrived_ns, step.idle_ns), self._writer.now_ns))
@@ -223,7 +223,7 @@ class StepSpans:
             self._write_attempt(step, record, start_ns, ended_ns, holder)
 
     def _all_queued_attempts(self, step: _Step, records: Sequence[journal_pb2.AttemptRecord], end_ns: int) -> None:
-        """Those of a step whose result nobody will hear of. If the last one was not final, it waited for another."""
+        """Those of a step whose result will not be used. If the last one was not final, it waited for another."""
         self._queued_attempts(step, records, end_ns)
         last = records[-1].outcome if records else None
         step.is_elsewhere = last in _FINAL

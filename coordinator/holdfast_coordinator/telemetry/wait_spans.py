@@ -190,7 +190,7 @@ class _Halt:
 
 
 class HaltSpans:
-    """Times in which the run was offered to nobody: stalled, or paused by an operator. One after the other."""
+    """Times in which the run was offered to no session: stalled, or paused by an operator. One after the other."""
 
     __slots__ = ("_halt", "_writer")
 
