@@ -31,6 +31,8 @@ _numbers = itertools.count(1)
 REPLICAS = int(os.environ.get("HOLDFAST_TEST_REPLICAS", "1"))
 LOOK_SECONDS = 1.0 if REPLICAS > 1 else 0.0
 """How long what another replica did may take to be found; added to the bounds of tests that measure."""
+LISTENS_ON = r'(?:listens on |"serving_begun", "address": ")(\S+:\d+)'
+"""What a coordinator's log says first, as text or as JSON; the group is its address."""
 
 WorkerFactory = Callable[..., AbstractAsyncContextManager[Worker]]
 WorkerProcessFactory = Callable[..., AbstractAsyncContextManager[Process]]
@@ -72,20 +74,25 @@ def module_database(postgres_url: str, postgres_server: EmbeddedPostgres, migrat
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
+@asynccontextmanager
+async def replicas(database_url: str, *options: str) -> AsyncIterator[Coordinator]:
+    """REPLICAS coordinator processes on one database, of which none may end by itself."""
+    async with contextlib.AsyncExitStack() as stack:
+        processes = [
+            await stack.enter_async_context(coordinator_process(database_url, options=options)) for _ in range(REPLICAS)
+        ]
+        listening = [await process.wait_for_line(LISTENS_ON) for process in processes]
+        addresses = tuple(match.group(1) for match in listening)
+        yield Coordinator(processes[0], addresses[0], database_url, addresses)
+        for process in processes:
+            assert not process.has_ended, f"the coordinator ended by itself:\n{process.output}"
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def coordinator(module_database: str) -> AsyncIterator[Coordinator]:
     """A coordinator process for the tests of one module, with the namespaces default and other."""
-    options = ["--namespace", "other"]
-    async with contextlib.AsyncExitStack() as stack:
-        processes = [
-            await stack.enter_async_context(coordinator_process(module_database, options=options))
-            for _ in range(REPLICAS)
-        ]
-        listening = [await process.wait_for_line(r"listens on (\S+:\d+)") for process in processes]
-        addresses = tuple(match.group(1) for match in listening)
-        yield Coordinator(processes[0], addresses[0], module_database, addresses)
-        for process in processes:
-            assert not process.has_ended, f"the coordinator ended by itself:\n{process.output}"
+    async with replicas(module_database, "--namespace", "other") as serving:
+        yield serving
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -19,9 +19,8 @@ from holdfast.api.v1.status_pb2 import ATTEMPT_OUTCOME_COMPLETED
 from holdfast.api.v1.worker_service_pb2_grpc import WorkerServiceStub
 from holdfast.client import Client, RunHandle
 from tests.support.otlp_sink import OtlpSink, ReceivedSpan, otlp_sink
-from tests.support.processes import coordinator_process
 
-from .conftest import Coordinator, WorkerFactory
+from .conftest import Coordinator, WorkerFactory, replicas
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -40,7 +39,7 @@ async def order() -> str:
 
 @dataclass(slots=True)
 class Traced:
-    """A coordinator that exports to the sink, and speaks JSON in its log."""
+    """A coordinator that exports to the sink, whose log is JSON."""
 
     coordinator: Coordinator
     sink: OtlpSink
@@ -62,21 +61,23 @@ def names(sink: OtlpSink, run: RunHandle[Any]) -> set[str]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def traced(module_database: str) -> AsyncIterator[Traced]:
-    async with (
-        otlp_sink() as sink,
-        coordinator_process(module_database, options=["--otlp", sink.url, "--log-json"]) as process,
-    ):
-        address = (await process.wait_for_line(r'"serving_begun", "address": "(\S+:\d+)"'))[1]
-        async with grpc.aio.insecure_channel(address) as channel:
-            stub = WorkerServiceStub(channel)  # type: ignore[no-untyped-call]
-            yield Traced(Coordinator(process, address, module_database), sink, stub)
+async def sink() -> AsyncIterator[OtlpSink]:
+    async with otlp_sink() as receiving:
+        yield receiving
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def client(traced: Traced) -> AsyncIterator[Client]:
-    async with Client.connect(traced.coordinator.address) as connected:
-        yield connected
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def coordinator(module_database: str, sink: OtlpSink) -> AsyncIterator[Coordinator]:
+    """Every replica exports: the spans of a run come from the ones that commit its entries."""
+    async with replicas(module_database, "--otlp", sink.url, "--log-json") as serving:
+        yield serving
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def traced(coordinator: Coordinator, sink: OtlpSink) -> AsyncIterator[Traced]:
+    async with grpc.aio.insecure_channel(coordinator.address) as channel:
+        stub = WorkerServiceStub(channel)  # type: ignore[no-untyped-call]
+        yield Traced(coordinator, sink, stub)
 
 
 class ByHand:
