@@ -179,7 +179,7 @@ TWO_WORKERS = """
 import asyncio, sys
 from holdfast.client import Client
 from holdfast.worker import Worker
-from tests.e2e import flows_poison as flows
+from tests.support import flows_poison as flows
 
 async def main():
     async with Client.connect(sys.argv[1]) as client:
