@@ -15,13 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 import pytest_asyncio
 
 from holdfast.client import Client
 from holdfast.worker import Worker
-from holdfast_coordinator.postgres import EmbeddedPostgres
 from tests.support.cell_rows import read_cell
 from tests.support.invariants import check
 from tests.support.ledger import Ledger
@@ -59,19 +57,6 @@ class Coordinator:
         """The address of a replica; of another one where there are not so many."""
         addresses = self.addresses or (self.address,)
         return addresses[number % len(addresses)]
-
-
-@pytest.fixture(scope="module")
-def module_database(postgres_url: str, postgres_server: EmbeddedPostgres, migrated_template: str) -> Iterator[str]:
-    """A migrated database for the tests of one module."""
-    name = f"e2e_{os.getpid()}_{next(_numbers)}"
-    with psycopg.connect(postgres_url, autocommit=True) as connection:
-        connection.execute(
-            f"CREATE DATABASE {name} TEMPLATE {migrated_template} OWNER holdfast STRATEGY file_copy".encode()
-        )
-    yield postgres_server.url(database=name)
-    with psycopg.connect(postgres_url, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
 @asynccontextmanager

@@ -46,8 +46,7 @@ async def waits() -> str:
 
 @app.workflow
 async def charges(times: int) -> int:
-    for number in range(times):
-        await holdfast.sleep(0.001, name=f"{number} {'x' * 150}")
+    await asyncio.gather(*(holdfast.sleep(0.001, name=f"{number} {'x' * 150}") for number in range(times)))
     return times
 
 

@@ -93,7 +93,7 @@ def test_heap_noise_changes_no_command() -> None:
     expected = [repr(commands) for commands in all_commands(1)]
     noise: list[object] = []
     loop = instance_of(flows.sequence)._loop
-    for _ in range(100):
+    for _ in range(40):
         # Of the kinds that the sets hold, too: the allocator keeps objects of each size apart.
         noise += [asyncio.gather(loop.create_future()) for _ in range(20)]
         noise += [bytes(random.randrange(1, 480)) for _ in range(300)]
