@@ -132,6 +132,8 @@ def _engine(
         codec=_Codec(),
         origins=exported.origins if exported is not None else None,
         on_journal=exported.tracing.tracer.committed if exported is not None else None,
+        emit=exported.tracing.emit if exported is not None else None,
+        span_rules=span_rules(config),
         metrics=metrics,
     )
 
@@ -147,7 +149,6 @@ def _server(config: Config, engine: Engine, exported: Exporting | None) -> Serve
         exports=exported.tracing.exports if exported is not None else None,
         span_rules=span_rules(config),
         server_spans=exported.server_spans if exported is not None else None,
-        emit=exported.tracing.emit if exported is not None else None,
     )
 
 

@@ -17,7 +17,9 @@ from holdfast_coordinator.domain.commands import CloseAsk, CommitTransition, Con
 from holdfast_coordinator.domain.rows import JournalRow, RunRow
 from holdfast_coordinator.domain.transitions import TransitionAnswer
 from holdfast_coordinator.engine.attachments import Attachment
-from holdfast_coordinator.engine.cell_writer import CellWriter, OnJournal
+from holdfast_coordinator.engine.cell_writer import CellWriter
+from holdfast_coordinator.engine.committed import Committed
+from holdfast_coordinator.engine.engine import OnJournal
 from holdfast_coordinator.engine.matcher import Matcher
 from holdfast_coordinator.export.relay import RelayLimits
 from holdfast_coordinator.export.span_export import Tracing
@@ -189,7 +191,12 @@ def writer_of(store: CellStore, clock: Clock, on_journal: OnJournal | None) -> C
     # A claim has found nothing: from now on what is started is handed to the session at once.
     matcher.take_backlog(("default", "default"))
     matcher.end_claim(("default", "default"), (), ())
-    return CellWriter(store, matcher, lambda events: None, clock, on_journal)
+
+    def tell(committed: Committed) -> None:
+        if on_journal is not None and committed.rows:
+            on_journal(committed.rows, committed.runs)
+
+    return CellWriter(store, matcher, tell, clock, with_rows=on_journal is not None)
 
 
 @asynccontextmanager

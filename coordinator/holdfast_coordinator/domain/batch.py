@@ -8,7 +8,7 @@ from holdfast.errors import HoldfastError
 from . import claimed_work, continuations, interventions, starts, tasks, transitions
 from .changes import Changes
 from .claimed_work import Claimed
-from .commands import Command
+from .commands import Command, CommitTransition, ReportAttempt
 from .continuations import RetryRun
 from .events import Event
 from .rules import Rules
@@ -35,11 +35,15 @@ RULES: Rules = {
 
 @dataclass(slots=True)
 class Decided:
-    """What came of a batch: the rows to write, an answer per command, and the events for the replica."""
+    """What came of a batch: the rows to write, an answer per command, and the events for the replica.
+
+    reports: of workers, which are recorded now; their repeats are not among them.
+    """
 
     changes: Changes
     answers: list[Answer]
     events: list[Event] = field(default_factory=list)
+    reports: list[CommitTransition | ReportAttempt] = field(default_factory=list)
 
 
 def reads_of(commands: Sequence[BatchCommand]) -> Reads:
@@ -54,12 +58,13 @@ def decide(commands: Sequence[BatchCommand], snapshot: Snapshot, assign: Assign)
     """Decides the commands in order, each seeing what those before it did."""
     space = Workspace(snapshot, assign)
     answers: list[Answer] = [RULES[type(command)].decide(space, command) for command in commands]
-    return Decided(space.changes, answers, space.events)
+    return Decided(space.changes, answers, space.events, space.reports)
 
 
 def keys_of(command: BatchCommand) -> tuple[tuple[str, str, str], ...]:
     """The keys that a command reserves, as (namespace, kind, key)."""
-    return tuple([(row.namespace, row.kind, row.key) for row in RULES[type(command)].keys(command)])
+    rows = RULES[type(command)].keys(command)
+    return tuple([(row.namespace, row.kind, row.key) for row in rows]) if rows else ()
 
 
 def command_bytes(command: BatchCommand) -> int:

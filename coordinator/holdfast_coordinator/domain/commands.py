@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import IntEnum
 from itertools import pairwise
+from typing import Any
 
 from holdfast.errors import InvalidRequest
 from holdfast.limits import DEFAULT_LIMITS
@@ -204,6 +205,7 @@ class CommitTransition:
     """What a worker did with a leased run since its last transition. Raises InvalidRequest when it is misshapen.
 
     journal: the entries in order, as framed bytes; a ConsumeMail or CancelledStep stands where its entry belongs.
+    parsed: the entries as messages, so that nobody parses them twice. Never looked into here.
     What does not depend on the run is checked here, so that nothing misshapen ever stands in a line or a batch.
     """
 
@@ -219,6 +221,7 @@ class CommitTransition:
     then: Then
     attempt_deadline: timedelta | None = None
     waits: str = ""
+    parsed: Sequence[Any] = field(default=(), repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.transition_id < 1:
@@ -376,6 +379,7 @@ class LeaseEnd(IntEnum):
     LOST = 1
     UNDELIVERED = 2
     CLOSED_SESSION = 3
+    OVERDUE = 4
 
 
 @dataclass(slots=True)
@@ -392,6 +396,7 @@ class EndLease:
 class ReportAttempt:
     """A queued attempt ended. `record` is its AttemptRecord bytes; `again_after` is set when it is repeated.
 
+    parsed: the record as a message, see CommitTransition.
     lost: what ran it in the worker is gone, and it is repeated as often as the loss of a worker allows.
     """
 
@@ -406,6 +411,7 @@ class ReportAttempt:
     again_after: timedelta | None = None
     handed_back: bool = False
     lost: bool = False
+    parsed: Any = field(default=None, repr=False, compare=False)
 
 
 @dataclass(slots=True)

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from holdfast.record import record
 
+from .commands import LeaseEnd
 from .rows import AlarmRow, ChildClosedMail, MailRow, OpenRun, RunResult, RunRow, TaskRow
 
 
@@ -56,6 +57,22 @@ class LeaseEnded:
 
 
 @dataclass(slots=True)
+class LeaseLost:
+    """The coordinator took a run (number 0) or a queued attempt from the session that had it.
+
+    attempt, scheduled_at: of a queued attempt.
+    """
+
+    session_id: str
+    run_id: str
+    number: int
+    epoch: int
+    reason: LeaseEnd
+    attempt: int = 0
+    scheduled_at: datetime | None = None
+
+
+@dataclass(slots=True)
 class LeaseReturned:
     """A session gave a run back itself."""
 
@@ -88,6 +105,23 @@ class RunEnded:
     """A run has closed."""
 
     result: RunResult
+
+
+@dataclass(slots=True)
+class StalledRun:
+    """A run cannot go on. build: of the worker that had it, "" when its code has nothing to do with it."""
+
+    run_id: str
+    reason: str
+    build: str
+
+
+@dataclass(slots=True)
+class ResumedRun:
+    """A stalled run may go on."""
+
+    run_id: str
+    reason: str
 
 
 @dataclass(slots=True)
@@ -131,10 +165,13 @@ Event = (
     | TaskClaimed
     | MailArrived
     | LeaseEnded
+    | LeaseLost
     | LeaseReturned
     | RunReady
     | TaskReady
     | RunEnded
+    | StalledRun
+    | ResumedRun
     | AlarmSet
     | OutboxDue
 )

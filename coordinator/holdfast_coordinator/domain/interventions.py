@@ -20,6 +20,7 @@ from .commands import (
     SendSignal,
     TerminateRun,
 )
+from .events import LeaseLost, ResumedRun
 from .rows import (
     AlarmKind,
     ChildClosedMail,
@@ -153,6 +154,7 @@ def offer_stalled(space: Workspace, asked: OfferStalled) -> bool:
 def unstall(space: Workspace, run: OpenRun, reason: str, *, not_to: str | None = None) -> None:
     """A changed stalled run may go on. not_to: the build whose sessions do not get it; kept until it is leased."""
     space.append(run, [RunResumed(space.now, reason)], 1)
+    space.events.append(ResumedRun(run.run_id, reason))
     run.stall_build = not_to
     run.losses = 0
     space.make_ready(run, RunTrigger.RESUME)
@@ -190,6 +192,7 @@ def end_lease(space: Workspace, asked: EndLease) -> bool:
         return False
     run = space.change(run)
     space.end_lease(run)
+    space.events.append(LeaseLost(asked.session_id, run.run_id, 0, asked.epoch, asked.reason))
     if asked.reason is LeaseEnd.LOST:
         run.losses += 1
     elif run.losses or run.timed_out:
@@ -197,7 +200,7 @@ def end_lease(space: Workspace, asked: EndLease) -> bool:
     if run.losses >= LOSSES_MAX:
         reason = f"{run.losses} workers were lost while they held it, without any progress in between"
         space.append(run, [RunStalled(space.now, reason, run.build or "")], 1)
-        space.stall(run, RunTrigger.GIVE_UP, reason)
+        space.stall(run, RunTrigger.GIVE_UP, reason, build=run.build or "")
     else:
         space.make_ready(run, RunTrigger.END_LEASE)
     return True
@@ -288,6 +291,7 @@ def _attempts_overdue(space: Workspace, run: OpenRun) -> None:
         space.set_alarm(run, AlarmKind.ATTEMPT_DEADLINE, 0, deadline_at)
         run.side |= Side.DEADLINE_ALARM
         return
+    space.events.append(LeaseLost(run.owner or "", run.run_id, 0, run.epoch, LeaseEnd.OVERDUE))
     space.end_lease(run)
     run.timed_out = True
     space.make_ready(run, RunTrigger.END_LEASE)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import IntEnum, IntFlag
-from typing import Self
+from typing import Any, Self
 
 from holdfast.journal import (
     AttemptRecord,
@@ -298,6 +298,13 @@ class JournalRow:
             isinstance(entry, MailConsumedEntry | MailUndeliveredEntry) and type(entry.mail.body) is StoredBody
             for entry in self.entries
         )
+
+
+@dataclass(slots=True)
+class ParsedRow(JournalRow):
+    """A row whose entries are at hand as messages too."""
+
+    parsed: Sequence[Any] = ()
 
 
 @dataclass(slots=True)

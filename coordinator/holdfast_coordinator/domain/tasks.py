@@ -8,8 +8,8 @@ from holdfast.durations import format_duration
 from holdfast.journal import AttemptRecord, Failure
 from holdfast.statuses import AttemptOutcome
 
-from .commands import EndAttempt, ReportAttempt
-from .events import LeaseEnded
+from .commands import EndAttempt, LeaseEnd, ReportAttempt
+from .events import LeaseEnded, LeaseLost
 from .rows import MailKind, OpenRun, StepResultMail, TaskRow, TaskState
 from .rules import Rule, Rules
 from .snapshot import Reads
@@ -33,6 +33,7 @@ def report_attempt(space: Workspace, asked: ReportAttempt) -> bool:
         # A repeat of what was recorded, because its answer was lost, is answered as it was.
         return asked.record in task.attempts_ended
     task = space.change_task(task)
+    space.reports.append(asked)
     task.attempts_ended = (*task.attempts_ended, asked.record)
     if asked.lost:
         _lose(space, task)
@@ -71,7 +72,11 @@ def end_attempt(space: Workspace, asked: EndAttempt) -> bool:
     task = space.change_task(task)
     task.attempts_ended = (*task.attempts_ended, _ended(space, task, asked))
     if task.owner is not None:
+        reason = LeaseEnd.OVERDUE if asked.timed_out else LeaseEnd.UNDELIVERED if asked.undelivered else LeaseEnd.LOST
         space.events.append(LeaseEnded(task.owner, task.run_id, task.number, task.epoch))
+        space.events.append(
+            LeaseLost(task.owner, task.run_id, task.number, task.epoch, reason, task.attempt, task.scheduled_at)
+        )
     if asked.timed_out:
         task.failures += 1
     elif asked.undelivered:

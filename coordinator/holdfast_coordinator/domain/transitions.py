@@ -125,6 +125,7 @@ def take_transition(space: Workspace, asked: CommitTransition) -> TransitionAnsw
         return TransitionAnswer(TransitionStatus.REFUSED, refusal=refusal)
 
     run = space.change(run)
+    space.reports.append(asked)
     run.transition_id = asked.transition_id
     run.losses = 0
     run.timed_out = False
@@ -285,7 +286,7 @@ def _settle_lease(space: Workspace, run: OpenRun, asked: CommitTransition) -> No
         case Then.STALL:
             _return_lease(space, run, asked)
             stall = next(ask for ask in asked.asks if isinstance(ask, StallAsk))
-            space.stall(run, RunTrigger.STALL, stall.reason, stall.build)
+            space.stall(run, RunTrigger.STALL, stall.reason, build=stall.build, not_to=stall.build or None)
         case _:
             pass  # the lease stays
 

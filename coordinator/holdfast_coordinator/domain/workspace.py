@@ -13,6 +13,7 @@ from holdfast.limits import DEFAULT_LIMITS, SPAN_MAX
 from holdfast.statuses import AttemptOutcome, ClosePolicy, RunStatus
 
 from .changes import Changes
+from .commands import CommitTransition, ReportAttempt
 from .events import (
     AlarmSet,
     Event,
@@ -22,6 +23,7 @@ from .events import (
     RunEnded,
     RunLeased,
     RunReady,
+    StalledRun,
     TaskClaimed,
     TaskReady,
 )
@@ -82,7 +84,7 @@ class Workspace:
 
     __slots__ = (
         "_new_mail", "alarms", "assign", "changes", "children", "claimed_runs", "claimed_tasks", "events", "known",
-        "mail", "now", "records", "requests", "results", "runs", "tasks", "tasks_left",
+        "mail", "now", "records", "reports", "requests", "results", "runs", "tasks", "tasks_left",
     )  # fmt: skip
 
     def __init__(self, seen: Snapshot, assign: Assign) -> None:
@@ -104,6 +106,7 @@ class Workspace:
         self.tasks_left = iter(seen.tasks_left)
         self.changes = Changes()
         self.events: list[Event] = []
+        self.reports: list[CommitTransition | ReportAttempt] = []
 
     # Rows
 
@@ -300,11 +303,17 @@ class Workspace:
         if task.owner is not None and trigger is TaskTrigger.CANCEL:
             self.events.append(LeaseEnded(task.owner, task.run_id, task.number, task.epoch, cancelled=True))
 
-    def stall(self, run: OpenRun, trigger: RunTrigger, reason: str, build: str = "") -> None:
-        """A changed run cannot go on; the caller has journaled it and ended its lease."""
+    def stall(
+        self, run: OpenRun, trigger: RunTrigger, reason: str, *, build: str = "", not_to: str | None = None
+    ) -> None:
+        """A changed run cannot go on; the caller has journaled it and ended its lease.
+
+        build: of the worker that had it, for people. not_to: the build that does not get it again.
+        """
         move_run(run, trigger)
         run.stall_reason = reason
-        run.stall_build = build or None
+        run.stall_build = not_to
+        self.events.append(StalledRun(run.run_id, reason, build))
 
     def close(
         self,

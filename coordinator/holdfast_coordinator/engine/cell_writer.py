@@ -18,8 +18,8 @@ from holdfast.statuses import TransitionStatus
 from holdfast_coordinator.domain.batch import Answer, BatchCommand, Decided, decide, held_up, reads_of
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.commands import CloseAsk, CommitTransition, StartRun
-from holdfast_coordinator.domain.events import Closed, Event, RunLeased, TaskClaimed
-from holdfast_coordinator.domain.rows import JournalRow, RunRow
+from holdfast_coordinator.domain.events import Closed, RunLeased, TaskClaimed
+from holdfast_coordinator.domain.rows import JournalRow, ParsedRow
 from holdfast_coordinator.domain.snapshot import Snapshot
 from holdfast_coordinator.domain.starts import needs_no_reading
 from holdfast_coordinator.domain.transitions import TransitionAnswer, events_of_close
@@ -34,6 +34,7 @@ from holdfast_coordinator.store.port import (
 )
 
 from .background_tasks import Background
+from .committed import Committed, OnCommit
 from .line import Line, Ticket, Waiting
 from .load_limits import Shedding
 from .reservations import Reservations
@@ -42,10 +43,6 @@ if TYPE_CHECKING:  # prometheus_client is imported only where metrics are on
     from holdfast_coordinator.metrics.metrics import Metrics
 
 log = structlog.get_logger(__name__)
-
-OnJournal = Callable[[Sequence[JournalRow], Sequence[RunRow]], None]
-
-OnDecided = Callable[[Sequence[BatchCommand], Decided], None]
 
 _COMMITTED = TransitionAnswer(TransitionStatus.COMMITTED)
 
@@ -75,6 +72,14 @@ def _refusal(error: Exception) -> HoldfastError:
     return HoldfastError(f"this request cannot be recorded: {error}")
 
 
+def _row_of(asked: CommitTransition, moved: Moved) -> JournalRow:
+    """The journal row of a transition that was committed without a decision."""
+    closing = [cast(CloseAsk, asked.asks[-1]).entry] if isinstance(moved, Closed) else []
+    entries = [*cast(Sequence[bytes], asked.journal), *closing]
+    known = (asked.run_id, asked.expected_seq + asked.count, asked.count, asked.epoch, asked.transition_id, entries)
+    return ParsedRow(*known, True, asked.parsed) if asked.parsed else JournalRow(*known, True)
+
+
 def _is_plain_start(command: BatchCommand) -> bool:
     return type(command) is StartRun and needs_no_reading(command)
 
@@ -90,28 +95,26 @@ class _KeysLocked(StoreError):
 class CellWriter:
     """See the module. `submit` from the event loop only; `run` is its one task.
 
-    clock: this replica's estimate of the database's time, for what needs no exact one. on_journal: hears of the
-    journal rows of sampled runs, of each run in order, with the records of new runs; None when nobody exports spans.
-    on_decided: hears what was decided of commands, once that is committed.
+    on_commit: takes what a transaction has committed, once for each. clock: this replica's estimate of the database's
+    time, for what needs no exact one. with_rows: whether the journal rows of sampled runs belong to that.
     """
 
     def __init__(
         self,
         store: CellStore,
         reservations: Reservations,
-        on_commit: Callable[[Sequence[Event]], None],
+        on_commit: OnCommit,
         clock: Callable[[], datetime],
-        on_journal: OnJournal | None = None,
+        *,
+        with_rows: bool = False,
         metrics: "Metrics | None" = None,
-        on_decided: OnDecided | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._reservations = reservations
         self._on_commit = on_commit
-        self._on_journal = on_journal
+        self._with_rows = with_rows
         self._metrics = metrics
-        self._on_decided = on_decided
         self._line = Line()
         self._shedding = Shedding()
         self._lock_waits = 0
@@ -254,24 +257,29 @@ class CellWriter:
         except (SerializationConflict, DataRejected):
             return moves
         self._measure("append", began_at, len(moves))
-        self._tell_moves(moves, done)
         return self._answer_moves(moves, done)
 
     def _answer_moves(self, moves: list[Waiting], done: dict[str, Moved]) -> list[Waiting]:
         """Answers the moves that are committed; returns the others."""
         missed, behind = [], []
+        committed, with_rows = Committed(), self._with_rows
         for waiting in moves:
             asked = cast(CommitTransition, waiting.command)
             moved = done.get(asked.run_id)
             if moved is None:
                 missed.append(waiting)
-            elif isinstance(moved, Closed):
+                continue
+            committed.reports.append(asked)
+            if with_rows and moved.is_traced:
+                committed.rows.append(_row_of(asked, moved))
+            if isinstance(moved, Closed):
                 waiting.answer(_COMMITTED)
-                self._tell(events_of_close(asked, moved))
+                committed.events += events_of_close(asked, moved)
             elif moved.mail_next - 1 <= asked.mail_seen:
                 waiting.answer(_COMMITTED)
             else:
                 behind.append(waiting)
+        self._tell(committed)
         if behind:
             # Beside the next batches: who reads slowly must not hold up who writes.
             self._answering.spawn(self._answer_with_mail(behind))
@@ -311,7 +319,6 @@ class CellWriter:
             self._give_up(decided, error)
             raise
         self._measure("start", began_at, len(starts))
-        self._tell_changes(decided.changes)
         self._answer(starts, decided)
         return []
 
@@ -339,10 +346,9 @@ class CellWriter:
         except DataRejected as error:
             await self._halve([*moves, *batch], error)
             return
-        self._tell_moves(moves, done)
-        self._tell_changes(decided.changes)
+        missed = self._answer_moves(moves, done)  # first: so they were committed
         self._answer(taken, decided)
-        if missed := self._answer_moves(moves, done):
+        if missed:
             await self._transact(missed, [])
 
     async def _commit(
@@ -426,49 +432,21 @@ class CellWriter:
     def _answer(self, batch: list[Waiting], decided: Decided) -> None:
         for waiting, answer in zip(batch, decided.answers, strict=True):
             waiting.answer(answer)
-        self._tell(decided.events)
-        if self._on_decided is not None:
-            try:
-                self._on_decided([waiting.command for waiting in batch], decided)
-            except Exception:
-                log.exception("commands_not_measured")
+        changes = decided.changes
+        rows = [row for row in changes.journal if row.is_traced] if self._with_rows else []
+        self._tell(Committed(decided.events, decided.reports, changes.runs, rows))
 
-    def _tell(self, events: Sequence[Event]) -> None:
+    def _tell(self, committed: Committed) -> None:
         """Tells the replica what was committed. What it makes of it must not be taken for a failure of the commit."""
         try:
-            self._on_commit(events)
+            self._on_commit(committed)
         except Exception:
-            log.exception("events_not_taken", events=len(events))
+            log.exception("commit_not_taken", events=len(committed.events))
 
     def _measure(self, path: str, began_at: float, commands: int) -> None:
         self._shedding.committed(commands, time.monotonic())
         if self._metrics is not None:
             self._metrics.committed(path, seconds=time.perf_counter() - began_at, commands=commands)
-
-    def _tell_moves(self, moves: list[Waiting], done: dict[str, Moved]) -> None:
-        if self._on_journal is None:
-            return
-        rows = []
-        for waiting in moves:
-            asked = cast(CommitTransition, waiting.command)
-            moved = done.get(asked.run_id)
-            if moved is not None and moved.is_traced:
-                closing = [cast(CloseAsk, asked.asks[-1]).entry] if isinstance(moved, Closed) else []
-                rows.append(
-                    JournalRow(
-                        asked.run_id, asked.expected_seq + asked.count, asked.count, asked.epoch, asked.transition_id,
-                        [*cast(Sequence[bytes], asked.journal), *closing], True,
-                    )
-                )  # fmt: skip
-        if rows:
-            self._on_journal(rows, ())
-
-    def _tell_changes(self, changes: Changes) -> None:
-        if self._on_journal is None:
-            return
-        rows = [row for row in changes.journal if row.is_traced]
-        if rows:
-            self._on_journal(rows, changes.runs)
 
     async def _halve(self, batch: list[Waiting], error: DataRejected) -> None:
         """Finds the command whose data the database refuses; its neighbours succeed."""

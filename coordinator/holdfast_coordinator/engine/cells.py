@@ -4,16 +4,18 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from holdfast.errors import InvalidRequest, RunNotFound
 from holdfast.ids import CELL_IN_RUN_ID, cell_of, is_run_id, is_start_id, run_id
 from holdfast_coordinator.domain.batch import Answer, BatchCommand
-from holdfast_coordinator.domain.events import Event
+from holdfast_coordinator.domain.commands import RunCommand, StartRun
 from holdfast_coordinator.domain.rows import OpenRun, TaskRow
 from holdfast_coordinator.store.port import CellStore
 
-from .cell_writer import COMMAND_SECONDS, CellWriter, OnDecided, OnJournal
+from .cell_writer import COMMAND_SECONDS, CellWriter
+from .committed import Committed
 from .reservations import Reservations
 
 if TYPE_CHECKING:  # prometheus_client is imported only where metrics are on
@@ -51,18 +53,18 @@ class Cell:
         name: str,
         store: CellStore,
         reservations: Reservations,
-        on_commit: Callable[["Cell", Sequence[Event]], None],
+        on_commit: Callable[["Cell", Committed], None],
         clock: Callable[[], datetime],
-        on_journal: OnJournal | None = None,
+        *,
+        with_rows: bool = False,
         metrics: "Metrics | None" = None,
-        on_decided: OnDecided | None = None,
     ) -> None:
         self.name = name
         self.store = store
         self.alarms = AlarmWatch()
         self.outbox = AlarmWatch()
         self.writer = CellWriter(
-            store, reservations, lambda events: on_commit(self, events), clock, on_journal, metrics, on_decided
+            store, reservations, partial(on_commit, self), clock, with_rows=with_rows, metrics=metrics
         )
 
 
@@ -131,20 +133,19 @@ class Cells:
         return await writer.submit_all(commands, seconds=seconds, parked_seconds=parked_seconds)
 
     async def submit_each(
-        self, commands: Sequence[tuple[str, BatchCommand]], *, seconds: float = COMMAND_SECONDS,
+        self, commands: Sequence[StartRun | RunCommand], *, seconds: float = COMMAND_SECONDS,
         parked_seconds: float | None = None,
     ) -> list[Answer]:  # fmt: skip
-        """Submits commands, each with its run id, to their cells at once; the answers in order."""
+        """Submits commands to the cells of their runs at once; the answers in order."""
         if len(self._cells) == 1 and commands:
-            alone = [command for _, command in commands]
-            return await self.submit(commands[0][0], alone, seconds=seconds, parked_seconds=parked_seconds)
+            return await self.submit(commands[0].run_id, commands, seconds=seconds, parked_seconds=parked_seconds)
         places: dict[str, list[int]] = {}
-        for place, (of_run_id, _) in enumerate(commands):
-            places.setdefault(self.of_run(of_run_id).name, []).append(place)
+        for place, command in enumerate(commands):
+            places.setdefault(self.of_run(command.run_id).name, []).append(place)
         answered = await asyncio.gather(
             *(
                 self._cells[name].writer.submit_all(
-                    [commands[place][1] for place in group], seconds=seconds, parked_seconds=parked_seconds
+                    [commands[place] for place in group], seconds=seconds, parked_seconds=parked_seconds
                 )
                 for name, group in places.items()
             )

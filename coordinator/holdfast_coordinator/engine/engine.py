@@ -4,7 +4,7 @@ Everything it keeps in memory can be lost at any time; what must not be lost is 
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -21,38 +21,43 @@ from holdfast.errors import (
     RunNotFound,
 )
 from holdfast.statuses import TransitionStatus
-from holdfast_coordinator.domain.batch import Answer, BatchCommand, Decided
+from holdfast_coordinator.domain.batch import Answer
 from holdfast_coordinator.domain.commands import Command, CommitTransition, OfferStalled, ReportAttempt, StartRun
 from holdfast_coordinator.domain.events import (
     AlarmSet,
-    Event,
     LeaseEnded,
+    LeaseLost,
     LeaseReturned,
     MailArrived,
     OutboxDue,
+    ResumedRun,
     RunEnded,
     RunLeased,
     RunReady,
+    StalledRun,
     TaskClaimed,
     TaskReady,
 )
 from holdfast_coordinator.domain.rows import AlarmKind, JournalRow, RunResult, RunRow
 from holdfast_coordinator.domain.starts import Started
 from holdfast_coordinator.domain.transitions import TransitionAnswer, answer_of_refusal
-from holdfast_coordinator.metrics.table import UNKNOWN
 from holdfast_coordinator.store.port import CellStore, ControlStore, RunSelection, RunView, StoreError
 from holdfast_coordinator.telemetry.identity import Origins
+from holdfast_coordinator.telemetry.run_spans import DEFAULT_RULES
+from holdfast_coordinator.telemetry.spans import SpanRules
 
 from .attachments import NO_MAIL, Attachment, Handed, Held
 from .background_tasks import Background
-from .cell_writer import COMMAND_SECONDS, OnJournal
+from .cell_writer import COMMAND_SECONDS
 from .cells import Cell, Cells
 from .claims import Claims
-from .commit_metrics import count_decided
+from .commit_metrics import CommitMetrics
+from .committed import Committed, Report
 from .database_clock import boot_seconds
 from .doorbell import Doorbell, Rung
 from .facts import Facts
 from .held_work import HeldWork
+from .late_results import Emit, LateResults
 from .matcher import Matcher
 from .other_replicas import Elsewhere
 from .outbox import Outbox, OutboxCodec
@@ -66,6 +71,8 @@ from .waiters import Waiters
 
 if TYPE_CHECKING:  # prometheus_client is imported only where metrics are on
     from holdfast_coordinator.metrics.metrics import Metrics
+
+OnJournal = Callable[[Sequence[JournalRow], Sequence[RunRow]], None]
 
 log = structlog.get_logger(__name__)
 
@@ -94,14 +101,16 @@ class Delivery:
 class Engine:
     """See the module. Built by the app, run by its loops.
 
-    origins: gives new runs their traces; None when tracing is off. on_journal: see CellWriter. metrics: None when they
-    are off, and then nothing is measured anywhere.
+    origins: gives new runs their traces. on_journal: takes the journal rows of sampled runs, of each run in order, and
+    the records of new runs. emit: exports other spans. All three are None when tracing is off. span_rules: of what is
+    exported. metrics: None when they are off, and then nothing is measured anywhere.
     """
 
     def __init__(
         self, control: ControlStore, cells: Sequence[tuple[str, CellStore]], *, replica_id: str,
         policy: SessionPolicy, codec: EngineCodec, origins: Origins | None = None,
-        on_journal: OnJournal | None = None, metrics: "Metrics | None" = None,
+        on_journal: OnJournal | None = None, emit: Emit | None = None, span_rules: SpanRules = DEFAULT_RULES,
+        metrics: "Metrics | None" = None,
     ) -> None:  # fmt: skip
         self.control = control
         self.origins = origins
@@ -109,7 +118,15 @@ class Engine:
         self.matcher = Matcher(silent_max_seconds=policy.away_after.total_seconds())
         self.cells = Cells(
             [
-                Cell(name, store, self.matcher, self._committed, self.database_time, on_journal, metrics, self._decided)
+                Cell(
+                    name,
+                    store,
+                    self.matcher,
+                    self._committed,
+                    self.database_time,
+                    with_rows=on_journal is not None,
+                    metrics=metrics,
+                )
                 for name, store in cells
             ]
         )
@@ -122,7 +139,12 @@ class Engine:
         self.elsewhere = Elsewhere(self.cells, self.matcher, self.waiters, self.database_time)
         self._starts = Starts(self.cells, self.waiters, codec, origins)
         self.records = Records(self.cells)
+        self.late_results = LateResults(
+            self.cells, self.records, control, clock=self.database_time, metrics=metrics, emit=emit, rules=span_rules
+        )
         self._facts = Facts(self.records)
+        self._on_journal = on_journal
+        self._measures = CommitMetrics(metrics, self.records, self.matcher) if metrics is not None else None
         self.registry = Registry(control, self.matcher)
         self.unknown_grants = UnknownGrants(self.cells, self.matcher)
         self.stepped_clock = SteppedClock(control, self.cells)
@@ -141,6 +163,7 @@ class Engine:
 
     async def close(self) -> None:
         """Ends what runs beside the calls; what is cut off is done again by a loop of this replica or another."""
+        await self.late_results.close()
         await self._background.close()
 
     def database_time(self) -> datetime:
@@ -315,13 +338,12 @@ class Engine:
         self, attachment: Attachment, transitions: Sequence[CommitTransition], attempts: Sequence[ReportAttempt]
     ) -> tuple[list[TransitionAnswer], list[bool | None]]:
         """Commits what a worker did; answers in order, of an attempt whether it was recorded, None when it is busy."""
-        commands: list[tuple[str, Command]] = [(asked.run_id, asked) for asked in transitions]
-        commands += [(asked.run_id, asked) for asked in attempts]
+        commands: list[Report] = [*transitions, *attempts]
         answers: list[Answer]
         try:
             answers = await self.cells.submit_each(commands, parked_seconds=REPORT_PARKED_SECONDS)
         except CoordinatorOverloaded:  # nothing of it was taken, and nothing but time is lost
-            answers = [RunBusy(run_id) for run_id, _ in commands]
+            answers = [RunBusy(asked.run_id) for asked in commands]
         taken = [
             answer
             if type(answer) is TransitionAnswer and answer.status is not TransitionStatus.SUPERSEDED
@@ -332,6 +354,7 @@ class Engine:
         for attempt, was_recorded in zip(attempts, recorded, strict=True):
             if was_recorded is not None:
                 self.matcher.attempt_ended(attempt.session_id, (attempt.run_id, attempt.number, attempt.epoch))
+        self.late_results.answered(attachment, transitions, taken, attempts, recorded)
         return taken, recorded
 
     async def _recognise_repeat(
@@ -376,13 +399,9 @@ class Engine:
 
     # After a commit
 
-    def _decided(self, commands: Sequence[BatchCommand], decided: Decided) -> None:
-        if self.metrics is not None:
-            count_decided(self.metrics, commands, decided)
-        self._facts.decided(commands, decided)
-
-    def _committed(self, cell: Cell, events: Sequence[Event]) -> None:
-        for event in events:
+    def _committed(self, cell: Cell, committed: Committed) -> None:
+        measures = self._measures
+        for event in committed.events:
             match event:
                 case RunLeased() | TaskClaimed():
                     if not self.matcher.handed_over(event):
@@ -393,8 +412,8 @@ class Engine:
                     self.waiters.has_closed(result)
                     self.doorbell.closed(result.run_id)
                     self._facts.closed(result)
-                    if self.metrics is not None:
-                        self._count_closed(self.metrics, result)
+                    if measures is not None:
+                        measures.closed(result)
                 case RunReady(namespace, queue, workflow):
                     self.matcher.left_ready((namespace, queue), workflow)
                     self.doorbell.run_ready((namespace, queue, workflow))
@@ -410,6 +429,14 @@ class Engine:
                 case LeaseEnded():
                     if not self.matcher.ended(event):
                         self.doorbell.held(event.session_id, event.run_id)
+                case LeaseLost():
+                    self._facts.lost(event)
+                    if measures is not None:
+                        measures.lost(event)
+                case StalledRun():
+                    self._facts.stalled(event)
+                case ResumedRun():
+                    self._facts.resumed(event)
                 case AlarmSet(alarm):
                     watch = cell.alarms if alarm.kind < AlarmKind.OUTBOX_CHILD else cell.outbox
                     watch.alarm_set(alarm.due_at)
@@ -417,7 +444,8 @@ class Engine:
                     self._background.spawn(self.outbox.deliver(event.alarm, event.mail, event.to_run_id))
                 case _:
                     assert_never(event)
-
-    def _count_closed(self, metrics: "Metrics", result: RunResult) -> None:
-        record = self.records.known(result.run_id)
-        metrics.run_closed(result.namespace, record.workflow if record is not None else UNKNOWN, result.status)
+        # Last: whatever workers have written, and these make of it, all else has been told.
+        if committed.rows and self._on_journal is not None:
+            self._on_journal(committed.rows, committed.runs)
+        if measures is not None:
+            measures.committed(committed)

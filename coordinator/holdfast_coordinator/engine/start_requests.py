@@ -37,7 +37,7 @@ class Starts:
 
     async def start_runs(self, starts: Sequence[StartRun], *, seconds: float) -> list[Started | HoldfastError]:
         """Starts runs; each succeeds or is refused by itself, in order."""
-        answers = await self._cells.submit_each([(start.run_id, start) for start in starts], seconds=seconds)
+        answers = await self._cells.submit_each(starts, seconds=seconds)
         return [await self._settle(start, answer, seconds) for start, answer in zip(starts, answers, strict=True)]
 
     async def _settle(self, start: StartRun, answer: Answer, seconds: float) -> Started | HoldfastError:

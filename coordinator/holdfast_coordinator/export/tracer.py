@@ -14,7 +14,7 @@ from typing import Protocol
 
 import structlog
 
-from holdfast_coordinator.domain.rows import JournalRow, RunRow
+from holdfast_coordinator.domain.rows import JournalRow, ParsedRow, RunRow
 from holdfast_coordinator.engine.journal_spans import SLICE_SECONDS, spans_from_journal
 from holdfast_coordinator.store.port import StoreError
 from holdfast_coordinator.telemetry.identity import trace_of
@@ -182,7 +182,10 @@ class Tracer:
                 self._forget(run_id)
                 self._take(rows[place:])
                 return
-            spans += trace.feed(journal_message(row))
+            if type(row) is ParsedRow:
+                spans += trace.feed_entries(row.parsed[:], row.seq, row.epoch)
+            else:
+                spans += trace.feed(journal_message(row))
         if trace.seq > first:
             self._export(run_id, trace, spans)
 

@@ -1,9 +1,7 @@
 """Takes a report apart: what is misshapen is refused by itself, all else goes its way."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
 
 import structlog
 
@@ -17,17 +15,11 @@ from .worker_messages import attempt_report, transition
 
 log = structlog.get_logger(__name__)
 
-Message = TypeVar("Message", pb.Transition, pb.AttemptReport)
-
 
 @dataclass(slots=True)
 class ReportParts:
-    """The parts of a report, and by their places in it why some are refused.
+    """The parts of a report, and by their places in it why some are refused."""
 
-    shaped: the report without those, which is what was sent where there are none.
-    """
-
-    shaped: pb.ReportRequest
     transitions: list[CommitTransition]
     attempts: list[ReportAttempt]
     refused_transitions: dict[int, HoldfastError]
@@ -37,7 +29,7 @@ class ReportParts:
 def parts_of(request: pb.ReportRequest, cells: Cells, limits: Limits, grace: timedelta) -> ReportParts:
     """The parts as the core takes them. grace: see worker_wire.transition."""
     session_id = request.session_id
-    parts = ReportParts(request, [], [], {}, {})
+    parts = ReportParts([], [], {}, {})
     seen: set[str] = set()
     # Written out, as `transition` is: this is on the path of every step.
     for place, move in enumerate(request.transitions):
@@ -59,17 +51,9 @@ def parts_of(request: pb.ReportRequest, cells: Cells, limits: Limits, grace: tim
             parts.attempts.append(report)
         except HoldfastError as error:
             parts.refused_attempts[place] = _refused(ended, error)
-    if parts.refused_transitions or parts.refused_attempts:
-        shaped = parts.shaped = pb.ReportRequest(session_id=session_id, attach_no=request.attach_no)
-        shaped.transitions.extend(_without(request.transitions, parts.refused_transitions))
-        shaped.attempts.extend(_without(request.attempts, parts.refused_attempts))
     return parts
 
 
 def _refused(message: pb.Transition | pb.AttemptReport, error: HoldfastError) -> HoldfastError:
     log.warning("report_refused", run_id=message.run_id[:50], part=type(message).__name__, error=str(error))
     return error
-
-
-def _without(messages: Iterable[Message], refused: dict[int, HoldfastError]) -> Iterable[Message]:
-    return (message for place, message in enumerate(messages) if place not in refused)

@@ -15,7 +15,6 @@ from holdfast_coordinator.engine.engine import Engine
 from holdfast_coordinator.telemetry.run_spans import DEFAULT_RULES
 from holdfast_coordinator.telemetry.spans import SpanRules
 
-from .late_results import Emit, LateResults
 from .run_service import RunService
 from .run_traces import TraceExports
 from .server_spans import ServerSpans
@@ -75,12 +74,11 @@ class Server:
         exports: TraceExports | None = None,
         span_rules: SpanRules = DEFAULT_RULES,
         server_spans: ServerSpans | None = None,
-        emit: Emit | None = None,
     ) -> None:
         """advertise: host:port at which workers reach this replica; None for where it listens, if that is one address.
 
         connection_age: about the age at which a connection is ended, so that its other side looks for replicas anew.
-        exports, emit: None while tracing is off. server_spans: makes spans of single rpcs too.
+        exports: None while tracing is off. server_spans: makes spans of single rpcs too.
         """
         options = [
             ("grpc.max_receive_message_length", limits.message_bytes),
@@ -98,8 +96,7 @@ class Server:
         self._server = grpc.aio.server(options=options, interceptors=interceptors)
         services = _ByName(self._server)
         self._engine = engine
-        self._late = LateResults(engine, emit=emit, rules=span_rules)
-        self._workers = WorkerService(engine, limits, self._late, connection_age=connection_age)
+        self._workers = WorkerService(engine, limits, connection_age=connection_age)
         run_service_pb2_grpc.add_RunServiceServicer_to_server(  # type: ignore[no-untyped-call]
             RunService(engine, limits, exports=exports, rules=span_rules), services
         )
@@ -148,4 +145,3 @@ class Server:
         self._workers.end_streams()
         self._engine.end_waits()
         await stopping
-        await self._late.close()

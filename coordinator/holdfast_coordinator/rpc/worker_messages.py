@@ -224,7 +224,7 @@ def transition(session_id: str, message: pb.Transition, limits: Limits, grace: t
     # By position, which is faster: this is on the path of every step.
     return CommitTransition(
         of_run, session_id, message.epoch, message.expected_seq, message.transition_id, count, journal, asks,
-        message.mail_seen, then, deadline, shown("; ".join(message.waits)) if then is Then.SUSPEND else "",
+        message.mail_seen, then, deadline, shown("; ".join(message.waits)) if then is Then.SUSPEND else "", entries,
     )  # fmt: skip
 
 
@@ -337,6 +337,7 @@ def attempt_report(session_id: str, message: pb.AttemptReport, limits: Limits) -
         again_after=span("record.retry_delay", record.retry_delay) if record.HasField("retry_delay") else None,
         handed_back=record.outcome == status_pb2.ATTEMPT_OUTCOME_HANDED_BACK,
         lost=record.outcome == status_pb2.ATTEMPT_OUTCOME_LOST,
+        parsed=record,
     )
 
 

@@ -18,9 +18,7 @@ from holdfast_coordinator.engine.session_refusals import Reattach, ServesNoWorke
 from holdfast_coordinator.wire.journals import journal_message
 
 from .fields import run_id, span, whole
-from .late_results import LateResults
 from .refusals import translated
-from .report_metrics import StepMeasure
 from .report_parts import ReportParts, parts_of
 from .work_stream import WorkStreamServer
 from .worker_messages import Room, add_result, fill_poll_response, held_key, held_message, introduction, mail_seen
@@ -32,12 +30,10 @@ STREAM_SHARE = (0.5, 0.8)
 class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
     """See the module. address: where workers reach this replica, host:port; "" while that is not known."""
 
-    def __init__(self, engine: Engine, limits: Limits, late: LateResults, *, connection_age: timedelta) -> None:
+    def __init__(self, engine: Engine, limits: Limits, *, connection_age: timedelta) -> None:
         self.address = ""
         self._engine = engine
         self._limits = limits
-        self._late = late
-        self._steps = StepMeasure(engine.metrics, engine.records) if engine.metrics is not None else None
         self._streams: set[WorkStreamServer] = set()
         self._stream_seconds = connection_age.total_seconds()
         self._stops: ServesNoWorkers | None = None
@@ -125,25 +121,20 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
             received=[held_key(held) for held in request.received],
             mail_seen=mail_seen(request.received),
         )
-        if self._steps is not None:
-            self._steps.claimed(delivery.handed.tasks)
         response.msg_no = request.msg_no
         room = Room(min(self._limits.message_bytes // 2, POLL_BYTES_MAX))
         later = fill_poll_response(response, delivery, room, attach_no=request.attach_no)
         self._engine.hand_later(request.session_id, request.attach_no, later)
 
     async def _report(self, request: pb.ReportRequest, response: pb.ReportResponse) -> None:
-        session_id = request.session_id
+        engine = self._engine
+        parts = parts_of(request, engine.cells, self._limits, engine.sessions.policy.ttl)
         try:
-            attachment = self._engine.sessions.attached(session_id, request.attach_no)
+            attachment = engine.sessions.attached(request.session_id, request.attach_no)
         except Reattach:
-            self._late.unattached(request)
+            engine.late_results.unattached(parts.transitions, parts.attempts)
             raise
-        parts = parts_of(request, self._engine.cells, self._limits, self._engine.sessions.policy.ttl)
-        taken, recorded = await self._engine.report(attachment, parts.transitions, parts.attempts)
-        if self._steps is not None:
-            self._steps.reported(attachment, parts.shaped, taken, recorded)
-        self._late.answered(attachment, parts.shaped, taken, recorded)
+        taken, recorded = await engine.report(attachment, parts.transitions, parts.attempts)
         self._fill_report(attachment, request, response, parts, taken, recorded)
 
     def _fill_report(

@@ -6,7 +6,9 @@ shown and exported all the same.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from holdfast.api.v1 import value_pb2
 from holdfast.limits import BAGGAGE_BYTES_MAX
@@ -28,7 +30,7 @@ from holdfast.traces import (
 from holdfast_coordinator.domain.rows import RunRow, Side
 
 from .run_spans import RunSpanBuilder
-from .spans import Link, RunFacts, SpanRules, payload_bytes
+from .spans import Link, RunFacts, SpanRules, payload_bytes, time_ns
 
 _TRACE_IDS = 2**56
 """Of a trace id the last 7 bytes are random for sure (W3C Trace Context, level 2): they decide about sampling."""
@@ -152,6 +154,19 @@ class Origins:
 def facts_of(record: RunRow) -> RunFacts:
     """What the spans of a run are given of it."""
     return _facts(record, value_pb2.RunTrace.FromString(record.trace))
+
+
+def sampled_trace_id(record: RunRow, at: Timestamp) -> str:
+    """The trace in which the spans of a sampled run are that end now; an empty text when it is not sampled."""
+    stored = value_pb2.RunTrace.FromString(record.trace)
+    context = parse_traceparent(stored.context.traceparent)
+    if context is None or not context.is_sampled:
+        return ""
+    segment = stored.segment.ToTimedelta()
+    # Not at.ToDatetime(), which raises for a time that no calendar has; a worker may write any.
+    ended_at = datetime.fromtimestamp(time_ns(at) / 1e9, UTC)
+    number = segment_number(record.created_at, ended_at, segment) if segment else 0
+    return segment_root(context, record.run_id, number).trace_id.hex()
 
 
 def trace_of(record: RunRow, rules: SpanRules) -> RunSpanBuilder:

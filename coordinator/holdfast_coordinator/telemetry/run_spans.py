@@ -4,7 +4,7 @@ What is kept between entries is a function of the entries fed so far: a trace th
 with the spans that the lost one would have made.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from holdfast.api.v1 import journal_pb2
 from holdfast.statuses import RunStatus
@@ -61,7 +61,10 @@ class RunSpanBuilder:
         A row that was fed before makes no span. Raises ValueError when rows are missing in between.
         """
         # A slice is a list, which is read in half the time.
-        entries, epoch, last = row.entries[:], row.epoch, row.seq
+        return self.feed_entries(row.entries[:], row.seq, row.epoch)
+
+    def feed_entries(self, entries: Sequence[journal_pb2.Entry], last: int, epoch: int) -> list[Span]:
+        """The same of the entries of a row. last: the number of the last one."""
         first = last - len(entries) + 1
         if last <= self.seq or self.is_closed:
             return []

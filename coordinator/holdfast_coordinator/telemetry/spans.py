@@ -171,6 +171,11 @@ def instant_ns(at: datetime) -> int:
     return ((span.days * 86_400 + span.seconds) * 1_000_000 + span.microseconds) * 1_000
 
 
+def seconds_between(since: Timestamp, until: Timestamp) -> float:
+    """How long something took; 0 when it is not known since when."""
+    return (until.seconds - since.seconds) + (until.nanos - since.nanos) / 1e9 if since.seconds else 0.0
+
+
 def time_ns(message: Timestamp | Duration) -> int:
     """A Timestamp, or a Duration, in nanoseconds: 0 when it is negative, at most TIME_NS_MAX."""
     at_ns = message.seconds * 1_000_000_000 + message.nanos

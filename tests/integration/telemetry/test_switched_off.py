@@ -24,7 +24,7 @@ OF_TELEMETRY = (
     "/holdfast_coordinator/telemetry/",
     "/holdfast_coordinator/export/",
     "/holdfast_coordinator/metrics/",
-    "/holdfast_coordinator/rpc/report_metrics.py",
+    "/holdfast_coordinator/engine/commit_metrics.py",
     "/holdfast/worker/trace_context.py",
     "/holdfast/worker/log_facts.py",
     "/holdfast/traces.py",
@@ -96,4 +96,4 @@ async def test_what_is_called_per_step_is_seen_when_it_is_on(database: str) -> N
     async with otlp_sink() as sink:
         names = await called_per_step(Config(database_url=database, port=0, otlp=sink.url, metrics_port=0))
     files = {name.partition(":")[0] for name in names}
-    assert {"run_spans.py", "trace_context.py", "report_metrics.py", "histograms.py"} <= files
+    assert {"run_spans.py", "trace_context.py", "commit_metrics.py", "histograms.py"} <= files

@@ -1,28 +1,30 @@
 """Commands that become batches, on the model store: what is committed, what is answered, what is given back."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from holdfast.errors import CoordinatorUnavailable, HoldfastError, RunBusy, RunNotFound
-from holdfast.statuses import TransitionStatus
+from holdfast.statuses import Then, TransitionStatus
 from holdfast_coordinator.domain.batch import Answer, BatchCommand
-from holdfast_coordinator.domain.commands import SendSignal, TerminateRun
-from holdfast_coordinator.domain.events import Event, LeaseReturned, RunEnded, RunLeased, RunReady
+from holdfast_coordinator.domain.commands import QueueStepAsk, ReportAttempt, SendSignal, TerminateRun
+from holdfast_coordinator.domain.events import Event, LeaseReturned, RunEnded, RunLeased, RunReady, TaskClaimed
 from holdfast_coordinator.domain.rows import RunState, SignalMail
 from holdfast_coordinator.domain.starts import Started
 from holdfast_coordinator.domain.transitions import TransitionAnswer
 from holdfast_coordinator.engine.attachments import Attachment
 from holdfast_coordinator.engine.cell_writer import CONFLICT_REPEATS_MAX, CellWriter
+from holdfast_coordinator.engine.committed import Committed, Report
 from holdfast_coordinator.engine.matcher import Matcher
 from holdfast_coordinator.store.port import OutcomeUnknown, SerializationConflict, StoreUnavailable
 from tests.support.engine_replicas import QUEUE, REFUSED, FailingCell, attachment, looked_at, run_named, start
 from tests.support.memory_cell_store import system_clock
-from tests.support.store_rows import appending, closing
+from tests.support.store_rows import T0, appending, closing
 
 LOST = "the connection was lost"
 
@@ -37,12 +39,14 @@ class Desk:
         self.matcher.attach(self.session)
         looked_at(self.matcher)
         self.told: list[Event] = []
+        self.reports: list[Report] = []
         self.writer = CellWriter(self.cell, self.matcher, self._committed, system_clock)
         self.writing = asyncio.create_task(self.writer.run())
 
-    def _committed(self, events: Sequence[Event]) -> None:
-        self.told += events
-        for event in events:
+    def _committed(self, committed: Committed) -> None:
+        self.told += committed.events
+        self.reports += committed.reports
+        for event in committed.events:
             if isinstance(event, RunLeased):
                 self.matcher.handed_over(event)
 
@@ -320,7 +324,7 @@ async def test_a_command_that_is_none_is_refused_alone(desk: Desk) -> None:
 
 
 async def test_whatever_becomes_of_what_is_told_the_commit_is_answered_and_the_writer_goes_on(desk: Desk) -> None:
-    def tell(_: Sequence[Event]) -> None:
+    def tell(_: Committed) -> None:
         raise RuntimeError("a defect")
 
     desk.writer._on_commit = tell
@@ -359,3 +363,26 @@ async def test_a_caller_that_gave_up_does_not_disturb_its_neighbours(desk: Desk)
 async def test_a_single_refusal_is_raised(desk: Desk) -> None:
     with pytest.raises(RunNotFound):
         await desk.writer.submit(TerminateRun(run_named(1), "", "enough"))
+
+
+async def test_a_report_is_told_once_when_it_is_recorded_and_not_when_it_is_repeated_refused_or_late(
+    desk: Desk,
+) -> None:
+    await desk.ask(start(1), start(2))
+    append, close = appending(run_named(1)), closing(run_named(2))
+    suspend = replace(append, expected_seq=2, transition_id=103, then=Then.SUSPEND, waits="signal go")
+    for report in (append, append, close, close, appending(run_named(1), epoch=9), suspend, suspend):
+        await desk.ask(report)
+    await desk.ask(replace(suspend, transition_id=104, expected_seq=7))
+    assert desk.reports == [append, close, suspend]
+
+
+async def test_the_report_of_a_queued_attempt_is_told_once(desk: Desk) -> None:
+    await desk.ask(start(1))
+    step = QueueStepAsk(1, "charge", b"", "default", 0, None, 3, b"", "", T0)
+    (_, claim) = (await desk.ask(replace(appending(run_named(1)), asks=[step])), desk.told[-1])
+    assert isinstance(claim, TaskClaimed)
+    report = ReportAttempt(run_named(1), 1, 1, claim.epoch, "s1", b"\x08\x01", again_after=timedelta(0))
+    await desk.ask(report, report)
+    await desk.ask(report)
+    assert [one for one in desk.reports if isinstance(one, ReportAttempt)] == [report]

@@ -1,20 +1,23 @@
 """Whoever exports spans hears of the journal of sampled runs: after the commit, in order, and of nothing else."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
 
 import pytest
 import pytest_asyncio
 
+from holdfast.api.v1 import journal_pb2
 from holdfast.errors import CoordinatorUnavailable
 from holdfast_coordinator.domain.batch import Answer, BatchCommand
 from holdfast_coordinator.domain.commands import SendSignal, TerminateRun
-from holdfast_coordinator.domain.rows import JournalRow, RunRow, Side, SignalMail
+from holdfast_coordinator.domain.rows import JournalRow, ParsedRow, RunRow, Side, SignalMail
 from holdfast_coordinator.engine.cell_writer import CellWriter
+from holdfast_coordinator.engine.committed import Committed
 from holdfast_coordinator.engine.matcher import Matcher
 from holdfast_coordinator.store.port import OutcomeUnknown, SerializationConflict, StoreUnavailable
 from holdfast_coordinator.wire.entries import join_entries
+from holdfast_coordinator.wire.journals import journal_message
 from tests.support.engine_replicas import FailingCell, attachment, looked_at, run_named, start
 from tests.support.memory_cell_store import system_clock
 from tests.support.store_rows import ENTRY, appending, closing
@@ -32,11 +35,11 @@ class Told:
     records: list[RunRow] = field(default_factory=list)
     calls: int = 0
 
-    def __call__(self, rows: Sequence[JournalRow], records: Sequence[RunRow]) -> None:
-        self.calls += 1
-        self.rows += rows
-        self.records += records
-        for row in rows:
+    def __call__(self, committed: Committed) -> None:
+        self.calls += bool(committed.rows)
+        self.rows += committed.rows
+        self.records += committed.runs
+        for row in committed.rows:
             assert row.seq in {stored.seq for stored in self.cell.journals[row.run_id]}, "told before it was committed"
 
     def numbers(self, run_id: str = RUN) -> list[tuple[int, int]]:
@@ -59,7 +62,7 @@ class Desk:
         matcher = Matcher()
         matcher.attach(attachment(runs=100, slots=100))
         looked_at(matcher)
-        self.writer = CellWriter(self.cell, matcher, lambda events: None, system_clock, self.told)
+        self.writer = CellWriter(self.cell, matcher, self.told, system_clock, with_rows=True)
         self.writing = asyncio.create_task(self.writer.run())
 
     async def ask(self, *commands: BatchCommand) -> list[Answer]:
@@ -174,3 +177,14 @@ async def test_nothing_is_told_before_the_commit_is_answered(desk: Desk) -> None
         await answer
         assert desk.told.numbers() != told
     assert desk.told.rows[1].entries == [ENTRY]
+
+
+async def test_entries_that_were_parsed_when_they_came_are_told_as_messages(desk: Desk) -> None:
+    await desk.ask(start(1, **TRACED))
+    entries = journal_pb2.JournalRow.FromString(ENTRY).entries
+    await desk.ask(replace(appending(RUN), parsed=entries), appending(RUN, expected_seq=2))
+    _, parsed, as_bytes = desk.told.rows
+    assert isinstance(parsed, ParsedRow)
+    assert list(parsed.parsed) == list(journal_message(parsed).entries)
+    assert type(as_bytes) is JournalRow
+    assert desk.told.has_all_of()

@@ -1,4 +1,4 @@
-"""What a report tells the metrics: attempts and retries, by the names that this replica knows."""
+"""What recorded reports make of the metrics: attempts and retries, by the names that this replica knows."""
 
 from datetime import timedelta
 from typing import Any
@@ -6,28 +6,26 @@ from typing import Any
 import pytest
 
 from holdfast.api.v1 import journal_pb2, status_pb2
-from holdfast.api.v1 import worker_service_pb2 as pb
 from holdfast.api.v1.value_pb2 import RunTrace, TraceContext
-from holdfast.statuses import TransitionStatus
+from holdfast.statuses import Then
+from holdfast_coordinator.domain.commands import CommitTransition, ReportAttempt
 from holdfast_coordinator.domain.events import TaskClaimed
 from holdfast_coordinator.domain.rows import RunRow
-from holdfast_coordinator.domain.transitions import TransitionAnswer
+from holdfast_coordinator.engine import commit_metrics
 from holdfast_coordinator.engine.attachments import Attachment
 from holdfast_coordinator.engine.cells import Cells
+from holdfast_coordinator.engine.commit_metrics import CommitMetrics
+from holdfast_coordinator.engine.committed import Committed
+from holdfast_coordinator.engine.matcher import Matcher
 from holdfast_coordinator.engine.run_rows import Records
 from holdfast_coordinator.metrics.metrics import Metrics
-from holdfast_coordinator.rpc import report_metrics
-from holdfast_coordinator.rpc.report_metrics import StepMeasure
 from tests.support.store_rows import T0, record, task
 
 COMPLETED = status_pb2.ATTEMPT_OUTCOME_COMPLETED
 RETRYABLE = status_pb2.ATTEMPT_OUTCOME_FAILED_RETRYABLE
 HANDED_BACK = status_pb2.ATTEMPT_OUTCOME_HANDED_BACK
 LOST = status_pb2.ATTEMPT_OUTCOME_LOST
-COMMITTED = TransitionAnswer(TransitionStatus.COMMITTED)
-SUPERSEDED = TransitionAnswer(TransitionStatus.SUPERSEDED)
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
-WORKER = Attachment("s1", 1, namespace="default", queue="gpu", workflows=[], steps=[], build="b1")
 
 
 class Measured:
@@ -37,21 +35,23 @@ class Measured:
         self.metrics = Metrics()
         self.records = Records(Cells([]))
         self.now = 1.0
-        self.measure = StepMeasure(self.metrics, self.records, clock=lambda: self.now)
+        self.matcher = Matcher()
+        self.matcher.attach(Attachment("s1", 1, namespace="default", queue="gpu", workflows=[], steps=[], build="b1"))
+        self.measure = CommitMetrics(self.metrics, self.records, self.matcher, clock=lambda: self.now)
 
     async def knows(self, *records: RunRow) -> None:
         """The replica has these records in memory."""
         await self.records.of(records)
 
-    def transition(self, *entries: journal_pb2.Entry, answer: TransitionAnswer = COMMITTED) -> None:
-        """A transition of run r1 was answered."""
-        request = pb.ReportRequest(transitions=[pb.Transition(run_id="r1", entries=entries)])
-        self.measure.reported(WORKER, request, [answer], [])
+    def transition(self, *entries: journal_pb2.Entry) -> None:
+        """A transition of run r1 was recorded."""
+        asked = CommitTransition("r1", "s1", 1, 1, 2, len(entries), [b""], [], 0, Then.CONTINUE, parsed=entries)
+        self.measure.committed(Committed(reports=[asked]))
 
-    def attempt(self, attempt: journal_pb2.AttemptRecord, *, recorded: bool = True) -> None:
-        """A queued attempt of step 1 of run r1 was answered."""
-        request = pb.ReportRequest(attempts=[pb.AttemptReport(run_id="r1", step=1, record=attempt)])
-        self.measure.reported(WORKER, request, [], [recorded])
+    def attempt(self, attempt: journal_pb2.AttemptRecord, *, run_id: str = "r1") -> None:
+        """A queued attempt of step 1 was recorded."""
+        asked = ReportAttempt(run_id, 1, attempt.attempt, 1, "s1", attempt.SerializeToString(), parsed=attempt)
+        self.measure.committed(Committed(reports=[asked]))
 
     def value(self, name: str, **labels: str) -> float:
         """The sum of the samples that have these labels."""
@@ -121,8 +121,9 @@ def test_the_names_of_ended_steps_are_forgotten(measured: Measured) -> None:
 
 
 def test_the_oldest_names_are_forgotten_first(measured: Measured, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report_metrics, "NAMES_MAX", 2)
-    measured.measure.claimed(TaskClaimed("s1", task("r1", number), 1) for number in range(5))
+    monkeypatch.setattr(commit_metrics, "NAMES_MAX", 2)
+    for number in range(5):
+        measured.measure.committed(Committed(events=[TaskClaimed("s1", task("r1", number), 1)]))
     assert list(measured.measure._names) == [("r1", 3), ("r1", 4)]
 
 
@@ -141,18 +142,8 @@ def test_a_result_without_an_attempt_is_no_attempt(measured: Measured) -> None:
     assert measured.value(f"{DURATION}_count") == 0
 
 
-def test_results_of_a_superseded_lease_count_for_nothing(measured: Measured) -> None:
-    measured.transition(scheduled(), repeated(RETRYABLE), completed(), answer=SUPERSEDED)
-    assert measured.value(f"{DURATION}_count") == measured.value("holdfast_retries_total") == 0
-
-
-def test_a_refused_transition_counts_for_nothing(measured: Measured) -> None:
-    measured.transition(scheduled(), completed(), answer=TransitionAnswer(TransitionStatus.REFUSED, refusal="no"))
-    assert measured.value(f"{DURATION}_count") == 0
-
-
 def test_a_queued_attempt_has_the_name_that_it_was_claimed_by(measured: Measured) -> None:
-    measured.measure.claimed([TaskClaimed("s1", task("r1", 1), 1)])
+    measured.measure.committed(Committed(events=[TaskClaimed("s1", task("r1", 1), 1)]))
     again = ended(RETRYABLE)
     again.retry_delay.FromTimedelta(timedelta(seconds=1))
     measured.attempt(again)
@@ -161,11 +152,6 @@ def test_a_queued_attempt_has_the_name_that_it_was_claimed_by(measured: Measured
     assert measured.value(f"{DURATION}_count", step="charge", outcome="completed") == 1
     assert measured.value("holdfast_retries_total", step="charge") == 1
     assert measured.value(f"{WAIT}_count", placement="queued", queue="gpu") == 2
-
-
-def test_a_queued_attempt_that_was_not_recorded_counts_for_nothing(measured: Measured) -> None:
-    measured.attempt(ended(), recorded=False)
-    assert measured.value(f"{DURATION}_count") == 0
 
 
 @pytest.mark.parametrize(("flags", "expected"), [("01", {TRACE_ID}), ("03", {TRACE_ID}), ("00", set())])
@@ -184,8 +170,7 @@ async def test_of_quick_successes_only_some_leave_exemplars_of_failures_all() ->
         await measured.knows(record(f"r{number}", trace=trace.SerializeToString()))
 
     def ends(run: int, attempt: journal_pb2.AttemptRecord) -> set[str]:
-        request = pb.ReportRequest(attempts=[pb.AttemptReport(run_id=f"r{run}", step=1, record=attempt)])
-        measured.measure.reported(WORKER, request, [], [True])
+        measured.attempt(attempt, run_id=f"r{run}")
         return _exemplars(measured)
 
     assert ends(1, ended(ran=0.001)) == {f"{1:032x}"}
@@ -220,3 +205,9 @@ async def test_an_attempt_that_ended_at_no_time_there_is_fails_no_report(seconds
 def _exemplars(measured: Measured) -> set[str]:
     samples = [one for family in measured.metrics.registry.collect() for one in family.samples]
     return {one.exemplar.labels["trace_id"] for one in samples if one.exemplar is not None}
+
+
+def test_an_attempt_of_a_session_that_has_left_counts_under_no_queue(measured: Measured) -> None:
+    measured.matcher.detach("s1")
+    measured.transition(scheduled(), completed())
+    assert measured.value(f"{DURATION}_count", workflow="order", namespace="unknown") == 1

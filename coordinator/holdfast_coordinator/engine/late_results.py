@@ -7,26 +7,28 @@ recorded; all that is said of it is said here, once and best effort, after the w
 import asyncio
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import structlog
 
-from holdfast.api.v1 import journal_pb2
-from holdfast.api.v1 import worker_service_pb2 as pb
 from holdfast.journal.kinds import ATTEMPT_RESULTS
 from holdfast.statuses import AttemptOutcome, Placement, TransitionStatus
+from holdfast_coordinator.domain.commands import CommitTransition, ReportAttempt
 from holdfast_coordinator.domain.rows import RunRow
 from holdfast_coordinator.domain.transitions import TransitionAnswer
-from holdfast_coordinator.engine.attachments import Attachment
-from holdfast_coordinator.engine.engine import Engine
-from holdfast_coordinator.store.port import CellStore, StoreError
+from holdfast_coordinator.store.port import CellStore, ControlStore, StoreError
 from holdfast_coordinator.telemetry.late_result_span import LateResult, attempt_span_of, late_result_span
 from holdfast_coordinator.telemetry.run_spans import DEFAULT_RULES
 from holdfast_coordinator.telemetry.spans import Span, SpanRules
 from holdfast_coordinator.wire.entries import mail_bytes
-from holdfast_coordinator.wire.journals import journal_message
+from holdfast_coordinator.wire.journals import bodies, journal_message
+
+from .attachments import Attachment
+from .cells import Cells
+from .run_rows import Records
 
 if TYPE_CHECKING:  # prometheus_client is imported only where metrics are on
     from holdfast_coordinator.metrics.metrics import Metrics
@@ -34,7 +36,7 @@ if TYPE_CHECKING:  # prometheus_client is imported only where metrics are on
 log = structlog.get_logger(__name__)
 
 WAITING_MAX = 1_000
-"""So many late results wait to be said; with more, the newest are only counted."""
+"""How many late results wait to be said; with more, the newest are only counted."""
 
 PAGE_BYTES = 1024 * 1024
 CLOSE_SECONDS = 1.0
@@ -56,7 +58,7 @@ class _Report:
     late: LateResult
     session_id: str
     worker: Attachment | None
-    transition: pb.Transition | None
+    transition: CommitTransition | None
 
     @property
     def placement(self) -> str:
@@ -64,38 +66,40 @@ class _Report:
 
 
 class LateResults:
-    """See the module. emit: None while tracing is off. rules: those by which spans are exported."""
+    """See the module. clock: the database's time. emit: None while tracing is off. rules: those of exported spans."""
 
-    def __init__(self, engine: Engine, *, emit: Emit | None = None, rules: SpanRules = DEFAULT_RULES) -> None:
-        self._engine = engine
-        self._metrics: Metrics | None = engine.metrics
+    def __init__(
+        self, cells: Cells, records: Records, control: ControlStore, *, clock: Callable[[], datetime],
+        metrics: "Metrics | None" = None, emit: Emit | None = None, rules: SpanRules = DEFAULT_RULES,
+    ) -> None:  # fmt: skip
+        self._cells = cells
+        self._records = records
+        self._control = control
+        self._clock = clock
+        self._metrics = metrics
         self._emit = emit
         self._rules = rules
         self._waiting: deque[_Report] = deque()
         self._saying: asyncio.Task[None] | None = None
 
     def answered(
-        self,
-        worker: Attachment,
-        request: pb.ReportRequest,
-        taken: Sequence[TransitionAnswer],
-        recorded: Sequence[bool | None],
+        self, worker: Attachment, transitions: Sequence[CommitTransition], taken: Sequence[TransitionAnswer],
+        attempts: Sequence[ReportAttempt], recorded: Sequence[bool | None],
     ) -> None:  # fmt: skip
-        """A report was answered: what of it was refused because it came too late is said soon."""
-        for transition, answer in zip(request.transitions, taken, strict=True):
+        """Reports were answered: what of them was refused because it came too late is said soon."""
+        for transition, answer in zip(transitions, taken, strict=True):
             if answer.status is TransitionStatus.SUPERSEDED:
-                self._put(_of_transition(worker.session_id, worker, transition))
+                self._put(_of_transition(worker, transition))
         if False in recorded:
-            for report, was_recorded in zip(request.attempts, recorded, strict=True):
+            for report, was_recorded in zip(attempts, recorded, strict=True):
                 if was_recorded is False:
-                    self._put(_of_attempt(worker.session_id, worker, report))
+                    self._put([_of_attempt(worker, report)])
 
-    def unattached(self, request: pb.ReportRequest) -> None:
-        """A report came from a session that is not attached here: what it brings is late if the session is dead."""
-        for transition in request.transitions:
-            self._put(_of_transition(request.session_id, None, transition))
-        for report in request.attempts:
-            self._put(_of_attempt(request.session_id, None, report))
+    def unattached(self, transitions: Sequence[CommitTransition], attempts: Sequence[ReportAttempt]) -> None:
+        """Reports came from a session that is not attached here: what they bring is late if the session is dead."""
+        for transition in transitions:
+            self._put(_of_transition(None, transition))
+        self._put([_of_attempt(None, report) for report in attempts])
 
     async def close(self) -> None:
         """Says what still waits, for a moment, and then no more."""
@@ -103,7 +107,7 @@ class LateResults:
             await asyncio.wait([self._saying], timeout=CLOSE_SECONDS)
             self._saying.cancel()
 
-    def _put(self, reports: Iterator[_Report]) -> None:
+    def _put(self, reports: Iterable[_Report]) -> None:
         for report in reports:
             if len(self._waiting) < WAITING_MAX:
                 self._waiting.append(report)
@@ -120,7 +124,7 @@ class LateResults:
     async def _say(self, report: _Report) -> None:
         late = report.late
         try:
-            record = (await self._engine.records.of([late.run_id])).get(late.run_id)
+            record = (await self._records.of([late.run_id])).get(late.run_id)
             if record is None or not await self._is_late(report, record):
                 return
             self._tell(report, record)
@@ -132,12 +136,12 @@ class LateResults:
 
     async def _is_late(self, report: _Report, record: RunRow) -> bool:
         """False for the repeat of a report that was recorded, and for a worker that has no business with the run."""
-        store = self._engine.cells.of_run(record.run_id).store
+        store = self._cells.of_run(record.run_id).store
         worker, transition = report.worker, report.transition
         if worker is not None:
             if worker.namespace != record.namespace:
                 return False
-        elif not await self._engine.control.dead_or_unknown([report.session_id]):
+        elif not await self._control.dead_or_unknown([report.session_id]):
             return False  # it attaches again, and reports again
         if transition is None:
             return not await _is_recorded(store, report.late)
@@ -169,27 +173,21 @@ class LateResults:
             **position,
         )
         if parent is not None and parent.is_sampled and self._emit is not None:
-            at, span_id = self._engine.database_time(), secrets.token_bytes(8)
+            at, span_id = self._clock(), secrets.token_bytes(8)
             self._emit(late_result_span(record, late, parent, at=at, span_id=span_id, rules=self._rules))
 
 
-def _of_transition(session_id: str, worker: Attachment | None, transition: pb.Transition) -> Iterator[_Report]:
+def _of_transition(worker: Attachment | None, asked: CommitTransition) -> Iterator[_Report]:
     """What a worker has found out by running something, and not the losses that it only notes down."""
-    for entry in transition.entries:
-        kind = entry.WhichOneof("body")
-        if kind not in ATTEMPT_RESULTS:
-            continue
-        ended: journal_pb2.AttemptEnded | journal_pb2.StepCompleted | journal_pb2.StepFailed = getattr(entry, kind)
-        if ended.HasField("attempt") and int(ended.attempt.outcome) != _LOST:
-            late = LateResult(transition.run_id, ended.number, transition.epoch, ended.attempt)
-            yield _Report(late, session_id, worker, transition)
+    for kind, body in bodies(asked.parsed):
+        if kind in ATTEMPT_RESULTS and body.HasField("attempt") and int(body.attempt.outcome) != _LOST:
+            late = LateResult(asked.run_id, body.number, asked.epoch, body.attempt)
+            yield _Report(late, asked.session_id, worker, asked)
 
 
-def _of_attempt(session_id: str, worker: Attachment | None, report: pb.AttemptReport) -> Iterator[_Report]:
-    record = journal_pb2.AttemptRecord()
-    record.CopyFrom(report.record)
-    record.attempt = report.attempt
-    yield _Report(LateResult(report.run_id, report.step, report.epoch, record), session_id, worker, None)
+def _of_attempt(worker: Attachment | None, asked: ReportAttempt) -> _Report:
+    late = LateResult(asked.run_id, asked.number, asked.epoch, asked.parsed)
+    return _Report(late, asked.session_id, worker, None)
 
 
 async def _is_recorded(store: CellStore, late: LateResult) -> bool:

@@ -9,20 +9,19 @@ import pytest
 import structlog
 
 from holdfast.api.v1 import journal_pb2, status_pb2
-from holdfast.api.v1 import worker_service_pb2 as pb
 from holdfast.api.v1.value_pb2 import Failure, RunTrace, TraceContext
-from holdfast.statuses import TransitionStatus
+from holdfast.statuses import Then, TransitionStatus
 from holdfast.traces import attempt_context, parse_traceparent
 from holdfast_coordinator.app import _Codec
 from holdfast_coordinator.domain.changes import Changes
+from holdfast_coordinator.domain.commands import CommitTransition, ReportAttempt
 from holdfast_coordinator.domain.rows import JournalRow, MailKind, MailRow, StepResultMail
 from holdfast_coordinator.domain.transitions import TransitionAnswer
+from holdfast_coordinator.engine import late_results
 from holdfast_coordinator.engine.attachments import Attachment
 from holdfast_coordinator.engine.engine import Engine
 from holdfast_coordinator.engine.sessions import SessionOpening, SessionPolicy
 from holdfast_coordinator.metrics.metrics import Metrics
-from holdfast_coordinator.rpc import late_results
-from holdfast_coordinator.rpc.late_results import LateResults
 from holdfast_coordinator.store.port import StoreUnavailable
 from holdfast_coordinator.telemetry.run_spans import DEFAULT_RULES
 from holdfast_coordinator.telemetry.spans import Span, SpanKind, SpanRules
@@ -49,9 +48,18 @@ class Said:
         self.metrics = Metrics()
         self.control = MemoryControlStore()
         self.engine = Engine(
-            self.control, [("00", store)], replica_id="r1", policy=SessionPolicy(), codec=_Codec(), metrics=self.metrics
-        )
-        self.late = LateResults(self.engine, emit=self.spans.append, rules=rules)
+            self.control, [("00", store)], replica_id="r1", policy=SessionPolicy(), codec=_Codec(),
+            metrics=self.metrics, emit=self.spans.append, span_rules=rules,
+        )  # fmt: skip
+        self.late = self.engine.late_results
+
+    def superseded(self, asked: CommitTransition, worker: Attachment = WORKER) -> None:
+        """A transition came after its lease had moved on."""
+        self.late.answered(worker, [asked], [SUPERSEDED], [], [])
+
+    def unrecorded(self, asked: ReportAttempt) -> None:
+        """The report of a queued attempt was not recorded."""
+        self.late.answered(WORKER, [], [], [asked], [False])
 
     def counted(self, placement: str) -> float:
         """How many late results the metrics have."""
@@ -88,16 +96,14 @@ def completed(**more: Any) -> journal_pb2.Entry:
     return journal_pb2.Entry(step_completed=journal_pb2.StepCompleted(number=3, attempt=attempt(**more)))
 
 
-def transition(*entries: journal_pb2.Entry) -> pb.ReportRequest:
-    """A report under the lease of the run, of epoch 4."""
-    asked = pb.Transition(run_id=RUN, epoch=4, expected_seq=1, transition_id=7, entries=entries)
-    return pb.ReportRequest(session_id="s1", transitions=[asked])
+def transition(*entries: journal_pb2.Entry, session_id: str = "s1") -> CommitTransition:
+    """A transition under the lease of the run, of epoch 4."""
+    return CommitTransition(RUN, session_id, 4, 1, 7, len(entries), [b""], [], 0, Then.CONTINUE, parsed=entries)
 
 
-def queued(record: journal_pb2.AttemptRecord) -> pb.ReportRequest:
+def queued(record: journal_pb2.AttemptRecord) -> ReportAttempt:
     """A report of the queued attempt of step 3."""
-    report = pb.AttemptReport(run_id=RUN, step=3, attempt=2, epoch=4, record=record)
-    return pb.ReportRequest(session_id="s1", attempts=[report])
+    return ReportAttempt(RUN, 3, 2, 4, "s1", record.SerializeToString(), parsed=record)
 
 
 async def test_a_result_under_a_superseded_lease_is_logged_counted_and_traced_below_its_attempt() -> None:
@@ -105,7 +111,7 @@ async def test_a_result_under_a_superseded_lease_is_logged_counted_and_traced_be
     assert root is not None
     below = attempt_context(root, RUN, 3, 2)
     async with saying() as (said, events):
-        said.late.answered(WORKER, transition(completed()), [SUPERSEDED], [])
+        said.superseded(transition(completed()))
     assert events == [
         {
             "event": "late_result", "log_level": "info", "run_id": RUN, "workflow": "order", "step": 3, "attempt": 2,
@@ -127,7 +133,7 @@ async def test_a_step_of_a_later_segment_has_its_late_result_there() -> None:
     record = attempt()
     record.scheduled_at.FromDatetime(T0 + timedelta(hours=30))
     async with saying() as (said, events):
-        said.late.answered(WORKER, queued(record), [], [False])
+        said.unrecorded(queued(record))
     (span,) = said.spans
     assert span.trace_id.hex() == events[0]["trace_id"] != TRACE_ID
 
@@ -137,7 +143,7 @@ async def test_why_a_late_attempt_failed_is_told_unless_messages_are_kept_out() 
     shown = []
     for rules in (SpanRules(), SpanRules(shows_messages=False)):
         async with saying(rules=rules) as (said, _):
-            said.late.answered(WORKER, queued(failed), [], [False])
+            said.unrecorded(queued(failed))
         shown.append(dict(said.spans[0].own))
     assert [own["error.type"] for own in shown] == ["CardDeclined"] * 2
     assert [own.get("holdfast.error.message") for own in shown] == ["no funds", None]
@@ -146,7 +152,7 @@ async def test_why_a_late_attempt_failed_is_told_unless_messages_are_kept_out() 
 @pytest.mark.parametrize("flags", ["00", ""], ids=["not sampled", "tracing off"])
 async def test_a_run_that_is_not_exported_has_no_span_but_the_rest(flags: str) -> None:
     async with saying(flags=flags) as (said, events):
-        said.late.answered(WORKER, transition(completed()), [SUPERSEDED], [])
+        said.superseded(transition(completed()))
     assert not said.spans
     assert [event.get("trace_id") for event in events] == [TRACE_ID if flags else None]
     assert said.counted("inline") == 1
@@ -165,7 +171,7 @@ async def test_a_run_that_is_not_exported_has_no_span_but_the_rest(flags: str) -
 )
 async def test_what_is_no_result_or_is_not_late_is_not_said(entry: journal_pb2.Entry, answer: TransitionAnswer) -> None:
     async with saying() as (said, events):
-        said.late.answered(WORKER, transition(entry), [answer], [])
+        said.late.answered(WORKER, [transition(entry)], [answer], [], [])
     assert (events, said.spans, said.counted("inline")) == ([], [], 0)
 
 
@@ -189,13 +195,13 @@ async def test_the_repeat_of_a_queued_result_that_was_recorded_is_not_late(place
         changes = Changes()
         place(record.SerializeToString())(changes)
         await write(store, changes)
-        said.late.answered(WORKER, queued(record), [], [False])
+        said.unrecorded(queued(record))
     assert (events, said.spans, said.counted("queued")) == ([], [], 0)
 
 
 async def test_a_queued_result_of_a_claim_that_has_moved_on_is_late() -> None:
     async with saying() as (said, events):
-        said.late.answered(WORKER, queued(attempt()), [], [False])
+        said.unrecorded(queued(attempt()))
     assert [event["placement"] for event in events] == ["queued"]
     assert said.counted("queued") == len(said.spans) == 1
 
@@ -203,14 +209,13 @@ async def test_a_queued_result_of_a_claim_that_has_moved_on_is_late() -> None:
 async def test_a_worker_learns_and_leaves_nothing_in_another_namespace() -> None:
     stranger = Attachment("s9", 1, namespace="other", queue="default", workflows=[], steps=[], build="b1")
     async with saying() as (said, events):
-        said.late.answered(stranger, transition(completed()), [SUPERSEDED], [])
+        said.superseded(transition(completed()), stranger)
     assert (events, said.spans) == ([], [])
 
 
 async def test_what_a_dead_session_reports_is_late() -> None:
     async with saying() as (said, events):
-        said.late.unattached(transition(completed()))
-        said.late.unattached(queued(attempt()))
+        said.late.unattached([transition(completed())], [queued(attempt())])
     assert [event["placement"] for event in events] == ["inline", "queued"]
     assert said.counted("inline") == said.counted("queued") == 1
 
@@ -221,9 +226,7 @@ async def test_what_a_living_session_reports_to_the_wrong_replica_is_not_late() 
         opened, _ = await said.engine.open_session(
             SessionOpening("default", "default", {}, (), "b1", "h", 1, 1, None, frozenset())
         )
-        request = transition(completed())
-        request.session_id = opened.session_id
-        said.late.unattached(request)
+        said.late.unattached([transition(completed(), session_id=opened.session_id)], [])
     assert (events, said.spans) == ([], [])
 
 
@@ -237,14 +240,14 @@ class Unreadable(MemoryCellStore):
 
 async def test_without_its_database_a_late_result_is_only_counted() -> None:
     async with saying(Unreadable()) as (said, events):
-        said.late.answered(WORKER, transition(completed()), [SUPERSEDED], [])
+        said.superseded(transition(completed()))
     assert (events, said.spans, said.counted("inline")) == ([], [], 1)
 
 
 async def test_of_too_many_late_results_the_newest_are_only_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(late_results, "WAITING_MAX", 2)
     async with saying() as (said, events):
-        said.late.answered(WORKER, transition(*[completed()] * 5), [SUPERSEDED], [])
+        said.superseded(transition(*[completed()] * 5))
     assert (len(events), len(said.spans), said.counted("inline")) == (2, 2, 5)
 
 
@@ -252,6 +255,6 @@ async def test_a_result_at_no_time_there_is_is_said_without_a_span() -> None:
     nonsense = attempt()
     nonsense.scheduled_at.seconds = 2**62
     async with saying() as (said, events):
-        said.late.answered(WORKER, queued(nonsense), [], [False])
-        said.late.answered(WORKER, queued(attempt()), [], [False])
+        said.unrecorded(queued(nonsense))
+        said.unrecorded(queued(attempt()))
     assert (len(events), len(said.spans)) == (2, 1), "there is no place for a span"
