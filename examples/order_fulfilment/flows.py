@@ -28,7 +28,7 @@ class Receipt:
 
 @dataclass
 class Approval:
-    """Somebody said yes or no."""
+    """A person said yes or no."""
 
     approved: bool
     by: str

@@ -147,7 +147,7 @@ class ChildClosed:
 
 @record
 class CancelRequested:
-    """Somebody asks the run to end."""
+    """A request to end the run."""
 
     reason: str = ""
     size_bytes: ClassVar[int] = 0
