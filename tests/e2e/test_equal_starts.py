@@ -1,6 +1,7 @@
 """Starts that mean the same are the same run, whoever wrote them, whenever, and through whichever replica: F26, F27."""
 
 import asyncio
+import sys
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta, timezone
 from hashlib import sha256
@@ -192,6 +193,31 @@ async def test_a_deploy_that_changes_a_default_changes_nothing_of_what_was_start
         for arguments in ((1,), (1, "EUR")):
             same = await client.start(invoice, *arguments)
             assert (same.run_id, same.attached) == (first.run_id, True)
+
+
+async def test_arguments_of_the_wrong_type_never_become_a_run_whoever_starts_it(
+    coordinator: Coordinator, client: Client, worker: WorkerFactory, queue: str
+) -> None:
+    """By name, by gRPC and on the command line, where nobody has the function."""
+    async with worker(workflows=[app]), grpc.aio.insecure_channel(coordinator.address) as channel:
+        with pytest.raises(ArgumentsRejected, match=r"argument 'n' does not fit: .*integer"):
+            await client.start(by_name("count").with_options(queue=queue, id="wrong-1"), "many")
+        runs = RunServiceStub(channel)  # type: ignore[no-untyped-call]
+        with pytest.raises(grpc.aio.AioRpcError, match="argument 'n' does not fit") as refused:
+            await runs.StartRun(pb.StartRunRequest(start=spec([1], workflow="count", id="wrong-2", queue=queue)))
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        command = ["run", "count", "--input", '"many"', "--queue", queue, "--id", "wrong-3"]
+        typed = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "holdfast", *command, "--address", coordinator.address),
+            stderr=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        _, said = await typed.communicate()
+        assert typed.returncode != 0
+        assert "argument 'n' does not fit" in " ".join(said.decode().split())
+        assert not await client.list(text="wrong")
+        taken = await client.start(by_name("count").with_options(queue=queue), "3")
+        assert await taken.result(timeout=20) == 3
 
 
 async def test_a_deploy_through_one_replica_counts_at_the_other(module_database: str, queue: str) -> None:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 Signature = Mapping[str, Any]
-"""{"parameters": [{"name", "required", "kind", "default"?}], "extra_positional": bool, "extra_named": bool,
+"""{"parameters": [{"name", "required", "kind", "default"?, "type"?}], "extra_positional": bool, "extra_named": bool,
 "id_template"?: str}; kind is "either", "positional_only" or "named_only", default the hex SHA-256 of the canonical JSON
-of the default."""
+of the default, type a hint of types of Python's own as text."""
 
 HASH_BYTES = 32
 DIGEST_BYTES_MAX = 8_192

@@ -14,6 +14,7 @@ from holdfast.errors import ArgumentsRejected, WorkflowNotRegistered
 from holdfast_coordinator.domain.hashed_calls import Signature
 from holdfast_coordinator.store.port import ControlStore
 
+from .argument_types import check_types
 from .matcher import Matcher
 
 SIGNATURES_MAX = 8
@@ -79,13 +80,21 @@ class Registry:
 
 
 def fitting_signature(
-    workflow: str, signatures: Sequence[Signature], positional: int, named: Sequence[str]
+    workflow: str,
+    signatures: Sequence[Signature],
+    positional: Sequence[bytes | None],
+    named: Mapping[str, bytes | None],
 ) -> Signature | None:
-    """The newest signature that arguments fit; None when none is known. Raises ArgumentsRejected as `bind` does."""
+    """The newest signature that arguments fit, by number, names and types; None when none is known.
+
+    positional, named: each argument as JSON, None when it is encoded in another way. Raises ArgumentsRejected as `bind`
+    and `check_types` do.
+    """
     refusal: ArgumentsRejected | None = None
     for signature in signatures:
         try:
-            bind(workflow, signature, positional, named)
+            names = bind(workflow, signature, len(positional), list(named))
+            check_types(workflow, signature, [*zip(names, positional, strict=True), *named.items()])
         except ArgumentsRejected as error:
             refusal = refusal or error
         else:

@@ -42,7 +42,12 @@ def start_command(
 
     Raises InvalidRequest, ArgumentsRejected, PayloadTooLarge.
     """
-    fitting = fitting_signature(spec.workflow, signatures, len(spec.arguments.positional), list(spec.arguments.named))
+    fitting = fitting_signature(
+        spec.workflow,
+        signatures,
+        [_json_of(one) for one in spec.arguments.positional],
+        {name: _json_of(one) for name, one in spec.arguments.named.items()},
+    )
     business_id = spec.id or id_of_template(fitting, spec.arguments) or None
     if business_id is not None and (problem := business_id_problem(business_id)):
         raise InvalidRequest("id", f"{business_id[:50]!r} {problem}")
@@ -65,6 +70,10 @@ def start_command(
         signatures=signatures,
         signature_digest=started_with(digest, signatures) if business_id or spec.idempotency_key else "",
     )
+
+
+def _json_of(payload: value_pb2.Payload) -> bytes | None:
+    return payload.data if payload.encoding in ("", "json") else None
 
 
 def give_trace(start: StartRun, spec: pb.StartSpec, origins: Origins, caller: value_pb2.TraceContext | None) -> None:

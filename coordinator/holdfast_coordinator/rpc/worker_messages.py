@@ -40,6 +40,7 @@ from holdfast_coordinator.domain.events import LeaseEnded, RunLeased, TaskClaime
 from holdfast_coordinator.domain.hashed_calls import HASH_BYTES
 from holdfast_coordinator.domain.rows import MailRow, RunRow
 from holdfast_coordinator.domain.transitions import TransitionAnswer
+from holdfast_coordinator.engine.argument_types import type_of_text
 from holdfast_coordinator.engine.attachments import Handed, Held
 from holdfast_coordinator.engine.engine import Delivery
 from holdfast_coordinator.engine.held_mail import RunMail
@@ -145,6 +146,12 @@ def _parameter(message: pb.Parameter) -> dict[str, Any]:
         if len(message.default_sha256) != HASH_BYTES:
             raise InvalidRequest("workflows.parameters.default_sha256", f"has not the {HASH_BYTES} bytes of a SHA-256")
         parameter["default"] = message.default_sha256.hex()
+    if message.type:
+        try:
+            type_of_text(message.type)
+        except ValueError as error:
+            raise InvalidRequest("workflows.parameters.type", str(error)) from error
+        parameter["type"] = message.type
     return parameter
 
 

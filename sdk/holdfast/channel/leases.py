@@ -30,12 +30,16 @@ class Held(NamedTuple):
 
 @record
 class ParameterRegistration:
-    """A parameter of a workflow. default_sha256: of the canonical JSON of its default; empty for none."""
+    """A parameter of a workflow.
+
+    default_sha256: of the canonical JSON of its default; empty for none. type: see `hints.text_of`.
+    """
 
     name: str
     required: bool
     kind: ParameterKind = ParameterKind.EITHER
     default_sha256: bytes = b""
+    type: str = ""
 
 
 @record

@@ -86,6 +86,7 @@ def open_session_request(introduction: Introduction, session_id: str, held: Iter
                 required=parameter.required,
                 kind=parameter.kind.value,
                 default_sha256=parameter.default_sha256,
+                type=parameter.type,
             )
     write_held(request.held, held)
     return request

@@ -15,7 +15,7 @@ from holdfast.codec.values import content_hash
 from holdfast.definitions import signatures
 from holdfast.definitions.definitions import StepDefinition, WorkflowDefinition
 from holdfast.definitions.signatures import NO_EXTRA, CallSignature
-from holdfast.hints import HopelessHint
+from holdfast.hints import HopelessHint, text_of
 
 _PORTABLE = (str, int, UUID, Decimal)
 """What looks the same in an id whether it is filled in from a Python value or from its JSON."""
@@ -101,7 +101,7 @@ def workflow_registration(workflow: WorkflowDefinition) -> WorkflowRegistration:
 
 def _parameter(one: signatures.Parameter) -> ParameterRegistration:
     content = b"" if one.required else (content_hash(one.default) or b"")
-    return ParameterRegistration(one.name, one.required, one.kind, content)
+    return ParameterRegistration(one.name, one.required, one.kind, content, text_of(one.hint))
 
 
 def _portable_template(workflow: WorkflowDefinition) -> str:

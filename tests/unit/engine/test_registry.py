@@ -127,11 +127,11 @@ async def test_what_another_replica_registered_counts_before_anything_is_refused
 
 def test_arguments_fit_when_one_of_the_releases_that_serve_takes_them() -> None:
     wider = {**PLAIN, "parameters": [*PLAIN["parameters"], parameter("fourth", "named_only")]}
-    assert fitting_signature("order", [PLAIN, wider], 2, ["fourth"]) is wider
-    assert fitting_signature("order", [wider, PLAIN], 2, []) is PLAIN
+    assert fitting_signature("order", [PLAIN, wider], [b"1", b"2"], {"fourth": b"4"}) is wider
+    assert fitting_signature("order", [wider, PLAIN], [b"1", b"2"], {}) is PLAIN
     with pytest.raises(ArgumentsRejected, match="is not a parameter"):
-        fitting_signature("order", [PLAIN, wider], 1, ["fourth"])
-    assert fitting_signature("order", [], 7, ["anything"]) is None
+        fitting_signature("order", [PLAIN, wider], [b"1"], {"fourth": b"4"})
+    assert fitting_signature("order", [], [b"1"] * 7, {"anything": b"1"}) is None
 
 
 async def test_an_unknown_name_is_refused_only_where_somebody_serves_the_queue() -> None:

@@ -94,9 +94,13 @@ def test_a_plain_function_is_refused_with_the_way_out():
 def test_a_workflow_is_announced_with_its_parameters():
     announced = workflow_registration(order.definition)
     assert announced.parameters == (
-        ParameterRegistration("order_id", required=True, kind=ParameterKind.EITHER),
+        ParameterRegistration("order_id", required=True, kind=ParameterKind.EITHER, type="str"),
         ParameterRegistration(
-            "express", required=False, kind=ParameterKind.NAMED_ONLY, default_sha256=sha256(b"false").digest()
+            "express",
+            required=False,
+            kind=ParameterKind.NAMED_ONLY,
+            default_sha256=sha256(b"false").digest(),
+            type="bool",
         ),
     )
     assert (announced.extra_positional, announced.extra_named) == (False, False)

@@ -67,16 +67,18 @@ class WorkflowRegistration(_message.Message):
     def __init__(self, name: _Optional[str] = ..., parameters: _Optional[_Iterable[_Union[Parameter, _Mapping]]] = ..., extra_positional: bool = ..., extra_named: bool = ..., id_template: _Optional[str] = ...) -> None: ...
 
 class Parameter(_message.Message):
-    __slots__ = ("name", "required", "kind", "default_sha256")
+    __slots__ = ("name", "required", "kind", "default_sha256", "type")
     NAME_FIELD_NUMBER: _ClassVar[int]
     REQUIRED_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_SHA256_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
     name: str
     required: bool
     kind: ParameterKind
     default_sha256: bytes
-    def __init__(self, name: _Optional[str] = ..., required: bool = ..., kind: _Optional[_Union[ParameterKind, str]] = ..., default_sha256: _Optional[bytes] = ...) -> None: ...
+    type: str
+    def __init__(self, name: _Optional[str] = ..., required: bool = ..., kind: _Optional[_Union[ParameterKind, str]] = ..., default_sha256: _Optional[bytes] = ..., type: _Optional[str] = ...) -> None: ...
 
 class Held(_message.Message):
     __slots__ = ("run_id", "step", "epoch", "mail_seen")
