@@ -30,7 +30,7 @@ from .store.doorbell import PostgresDoorbell
 from .store.migrate import migrate
 from .store.pool import OnWait
 from .telemetry.otel_variables import ExportSettings
-from .trace_export import Exporting, exporting, span_rules
+from .trace_export import TraceExport, exporting, span_rules
 from .wire.children import child_start
 from .wire.continuations import continuation
 
@@ -71,7 +71,7 @@ async def coordinator(config: Config) -> AsyncIterator[Coordinator]:
     """
     settings = export_settings(config)
     replica_id = f"{socket.gethostname()}-{secrets.token_hex(4)}"
-    exported: Exporting | None = None
+    exported: TraceExport | None = None
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         database = await enter(
@@ -119,7 +119,7 @@ def _engine(
     config: Config,
     control: PostgresControlStore,
     cells: Sequence[tuple[str, PostgresCellStore]],
-    exported: Exporting | None,
+    exported: TraceExport | None,
     metrics: "Metrics | None",
     replica_id: str,
 ) -> Engine:
@@ -138,7 +138,7 @@ def _engine(
     )
 
 
-def _server(config: Config, engine: Engine, exported: Exporting | None) -> Server:
+def _server(config: Config, engine: Engine, exported: TraceExport | None) -> Server:
     return Server(
         engine,
         replace(DEFAULT_LIMITS, payload_bytes=config.payload_bytes_max),

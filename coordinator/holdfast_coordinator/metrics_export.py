@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True, frozen=True)
-class Metering:
+class MetricsExport:
     """The metrics of a replica. address: host:port of their endpoint, None when it is off."""
 
     metrics: "Metrics"
@@ -30,7 +30,7 @@ class Metering:
 async def metering(
     *, host: str, port: int | None, collector: Endpoint | None, replica_id: str,
     is_known_away: Callable[[], bool] = lambda: False,
-) -> AsyncIterator[Metering | None]:  # fmt: skip
+) -> AsyncIterator[MetricsExport | None]:  # fmt: skip
     """Metrics for as long as the block runs; None, and no cost, when there is neither a port nor a collector.
 
     is_known_away: whether it was warned already that the collector cannot be reached.
@@ -51,7 +51,7 @@ async def metering(
             address = endpoint.address
         if collector is not None:
             await stack.enter_async_context(_pushing(metrics, collector, replica_id, is_known_away))
-        yield Metering(metrics, address)
+        yield MetricsExport(metrics, address)
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from holdfast.durations import parse_duration
 from .config import Config
 from .export.exporter import QUEUE_FULL
 from .export.relay import RelayLimits
-from .export.span_export import Tracing, say_failure
+from .export.span_export import SpanExport, say_failure
 from .rpc.collector_client import Collector
 from .rpc.server_spans import ServerSpans
 from .store.port import CellStore
@@ -22,11 +22,11 @@ from .telemetry.spans import SpanRules
 
 
 @dataclass(slots=True, frozen=True)
-class Exporting:
+class TraceExport:
     """What traces the runs of a replica, and when asked for, the calls of clients: then there are server_spans."""
 
     origins: Origins
-    tracing: Tracing
+    tracing: SpanExport
     collector: Collector
     server_spans: ServerSpans | None = None
 
@@ -61,7 +61,7 @@ async def exporting(
     clock: Callable[[], datetime],
     dropped: Callable[[int, str], None],
     taken: Callable[[int], None] | None,
-) -> AsyncIterator[Exporting | None]:
+) -> AsyncIterator[TraceExport | None]:
     """The tracing of a replica for as long as the block runs; None, and no cost, when no collector was named.
 
     dropped, taken: count spans that were not exported, with the reason, and those that the collector took.
@@ -71,7 +71,7 @@ async def exporting(
         yield None
         return
     collector = Collector(settings.traces)
-    tracing = Tracing(
+    tracing = SpanExport(
         stores,
         collector,
         span_rules(config),
@@ -84,7 +84,7 @@ async def exporting(
     origins = Origins(identity_rules(config, settings), lambda: secrets.token_bytes(16))
     calls = ServerSpans(replica_id, on_drop=lambda spans: dropped(spans, QUEUE_FULL)) if config.rpc_spans else None
     try:
-        yield Exporting(origins, tracing, collector, calls)
+        yield TraceExport(origins, tracing, collector, calls)
     finally:
         await collector.close()
 

@@ -22,7 +22,7 @@ from holdfast_coordinator.engine.committed import Committed
 from holdfast_coordinator.engine.engine import OnJournal
 from holdfast_coordinator.engine.matcher import Matcher
 from holdfast_coordinator.export.relay import RelayLimits
-from holdfast_coordinator.export.span_export import Tracing
+from holdfast_coordinator.export.span_export import SpanExport
 from holdfast_coordinator.rpc.collector_client import Collector
 from holdfast_coordinator.store.port import CellStore
 from holdfast_coordinator.telemetry.identity import IdentityRules, of_start
@@ -154,7 +154,7 @@ class Replica:
     ) -> None:  # fmt: skip
         self.dropped: list[tuple[int, str]] = []
         self.collector = Collector(Endpoint(address, timeout_seconds=2))
-        self.tracing = Tracing(
+        self.tracing = SpanExport(
             {"00": store}, self.collector, SpanRules(), clock=clock, collector=address,
             limits=limits or RelayLimits(), dropped=lambda count, reason: self.dropped.append((count, reason)),
             **options,

@@ -33,7 +33,7 @@ CONCURRENCY = 16  # attempts at once per worker; more would only share the same 
 SESSION_TTL = "3s"  # so soon a silent worker counts as dead; in production 10 s
 READY_EVERY_SECONDS = 0.1
 LOOK_EVERY_SECONDS = 0.25
-PAGE = 1_000
+RUNS_PAGE = 1_000
 HISTORIES_AT_ONCE = 8
 
 
@@ -175,7 +175,7 @@ async def _all_runs(client: Client) -> list[RunDescription]:
     found: list[RunDescription] = []
     cursor = None
     while True:
-        page = await client.list(limit=PAGE, cursor=cursor)
+        page = await client.list(limit=RUNS_PAGE, cursor=cursor)
         found += page
         if (cursor := page.next_cursor) is None:
             return found

@@ -40,7 +40,7 @@ ALARM_ATTEMPTS_MAX = 20
 FIRST_WAIT = timedelta(seconds=1)
 LONGEST_WAIT = timedelta(minutes=10)
 """An alarm that fails is tried 20 times, after 1, 2, 4 s and so on, in about two hours."""
-REASON_MAX = 1_000
+REASON_CHARACTERS_MAX = 1_000
 
 
 def _read_signal(reads: Reads, asked: SendSignal) -> None:
@@ -267,7 +267,7 @@ def postpone_alarm(space: Workspace, asked: PostponeAlarm) -> bool:
         space.add_alarm(replace(alarm, due_at=space.now + wait, attempts=attempts))
     else:
         space.clear_alarm(key)
-        dead = DeadLetter(*key, space.now, alarm.body, attempts, asked.reason[:REASON_MAX])
+        dead = DeadLetter(*key, space.now, alarm.body, attempts, asked.reason[:REASON_CHARACTERS_MAX])
         space.changes.dead_letters.append(dead)
         if asked.kind is AlarmKind.OUTBOX_CHILD:
             _child_given_up(space, asked, attempts)

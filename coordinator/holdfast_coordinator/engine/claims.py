@@ -20,7 +20,7 @@ from .matcher import Matcher, QueueKey
 
 log = structlog.get_logger(__name__)
 
-CLAIM_MAX = 1_000
+CLAIMED_MAX = 1_000
 """Runs, and steps, that one claim takes at most, however much room there is."""
 TIMER_MAX = timedelta(hours=1)
 TIMER_MARGIN = timedelta(milliseconds=5)
@@ -92,9 +92,9 @@ class Claims:
         left: tuple[set[str], set[str]] = set(workflows), set(steps)
         if workflows and runs_free:
             builds = self._matcher.lone_builds(key, workflows)
-            commands.append(ClaimRuns(*key, workflows, min(runs_free, CLAIM_MAX), builds))
+            commands.append(ClaimRuns(*key, workflows, min(runs_free, CLAIMED_MAX), builds))
         if steps and slots_free:
-            commands.append(ClaimTasks(*key, steps, min(slots_free, CLAIM_MAX)))
+            commands.append(ClaimTasks(*key, steps, min(slots_free, CLAIMED_MAX)))
         for command, answer in zip(commands, await cell.writer.submit_all(commands), strict=True):
             if isinstance(answer, HoldfastError):
                 log.error("claim_refused", queue=key[1], error=str(answer))

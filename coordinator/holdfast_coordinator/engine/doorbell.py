@@ -97,7 +97,7 @@ class Doorbell:
         items, self._items = self._items, {}
         return list(_notices(self._replica_id, items))
 
-    def heard(self, notice: str) -> None:
+    def receive(self, notice: str) -> None:
         """A notice came; one that makes no sense is left out, as if it were lost."""
         try:
             replica_id, items = json.loads(notice)

@@ -207,7 +207,7 @@ class Engine:
             unknown = self.waiters.unknown(namespace, run_ids)
             if unknown:
                 for result in await self._closed_of(namespace, unknown):
-                    waiter.tell(result)
+                    waiter.notify(result)
             if not waiter.closed:
                 try:
                     async with asyncio.timeout(seconds):

@@ -17,7 +17,7 @@ from .cells import Cell, Cells
 from .held_mail import RunMail, UnreadMail
 from .matcher import Matcher
 
-PAGE = 1_000
+HELD_PAGE = 1_000
 """How many held runs and attempts one round trip asks about."""
 MAIL_OFFERED_BYTES = 1024 * 1024
 """How much mail is read for one poll answer; one piece always is, and what is left goes with the next answers."""
@@ -42,8 +42,8 @@ class HeldWork:
     async def look(self, only: SessionRuns | None = None) -> None:
         """Compares what sessions here hold with the rows, and hands them the differences. Raises StoreError."""
         for cell, held in self._by_cell(only):
-            for start in range(0, max(len(held.leases), len(held.claims)), PAGE):
-                page = slice(start, start + PAGE)
+            for start in range(0, max(len(held.leases), len(held.claims)), HELD_PAGE):
+                page = slice(start, start + HELD_PAGE)
                 self._take(await cell.store.loops.news_of_held(held.leases[page], held.claims[page]))
 
     def _by_cell(self, only: SessionRuns | None) -> list[tuple[Cell, _Held]]:

@@ -24,7 +24,7 @@ class Waiter:
         self.closed: dict[str, RunResult] = {}
         self.news = asyncio.Event()
 
-    def tell(self, result: RunResult) -> None:
+    def notify(self, result: RunResult) -> None:
         """A run of the set has closed; this may come twice."""
         self.closed[result.run_id] = result
         self.news.set()
@@ -61,7 +61,7 @@ class Waiters:
                 self._recent_bytes -= _size(oldest)
         for waiter in self._waiting.pop(result.run_id, ()):
             if waiter.namespace == result.namespace:
-                waiter.tell(result)
+                waiter.notify(result)
 
     def register(self, namespace: str, run_ids: Iterable[str]) -> Waiter:
         """Begins to wait for runs; those that closed just now are in the waiter already."""
@@ -71,7 +71,7 @@ class Waiters:
             if recent is None:
                 self._waiting.setdefault(run_id, []).append(waiter)
             else:
-                waiter.tell(recent)
+                waiter.notify(recent)
         return waiter
 
     def unregister(self, waiter: Waiter, run_ids: Iterable[str]) -> None:

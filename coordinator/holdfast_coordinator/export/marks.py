@@ -15,9 +15,9 @@ log = structlog.get_logger(__name__)
 
 OPEN_SECONDS = 60.0
 CLOSED_SECONDS = 1.0
-PAGE = 1_000
+MARKS_PAGE = 1_000
 """Marks that are written with one statement."""
-WAITING_MAX = 100_000
+MARKS_WAITING_MAX = 100_000
 """Marks that wait for a database that is gone; with more, runs are exported once more."""
 
 Write = Callable[[dict[str, int], list[str]], Awaitable[None]]
@@ -42,9 +42,9 @@ class Marks:
                 self._closed.append(run_id)
             elif seq:  # 0: what was exported is of no entry
                 self._open[run_id] = seq
-        if len(self._open) > WAITING_MAX:
+        if len(self._open) > MARKS_WAITING_MAX:
             self._open.clear()
-        if len(self._closed) > WAITING_MAX:
+        if len(self._closed) > MARKS_WAITING_MAX:
             self._closed.clear()
 
     async def run(self) -> None:

@@ -36,8 +36,8 @@ SWEEP_EVERY = timedelta(hours=1)
 
 COUNT_EVERY = timedelta(seconds=30)
 EXCESS_MAX = 10_000
-PAGE = 50
-OPEN_PAGE = 500
+MARKS_CLAIMED_MAX = 50
+OPEN_RUNS_PAGE = 500
 PAUSE_SECONDS = 1.0
 
 WARNING_EVERY = timedelta(seconds=60)
@@ -121,9 +121,9 @@ class Relay:
         more = False
         for store in self._stores.values():
             now = self._clock()
-            marks = await store.claim_marks(now, now + CLAIM_FOR, PAGE)
+            marks = await store.claim_marks(now, now + CLAIM_FOR, MARKS_CLAIMED_MAX)
             await self._export(store, marks, now)
-            more = more or len(marks) == PAGE
+            more = more or len(marks) == MARKS_CLAIMED_MAX
         if not more and self._clock() >= self._sweep_at:
             # First the time: what is dropped during the sweep needs another one.
             due_at, self._sweep_at = self._sweep_at, self._clock() + SWEEP_EVERY
@@ -144,7 +144,7 @@ class Relay:
         for store in self._stores.values():
             after: str | None = ""
             while after is not None:
-                behind, after = await store.open_traces(after, self._clock() - IDLE_FOR, OPEN_PAGE)
+                behind, after = await store.open_traces(after, self._clock() - IDLE_FOR, OPEN_RUNS_PAGE)
                 records = await store.records(list(behind)) if behind else {}
                 for run_id, record in records.items():
                     await self._export_open(store, record, behind[run_id])

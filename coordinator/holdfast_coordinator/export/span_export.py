@@ -15,7 +15,7 @@ from holdfast_coordinator.telemetry.spans import Span, SpanRules
 
 from .counted_sink import CountedSink
 from .exporter import SPANS_WAITING_MAX, Batchable, Exported, SpanExporter
-from .marks import PAGE, Marks
+from .marks import MARKS_PAGE, Marks
 from .relay import Exports, Relay, RelayLimits
 from .run_export import PAGE_BYTES
 from .tracer import Tracer
@@ -26,7 +26,7 @@ DRAIN_SECONDS = 3.0
 """How long a replica that stops waits for a collector; what is left is the relay's."""
 
 
-class Tracing:
+class SpanExport:
     """See the module. Made before the engine, which gives it what is committed by `tracer.committed`.
 
     stores: by the name of their cell. clock: the database's time, asked for only while it runs. collector: its address,
@@ -120,11 +120,11 @@ class Tracing:
     async def _write_marks(self, opened: dict[str, int], closed: list[str]) -> None:
         for name, store in self._stores.items():
             seqs = [(run_id, seq) for run_id, seq in opened.items() if cell_of(run_id) == name]
-            for first in range(0, len(seqs), PAGE):
-                await store.mark_exported(dict(seqs[first : first + PAGE]))
+            for first in range(0, len(seqs), MARKS_PAGE):
+                await store.mark_exported(dict(seqs[first : first + MARKS_PAGE]))
             ended = [run_id for run_id in closed if cell_of(run_id) == name]
-            for first in range(0, len(ended), PAGE):
-                await store.delete_marks(ended[first : first + PAGE])
+            for first in range(0, len(ended), MARKS_PAGE):
+                await store.delete_marks(ended[first : first + MARKS_PAGE])
 
     def _store_of(self, run_id: str) -> CellStore:
         return self._stores[cell_of(run_id)]

@@ -23,14 +23,14 @@ from holdfast_coordinator.store.port import StoreError
 
 log = structlog.get_logger(__name__)
 
-PAGE = 1_000
+ALARMS_PAGE = 1_000
 PARKED_SECONDS = 0.05
 """How long what a page brings waits for rows that are locked; the others of the next page must not be late for them."""
 LONGEST_SLEEP_SECONDS = 1.0
 SHORTEST_SLEEP_SECONDS = 0.002
 SLOW_SECONDS = 0.1
 """What takes longer, say because its run is locked, goes on by itself: the others are not late for it."""
-UNDER_WAY_MAX = 10_000
+ALARMS_UNDER_WAY_MAX = 10_000
 PROBE_SECONDS = 5.0
 """So often alarms are read from the start of their index: what another replica has set, and did not live to fire."""
 
@@ -80,7 +80,7 @@ class AlarmLoop:
         if from_start:
             self._probed_at = now
         # What is under way may be read again, and must leave room for others.
-        limit = PAGE + len(self._under_way)
+        limit = ALARMS_PAGE + len(self._under_way)
         due, until_next = await self._cell.store.loops.due_alarms(limit, outbox=self._outbox, from_start=from_start)
         fresh = []
         for alarm in due:
@@ -91,7 +91,7 @@ class AlarmLoop:
                 fresh.append(firing)
         if fresh:
             await asyncio.wait(fresh, timeout=SLOW_SECONDS)
-        while len(self._under_way) > UNDER_WAY_MAX:
+        while len(self._under_way) > ALARMS_UNDER_WAY_MAX:
             await asyncio.wait(self._under_way.values(), return_when=asyncio.FIRST_COMPLETED)
         if until_next is None:
             return LONGEST_SLEEP_SECONDS
@@ -131,7 +131,7 @@ class AlarmLoop:
 
     async def end_overdue_attempts(self, grace: timedelta) -> None:
         """Takes queued attempts from workers that should have ended them themselves."""
-        tasks = await self._cell.store.loops.overdue_tasks(grace, PAGE)
+        tasks = await self._cell.store.loops.overdue_tasks(grace, ALARMS_PAGE)
         await self._cell.writer.submit_all(
             [EndAttempt(task.run_id, task.number, task.epoch, timed_out=True) for task in tasks],
             parked_seconds=PARKED_SECONDS,

@@ -76,7 +76,7 @@ class DoorbellLoops:
             self._bell.hello()
             async for notice in notices:
                 self._works("listen")
-                self._bell.heard(notice)
+                self._bell.receive(notice)
 
     async def _look_on(self) -> None:
         while True:

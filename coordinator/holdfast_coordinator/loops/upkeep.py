@@ -20,7 +20,7 @@ DATABASE_SECONDS = 5.0
 LOOK_AROUND_SECONDS = 1.0
 OVERDUE_SECONDS = 1.0
 PRUNE_SECONDS = 300.0
-PRUNE_PAGE = 10_000
+ROWS_PRUNED_PAGE = 10_000
 
 
 def all_loops(
@@ -54,7 +54,7 @@ def all_loops(
 
     async def prune() -> None:
         for cell in engine.cells:
-            while await cell.store.loops.prune_requests(PRUNE_PAGE) == PRUNE_PAGE:
+            while await cell.store.loops.prune_requests(ROWS_PRUNED_PAGE) == ROWS_PRUNED_PAGE:
                 pass  # until a page is not full: else the table grows as soon as more come than one page a turn
 
     turns = [

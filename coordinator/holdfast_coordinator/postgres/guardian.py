@@ -73,7 +73,7 @@ def main() -> None:
     except ParentEnded:
         pass
     except OSError as error:
-        tell(event="error", errno=error.errno, text=str(error))
+        report(event="error", errno=error.errno, text=str(error))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -83,7 +83,7 @@ def run(plan: dict[str, Any], parent: Parent) -> None:
     data, log_path = Path(plan["data"]), Path(plan["log"])
     with open_log(log_path) as log:
         if plan["initdb"] and not initialise(plan, parent, log):
-            tell(event="failed", reason="could not make its data directory", log=tail(log_path))
+            report(event="failed", reason="could not make its data directory", log=tail(log_path))
             return
         for name, text in plan["files"].items():
             write_file(data / name, text, plan)
@@ -124,12 +124,12 @@ def watch(server: subprocess.Popen[bytes], parent: Parent, data: Path, log: Path
     while server.poll() is None:
         if not ready and is_ready(data, server.pid):
             ready = True
-            tell(event="ready", pid=server.pid)
+            report(event="ready", pid=server.pid)
         parent.wait(WATCH_SECONDS if ready else START_POLL_SECONDS)
     if ready:
-        tell(event="exited", log=tail(log))
+        report(event="exited", log=tail(log))
     else:
-        tell(event="failed", reason=f"ended with status {server.returncode} at its start", log=tail(log))
+        report(event="failed", reason=f"ended with status {server.returncode} at its start", log=tail(log))
 
 
 def is_ready(data: Path, pid: int) -> bool:
@@ -217,7 +217,7 @@ def tail(log: Path) -> str:
         return ""
 
 
-def tell(**event: Any) -> None:
+def report(**event: Any) -> None:
     """Writes one line to the parent, which may be gone."""
     with contextlib.suppress(OSError):
         os.write(1, (json.dumps(event) + "\n").encode())

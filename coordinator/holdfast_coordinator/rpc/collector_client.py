@@ -32,7 +32,7 @@ RETRYABLE = frozenset(
 )
 """After these OTLP allows to send the same request again; after RESOURCE_EXHAUSTED only when a delay comes with it."""
 
-WHY_MAX = 300
+REASON_CHARACTERS_MAX = 300
 """The longest reason that is kept, in characters."""
 
 _HINTS = (
@@ -125,8 +125,8 @@ _OPTIONS: Sequence[tuple[str, Any]] = (
 def _why(error: grpc.aio.AioRpcError) -> str:
     text = " ".join((error.details() or error.code().name.lower()).split())
     hint = next((hint for found, hint in _HINTS if found in text), "")
-    if len(text) > WHY_MAX:
-        text = f"{text[:WHY_MAX]}..."
+    if len(text) > REASON_CHARACTERS_MAX:
+        text = f"{text[:REASON_CHARACTERS_MAX]}..."
     return f"{hint} ({text})" if hint else text
 
 

@@ -4,11 +4,11 @@ from grpc.aio import ServicerContext
 
 from holdfast_coordinator.engine.cell_writer import COMMAND_SECONDS
 
-SHARE = 0.9
+TIME_SHARE = 0.9
 """Share of the caller's time that is used up: then it still gets the reason, and not only that its time is over."""
 
 
 def seconds_left(context: ServicerContext) -> float:
     """For how many seconds the commands of a call may wait; without a deadline for as long as any command."""
     left = context.time_remaining()
-    return COMMAND_SECONDS if left is None else max(left * SHARE, 0.0)
+    return COMMAND_SECONDS if left is None else max(left * TIME_SHARE, 0.0)

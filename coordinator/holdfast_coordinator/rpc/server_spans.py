@@ -21,8 +21,8 @@ from holdfast_coordinator.telemetry.sinks import CollectorUnreachable, ExportRef
 
 SERVICE_NAME = "holdfast-coordinator"
 SILENT = frozenset({"WaitRuns"})
-WAITING_MAX = 2_048
-BATCH_MAX = 512
+SPANS_WAITING_MAX = 2_048
+BATCH_SPANS_MAX = 512
 EXPORT_SECONDS = 1.0
 
 _SERVICE = "/holdfast.api.v1.RunService/"
@@ -71,7 +71,7 @@ class ServerSpans(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has
                 await self._export(sink)
 
     async def _export(self, sink: SpanSink) -> None:
-        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH_MAX))]
+        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH_SPANS_MAX))]
         request = ExportTraceServiceRequest()
         group = request.resource_spans.add()
         group.resource.attributes.extend(self._resource)
@@ -102,7 +102,7 @@ class ServerSpans(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has
         return measured
 
     def _add(self, span: Span) -> None:
-        if len(self._waiting) >= WAITING_MAX:
+        if len(self._waiting) >= SPANS_WAITING_MAX:
             self._on_drop(1)
         else:
             self._waiting.append(span)

@@ -42,7 +42,7 @@ def main() -> None:
                 return
             *lines, rest = (rest + data).split(b"\n")
             for line in lines:
-                voucher.heard(line)
+                voucher.receive(line)
         if signals is not None:
             if signals in readable:
                 time.sleep(LOOK_SECONDS)  # the worker takes them in less, if it can
@@ -76,7 +76,7 @@ class Voucher:
         """How long to wait for the next line, in seconds; None: for ever."""
         return None if self._due == float("inf") else max(0.0, self._due - time.monotonic())
 
-    def heard(self, line: bytes) -> None:
+    def receive(self, line: bytes) -> None:
         """Takes a line: an object with what is new about a session, or null for none."""
         self._heard_at = time.monotonic()
         news = json.loads(line)

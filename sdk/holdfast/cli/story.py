@@ -55,7 +55,7 @@ def story_of(entries: Iterable[HistoryEntry]) -> Story:
     """Steps and events in the order in which they began."""
     teller = _Teller()
     for entry in entries:
-        teller.tell(entry.entry)
+        teller.add(entry.entry)
     return teller.story
 
 
@@ -64,7 +64,7 @@ class _Teller:
         self.story: Story = []
         self._steps: dict[int, StepStory] = {}
 
-    def tell(self, entry: journal.Entry) -> None:
+    def add(self, entry: journal.Entry) -> None:
         match entry:
             case journal.StepScheduled():
                 status = StepStatus.RUNNING if entry.started else StepStatus.SCHEDULED

@@ -18,7 +18,7 @@ AGAIN_SECONDS = 2.0
 INTERRUPTIONS_MAX = 3
 
 
-class Unblocking:
+class BlockedLoop:
     """limit_seconds: how long the loop may be blocked.
 
     give_up: takes from the crew what others can go on with; returns it, and of it what holds the loop.
@@ -74,7 +74,7 @@ class Unblocking:
         """What the worker no longer holds by this; what is still to be sent, and what of that is lost."""
         return self._gone, list(self._given_up), list(self._lost)
 
-    def told(self, given_up: list[Held]) -> None:
+    def acknowledged(self, given_up: list[Held]) -> None:
         """The coordinator has acknowledged these."""
         self._given_up = [held for held in self._given_up if held not in given_up]
         self._lost = [held for held in self._lost if held not in given_up]

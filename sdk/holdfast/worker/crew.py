@@ -26,7 +26,7 @@ from holdfast.worker.holder import Phase, RunHolder
 from holdfast.worker.holder_factory import CrewOptions, HolderFactory
 from holdfast.worker.placement import StepPlacement
 from holdfast.worker.queued_attempts import QueuedClaims
-from holdfast.worker.rebuilds import Rebuilding
+from holdfast.worker.rebuilds import Rebuilds
 from holdfast.worker.reports import Report as Report
 from holdfast.worker.reports import take_report
 from holdfast.worker.retries import Ended
@@ -73,7 +73,7 @@ class WorkCrew:
         self._context = contextvars.copy_context()
         self._runner = make_runner(self, self._context)
         self._holders: dict[str, RunHolder] = {}
-        self._rebuilding = Rebuilding()
+        self._rebuilds = Rebuilds()
         self._cache = RunCache(options.cached_runs_max)
         self._queued = QueuedClaims(steps, now=clock.now, jitter=random.random)
         self._held: dict[tuple[str, int], Held] = {}
@@ -99,7 +99,7 @@ class WorkCrew:
         if self._held.get((held.run_id, 0)) != held:
             return held  # a queued attempt, or a lease that waits until the one before has its answer
         holder = self._holders.get(held.run_id)
-        seen = self._rebuilding.mail_seen(held.run_id) if holder is None else holder.mail_seen
+        seen = self._rebuilds.mail_seen(held.run_id) if holder is None else holder.mail_seen
         return Held(held.run_id, 0, held.epoch, seen) if seen else held
 
     @property
@@ -108,7 +108,7 @@ class WorkCrew:
 
     @property
     def free_runs(self) -> int:
-        return 0 if self.draining else max(0, self.options.runs_max - len(self._holders) - len(self._rebuilding))
+        return 0 if self.draining else max(0, self.options.runs_max - len(self._holders) - len(self._rebuilds))
 
     @property
     def running_attempts(self) -> int:
@@ -148,7 +148,7 @@ class WorkCrew:
                 return
             self._forget(holder)
         self._held[(lease.run_id, 0)] = Held(lease.run_id, 0, lease.epoch)
-        self._rebuilding.stop(lease.run_id)
+        self._rebuilds.stop(lease.run_id)
         cached = self._cache.take(lease)
         if cached is not None:
             cached.resume(lease)
@@ -158,26 +158,26 @@ class WorkCrew:
             log.error("run %s needs workflow %s, which this worker does not know", lease.run_id, lease.workflow)
             del self._held[(lease.run_id, 0)]
         elif lease.arguments is not None and lease.rows and lease.rows[-1].seq == lease.journal_length:
-            self._rebuilding.start(lease)
+            self._rebuilds.start(lease)
             self.rows_arrived(lease, lease.rows, lease.arguments, more=False)
         else:
-            self._rebuilding.start(lease)
+            self._rebuilds.start(lease)
             self._read_journal(lease)
 
     def rows_arrived(self, lease: Lease, rows: Iterable[Row], arguments: Arguments | None, *, more: bool) -> bool:
         """Takes a page of a journal that is being read; False when it is no longer wanted."""
-        if not self._rebuilding.wants(lease):
+        if not self._rebuilds.wants(lease):
             return False
         if arguments is not None:
-            self._rebuilding.prepared(lease, self._make_holder(lease, arguments, self.worker, self.limits))
-        self._rebuilding.add(lease, [entry for row in rows for entry in row.entries], more=more)
+            self._rebuilds.prepared(lease, self._make_holder(lease, arguments, self.worker, self.limits))
+        self._rebuilds.add(lease, [entry for row in rows for entry in row.entries], more=more)
         self._ask_for_turn()
         return True
 
     def journal_unreadable(self, lease: Lease) -> None:
         """Gives up a run whose journal cannot be read; others are offered it when it is missing from the held set."""
-        if self._rebuilding.wants(lease):
-            self._rebuilding.stop(lease.run_id)
+        if self._rebuilds.wants(lease):
+            self._rebuilds.stop(lease.run_id)
             self._held.pop((lease.run_id, 0), None)
 
     def _take_in(self, holder: RunHolder) -> None:
@@ -208,7 +208,7 @@ class WorkCrew:
                 continue
             holder = self._holders.get(held.run_id)
             if holder is None:
-                self._rebuilding.stop(held.run_id)
+                self._rebuilds.stop(held.run_id)
                 self._held.pop((held.run_id, 0), None)
             elif not holder.is_in_flight:
                 # With a report in flight its answer decides: the lease may have ended by that very report.
@@ -224,7 +224,7 @@ class WorkCrew:
         elif notice.mail and self._held.get((held.run_id, 0)) == held:
             holder = self._holders.get(held.run_id)
             if holder is None:
-                self._rebuilding.mail_arrived(held.run_id, notice.mail)
+                self._rebuilds.mail_arrived(held.run_id, notice.mail)
             else:
                 holder.mail_arrived(notice.mail)
                 self._news(holder)
@@ -257,7 +257,7 @@ class WorkCrew:
                 holder = self._holders.get(held.run_id)
                 if holder is not None:
                     self._forget(holder)
-                self._rebuilding.stop(held.run_id)
+                self._rebuilds.stop(held.run_id)
                 self._held.pop((held.run_id, 0), None)
 
     def drop_everything(self) -> None:
@@ -266,7 +266,7 @@ class WorkCrew:
             self._forget(holder)
         for claim in self._queued.forget_all():
             self._running.stop((claim.run_id, claim.step))
-        self._rebuilding.clear()
+        self._rebuilds.clear()
         self._cache.clear()
         self._next_leases.clear()
         self._held.clear()
@@ -285,9 +285,9 @@ class WorkCrew:
 
     def _turn(self) -> None:
         self._turn_is_due = False
-        for holder in self._rebuilding.replay_some(self.guard):
+        for holder in self._rebuilds.replay_some(self.guard):
             self._take_in(holder)
-        if self._rebuilding.has_work:
+        if self._rebuilds.has_work:
             self._ask_for_turn()
         while True:
             while self._dirty:
@@ -420,7 +420,7 @@ class WorkCrew:
             self.guard.leave()
         for claim in self._queued.hand_back():
             self._running.stop((claim.run_id, claim.step))
-        for run_id in self._rebuilding.clear():
+        for run_id in self._rebuilds.clear():
             self._held.pop((run_id, 0), None)
         self._ask_for_turn()
 

@@ -16,7 +16,7 @@ from holdfast.channel.leases import Held, Pulse
 from holdfast.channel.refusals import SessionExpired
 from holdfast.channel.worker_calls import HeartbeatCalls
 from holdfast.errors import HoldfastError
-from holdfast.worker.blocked_loop import Unblocking
+from holdfast.worker.blocked_loop import BlockedLoop
 from holdfast.worker.clock import SessionClock, boot_seconds
 from holdfast.worker.loop_watch import LoopWatch
 from holdfast.worker.voucher import MSG_NO_STEP, VoucherProcess
@@ -54,7 +54,7 @@ class Heartbeat:
         on_expired: Callable[[Attached], None],
         on_silence: Callable[[Attached], None] = lambda _: None,
         watch: LoopWatch | None = None,
-        unblocking: Unblocking | None = None,
+        blocked_loop: BlockedLoop | None = None,
         voucher: VoucherProcess | None = None,
     ) -> None:
         self.draining = False
@@ -70,7 +70,7 @@ class Heartbeat:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._watch = watch or LoopWatch(loop)
-        self._unblocking = unblocking
+        self._blocked_loop = blocked_loop
         self._voucher = voucher
         self._vouched_for: Attached | None = None
 
@@ -105,8 +105,8 @@ class Heartbeat:
             began = time.monotonic()
             try:
                 self._watch.look()
-                if self._unblocking is not None:
-                    self._unblocking.look()
+                if self._blocked_loop is not None:
+                    self._blocked_loop.look()
                 attached = self._attached
                 self._vouch_for(attached)
                 if attached is None:
@@ -141,7 +141,7 @@ class Heartbeat:
         self._msg_no += MSG_NO_STEP
         if self._voucher is not None:
             self._voucher.beat(self._msg_no)
-        gone, given_up, lost = ((), (), ()) if self._unblocking is None else self._unblocking.news()
+        gone, given_up, lost = ((), (), ()) if self._blocked_loop is None else self._blocked_loop.news()
         sent = boot_seconds()
         try:
             pulse = self._calls.heartbeat(
@@ -166,7 +166,7 @@ class Heartbeat:
                 self._loop.call_soon_threadsafe(self._on_silence, attached)
             return False
         self._clock.acknowledged(pulse.database_time, sent=sent, received=boot_seconds(), ttl=attached.ttl)
-        if self._unblocking is not None and given_up:
-            self._unblocking.told(given_up)
+        if self._blocked_loop is not None and given_up:
+            self._blocked_loop.acknowledged(given_up)
         self._loop.call_soon_threadsafe(self._on_pulse, pulse)
         return True

@@ -25,7 +25,7 @@ class _Rebuild:
         self.mail: list[Mail] = []
 
 
-class Rebuilding:
+class Rebuilds:
     """The leases whose journals are read or replayed now, one per run."""
 
     __slots__ = ("_rebuilds",)

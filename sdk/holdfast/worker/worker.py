@@ -27,7 +27,7 @@ from holdfast.definitions.options import checked_name
 from holdfast.durations import Duration, parse_duration
 from holdfast.errors import HoldfastError
 from holdfast.worker.attempts import ABANDONED_MAX, NO_DEPS, AttemptRunner
-from holdfast.worker.blocked_loop import Unblocking
+from holdfast.worker.blocked_loop import BlockedLoop
 from holdfast.worker.clock import SessionClock
 from holdfast.worker.crew import WorkCrew
 from holdfast.worker.guards import Guards, guarded
@@ -252,7 +252,7 @@ class Worker:
             on_expired=session.expired,
             on_silence=session.silent,
             watch=watch,
-            unblocking=Unblocking(watch, crew.guard, limit_seconds=limit, give_up=crew.give_up),
+            blocked_loop=BlockedLoop(watch, crew.guard, limit_seconds=limit, give_up=crew.give_up),
             voucher=VoucherProcess(limit_seconds=limit, signals=STOP_SIGNALS),
         )
         session.heartbeat = heartbeat

@@ -12,7 +12,7 @@ from holdfast.statuses import RunStatus
 from holdfast_coordinator.domain.commands import CommitTransition
 from holdfast_coordinator.export import marks, relay, tracer
 from holdfast_coordinator.export.relay import RelayLimits
-from holdfast_coordinator.export.span_export import Tracing
+from holdfast_coordinator.export.span_export import SpanExport
 from holdfast_coordinator.telemetry.identity import trace_of
 from holdfast_coordinator.telemetry.otlp_spans import export_request
 from holdfast_coordinator.telemetry.sinks import Accepted, CollectorUnreachable
@@ -56,7 +56,7 @@ class Killable:
 
     def __init__(self, cell: MemoryCellStore, collector: UnreliableCollector, clock: Clock, *, spans_max: int) -> None:
         self.given_up: list[str] = []
-        self.tracing = Tracing(
+        self.tracing = SpanExport(
             {"00": cell}, collector, SpanRules(), clock=clock, collector="here", limits=RelayLimits(),
             dropped=lambda count, reason: self.given_up.append(reason), spans_max=spans_max,
         )  # fmt: skip

@@ -19,7 +19,7 @@ def tell(sender: Doorbell, *listeners: Doorbell) -> list[str]:
     notices = sender.take()
     for notice in notices:
         for listener in (sender, *listeners):
-            listener.heard(notice)
+            listener.receive(notice)
     return notices
 
 
@@ -90,7 +90,7 @@ def test_a_replica_that_left_or_fell_silent_is_told_nothing() -> None:
 def test_a_notice_that_makes_no_sense_is_as_if_it_were_lost() -> None:
     one, two = acquainted()
     for notice in ("", "{}", "[1]", '["r9", 7]', '["r9", [[], ["closed"], ["held", "s"], ["later", "x"]]]', "nonsense"):
-        two.heard(notice)
+        two.receive(notice)
     assert not two.take_rung()
     one.closed("run_1")
     tell(one, two)

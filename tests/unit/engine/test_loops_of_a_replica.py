@@ -35,7 +35,7 @@ async def test_only_a_sooner_alarm_wakes_the_alarm_loop_and_it_fires_when_it_is_
 
 
 async def test_all_expired_requests_go_in_one_turn_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upkeep, "PRUNE_PAGE", 2)
+    monkeypatch.setattr(upkeep, "ROWS_PRUNED_PAGE", 2)
     store = FailingCell()
     for number in range(7):
         store.requests[run_named(1), f"req-{number}"] = RequestRow(run_named(1), f"req-{number}", True, T0)

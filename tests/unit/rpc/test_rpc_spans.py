@@ -162,7 +162,7 @@ async def test_server_spans_that_no_collector_takes_are_counted(
     user_spans: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server_spans, "EXPORT_SECONDS", 0.01)
-    monkeypatch.setattr(server_spans, "WAITING_MAX", 1)
+    monkeypatch.setattr(server_spans, "SPANS_WAITING_MAX", 1)
     counted = asyncio.Event()
     dropped: list[int] = []
 
