@@ -10,7 +10,7 @@ import sys
 from holdfast_coordinator.rpc.collector_client import Collector
 from holdfast_coordinator.telemetry.otel_variables import Endpoint
 from holdfast_coordinator.telemetry.otlp_spans import export_request
-from holdfast_coordinator.telemetry.run_spans import spans_of
+from tests.support.written_journals import spans_of
 
 from .scenarios import NAMES, scenario_of
 

@@ -10,8 +10,8 @@ import pytest
 
 from holdfast_coordinator.rpc.collector_client import Collector
 from holdfast_coordinator.telemetry.otel_variables import Endpoint
-from holdfast_coordinator.telemetry.run_spans import spans_of
 from holdfast_coordinator.telemetry.spans import Span
+from tests.support.written_journals import spans_of
 
 from .query import ShownSpan
 from .scenarios import CALLER, NAMES, T0, callers_request, scenario_of

@@ -1,6 +1,6 @@
 """Journals written by hand: entries as functions of the second in which they happen, and the rows that hold them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,7 +10,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from holdfast.api.v1 import journal_pb2, value_pb2
 from holdfast.statuses import AttemptOutcome, ClosePolicy, RunStatus
 from holdfast.traces import SpanContext
-from holdfast_coordinator.telemetry.spans import RunFacts
+from holdfast_coordinator.telemetry.run_spans import DEFAULT_RULES, RunSpanBuilder
+from holdfast_coordinator.telemetry.spans import RunFacts, Span, SpanRules
 
 Entry = journal_pb2.Entry
 Record = journal_pb2.AttemptRecord
@@ -38,6 +39,12 @@ def rows(*transitions: tuple[int, Sequence[Entry]]) -> list[journal_pb2.JournalR
         seq += len(entries)
         made.append(journal_pb2.JournalRow(seq=seq, epoch=epoch, entries=entries))
     return made
+
+
+def spans_of(facts: RunFacts, rows: Iterable[journal_pb2.JournalRow], rules: SpanRules = DEFAULT_RULES) -> list[Span]:
+    """All finished spans of a journal, from its first row on."""
+    trace = RunSpanBuilder(facts, rules)
+    return [span for row in rows for span in trace.feed(row)]
 
 
 def started(**changed: Any) -> tuple[int, list[Entry]]:

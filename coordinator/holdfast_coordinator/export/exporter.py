@@ -112,7 +112,6 @@ class SpanExporter:
         self._under_way: list[_Parcel] = []
         self._spans = 0
         self._bytes = 0
-        self._urgent = 0
         self._arrived = asyncio.Event()
         self._due = asyncio.Event()
         self._is_closed = False
@@ -159,12 +158,6 @@ class SpanExporter:
         if self._spans >= REQUEST_SPANS_MAX or self._bytes >= REQUEST_BYTES_MAX:
             self._due.set()
         return True
-
-    def flush_now(self) -> None:
-        """Has everything that was submitted so far exported without the usual wait."""
-        if self._queue:
-            self._urgent = len(self._queue)
-            self._due.set()
 
     async def run(self) -> None:
         """Exports until it is cancelled; what is left then is kept for `drain`."""
@@ -227,7 +220,6 @@ class SpanExporter:
             if parcels and (spans > REQUEST_SPANS_MAX or size > REQUEST_BYTES_MAX):
                 break
             parcels.append(self._queue.popleft())
-        self._urgent = max(0, self._urgent - len(parcels))
         self._under_way = parcels
         return parcels
 
@@ -236,10 +228,9 @@ class SpanExporter:
         self._under_way = []
         self._spans -= sum(parcel.weight for parcel in parcels)
         self._bytes -= sum(parcel.bytes for parcel in parcels)
-        self._urgent = min(self._urgent, len(self._queue))
         if not self._queue:
             self._arrived.clear()
-        if not self._urgent and self._spans < REQUEST_SPANS_MAX and self._bytes < REQUEST_BYTES_MAX:
+        if self._spans < REQUEST_SPANS_MAX and self._bytes < REQUEST_BYTES_MAX:
             self._due.clear()
 
     def _drop(self, parcels: list[_Parcel], why: str) -> None:

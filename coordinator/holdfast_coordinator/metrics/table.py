@@ -39,11 +39,6 @@ class Instrument:
     unit: str = "1"
     buckets: tuple[float, ...] = ()
 
-    @property
-    def is_of_cells(self) -> bool:
-        """True for a gauge of what the cells hold: every replica reports the same, so take the maximum, not the sum."""
-        return self.name in OF_CELLS
-
 
 STEP_DURATION = Instrument(
     "holdfast_step_duration_seconds", Kind.HISTOGRAM,

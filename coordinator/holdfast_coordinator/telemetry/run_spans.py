@@ -4,7 +4,7 @@ What is kept between entries is a function of the entries fed so far: a trace th
 with the spans that the lost one would have made.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from holdfast.api.v1 import journal_pb2
 from holdfast.statuses import RunStatus
@@ -199,9 +199,3 @@ class RunSpanBuilder:
             return RunEnd(status.value, SpanStatus.OK, output)
         link = Link(successor_root(self.facts.trace, successor), "successor")
         return RunEnd(status.value, SpanStatus.OK, output, successor, (link,))
-
-
-def spans_of(facts: RunFacts, rows: Iterable[journal_pb2.JournalRow], rules: SpanRules = DEFAULT_RULES) -> list[Span]:
-    """All finished spans of a journal, from its first row on."""
-    trace = RunSpanBuilder(facts, rules)
-    return [span for row in rows for span in trace.feed(row)]

@@ -7,7 +7,7 @@ import asyncio
 import random
 from collections.abc import Awaitable
 from time import monotonic
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import grpc
 
@@ -94,9 +94,3 @@ def repeat_wait(retry: int, *, jitter: float) -> float:
 def _is_cancelled_from_outside() -> bool:
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0
-
-
-def untyped_method(method: Any) -> UnaryMethod[Any, Any]:
-    """A method of a generated stub, which has no types of its own."""
-    result: UnaryMethod[Any, Any] = method
-    return result

@@ -129,11 +129,6 @@ class CallSignature:
         return self._resolved().by_name
 
     @property
-    def return_hint(self) -> Any:
-        """The annotated result; Any when there is none."""
-        return self._resolved().result.hint
-
-    @property
     def result(self) -> ValueType:
         """The type of the result."""
         return (self._now or self._resolved()).result

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from holdfast.api.v1 import journal_pb2
-from holdfast.journal import AttemptRecord, Entry, Mail
+from holdfast.journal import Entry, Mail
 from holdfast.wire.entries import (
     attempt_from_message,
     entry_from_message,
@@ -20,13 +20,10 @@ from holdfast.wire.entries import (
 )
 from holdfast.wire.values import (
     arguments_from_message,
-    arguments_to_message,
     failure_from_message,
     failure_to_message,
     payload_from_message,
-    payload_to_message,
     retry_from_message,
-    retry_to_message,
     run_trace_from_message,
     set_span,
     set_time,
@@ -41,21 +38,14 @@ from holdfast.wire.values import (
 
 __all__ = [
     "arguments_from_message",
-    "arguments_to_message",
     "attempt_from_message",
-    "attempt_to_message",
-    "entries_from_rows",
     "entry_from_message",
-    "entry_to_message",
     "failure_from_message",
     "failure_to_message",
     "mail_from_message",
-    "mail_to_message",
     "mails_from_messages",
     "payload_from_message",
-    "payload_to_message",
     "retry_from_message",
-    "retry_to_message",
     "run_trace_from_message",
     "set_span",
     "set_time",
@@ -81,32 +71,6 @@ def write_entries(messages: Any, entries: Iterable[Entry]) -> None:
         write_entry(add(), entry)
 
 
-def entry_to_message(entry: Entry) -> journal_pb2.Entry:
-    """A message of its own; inside another one use write_entry, which saves a copy."""
-    message = journal_pb2.Entry()
-    write_entry(message, entry)
-    return message
-
-
-def entries_from_rows(rows: Iterable[journal_pb2.JournalRow]) -> list[Entry]:
-    """The entries of journal rows, in order."""
-    return [entry_from_message(entry) for row in rows for entry in row.entries]
-
-
-def mail_to_message(mail: Mail) -> journal_pb2.Mail:
-    """A message of its own."""
-    message = journal_pb2.Mail()
-    write_mail(message, mail)
-    return message
-
-
 def mails_from_messages(messages: Iterable[journal_pb2.Mail]) -> list[Mail]:
     """Mail in arrival order."""
     return [mail_from_message(message) for message in messages]
-
-
-def attempt_to_message(record: AttemptRecord) -> journal_pb2.AttemptRecord:
-    """A message of its own."""
-    message = journal_pb2.AttemptRecord()
-    write_attempt(message, record)
-    return message

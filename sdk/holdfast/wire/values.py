@@ -83,12 +83,6 @@ def write_payload(message: value_pb2.Payload, payload: Payload) -> None:
         message.content_sha256 = payload.content_sha256
 
 
-def payload_to_message(payload: Payload) -> value_pb2.Payload:
-    message = value_pb2.Payload()
-    write_payload(message, payload)
-    return message
-
-
 def payload_from_message(message: value_pb2.Payload) -> Payload:
     return Payload(message.data, message.encoding, message.content_sha256)
 
@@ -103,12 +97,6 @@ def write_arguments(message: value_pb2.Arguments, arguments: Arguments) -> None:
         named = message.named
         for name, payload in arguments.named.items():
             write_payload(named[name], payload)
-
-
-def arguments_to_message(arguments: Arguments) -> value_pb2.Arguments:
-    message = value_pb2.Arguments()
-    write_arguments(message, arguments)
-    return message
 
 
 def arguments_from_message(message: value_pb2.Arguments) -> Arguments:
@@ -213,12 +201,6 @@ def write_retry(message: journal_pb2.RetryPolicy, retry: RetryPolicy) -> None:
         case Listed() as listed:
             for wait in listed.waits:
                 set_span(message.listed.waits.add(), wait)
-
-
-def retry_to_message(retry: RetryPolicy) -> journal_pb2.RetryPolicy:
-    message = journal_pb2.RetryPolicy()
-    write_retry(message, retry)
-    return message
 
 
 def retry_from_message(message: journal_pb2.RetryPolicy) -> RetryPolicy:

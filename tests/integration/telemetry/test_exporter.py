@@ -198,16 +198,6 @@ async def test_entries_without_spans_are_told_in_their_turn(sink: OtlpSink) -> N
     assert sink.counts.requests == 1
 
 
-async def test_urgent_spans_do_not_wait_for_more(sink: OtlpSink) -> None:
-    async with exporting(sink.address, flush_seconds=3_600) as (exporter, heard):
-        exporter.submit(item(1))
-        exporter.flush_now()
-        await heard.until(lambda heard: heard.exported)
-        for number in range(REQUEST_SPANS_MAX):
-            exporter.submit(item(number))
-        await heard.until(lambda heard: len(heard.exported) == 1 + REQUEST_SPANS_MAX)
-
-
 async def test_one_warning_while_the_collector_is_gone_and_one_word_when_it_is_back(sink: OtlpSink) -> None:
     await sink.stop()
     with capture_logs() as logs:

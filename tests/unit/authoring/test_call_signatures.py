@@ -31,7 +31,7 @@ def test_a_signature_has_every_parameter_with_kind_hint_and_default() -> None:
         ("d", ParameterKind.NAMED_ONLY, True, bool, None),
         ("e", ParameterKind.NAMED_ONLY, False, Decimal, Decimal(1)),
     ]
-    assert signature.return_hint == list[int]
+    assert signature.result.hint == list[int]
     assert signature.extra_positional is signature.extra_named is NO_EXTRA
     assert signature.context_parameter is None
 
@@ -44,7 +44,7 @@ def test_variadic_parameters_are_extras() -> None:
 def test_a_missing_annotation_is_any() -> None:
     signature = CallSignature.of(bare)
     assert [parameter.hint for parameter in signature.parameters] == [Any, Any]
-    assert signature.return_hint is Any
+    assert signature.result.hint is Any
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_nobody_can_give_the_context_by_name() -> None:
 def test_an_annotation_that_is_defined_later_in_its_module_is_found() -> None:
     signature = postponed_shop.early.definition.signature
     assert [parameter.hint for parameter in signature.parameters] == [postponed_shop.Late, int]
-    assert signature.return_hint is postponed_shop.Late
+    assert signature.result.hint is postponed_shop.Late
 
 
 def test_an_annotation_for_type_checkers_only_is_any_and_the_context_is_still_found() -> None:
@@ -149,4 +149,4 @@ def test_a_postponed_annotation_may_name_a_local_class() -> None:
 
     signature = CallSignature.of(step)
     assert [parameter.hint for parameter in signature.parameters] == [Local, Annotated[int, "note"]]
-    assert signature.return_hint == Local | None
+    assert signature.result.hint == Local | None

@@ -4,9 +4,9 @@ import pytest
 
 from holdfast.traces import SpanOf
 from holdfast_coordinator.telemetry.catalogue import ATTRIBUTES, LATE_RESULT, LINKS, SPANS, SpanType
-from holdfast_coordinator.telemetry.run_spans import spans_of
 from holdfast_coordinator.telemetry.spans import Span, SpanRules
 from tests.support.golden_journals import SCENARIOS, Scenario, retry_with_back_off
+from tests.support.written_journals import spans_of
 
 WRITTEN = [scenario() for scenario in SCENARIOS]
 NAMES = [scenario.__name__ for scenario in SCENARIOS]

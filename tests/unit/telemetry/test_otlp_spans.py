@@ -4,11 +4,10 @@ import pytest
 
 from holdfast.traces import SpanContext
 from holdfast_coordinator.telemetry.otlp_spans import export_request
-from holdfast_coordinator.telemetry.run_spans import spans_of
 from holdfast_coordinator.telemetry.spans import RunFacts, Span
 from tests.support.golden_journals import SCENARIOS, Scenario, failed_run, retry_with_back_off
 from tests.support.otlp_wire_format import sent_spans
-from tests.support.written_journals import TRACE
+from tests.support.written_journals import TRACE, spans_of
 
 WRITTEN = [scenario() for scenario in SCENARIOS]
 NAMES = [scenario.__name__ for scenario in SCENARIOS]

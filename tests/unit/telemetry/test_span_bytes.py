@@ -8,13 +8,12 @@ from holdfast.api.v1 import journal_pb2
 from holdfast.traces import SpanContext
 from holdfast_coordinator.telemetry.catalogue import ATTRIBUTES, LINKS
 from holdfast_coordinator.telemetry.otlp_spans import encode_span, export_request, request_of
-from holdfast_coordinator.telemetry.run_spans import spans_of
 from holdfast_coordinator.telemetry.spans import TIME_NS_MAX, Link, RunFacts, Span, SpanKind, SpanStatus
 from holdfast_coordinator.wire.protobuf_bytes import varint_field
 from tests.support.otlp_wire_format import fields
 from tests.support.protobuf_writer import written_by_protobuf
 from tests.support.random_journals import broken_journals, closed_journals
-from tests.support.written_journals import T0, facts
+from tests.support.written_journals import T0, facts, spans_of
 
 TEXTS = st.text(max_size=300) | st.sampled_from(["", "x" * 127, "x" * 128, "漢" * 300])
 INTS = st.integers(-(2**63), 2**63 - 1) | st.sampled_from([0, 1, 127, 128, 16_383, 16_384])

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from holdfast.api.v1 import journal_pb2
 from holdfast_coordinator.telemetry.catalogue import ATTRIBUTES
 from holdfast_coordinator.telemetry.otlp_spans import export_request
-from holdfast_coordinator.telemetry.run_spans import RunSpanBuilder, spans_of
+from holdfast_coordinator.telemetry.run_spans import RunSpanBuilder
 from holdfast_coordinator.telemetry.spans import TEXT_BYTES_MAX, Span, SpanRules, SpanStatus
 from tests.support.otlp_wire_format import sent_spans
 from tests.support.random_journals import broken_journals, closed_journals
-from tests.support.written_journals import facts
+from tests.support.written_journals import facts, spans_of
 
 Rows = list[journal_pb2.JournalRow]
 

@@ -14,7 +14,7 @@ from holdfast.traces import (
     segment_root,
     successor_root,
 )
-from holdfast_coordinator.telemetry.run_spans import RunSpanBuilder, spans_of
+from holdfast_coordinator.telemetry.run_spans import RunSpanBuilder
 from holdfast_coordinator.telemetry.spans import TEXT_BYTES_MAX, Span, SpanRules, SpanStatus, cut_text
 from tests.support.golden_journals import CHILD_RUN, DECLINED, FINAL, LATE, LOST, OK, RETRY, stalled_and_resumed
 from tests.support.written_journals import (
@@ -34,6 +34,7 @@ from tests.support.written_journals import (
     part_began,
     rows,
     scheduled,
+    spans_of,
     started,
     timer,
     timer_cancelled,

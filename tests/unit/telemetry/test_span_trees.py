@@ -7,9 +7,9 @@ import os
 
 import pytest
 
-from holdfast_coordinator.telemetry.run_spans import spans_of
 from tests.support.golden_journals import SCENARIOS, Scenario
 from tests.support.golden_trees import FOLDER, drawn, golden
+from tests.support.written_journals import spans_of
 
 
 def check(name: str, found: str) -> None:

@@ -8,10 +8,9 @@ import holdfast
 from holdfast import App
 from holdfast.testing import LocalRun, run_local
 from holdfast.traces import SpanContext
-from holdfast.wire import entry_to_message
-from holdfast_coordinator.telemetry.run_spans import spans_of
 from holdfast_coordinator.telemetry.spans import RunFacts, Span
-from tests.support.written_journals import TRACE, rows
+from tests.support.wire_messages import message_of
+from tests.support.written_journals import TRACE, rows, spans_of
 
 app = App("real-runs")
 calls: list[int] = []
@@ -55,8 +54,8 @@ async def ten_days() -> str:
 def spans_of_run(run: LocalRun[object]) -> list[Span]:
     facts = RunFacts(run.run_id, "default", run.workflow, run.history[0].at, TRACE)
     # What the code does at one time is one transition.
-    passes = [[entry_to_message(entry) for entry in one] for _, one in groupby(run.history[1:], attrgetter("at"))]
-    return spans_of(facts, rows((0, [entry_to_message(run.history[0])]), *[(1, one) for one in passes]))
+    passes = [[message_of(entry) for entry in one] for _, one in groupby(run.history[1:], attrgetter("at"))]
+    return spans_of(facts, rows((0, [message_of(run.history[0])]), *[(1, one) for one in passes]))
 
 
 async def test_a_run_with_all_kinds_of_waits_is_told_in_full() -> None:

@@ -16,7 +16,6 @@ from holdfast.cli.trace_tree import trace_tree
 from holdfast.statuses import AttemptOutcome, RunStatus
 from holdfast.traces import child_context
 from holdfast_coordinator.rpc.run_traces import span_message
-from holdfast_coordinator.telemetry.run_spans import spans_of
 from holdfast_coordinator.telemetry.spans import Span
 from tests.support.golden_journals import (
     CHILD_RUN,
@@ -41,6 +40,7 @@ from tests.support.written_journals import (
     mail,
     rows,
     scheduled,
+    spans_of,
     started,
 )
 

@@ -13,13 +13,13 @@ from holdfast import journal, wire
 from holdfast.api.v1 import journal_pb2
 from holdfast.journal.values import FRAME_BYTES
 from tests.support.sample_records import all_samples
+from tests.support.wire_messages import message_of
 
 GOLDEN = Path(__file__).with_name("golden_entries.json")
 
 
 def encoded(record: Any) -> str:
-    message = wire.mail_to_message(record) if isinstance(record, journal.Mail) else wire.entry_to_message(record)
-    return message.SerializeToString(deterministic=True).hex()
+    return message_of(record).SerializeToString(deterministic=True).hex()
 
 
 @pytest.mark.parametrize(("name", "record"), list(all_samples()), ids=lambda value: value if type(value) is str else "")
