@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test replicas-test trace-test check bench bench-quick bench-peers bench-against proto mutants clean
+.PHONY: help setup demo test test-slow replicas-test trace-test check bench bench-quick bench-peers bench-against proto mutants clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -24,8 +24,11 @@ setup: $(READY) ## make the virtual environment .venv with everything in it
 demo: $(READY) ## audit this machine's Python packages, durably, with a worker killed half-way
 	@$(BIN)/holdfast demo
 
-test: $(READY) ## run all tests
+test: $(READY) ## run all tests but the slow ones
 	@$(BIN)/python -m pytest
+
+test-slow: $(READY) ## run the slow tests: a bench of every case
+	@$(BIN)/python -m pytest -m slow
 
 replicas-test: $(READY) ## run the end-to-end tests with three replicas, once with the doorbell cut
 	@HOLDFAST_TEST_REPLICAS=3 $(BIN)/python -m pytest tests/e2e

@@ -30,6 +30,7 @@ def bench(*options: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=110, cwd=cwd)
 
 
+@pytest.mark.slow
 def test_a_bench_prints_every_case_as_json_with_median_range_and_unit(tmp_path: Path) -> None:
     done = bench("--smoke", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

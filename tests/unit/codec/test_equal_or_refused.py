@@ -256,7 +256,7 @@ def same(value: Any, other: Any) -> bool:
 
 
 def named(pair: tuple[Any, Any]) -> str:
-    return f"{pair[0]}-{type(pair[1]).__name__}".replace("value_zoo.", "")
+    return re.sub(r"tests\.support\.value_zoo\.| at 0x\w+", "", f"{pair[0]}-{type(pair[1]).__name__}")
 
 
 def test_there_are_enough_pairs() -> None:
