@@ -18,10 +18,11 @@ from holdfast.garbage import settle_garbage_collector
 from holdfast.limits import DEFAULT_LIMITS
 
 from .config import Config
+from .engine.database_clock import DatabaseClock
 from .engine.engine import Engine
 from .engine.sessions import SessionPolicy
 from .loops.upkeep import OnReady, all_loops
-from .metrics_export import metering
+from .metrics_export import metering, pushing
 from .postgres import ProvidedPostgres, provide
 from .rpc.server import Server
 from .store.cell import PostgresCellStore
@@ -71,19 +72,15 @@ async def coordinator(config: Config) -> AsyncIterator[Coordinator]:
     """
     settings = export_settings(config)
     replica_id = f"{socket.gethostname()}-{secrets.token_hex(4)}"
-    exported: TraceExport | None = None
+    policy = _session_policy(config)
+    clock = DatabaseClock(policy.ttl)
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         database = await enter(
             provide(config.database_url, data_directory=config.data_directory, ephemeral=config.ephemeral)
         )
         await migrate(database.url, cells=CELLS)
-        metered = await enter(
-            metering(
-                host=config.host, port=config.metrics_port, collector=settings.metrics, replica_id=replica_id,
-                is_known_away=lambda: exported is not None and exported.says_away(settings.metrics),
-            )
-        )  # fmt: skip
+        metered = await enter(metering(host=config.host, port=config.metrics_port, collector=settings.metrics))
         metrics = metered.metrics if metered is not None else None
         control = await enter(PostgresControlStore.open(database.url, on_wait=_waits(metrics, "control")))
         for namespace in config.namespaces:
@@ -92,12 +89,14 @@ async def coordinator(config: Config) -> AsyncIterator[Coordinator]:
         cells = [(cell, await enter(PostgresCellStore.open(database.url, cell, on_wait=on_wait))) for cell in CELLS]
         exported = await enter(
             exporting(
-                config, settings, dict(cells), replica_id=replica_id, clock=lambda: engine.database_time(),
-                dropped=_drops(metrics),
+                config, settings, dict(cells), replica_id=replica_id, clock=clock.now, dropped=_drops(metrics),
                 taken=metrics.spans_exported if metrics is not None else None,
             )
         )  # fmt: skip
-        engine = _engine(config, control, cells, exported, metrics, replica_id)
+        if metrics is not None and settings.metrics is not None:
+            is_known_away = partial(exported.says_away, settings.metrics) if exported is not None else None
+            await enter(pushing(metrics, settings.metrics, replica_id=replica_id, is_known_away=is_known_away))
+        engine = _engine(config, policy, clock, control, cells, exported, metrics, replica_id)
         await engine.sessions.read_clock()
         if exported is not None:
             await enter(exported.running())
@@ -115,20 +114,27 @@ async def coordinator(config: Config) -> AsyncIterator[Coordinator]:
             await server.stop(STOP_SECONDS)
 
 
+def _session_policy(config: Config) -> SessionPolicy:
+    ttl = parse_duration(config.session_ttl)
+    return SessionPolicy(ttl=ttl, heartbeat_interval=ttl / 4, poll_wait=parse_duration(config.poll_wait))
+
+
 def _engine(
     config: Config,
+    policy: SessionPolicy,
+    clock: DatabaseClock,
     control: PostgresControlStore,
     cells: Sequence[tuple[str, PostgresCellStore]],
     exported: TraceExport | None,
     metrics: "Metrics | None",
     replica_id: str,
 ) -> Engine:
-    ttl = parse_duration(config.session_ttl)
     return Engine(
         control,
         cells,
         replica_id=replica_id,
-        policy=SessionPolicy(ttl=ttl, heartbeat_interval=ttl / 4, poll_wait=parse_duration(config.poll_wait)),
+        policy=policy,
+        clock=clock,
         codec=_Codec(),
         origins=exported.origins if exported is not None else None,
         on_journal=exported.tracing.tracer.committed if exported is not None else None,

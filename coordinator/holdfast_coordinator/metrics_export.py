@@ -27,14 +27,10 @@ class MetricsExport:
 
 
 @asynccontextmanager
-async def metering(
-    *, host: str, port: int | None, collector: Endpoint | None, replica_id: str,
-    is_known_away: Callable[[], bool] = lambda: False,
-) -> AsyncIterator[MetricsExport | None]:  # fmt: skip
+async def metering(*, host: str, port: int | None, collector: Endpoint | None) -> AsyncIterator[MetricsExport | None]:
     """Metrics for as long as the block runs; None, and no cost, when there is neither a port nor a collector.
 
-    is_known_away: whether it was warned already that the collector cannot be reached.
-    Raises MetricsAddressInUse, CertificateUnusable; HoldfastError for an interval that cannot be understood.
+    collector: for `pushing`, once what it needs is there. Raises MetricsAddressInUse.
     """
     if port is None and collector is None:
         yield None
@@ -49,15 +45,18 @@ async def metering(
             endpoint = MetricsEndpoint(metrics, host=host, port=port)
             stack.push_async_callback(asyncio.to_thread, endpoint.close)  # it waits for its thread
             address = endpoint.address
-        if collector is not None:
-            await stack.enter_async_context(_pushing(metrics, collector, replica_id, is_known_away))
         yield MetricsExport(metrics, address)
 
 
 @asynccontextmanager
-async def _pushing(
-    metrics: "Metrics", endpoint: Endpoint, replica_id: str, is_known_away: Callable[[], bool]
+async def pushing(
+    metrics: "Metrics", endpoint: Endpoint, *, replica_id: str, is_known_away: Callable[[], bool] | None = None
 ) -> AsyncIterator[None]:
+    """Sends metrics to a collector for as long as the block runs.
+
+    is_known_away: whether it was warned already that the collector cannot be reached.
+    Raises CertificateUnusable; HoldfastError for an interval that cannot be understood.
+    """
     from .loops.metrics_push import MetricsPush, push_interval_seconds
     from .rpc.collector_client import Collector
 

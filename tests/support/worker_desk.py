@@ -86,10 +86,17 @@ class Desk:
             make_runner=lambda crew, context: AttemptRunner(
                 loop, codec=Codec(), executor=DaemonThreads(4), listener=crew, context=context
             ),
-            read_journal=self.asked_for.append,
-            on_news=lambda: loop.call_soon(self.commit),
+            tasks=self,
         )
         self.crew.session_opened("ses_1", DEFAULT_LIMITS)
+
+    def report_soon(self) -> None:
+        """The crew has something to report."""
+        asyncio.get_running_loop().call_soon(self.commit)
+
+    def read_journal(self, lease: Lease) -> None:
+        """The crew wants a journal."""
+        self.asked_for.append(lease)
 
     def hear(self, *, age: float = 0.0) -> None:
         """A heartbeat that was sent so many seconds ago is acknowledged."""

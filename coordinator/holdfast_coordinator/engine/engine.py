@@ -53,7 +53,7 @@ from .cells import Cell, Cells
 from .claims import Claims
 from .commit_metrics import CommitMetrics
 from .committed import Committed, Report
-from .database_clock import boot_seconds
+from .database_clock import DatabaseClock, boot_seconds
 from .doorbell import Doorbell, Rung
 from .facts import Facts
 from .held_work import HeldWork
@@ -103,15 +103,17 @@ class Engine:
 
     origins: gives new runs their traces. on_journal: takes the journal rows of sampled runs, of each run in order, and
     the records of new runs. emit: exports other spans. All three are None when tracing is off. span_rules: of what is
-    exported. metrics: None when they are off, and then nothing is measured anywhere.
+    exported. metrics: None when they are off, and then nothing is measured anywhere. clock: of the database, made for
+    others too; else one of its own.
     """
 
     def __init__(
         self, control: ControlStore, cells: Sequence[tuple[str, CellStore]], *, replica_id: str,
         policy: SessionPolicy, codec: EngineCodec, origins: Origins | None = None,
         on_journal: OnJournal | None = None, emit: Emit | None = None, span_rules: SpanRules = DEFAULT_RULES,
-        metrics: "Metrics | None" = None,
+        metrics: "Metrics | None" = None, clock: DatabaseClock | None = None,
     ) -> None:  # fmt: skip
+        self._clock = clock or DatabaseClock(policy.ttl)
         self.control = control
         self.origins = origins
         self.metrics = metrics
@@ -123,7 +125,7 @@ class Engine:
                     store,
                     self.matcher,
                     self._committed,
-                    self.database_time,
+                    self._clock.now,
                     with_rows=on_journal is not None,
                     metrics=metrics,
                 )
@@ -136,11 +138,11 @@ class Engine:
         self.doorbell = Doorbell(replica_id)
         self.held_work = HeldWork(self.cells, self.matcher)
         self.waiters = Waiters()
-        self.elsewhere = Elsewhere(self.cells, self.matcher, self.waiters, self.database_time)
+        self.elsewhere = Elsewhere(self.cells, self.matcher, self.waiters, self._clock.now)
         self._starts = Starts(self.cells, self.waiters, codec, origins)
         self.records = Records(self.cells)
         self.late_results = LateResults(
-            self.cells, self.records, control, clock=self.database_time, metrics=metrics, emit=emit, rules=span_rules
+            self.cells, self.records, control, clock=self._clock.now, metrics=metrics, emit=emit, rules=span_rules
         )
         self._facts = Facts(self.records)
         self._on_journal = on_journal
@@ -157,6 +159,7 @@ class Engine:
             find_held=self.cells.held_by,
             spawn=self._background.spawn,
             on_step=self.stepped_clock.stepped,
+            database_clock=self._clock,
         )
         self.outbox = Outbox(self.cells, self.records, self.registry, codec, origins, metrics)
         self._namespaces: set[str] = set()
@@ -168,7 +171,7 @@ class Engine:
 
     def database_time(self) -> datetime:
         """The database's time by this replica's estimate."""
-        return self.sessions.database_time()
+        return self._clock.now()
 
     # Namespaces
 

@@ -17,18 +17,17 @@ from .session_refusals import Reattach, ServesNoWorkers, SessionDead
 
 
 class Heartbeats:
-    """See the module. on_left: called with an attachment that the database has no longer."""
+    """See the module."""
 
     def __init__(
         self, control: ControlStore, matcher: Matcher, policy: SessionPolicy, *, clock: Callable[[], float],
-        read_clock: Callable[[], Awaitable[datetime]], on_left: Callable[[Attachment], None],
+        read_clock: Callable[[], Awaitable[datetime]],
     ) -> None:  # fmt: skip
         self._control = control
         self._matcher = matcher
         self._policy = policy
         self._clock = clock
         self._read_clock = read_clock
-        self._on_left = on_left
         self._beating: dict[str, Attachment] = {}
         self._waiting: list[asyncio.Future[None]] = []
         self._flushed_at = clock()
@@ -85,8 +84,11 @@ class Heartbeats:
         since = self._works_since
         return since is not None and self._clock() - since >= self._policy.ttl.total_seconds()
 
-    async def flush(self) -> None:
-        """Looks at all attachments, writes what waits, answers it. Raises StoreError; what waits then waits on."""
+    async def flush(self) -> list[Attachment]:
+        """Looks at all attachments, writes what waits, answers it; the attachments that the database has no longer.
+
+        Raises StoreError; what waits then waits on.
+        """
         here = {one.session_id: one for one in self._matcher.sessions()}
         beating, self._beating = self._beating, {}
         waiting, self._waiting = self._waiting, []
@@ -103,13 +105,15 @@ class Heartbeats:
             self._works_since = None
             raise
         self._worked(began_at)
+        left = []
         for session_id, attachment in here.items():
             if session_id not in found and self._matcher.attachment(session_id) is attachment:
                 self._matcher.detach(session_id)
-                self._on_left(attachment)
+                left.append(attachment)
         for one in waiting:
             if not one.done():
                 one.set_result(None)
+        return left
 
     def _worked(self, began_at: float) -> None:
         # After a gap, as after a pause of this process, heartbeats that wait in the sockets are still to be read.

@@ -53,12 +53,16 @@ def _ignore(_step: ClockStep) -> None:
 
 
 class Sessions:
-    """See the module. spawn: runs what is not awaited. on_step: called when the database's clock has stepped."""
+    """See the module. spawn: runs what is not awaited. on_step: called when the database's clock has stepped.
+
+    database_clock: made for others too; else one of its own.
+    """
 
     def __init__(
         self, control: ControlStore, matcher: Matcher, *, replica_id: str, policy: SessionPolicy, submit: Submit,
         find_held: FindHeld, spawn: Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"],
         on_step: Callable[[ClockStep], None] = _ignore, clock: Callable[[], float] = boot_seconds,
+        database_clock: DatabaseClock | None = None,
     ) -> None:  # fmt: skip
         self._control = control
         self._matcher = matcher
@@ -68,10 +72,9 @@ class Sessions:
         self._spawn = spawn
         self._clock = clock
         self._on_step = on_step
-        self._database_clock = DatabaseClock(policy.ttl, clock)
+        self._database_clock = database_clock or DatabaseClock(policy.ttl, clock)
         self.heartbeats = Heartbeats(
-            control, matcher, policy, clock=clock, read_clock=self.read_clock,
-            on_left=lambda attachment: self.burials.left(attachment),
+            control, matcher, policy, clock=clock, read_clock=self.read_clock
         )  # fmt: skip
         self.burials = Burials(
             control, matcher, self.heartbeats, self._database_clock, replica_id=replica_id, policy=policy,
@@ -231,7 +234,8 @@ class Sessions:
 
     async def flush_heartbeats(self) -> None:
         """See Heartbeats.flush."""
-        await self.heartbeats.flush()
+        for attachment in await self.heartbeats.flush():
+            self.burials.left(attachment)
 
     async def reap(self) -> None:
         """See Burials.reap. The clock is read first: another replica may have been faster to see a step of it, and has

@@ -57,10 +57,13 @@ class SpanExport:
         self.tracer = Tracer(self.exporter, self, rules, on_gap=self._sweep_soon)
         self.marks = Marks(self._write_marks)
         self.relay = Relay(
-            stores, sink, rules, clock=clock, is_open=lambda: self.exporter.is_reachable, limits=limits,
+            stores, sink, rules, clock=clock, is_open=self._is_reachable, limits=limits,
             given_up=dropped,
         )  # fmt: skip
         self.exports = Exports(self._store_of, sink, rules, collector)
+
+    def _is_reachable(self) -> bool:
+        return self.exporter.is_reachable
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

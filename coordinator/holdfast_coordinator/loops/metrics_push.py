@@ -39,7 +39,7 @@ class MetricsPush:
 
     def __init__(
         self, metrics: Metrics, sink: MetricSink, *, replica_id: str, every_seconds: float = INTERVAL_MS / 1_000,
-        is_known_away: Callable[[], bool] = lambda: False,
+        is_known_away: Callable[[], bool] | None = None,
     ) -> None:  # fmt: skip
         self._metrics = metrics
         self._sink = sink
@@ -84,7 +84,7 @@ class MetricsPush:
                 self._has_no_service = True
                 log.info("metrics_push_stopped", collector=error.address, why="it takes no metrics")
             else:
-                is_known = isinstance(error, CollectorUnreachable) and self._is_known_away()
+                is_known = isinstance(error, CollectorUnreachable) and self._says_away()
                 self._failed(str(error), is_news=not is_known)
             return
         if accepted.rejected:
@@ -93,6 +93,9 @@ class MetricsPush:
         if self._failing:
             log.info("metrics_exported_again")
         self._failing = False
+
+    def _says_away(self) -> bool:
+        return self._is_known_away is not None and self._is_known_away()
 
     def _failed(self, why: str, *, is_news: bool) -> None:
         if self._failing:

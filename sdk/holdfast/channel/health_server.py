@@ -1,5 +1,7 @@
 """The worker's health as gRPC says it (grpc.health.v1): SERVING while work of the coordinator reaches it."""
 
+import asyncio
+
 import grpc
 from grpc_health.v1 import health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
@@ -24,6 +26,7 @@ class HealthServer:
         self._server: grpc.aio.Server | None = None
         self._servicer = HealthServicer()
         self._is_serving = False
+        self._saying: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Begins to answer, with NOT_SERVING. Raises HealthPortUnavailable."""
@@ -42,6 +45,12 @@ class HealthServer:
         self._is_serving = is_serving
         status = HealthCheckResponse.SERVING if is_serving else HealthCheckResponse.NOT_SERVING
         await self._servicer.set("", status)
+
+    def say_soon(self, is_serving: bool) -> None:
+        """The same from code that cannot wait for it."""
+        saying = asyncio.get_running_loop().create_task(self.say(is_serving))
+        self._saying.add(saying)
+        saying.add_done_callback(self._saying.discard)
 
     async def stop(self) -> None:
         """Stops answering."""

@@ -2,7 +2,7 @@
 
 Everything here runs on the worker's loop. Workflow code is advanced in `_turn` only, a loop callback that takes
 all runs with news at once; attempts and timers merely leave news and ask for a turn. It does no I/O itself: the
-session brings answers and takes reports, and is called by `on_news` when there is something to report.
+session brings answers and takes reports, and is asked for one when there is something to report.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import logging
 import random
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from holdfast.channel.leases import Held, Lease, Notice, QueuedAttempt, ReportAnswer, Row, Work
 from holdfast.codec import Codec
@@ -38,8 +39,18 @@ from holdfast.workflow.commands import CallStep
 log = logging.getLogger("holdfast.worker")
 
 
+class CrewTasks(Protocol):
+    """What a crew leaves to its session: see SessionTasks."""
+
+    def report_soon(self) -> None:
+        """There is something to report."""
+
+    def read_journal(self, lease: Lease) -> None:
+        """A leased run has to be rebuilt, and its journal is not at hand."""
+
+
 class WorkCrew:
-    """See the module. `read_journal` is asked for a run that has to be rebuilt and is not at hand."""
+    """See the module. tasks: what it leaves to the session."""
 
     def __init__(
         self,
@@ -51,8 +62,7 @@ class WorkCrew:
         codec: Codec,
         clock: SessionClock,
         make_runner: Callable[["WorkCrew", contextvars.Context], AttemptRunner],
-        read_journal: Callable[[Lease], None],
-        on_news: Callable[[], None],
+        tasks: CrewTasks,
         on_unusable: Callable[[], None] = lambda: None,
     ) -> None:
         self.options = options
@@ -66,8 +76,7 @@ class WorkCrew:
         self._steps = steps
         self._make_holder = HolderFactory(options, workflows, steps, codec, crew=self)
         self._clock = clock
-        self._read_journal = read_journal
-        self._on_news = on_news
+        self._tasks = tasks
         self._on_unusable = on_unusable
         # Turns and attempts begin with the variables of the worker, never with those of whoever asked for them.
         self._context = contextvars.copy_context()
@@ -162,7 +171,7 @@ class WorkCrew:
             self.rows_arrived(lease, lease.rows, lease.arguments, more=False)
         else:
             self._rebuilds.start(lease)
-            self._read_journal(lease)
+            self._tasks.read_journal(lease)
 
     def rows_arrived(self, lease: Lease, rows: Iterable[Row], arguments: Arguments | None, *, more: bool) -> bool:
         """Takes a page of a journal that is being read; False when it is no longer wanted."""
@@ -305,7 +314,7 @@ class WorkCrew:
             for holder in granted:
                 self._outgoing[holder] = None
         if self._outgoing or self._queued.has_reports:
-            self._on_news()
+            self._tasks.report_soon()
         if self.draining and not self._held:
             self.emptied.set()
 

@@ -11,6 +11,7 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Protocol
 
 from holdfast.channel.leases import Held, Pulse
 from holdfast.channel.refusals import SessionExpired
@@ -37,11 +38,21 @@ class Attached:
     replica: str = ""
 
 
-class Heartbeat:
-    """Beats while it is attached. `on_pulse`, `on_expired` and `on_silence` are called on the loop.
+class HeartbeatListener(Protocol):
+    """What is told of heartbeats; the session."""
 
-    on_silence: nothing was acknowledged for half the time that the session may be silent.
-    """
+    def pulse(self, pulse: Pulse) -> None:
+        """One was answered."""
+
+    def expired(self, attached: Attached) -> None:
+        """One was refused: the session is dead to it."""
+
+    def silent(self, attached: Attached) -> None:
+        """None was acknowledged for half the time that the session may be silent."""
+
+
+class Heartbeat:
+    """Beats while it is attached, for a listener that is called on the loop."""
 
     def __init__(
         self,
@@ -50,9 +61,6 @@ class Heartbeat:
         clock: SessionClock,
         *,
         held: Callable[[], tuple[Held, ...]],
-        on_pulse: Callable[[Pulse], None],
-        on_expired: Callable[[Attached], None],
-        on_silence: Callable[[Attached], None] = lambda _: None,
         watch: LoopWatch | None = None,
         blocked_loop: BlockedLoop | None = None,
         voucher: VoucherProcess | None = None,
@@ -62,10 +70,8 @@ class Heartbeat:
         self._calls = calls
         self._clock = clock
         self._held = held
-        self._on_pulse = on_pulse
-        self._on_expired = on_expired
-        self._on_silence = on_silence
         self._attached: Attached | None = None
+        self._listener: HeartbeatListener | None = None
         self._msg_no = 0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -74,8 +80,9 @@ class Heartbeat:
         self._voucher = voucher
         self._vouched_for: Attached | None = None
 
-    def attached(self, attachment: Attached) -> None:
+    def attached(self, attachment: Attached, listener: HeartbeatListener) -> None:
         """From now on beats for this attachment; starts the thread at the first one."""
+        self._listener = listener  # first: the thread looks at the attachment
         self._attached = attachment
         if self._thread is None:
             self._watch.begin()
@@ -138,6 +145,8 @@ class Heartbeat:
             self._voucher.about(about, interval_seconds=attached.interval.total_seconds())
 
     def _beat(self, attached: Attached) -> bool:
+        listener = self._listener
+        assert listener is not None, attached
         self._msg_no += MSG_NO_STEP
         if self._voucher is not None:
             self._voucher.beat(self._msg_no)
@@ -157,16 +166,16 @@ class Heartbeat:
                 lost=lost,
             )
         except SessionExpired:
-            self._loop.call_soon_threadsafe(self._on_expired, attached)
+            self._loop.call_soon_threadsafe(listener.expired, attached)
             return False
         except HoldfastError as error:
             # ReattachRequired too: the poll learns the same from its own replica, and this may have been another one.
             log.debug("heartbeat failed: %s", error)
             if self._clock.silent_for() > attached.ttl.total_seconds() / 2:
-                self._loop.call_soon_threadsafe(self._on_silence, attached)
+                self._loop.call_soon_threadsafe(listener.silent, attached)
             return False
         self._clock.acknowledged(pulse.database_time, sent=sent, received=boot_seconds(), ttl=attached.ttl)
         if self._blocked_loop is not None and given_up:
             self._blocked_loop.acknowledged(given_up)
-        self._loop.call_soon_threadsafe(self._on_pulse, pulse)
+        self._loop.call_soon_threadsafe(listener.pulse, pulse)
         return True

@@ -36,6 +36,7 @@ from holdfast.worker.busy_parts import BusyReports
 from holdfast.worker.clock import SessionClock, boot_seconds
 from holdfast.worker.crew import Report, WorkCrew
 from holdfast.worker.heartbeat import Attached, Heartbeat
+from holdfast.worker.session_tasks import SessionTasks
 
 log = logging.getLogger("holdfast.worker")
 
@@ -46,10 +47,21 @@ ROOM_DELAY_SECONDS = 0.002
 class Session:
     """See the module. `run` works until `stop`."""
 
-    def __init__(self, calls: WorkerCalls, introduction: Introduction, *, crew: WorkCrew, clock: SessionClock) -> None:
-        self.heartbeat: Heartbeat | None = None
+    def __init__(
+        self,
+        calls: WorkerCalls,
+        introduction: Introduction,
+        *,
+        crew: WorkCrew,
+        tasks: SessionTasks,
+        heartbeat: Heartbeat,
+        clock: SessionClock,
+        on_reach: Callable[[bool], None] | None = None,
+    ) -> None:
         self.is_attached = asyncio.Event()
-        self.on_reach: Callable[[bool], None] = lambda _: None
+        self._heartbeat = heartbeat
+        self._tasks = tasks
+        self._on_reach = on_reach
         self._calls = calls
         self._introduction = introduction
         self._crew = crew
@@ -63,7 +75,6 @@ class Session:
         self._recovering: set[asyncio.Task[None]] = set()
         self._room_told = 0
         self._room_timer: asyncio.TimerHandle | None = None
-        self._news = asyncio.Event()
         self._busy = BusyReports()
         self._in_reach = False
         self._poll_failed = False
@@ -108,10 +119,8 @@ class Session:
         self._crew.session_opened(opened.session_id, opened.limits)
         self._crew.ended_elsewhere(opened.ended)
         self._crew.sure_again()
-        if self.heartbeat is not None:
-            self.heartbeat.attached(
-                Attached(opened.session_id, opened.attach_no, opened.heartbeat_interval, opened.ttl, opened.address)
-            )
+        attached = Attached(opened.session_id, opened.attach_no, opened.heartbeat_interval, opened.ttl, opened.address)
+        self._heartbeat.attached(attached, self)
         self.is_attached.set()
         self._poll_failed = False
         self._say_reach(True)
@@ -141,8 +150,7 @@ class Session:
         self._drop_everything()
 
     def _drop_everything(self) -> None:
-        if self.heartbeat is not None:
-            self.heartbeat.detached()
+        self._heartbeat.detached()
         self._received = []
         self._crew.drop_everything()
 
@@ -173,7 +181,8 @@ class Session:
         """Reports a change: whether work of the coordinator reaches this session."""
         if in_reach != self._in_reach:
             self._in_reach = in_reach
-            self.on_reach(in_reach)
+            if self._on_reach is not None:
+                self._on_reach(in_reach)
 
     # Polling
 
@@ -243,15 +252,10 @@ class Session:
 
     # Reporting
 
-    def has_news(self) -> None:
-        """The crew has something to report."""
-        self._news.set()
-
     async def report_on(self) -> None:
         """Sends reports, one at a time; what accumulates meanwhile goes with the next."""
         while True:
-            await self._news.wait()
-            self._news.clear()
+            await self._tasks.next_report()
             loop = asyncio.get_running_loop()
             while (report := self._busy.with_due(self._crew.take_report(), loop.time())) is not None:
                 answer = await self._answer_to(report)
@@ -261,12 +265,12 @@ class Session:
                 else:
                     self._busy.clear()
                 self.room_changed()
-                if not self._news.is_set():
+                if not self._tasks.has_report:
                     # Whoever was given news by the answer gets its turn before the next report is made.
                     await asyncio.sleep(0)
             again_at = self._busy.next_at()
             if again_at is not None:
-                loop.call_at(again_at, self._news.set)
+                loop.call_at(again_at, self._tasks.report_soon)
 
     async def _answer_to(self, report: Report) -> ReportAnswer | None:
         """The answer to a report; None when the session died before it came."""
@@ -315,12 +319,14 @@ class Session:
 
     # Journals
 
-    def read_journal(self, lease: Lease) -> None:
-        """Reads the journal of a leased run, page by page, for the crew."""
-        reading = asyncio.get_running_loop().create_task(self._read(lease))
-        self._journals.add(reading)
-        reading.add_done_callback(self._journals.discard)
-        reading.add_done_callback(_log_failure)
+    async def read_on(self) -> None:
+        """Reads journals of leased runs for the crew, each page by page and beside the others."""
+        while True:
+            lease = await self._tasks.next_journal()
+            reading = asyncio.get_running_loop().create_task(self._read(lease))
+            self._journals.add(reading)
+            reading.add_done_callback(self._journals.discard)
+            reading.add_done_callback(_log_failure)
 
     async def _read(self, lease: Lease) -> None:
         after, retry = 0, 0

@@ -38,6 +38,7 @@ from holdfast.worker.loop_watch import BLOCKED_SECONDS, LoopWatch
 from holdfast.worker.process_pools import check_executor
 from holdfast.worker.registration import Given, Registrations, workflow_registration
 from holdfast.worker.session import Session
+from holdfast.worker.session_tasks import SessionTasks
 from holdfast.worker.stop_signals import STOP_SIGNALS
 from holdfast.worker.threads import DaemonThreads
 from holdfast.worker.voucher import VoucherProcess
@@ -134,7 +135,7 @@ class Worker:
         self._stop_asked = asyncio.Event()
         self._ready = asyncio.Event()
         self._never_ready = False
-        self._say_last_words: Callable[[float], None] | None = None
+        self._at_work: tuple[WorkCrew, Heartbeat] | None = None
 
     @property
     def leave_seconds(self) -> float:
@@ -162,8 +163,9 @@ class Worker:
 
     def last_words(self, *, seconds: float) -> None:
         """The process ends now: gives back from outside the loop what this worker holds. seconds: what it may take."""
-        if self._say_last_words is not None:
-            self._say_last_words(seconds)
+        if self._at_work is not None:
+            crew, heartbeat = self._at_work
+            heartbeat.last_words(crew.guilty(), seconds=seconds)
 
     def _on_loop(self, function: Callable[[], None]) -> None:
         if self._loop is None:
@@ -216,7 +218,7 @@ class Worker:
         self, calls: WorkerCalls, address: Address, executor: Executor, health: HealthServer | None
     ) -> None:
         loop = asyncio.get_running_loop()
-        clock = SessionClock()
+        clock, tasks = SessionClock(), SessionTasks()
 
         def make_runner(crew: WorkCrew, context: contextvars.Context) -> AttemptRunner:
             return AttemptRunner(
@@ -236,11 +238,9 @@ class Worker:
             codec=self._client.codec,
             clock=clock,
             make_runner=make_runner,
-            read_journal=lambda lease: session.read_journal(lease),
-            on_news=lambda: session.has_news(),
+            tasks=tasks,
             on_unusable=self._ask_to_drain,
         )
-        session = Session(calls, self._introduction(), crew=crew, clock=clock)
         watch = LoopWatch(loop)
         limit = self._loop_blocked_seconds
         heartbeat = Heartbeat(
@@ -248,24 +248,15 @@ class Worker:
             HeartbeatCalls(address),
             clock,
             held=lambda: crew.held,
-            on_pulse=session.pulse,
-            on_expired=session.expired,
-            on_silence=session.silent,
             watch=watch,
             blocked_loop=BlockedLoop(watch, crew.guard, limit_seconds=limit, give_up=crew.give_up),
             voucher=VoucherProcess(limit_seconds=limit, signals=STOP_SIGNALS),
         )
-        session.heartbeat = heartbeat
-        self._say_last_words = lambda seconds: heartbeat.last_words(crew.guilty(), seconds=seconds)
-        if health is not None:
-            said: set[asyncio.Task[None]] = set()
-
-            def say(is_serving: bool) -> None:
-                task = loop.create_task(health.say(is_serving))
-                said.add(task)
-                task.add_done_callback(said.discard)
-
-            session.on_reach = say
+        self._at_work = (crew, heartbeat)
+        session = Session(
+            calls, self._introduction(), crew=crew, tasks=tasks, heartbeat=heartbeat, clock=clock,
+            on_reach=health.say_soon if health is not None else None,
+        )  # fmt: skip
         try:
             await self._until_drained(session, crew, heartbeat)
         finally:
@@ -281,7 +272,8 @@ class Worker:
         async with asyncio.TaskGroup() as group:
             self._ready.set()
             log.info("ready: queue %s, build %s", self._options.queue, self._options.build)
-            loops = [group.create_task(_forever(session.poll_on)), group.create_task(_forever(session.report_on))]
+            parts = (session.poll_on, session.report_on, session.read_on)
+            loops = [group.create_task(_forever(part)) for part in parts]
             await self._drain_asked.wait()
             log.info("draining: %d attempt(s) are running", crew.running_attempts)
             heartbeat.draining = True

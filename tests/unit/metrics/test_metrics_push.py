@@ -9,7 +9,7 @@ import structlog
 
 from holdfast_coordinator.loops.metrics_push import MetricsPush, push_interval_seconds
 from holdfast_coordinator.metrics.metrics import Metrics
-from holdfast_coordinator.metrics_export import metering
+from holdfast_coordinator.metrics_export import metering, pushing
 from holdfast_coordinator.rpc.collector_client import Collector
 from holdfast_coordinator.telemetry.otel_variables import Endpoint
 from tests.support.otlp_sink import OtlpSink
@@ -95,12 +95,13 @@ async def test_a_collector_for_traces_only_is_asked_once_and_then_left_alone(sin
 
 async def test_a_replica_that_stops_pushes_once_more(sink: OtlpSink) -> None:
     collector = Endpoint(sink.address)
-    async with metering(host="127.0.0.1", port=None, collector=collector, replica_id="replica-7") as metered:
+    async with metering(host="127.0.0.1", port=None, collector=collector) as metered:
         assert metered is not None
         assert metered.address is None
-        await asyncio.sleep(0)
-        metered.metrics.run_started("default", "order")
-        assert sink.metrics == []
+        async with pushing(metered.metrics, collector, replica_id="replica-7"):
+            await asyncio.sleep(0)
+            metered.metrics.run_started("default", "order")
+            assert sink.metrics == []
     (request,) = sink.metrics
     assert b"holdfast_runs_started_total" in request.SerializeToString()
 
@@ -108,13 +109,13 @@ async def test_a_replica_that_stops_pushes_once_more(sink: OtlpSink) -> None:
 async def test_a_black_hole_does_not_keep_a_replica_from_stopping(sink: OtlpSink) -> None:
     sink.hang()
     async with asyncio.timeout(10):
-        async with metering(host="127.0.0.1", port=None, collector=Endpoint(sink.address), replica_id="replica-7"):
+        async with pushing(Metrics(), Endpoint(sink.address), replica_id="replica-7"):
             await asyncio.sleep(0)
     assert sink.metrics == []
 
 
 async def test_without_port_and_collector_there_are_no_metrics() -> None:
-    async with metering(host="127.0.0.1", port=None, collector=None, replica_id="replica-7") as metered:
+    async with metering(host="127.0.0.1", port=None, collector=None) as metered:
         assert metered is None
 
 

@@ -27,6 +27,22 @@ class Calls:
         self.closed.set()
 
 
+class Listener:
+    """Is told of heartbeats."""
+
+    def __init__(self, answered: asyncio.Event) -> None:
+        self._answered = answered
+
+    def pulse(self, pulse: Pulse) -> None:
+        self._answered.set()
+
+    def expired(self, attached: Attached) -> None:
+        raise AssertionError(attached)
+
+    def silent(self, attached: Attached) -> None:
+        raise AssertionError(attached)
+
+
 async def test_an_unforeseen_error_in_one_heartbeat_does_not_end_the_next_ones() -> None:
     calls = Calls()
     answered = asyncio.Event()
@@ -36,10 +52,8 @@ async def test_an_unforeseen_error_in_one_heartbeat_does_not_end_the_next_ones()
         calls,  # type: ignore[arg-type]
         SessionClock(),
         held=lambda: held,
-        on_pulse=lambda _: answered.set(),
-        on_expired=lambda _: None,
     )
-    heartbeat.attached(Attached("session", 1, timedelta(milliseconds=20), timedelta(seconds=10)))
+    heartbeat.attached(Attached("session", 1, timedelta(milliseconds=20), timedelta(seconds=10)), Listener(answered))
     try:
         await asyncio.wait_for(answered.wait(), 5)
     finally:

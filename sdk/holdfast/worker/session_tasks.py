@@ -1,0 +1,45 @@
+"""What the crew leaves for the session to do. Made before both, so that neither needs the other to be there first."""
+
+import asyncio
+from collections import deque
+
+from holdfast.channel.leases import Lease
+
+
+class SessionTasks:
+    """Reports to send and journals to read, in memory. Used on the event loop only."""
+
+    def __init__(self) -> None:
+        self._report_is_due = asyncio.Event()
+        self._journals: deque[Lease] = deque()
+        self._journal_is_wanted = asyncio.Event()
+
+    # What the crew calls
+
+    def report_soon(self) -> None:
+        """There is something to report."""
+        self._report_is_due.set()
+
+    def read_journal(self, lease: Lease) -> None:
+        """A leased run has to be rebuilt, and its journal is not at hand."""
+        self._journals.append(lease)
+        self._journal_is_wanted.set()
+
+    # What the session calls
+
+    @property
+    def has_report(self) -> bool:
+        """Whether there is something to report that `next_report` has not said yet."""
+        return self._report_is_due.is_set()
+
+    async def next_report(self) -> None:
+        """Waits until there is something to report."""
+        await self._report_is_due.wait()
+        self._report_is_due.clear()
+
+    async def next_journal(self) -> Lease:
+        """Waits for a lease whose journal is to be read."""
+        while not self._journals:
+            self._journal_is_wanted.clear()
+            await self._journal_is_wanted.wait()
+        return self._journals.popleft()
