@@ -55,6 +55,9 @@ class _ByName:
 
 CALL_MAX = timedelta(seconds=90)
 """No call but a stream takes longer."""
+PENDING_CALLS_MAX = 100_000
+"""Calls that have come and that the event loop has not taken yet. Of more than 1,000 gRPC by itself cancels some at
+random: whoever sent them does not learn why, and does not repeat them. What is too much is refused by load_limits."""
 ANY_ADDRESS = frozenset({"0.0.0.0", "::", "*"})
 """Hosts that stand for every address of the machine: which of them workers can reach is not known."""
 
@@ -85,6 +88,8 @@ class Server:
             ("grpc.max_send_message_length", limits.message_bytes),
             # Two servers on one port would each get half of the calls, and each of them half of the sessions.
             ("grpc.so_reuseport", 0),
+            ("grpc.server.max_pending_requests", PENDING_CALLS_MAX),
+            ("grpc.server.max_pending_requests_hard_limit", PENDING_CALLS_MAX),
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
             # gRPC spreads the age by a tenth. Calls under way go on: the longest are streams of workers, which end
