@@ -94,7 +94,10 @@ def test_what_ends_programs_ends_no_more_than_the_task_or_callback_that_raised_i
         await asyncio.wait([task])
         return await echo(1)  # type: ignore[no-any-return]
 
-    assert Driver(flow).run().result == 1
+    try:
+        assert Driver(flow).run().result == 1
+    except KeyboardInterrupt:
+        pytest.fail("what the code raised left its run")  # pytest itself would end by it
 
 
 @pytest.mark.usefixtures("worker_takes_signals")
