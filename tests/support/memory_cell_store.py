@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from holdfast.statuses import RunStatus, Then
 from holdfast_coordinator.domain.changes import Changes
+from holdfast_coordinator.domain.closes import trace_mark
 from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks, CloseAsk, CommitTransition
 from holdfast_coordinator.domain.events import Appended, Closed
 from holdfast_coordinator.domain.rows import (
@@ -30,7 +31,7 @@ from holdfast_coordinator.domain.rows import (
     body_bytes,
 )
 from holdfast_coordinator.domain.snapshot import Reads, Snapshot
-from holdfast_coordinator.domain.workspace import not_before, trace_mark
+from holdfast_coordinator.domain.workspace import not_before
 from holdfast_coordinator.store.port import (
     MAIL_PIECES_MAX,
     RECORDS_BYTES_MAX,

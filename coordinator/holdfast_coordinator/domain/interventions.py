@@ -8,6 +8,7 @@ from holdfast.ids import child_run_id
 from holdfast.journal import CancelRequested, Failure, RetryDue, RunClosed, RunResumed, RunStalled, TimerFired
 from holdfast.statuses import RunStatus
 
+from .closes import close_run
 from .commands import (
     AlarmDue,
     DeliverChildClosed,
@@ -299,8 +300,8 @@ def _attempts_overdue(space: Workspace, run: OpenRun) -> None:
 
 def _end_now(space: Workspace, run: OpenRun, status: RunStatus, failure: Failure) -> None:
     space.end_lease(run)
-    space.close(
-        run, RunTrigger.END, status, [], RunClosed(space.now, status, failure=failure), count=0, failure=failure
+    close_run(
+        space, run, RunTrigger.END, status, [], RunClosed(space.now, status, failure=failure), count=0, failure=failure
     )
 
 

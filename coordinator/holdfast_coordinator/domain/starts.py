@@ -10,6 +10,7 @@ from holdfast.record import record
 from holdfast.statuses import RunStatus
 
 from . import hashed_calls
+from .closes import close_run
 from .commands import OnConflict, Reuse, StartRun
 from .rows import AlarmKind, KeyRow, OpenRun, RunRow
 from .rules import Rule, Rules
@@ -207,7 +208,7 @@ def _fail_child(space: Workspace, asked: StartRun, answer: StartAnswer) -> None:
         failure = Failure(RunAlreadyStarted.__name__, text)
     run = _create(space, replace(asked, id=None, idempotency_key=None, delay=None, max_duration=None))
     closing = RunClosed(space.now, RunStatus.FAILED, failure=failure)
-    space.close(run, RunTrigger.END, RunStatus.FAILED, [], closing, count=0, failure=failure)
+    close_run(space, run, RunTrigger.END, RunStatus.FAILED, [], closing, count=0, failure=failure)
 
 
 def _create(space: Workspace, asked: StartRun) -> OpenRun:

@@ -9,6 +9,7 @@ from holdfast.journal import RunStalled
 from holdfast.limits import DEFAULT_LIMITS
 from holdfast.statuses import Then, TransitionStatus
 
+from .closes import close_run
 from .commands import (
     Ask,
     CancelChildAsk,
@@ -136,9 +137,10 @@ def take_transition(space: Workspace, asked: CommitTransition) -> TransitionAnsw
         for ask in asked.asks[:-1]:
             _do(space, run, ask)
         space.events.append(LeaseReturned(asked.session_id, run.run_id, run.epoch))
-        space.close(
-            run, RunTrigger.CLOSE, closing.status, entries, closing.entry, count=asked.count - 1, result=closing.result,
-            failure=closing.failure, epoch=asked.epoch, transition_id=asked.transition_id, at=closing.at,
+        close_run(
+            space, run, RunTrigger.CLOSE, closing.status, entries, closing.entry, count=asked.count - 1,
+            result=closing.result, failure=closing.failure, epoch=asked.epoch, transition_id=asked.transition_id,
+            at=closing.at,
         )  # fmt: skip
         return TransitionAnswer(TransitionStatus.COMMITTED)
     if entries:

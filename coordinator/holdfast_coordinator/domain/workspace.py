@@ -9,8 +9,8 @@ from itertools import takewhile
 from typing import Protocol
 
 from holdfast.journal import AttemptRecord, Failure
-from holdfast.limits import DEFAULT_LIMITS, SPAN_MAX
-from holdfast.statuses import AttemptOutcome, ClosePolicy, RunStatus
+from holdfast.limits import SPAN_MAX
+from holdfast.statuses import AttemptOutcome
 
 from .changes import Changes
 from .commands import CommitTransition, ReportAttempt
@@ -20,7 +20,6 @@ from .events import (
     LeaseEnded,
     MailArrived,
     OutboxDue,
-    RunEnded,
     RunLeased,
     RunReady,
     StalledRun,
@@ -34,33 +33,22 @@ from .rows import (
     CoordinatorEntry,
     JournalRow,
     MailBody,
-    MailConsumedEntry,
     MailKind,
     MailRow,
-    MailUndeliveredEntry,
     OpenRun,
     RequestRow,
-    RunResult,
     RunRow,
     RunState,
     Side,
-    StepCancelledEntry,
-    StepResultMail,
     StoredBody,
     TaskRow,
     TaskState,
-    TraceMark,
-    body_bytes,
 )
 from .snapshot import KnownRuns, Snapshot
 from .states import RunTrigger, TaskTrigger, move_run, move_task
 
 REQUEST_KEPT_FOR = timedelta(hours=24)
-ROW_BYTES_MAX = DEFAULT_LIMITS.transition_bytes
-RELAY_AFTER = timedelta(seconds=30)
-"""How long the replica that closed a run has for exporting its spans, before any may read them from the journal."""
 CLOCK_AHEAD_MAX = timedelta(seconds=2)
-FAILED_STATUSES = frozenset({RunStatus.FAILED, RunStatus.TIMED_OUT, RunStatus.TERMINATED})
 LOSSES_MAX = 5
 """Leases lost without a transition in between that stall a run: its code itself kills its workers."""
 
@@ -315,99 +303,11 @@ class Workspace:
         run.stall_build = not_to
         self.events.append(StalledRun(run.run_id, reason, build))
 
-    def close(
-        self,
-        run: OpenRun,
-        trigger: RunTrigger,
-        status: RunStatus,
-        entries: list[bytes | CoordinatorEntry],
-        closing: bytes | CoordinatorEntry,
-        *,
-        count: int,
-        result: bytes | None = None,
-        failure: bytes | Failure | None = None,
-        epoch: int = 0,
-        transition_id: int = 0,
-        at: datetime | None = None,
-    ) -> None:
-        """Ends a changed run: `entries` (`count` of them, without the close), undelivered mail, then `closing`.
-
-        Attempts of queued steps that end with the run are journaled as mail too: it is the form that has them all.
-        """
-        move_run(run, trigger)
-        size, entries = sum(map(_entry_bytes, entries)), list(entries)
-        for missed in [*self.mail.get(run.run_id, {}).values(), *self._attempts_cut_short(run)]:
-            # A row travels whole, so it must fit into a message, however much mail was not received.
-            size += body_bytes(missed.body)
-            if size > ROW_BYTES_MAX and entries:
-                self.append(run, entries, count, epoch=epoch, transition_id=transition_id)
-                entries, count, size = [], 0, body_bytes(missed.body)
-            entries.append(MailUndeliveredEntry(self.now, missed))
-            count += 1
-        self.append(run, [*entries, closing], count + 1, epoch=epoch, transition_id=transition_id)
-        closed_at = not_before(at, self.now)
-        self._end_everything_of(run, status, closed_at)
-        outcome = RunResult(run.run_id, run.namespace, status, closed_at, result, failure)
-        self.changes.closed[run.run_id] = self.results[run.run_id] = outcome
-        self.events.append(RunEnded(outcome))
-        if run.parent_run_id is not None:
-            mail = ChildClosedMail(run.parent_number, run.run_id, status, result, failure)
-            self.send_outbox(
-                run.run_id, AlarmKind.OUTBOX_CHILD_CLOSED, 0, mail=mail, to_run_id=run.parent_run_id, due_at=closed_at
-            )
-
     def attempts_of(self, task: TaskRow) -> tuple[bytes | AttemptRecord, ...]:
         """The attempts of a queued step that is no longer needed."""
         if task.state is TaskState.CLAIMED:
             return (*task.attempts_ended, ended_attempt(task, AttemptOutcome.CANCELLED, self.now))
         return task.attempts_ended
-
-    def _attempts_cut_short(self, run: OpenRun) -> list[MailRow]:
-        """The attempts of queued steps without a result, as the mail that their results would have been."""
-        cut_short = []
-        for task in self.tasks.values() if Side.TASKS in run.side else ():
-            if task.run_id != run.run_id or not task.attempt:
-                continue
-            attempts = self.attempts_of(task)
-            body = StepResultMail(task.number, attempts, failure=Failure("CancelledError", "the run closed"))
-            cut_short.append(MailRow(run.run_id, run.mail_next, MailKind.STEP_RESULT, self.now, body))
-            run.mail_next += 1
-        return cut_short
-
-    def _end_everything_of(self, run: OpenRun, status: RunStatus, closed_at: datetime) -> None:
-        run_id, changes = run.run_id, self.changes
-        if Side.TASKS in run.side:
-            for task in [task for task in self.tasks.values() if task.run_id == run_id]:
-                self.drop_task(task, TaskTrigger.CANCEL)
-            changes.tasks_deleted = {key for key in changes.tasks_deleted if key[0] != run_id}
-        for child in self.children.get(run_id, {}).values():
-            if not child.closed and child.close_policy is not ClosePolicy.ABANDON:
-                terminate = child.close_policy is ClosePolicy.TERMINATE
-                kind = AlarmKind.OUTBOX_CHILD_TERMINATE if terminate else AlarmKind.OUTBOX_CHILD_CANCEL
-                self.send_outbox(run_id, kind, child.number, to_run_id=child.child_run_id)
-        if Side.ALARMS in run.side:
-            own = [key for key in changes.alarms_set if key[0] == run_id and key[1] < AlarmKind.OUTBOX_CHILD]
-            for key in own:
-                del changes.alarms_set[key]
-            changes.alarms_cleared = {
-                key for key in changes.alarms_cleared if key[0] != run_id or key[1] >= AlarmKind.OUTBOX_CHILD
-            }
-        if Side.REQUESTS in run.side:
-            # Repeats of what came just before the end get their answer for as long as those of other requests.
-            for request in changes.requests:
-                if request.run_id == run_id:
-                    request.expires_at = min(request.expires_at, self.now + REQUEST_KEPT_FOR)
-        if run.mail_next > 1:
-            changes.mail_added = [mail for mail in changes.mail_added if mail.run_id != run_id]
-            changes.mail_taken = [key for key in changes.mail_taken if key[0] != run_id]
-        changes.swept[run_id] = run.side
-        mark = trace_mark(run, status, closed_at)
-        if mark is not None:
-            changes.traces_closed.append(mark)
-        changes.updated.pop(run_id, None)
-        changes.opened.pop(run_id, None)
-        self.mail.pop(run_id, None)
-        del self.runs[run_id]
 
 
 def not_before(at: datetime | None, now: datetime) -> datetime:
@@ -418,25 +318,8 @@ def not_before(at: datetime | None, now: datetime) -> datetime:
     return at if at is not None and now < at <= now + CLOCK_AHEAD_MAX else now
 
 
-def trace_mark(run: OpenRun, status: RunStatus, closed_at: datetime) -> TraceMark | None:
-    """What the end of a run leaves for its spans: whatever becomes of this replica, they are exported."""
-    if Side.TRACE in run.side:
-        return TraceMark(run.run_id, 0, closed_at, closed_at + RELAY_AFTER)
-    if Side.TRACE_FAILURE in run.side and status in FAILED_STATUSES:
-        return TraceMark(run.run_id, 0, closed_at, closed_at)
-    return None
-
-
 def _is_at_hand(mail: MailRow) -> bool:
     return type(mail.body) is not StoredBody
-
-
-def _entry_bytes(entry: bytes | CoordinatorEntry) -> int:
-    if isinstance(entry, bytes):
-        return len(entry)
-    if isinstance(entry, StepCancelledEntry):
-        return len(entry.entry) + sum(len(one) for one in entry.attempts if isinstance(one, bytes))
-    return body_bytes(entry.mail.body) if isinstance(entry, MailConsumedEntry) else 0
 
 
 def ended_attempt(

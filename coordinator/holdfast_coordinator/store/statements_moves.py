@@ -8,8 +8,8 @@ matched.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from holdfast_coordinator.domain.closes import FAILED_STATUSES, RELAY_AFTER
 from holdfast_coordinator.domain.rows import AlarmKind, RunState, Side
-from holdfast_coordinator.domain.workspace import FAILED_STATUSES, RELAY_AFTER
 
 from .database_connection import Statement
 from .parameters import (
@@ -123,7 +123,7 @@ def close(schema: str) -> RowWrite:
     """Closes leased runs whose epoch, owner and length match, without mail and rows in other tables.
 
     Locks: the rows it deletes, in the order given. Index: open_runs_pkey. A run closes at `at`, or at its last time
-    when that is later. It leaves a trace mark as domain.workspace.trace_mark says.
+    when that is later. It leaves a trace mark as domain.closes.trace_mark says.
     """
 
     def sql(source: _Source) -> str:

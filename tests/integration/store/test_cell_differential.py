@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from holdfast.statuses import ClosePolicy, RunStatus
 from holdfast_coordinator.domain.changes import Changes
+from holdfast_coordinator.domain.closes import trace_mark
 from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks, CloseAsk, CommitTransition
 from holdfast_coordinator.domain.rows import (
     AlarmKind,
@@ -27,7 +28,6 @@ from holdfast_coordinator.domain.rows import (
     TaskState,
 )
 from holdfast_coordinator.domain.snapshot import MailWanted, Reads, Snapshot
-from holdfast_coordinator.domain.workspace import trace_mark
 from holdfast_coordinator.store.cell import PostgresCellStore
 from holdfast_coordinator.store.port import CellStore, StoreError
 from tests.support.memory_cell_store import MemoryCellStore

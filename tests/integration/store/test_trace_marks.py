@@ -8,10 +8,10 @@ import pytest
 
 from holdfast.statuses import RunStatus
 from holdfast_coordinator.domain.changes import Changes
+from holdfast_coordinator.domain.closes import trace_mark
 from holdfast_coordinator.domain.commands import CloseAsk
 from holdfast_coordinator.domain.events import Closed
 from holdfast_coordinator.domain.rows import OpenRun, RunResult, RunState, Side, TraceMark
-from holdfast_coordinator.domain.workspace import trace_mark
 from holdfast_coordinator.store.port import CellStore
 from tests.support.store_rows import T0, appending, at, closing, open_run, starting, write
 

@@ -1,12 +1,15 @@
 """The tables of states: where each trigger leads, and that what a table does not have is refused."""
 
+import ast
 from dataclasses import fields, replace
 from datetime import timedelta
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from holdfast_coordinator import domain
 from holdfast_coordinator.domain.commands import TerminateRun
 from holdfast_coordinator.domain.rows import OpenRun, RunState, TaskRow, TaskState
 from holdfast_coordinator.domain.states import (
@@ -102,3 +105,14 @@ def test_what_a_state_does_not_have_refuses_its_command_and_records_nothing(cell
         cell.ask(TerminateRun(RUN, "req-1", "reason"))
     assert (cell.open_runs[RUN], len(cell.journals[RUN])) == (paused, before)
     cell.ask(start(2))
+
+
+def test_nothing_in_the_core_sets_a_state_but_the_tables() -> None:
+    """What sets one itself would set and clear columns itself too, and refuse nothing."""
+    setters = {
+        path.name
+        for path in Path(domain.__path__[0]).glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr == "state" and isinstance(node.ctx, ast.Store)
+    }
+    assert setters == {"states.py"}
