@@ -27,6 +27,9 @@ ENTRY_SECONDS_MAX = TIME_SECONDS_MAX - SPAN_SECONDS_MAX
 """An entry is older than that: what is due so long after it must still have a date."""
 NANOS_MAX = 999_999_999
 SHOWN_MAX = 2_000
+"""Characters of a text that only people read."""
+BUILD_MAX = 100
+"""Characters of the name of a build."""
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from holdfast.limits import Limits
 from holdfast_coordinator.domain.commands import CommitTransition, ReportAttempt
 from holdfast_coordinator.engine.cells import Cells
 
-from .worker_messages import attempt_report, transition
+from .report_messages import attempt_report, transition
 
 log = structlog.get_logger(__name__)
 

@@ -34,7 +34,7 @@ from .refusals import refusal_message, translated
 from .run_messages import closed_run, cursor_after, description, give_trace, run_filter, start_command, status_of
 from .run_traces import TraceExports, span_page
 from .trace_metadata import checked_trace, trace_in_metadata
-from .worker_messages import Room
+from .work_messages import Room
 
 LOOKED_BACK_BYTES = 64 * 1024
 """How much of the end of a journal is read at once."""

@@ -13,7 +13,7 @@ from holdfast_coordinator.store.port import CellQueries
 from holdfast_coordinator.telemetry.identity import trace_of
 from holdfast_coordinator.telemetry.spans import Span, SpanRules
 
-from .worker_messages import Room
+from .work_messages import Room
 
 
 class TraceExports(Protocol):

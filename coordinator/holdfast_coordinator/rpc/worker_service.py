@@ -20,8 +20,9 @@ from holdfast_coordinator.wire.journals import journal_message
 from .fields import run_id, span, whole
 from .refusals import translated
 from .report_parts import ReportParts, parts_of
+from .session_messages import held_key, held_message, introduction, mail_seen
+from .work_messages import Room, add_result, fill_poll_response
 from .work_stream import WorkStreamServer
-from .worker_messages import Room, add_result, fill_poll_response, held_key, held_message, introduction, mail_seen
 
 STREAM_SHARE = (0.5, 0.8)
 """A stream lives for a random part of the age of connections: it is to end in good order before its connection does."""
