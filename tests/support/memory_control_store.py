@@ -6,12 +6,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from holdfast_coordinator.store.control import WRITE_MARGIN
-from holdfast_coordinator.store.port import KnownWorkflow, SessionRow
+from holdfast_coordinator.store.control_port import KnownWorkflow, SessionRow
 from tests.support.memory_cell_store import system_clock
 
 
 class MemoryControlStore:
-    """Implements port.ControlStore with dicts. clock: the time of the database."""
+    """Implements control_port.ControlStore with dicts. clock: the time of the database."""
 
     def __init__(self, clock: Callable[[], datetime] = system_clock) -> None:
         self.clock = clock
@@ -20,19 +20,19 @@ class MemoryControlStore:
         self.workflows: list[KnownWorkflow] = []
 
     async def now(self) -> datetime:
-        """See port.ControlStore."""
+        """See control_port.ControlStore."""
         return self.clock()
 
     async def create_namespace(self, name: str) -> None:
-        """See port.ControlStore."""
+        """See control_port.ControlStore."""
         self.names.add(name)
 
     async def namespaces(self) -> set[str]:
-        """See port.ControlStore."""
+        """See control_port.ControlStore."""
         return set(self.names)
 
     async def save_session(self, session: SessionRow) -> int | None:
-        """See port.ControlStore."""
+        """See control_port.ControlStore."""
         before = self.rows.get(session.session_id)
         if before is not None and (before.died_at is not None or before.namespace != session.namespace):
             return None
@@ -41,11 +41,11 @@ class MemoryControlStore:
         return attach_no
 
     async def attached(self, attachments: Mapping[str, int]) -> set[str]:
-        """See port.ControlStore."""
+        """See control_port.ControlStore."""
         return {row.session_id for row in self._attached(attachments)}
 
     async def save_heartbeats(self, attachments: Mapping[str, int], at: datetime) -> set[str]:
-        """See port.ControlStore."""
+        """See control_port.ControlStore."""
         beating = self._attached(attachments)
         for row in beating:
             row.heartbeat_at = at
@@ -54,7 +54,7 @@ class MemoryControlStore:
     async def bury_sessions(
         self, replica_id: str, *, own_before: datetime, others_before: datetime, at: datetime
     ) -> list[SessionRow]:
-        """See port.ControlStore."""
+        """See control_port.ControlStore."""
         silent = [
             row
             for row in self._living()
@@ -65,18 +65,18 @@ class MemoryControlStore:
         return [replace(row) for row in silent]
 
     async def latest_heartbeat(self) -> datetime | None:
-        """See port.ControlStore."""
+        """See control_port.ControlStore."""
         return max((row.heartbeat_at for row in self.rows.values()), default=None)
 
     async def pull_back_heartbeats(self, now: datetime) -> int:
-        """See port.ControlStore."""
+        """See control_port.ControlStore."""
         ahead = [row for row in self.rows.values() if row.heartbeat_at > now]
         for row in ahead:
             row.heartbeat_at = now
         return len(ahead)
 
     async def bury_session(self, session_id: str) -> bool:
-        """See port.ControlStore."""
+        """See control_port.ControlStore."""
         row = self.rows.get(session_id)
         if row is None or row.died_at is not None:
             return False
@@ -84,32 +84,32 @@ class MemoryControlStore:
         return True
 
     async def dead_or_unknown(self, session_ids: Sequence[str]) -> dict[str, datetime | None]:
-        """See port.ControlStore."""
+        """See control_port.ControlStore."""
         living = {row.session_id for row in self._living()}
         return {
             one: self.rows[one].heartbeat_at if one in self.rows else None for one in session_ids if one not in living
         }
 
     async def sessions(self, namespace: str | None = None) -> list[SessionRow]:
-        """See port.ControlStore."""
+        """See control_port.ControlStore."""
         return [replace(row) for row in self._living() if namespace in (None, row.namespace)]
 
     async def prune_sessions(self, dead_for: timedelta) -> int:
-        """See port.ControlStore."""
+        """See control_port.ControlStore."""
         old = [row for row in self.rows.values() if row.died_at is not None and row.died_at < self.clock() - dead_for]
         for row in old:
             del self.rows[row.session_id]
         return len(old)
 
     async def register_workflows(self, namespace: str, signatures: Mapping[str, Mapping[str, Any]]) -> None:
-        """See port.ControlStore."""
+        """See control_port.ControlStore."""
         for name, signature in signatures.items():
             row = (namespace, name, signature)
             if all((one.namespace, one.name, one.signature) != row for one in self.workflows):
                 self.workflows.append(KnownWorkflow(namespace, name, dict(signature), self.clock()))
 
     async def registered_since(self, seen_until: datetime | None) -> list[KnownWorkflow]:
-        """See port.ControlStore."""
+        """See control_port.ControlStore."""
         return [one for one in self.workflows if seen_until is None or one.registered_at > seen_until - WRITE_MARGIN]
 
     def _attached(self, attachments: Mapping[str, int]) -> list[SessionRow]:

@@ -14,7 +14,7 @@ import structlog
 from holdfast.errors import HoldfastError
 from holdfast_coordinator.domain.commands import Command, EndAttempt, EndLease, LeaseEnd
 from holdfast_coordinator.domain.rows import OpenRun, TaskRow
-from holdfast_coordinator.store.port import ControlStore, SessionRow
+from holdfast_coordinator.store.control_port import ControlStore, SessionRow
 
 from .attachments import Attachment, Held, held_of
 from .database_clock import DatabaseClock

@@ -41,7 +41,8 @@ from holdfast_coordinator.domain.events import (
 from holdfast_coordinator.domain.rows import AlarmKind, JournalRow, RunResult, RunRow
 from holdfast_coordinator.domain.starts import Started
 from holdfast_coordinator.domain.transitions import TransitionAnswer, answer_of_refusal
-from holdfast_coordinator.store.port import CellStore, ControlStore, RunSelection, RunView, StoreError
+from holdfast_coordinator.store.control_port import ControlStore
+from holdfast_coordinator.store.port import CellStore, RunSelection, RunView, StoreError
 from holdfast_coordinator.telemetry.identity import Origins
 from holdfast_coordinator.telemetry.run_spans import DEFAULT_RULES
 from holdfast_coordinator.telemetry.spans import SpanRules

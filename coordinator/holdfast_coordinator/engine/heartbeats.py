@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 
-from holdfast_coordinator.store.port import ControlStore
+from holdfast_coordinator.store.control_port import ControlStore
 
 from .attachments import Attachment
 from .matcher import Matcher

@@ -19,7 +19,8 @@ from holdfast.statuses import AttemptOutcome, Placement, TransitionStatus
 from holdfast_coordinator.domain.commands import CommitTransition, ReportAttempt
 from holdfast_coordinator.domain.rows import RunRow
 from holdfast_coordinator.domain.transitions import TransitionAnswer
-from holdfast_coordinator.store.port import CellStore, ControlStore, StoreError
+from holdfast_coordinator.store.control_port import ControlStore
+from holdfast_coordinator.store.port import CellStore, StoreError
 from holdfast_coordinator.telemetry.late_result_span import LateResult, attempt_span_of, late_result_span
 from holdfast_coordinator.telemetry.run_spans import DEFAULT_RULES
 from holdfast_coordinator.telemetry.spans import Span, SpanRules

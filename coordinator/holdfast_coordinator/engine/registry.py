@@ -12,7 +12,7 @@ from datetime import datetime
 
 from holdfast.errors import ArgumentsRejected, WorkflowNotRegistered
 from holdfast_coordinator.domain.hashed_calls import Signature
-from holdfast_coordinator.store.port import ControlStore
+from holdfast_coordinator.store.control_port import ControlStore
 
 from .argument_types import check_types
 from .matcher import Matcher

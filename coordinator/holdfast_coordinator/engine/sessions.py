@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 from holdfast_coordinator.domain.events import RunLeased, TaskClaimed
-from holdfast_coordinator.store.port import ControlStore, SessionRow
+from holdfast_coordinator.store.control_port import ControlStore, SessionRow
 
 from .attachments import NO_MAIL, Attachment, Held, held_of
 from .burials import HELD_PAGE, Burials, FindHeld, Submit, facts_of, undelivered

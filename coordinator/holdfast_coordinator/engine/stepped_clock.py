@@ -6,7 +6,7 @@ says; they are not touched.
 
 import structlog
 
-from holdfast_coordinator.store.port import ControlStore
+from holdfast_coordinator.store.control_port import ControlStore
 
 from .cells import Cells
 from .database_clock import STEP_MIN, ClockStep

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from holdfast_coordinator.domain.rows import OpenRun, RunState
-from holdfast_coordinator.store.port import QueuedStep, SessionRow
+from holdfast_coordinator.store.control_port import SessionRow
+from holdfast_coordinator.store.port import QueuedStep
 
 
 def wait_reason(run: OpenRun, sessions: Sequence[SessionRow], step: QueuedStep | None) -> str:

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from holdfast_coordinator.store.control import WRITE_MARGIN, PostgresControlStore
-from holdfast_coordinator.store.port import SessionRow
+from holdfast_coordinator.store.control_port import SessionRow
 
 NEVER = timedelta(days=365_000)
 

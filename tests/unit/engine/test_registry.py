@@ -9,7 +9,7 @@ import pytest
 from holdfast.errors import ArgumentsRejected, CoordinatorUnavailable, WorkflowNotRegistered
 from holdfast_coordinator.engine.matcher import Matcher
 from holdfast_coordinator.engine.registry import Registry, bind, fitting_signature
-from holdfast_coordinator.store.port import KnownWorkflow
+from holdfast_coordinator.store.control_port import KnownWorkflow
 from tests.support.engine_replicas import attachment
 from tests.support.memory_control_store import MemoryControlStore
 
@@ -76,7 +76,7 @@ class SlowControl(MemoryControlStore):
         self.fails = False
 
     async def registered_since(self, seen_until: datetime | None) -> list[KnownWorkflow]:
-        """See port.ControlStore."""
+        """See control_port.ControlStore."""
         if self.fails:
             self.fails = False
             raise CoordinatorUnavailable("its database")

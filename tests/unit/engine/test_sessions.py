@@ -297,7 +297,7 @@ class HangingControl(MemoryControlStore):
     hangs = False
 
     async def attached(self, attachments: Mapping[str, int]) -> set[str]:
-        """See port.ControlStore."""
+        """See control_port.ControlStore."""
         if self.hangs:
             await asyncio.Event().wait()
         return await super().attached(attachments)

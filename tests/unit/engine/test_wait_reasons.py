@@ -7,7 +7,8 @@ import pytest
 
 from holdfast_coordinator.domain.rows import OpenRun, RunState
 from holdfast_coordinator.engine.wait_reasons import wait_reason
-from holdfast_coordinator.store.port import QueuedStep, SessionRow
+from holdfast_coordinator.store.control_port import SessionRow
+from holdfast_coordinator.store.port import QueuedStep
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 READY = OpenRun(

@@ -1,0 +1,95 @@
+"""What the engine asks of the control schema: namespaces, sessions, known workflows.
+
+Postgres implements it, and so does the small in-memory model of the tests. Errors are those of port.py.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+
+@dataclass(slots=True, frozen=True)
+class KnownWorkflow:
+    """A signature of a workflow that workers have registered in a namespace; registered_at: within an hour."""
+
+    namespace: str
+    name: str
+    signature: Mapping[str, Any]
+    registered_at: datetime
+
+
+@dataclass(slots=True)
+class SessionRow:
+    """A row of `sessions`. `died_at` is set once it is a tombstone."""
+
+    session_id: str
+    namespace: str
+    queue: str
+    replica_id: str
+    attach_no: int
+    build: str
+    host: str
+    pid: int
+    slots: int
+    opened_at: datetime
+    heartbeat_at: datetime
+    workflows: tuple[str, ...] = ()
+    steps: tuple[str, ...] = ()
+    died_at: datetime | None = None
+
+
+class ControlStore(Protocol):
+    """The control schema: namespaces, sessions, replicas, known workflows. Never in one transaction with a cell."""
+
+    async def now(self) -> datetime:
+        """The database's time."""
+
+    async def create_namespace(self, name: str) -> None:
+        """Creates a namespace unless it exists."""
+
+    async def namespaces(self) -> set[str]:
+        """All namespaces."""
+
+    async def save_session(self, session: SessionRow) -> int | None:
+        """Inserts a session, or attaches it again; its attachment. None, and nothing, when it is dead or not of the
+        namespace. A new session keeps the attach_no that it brings, one that was there counts its own up.
+        """
+
+    async def attached(self, attachments: Mapping[str, int]) -> set[str]:
+        """Which of these sessions are alive and have this attachment."""
+
+    async def save_heartbeats(self, attachments: Mapping[str, int], at: datetime) -> set[str]:
+        """Sets heartbeat_at of those sessions that are alive and have this attachment, and answers them."""
+
+    async def bury_sessions(
+        self, replica_id: str, *, own_before: datetime, others_before: datetime, at: datetime
+    ) -> list[SessionRow]:
+        """Marks sessions dead whose last heartbeat is older than that, and answers them.
+
+        own_before: for sessions of this replica; others_before: for those of others. Rows that are being written stay.
+        """
+
+    async def latest_heartbeat(self) -> datetime | None:
+        """The latest heartbeat of any session, dead or alive."""
+
+    async def pull_back_heartbeats(self, now: datetime) -> int:
+        """Sets heartbeats that are later than now to now; how many."""
+
+    async def bury_session(self, session_id: str) -> bool:
+        """Marks one session dead; False when it was dead or unknown already."""
+
+    async def dead_or_unknown(self, session_ids: Sequence[str]) -> dict[str, datetime | None]:
+        """Which of these sessions are dead, with their last heartbeat, or were never here, with None."""
+
+    async def sessions(self, namespace: str | None = None) -> list[SessionRow]:
+        """Live sessions."""
+
+    async def prune_sessions(self, dead_for: timedelta) -> int:
+        """Deletes tombstones older than this; how many."""
+
+    async def register_workflows(self, namespace: str, signatures: Mapping[str, Mapping[str, Any]]) -> None:
+        """Remembers that these workflows were registered in the namespace: name -> signature (JSON)."""
+
+    async def registered_since(self, seen_until: datetime | None) -> list[KnownWorkflow]:
+        """What was registered after a time, less a margin for writes under way, oldest first; None: all."""
