@@ -101,8 +101,9 @@ def _step_scheduled(kind: str, body: journal_pb2.StepScheduled) -> None:
         name(f"{kind}.name", text)
     if body.HasField("timeout"):
         span(f"{kind}.timeout", body.timeout)
-    if body.recoveries < 0 or body.placement not in _PLACEMENTS:
+    if body.recoveries < 0 or body.span < 0 or body.placement not in _PLACEMENTS:
         whole(f"{kind}.recoveries", body.recoveries)
+        whole(f"{kind}.span", body.span)
         raise InvalidRequest(f"{kind}.placement", f"{body.placement} is no place where a step runs")
 
 
@@ -115,6 +116,12 @@ def _timer_set(kind: str, body: journal_pb2.TimerSet) -> None:
         span(f"{kind}.delay", body.delay)
     else:
         check_time(f"{kind}.until", body.until)
+    whole(f"{kind}.span", body.span)
+
+
+def _child_started(kind: str, body: journal_pb2.ChildStarted) -> None:
+    _numbered(kind, body)
+    whole(f"{kind}.span", body.span)
 
 
 def _mail_consumed(kind: str, body: journal_pb2.MailConsumed) -> None:
@@ -158,7 +165,7 @@ BODIES: dict[str, Callable[[str, Any], None]] = {
     "timer_set": _timer_set,
     "timer_cancelled": _numbered,
     "mail_consumed": _mail_consumed,
-    "child_started": _numbered,
+    "child_started": _child_started,
     "child_cancelled": _numbered,
     "run_stalled": _anything,
     "run_closed": _run_closed,
