@@ -6,7 +6,7 @@ foreign keys, ids as text in byte order, protobuf as bytea. Indexes of hot table
 changes from one transition of a leased run to the next is in any index, so that those updates stay HOT.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import (
@@ -28,6 +28,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
+from holdfast.statuses import ClosePolicy, RunStatus
+from holdfast_coordinator.domain.rows import AlarmKind, MailKind, RunState, TaskState
 from holdfast_coordinator.domain.states import RUN_FIELDS, TASK_FIELDS, Holding
 
 # By a constant number of dead rows: the default, a share of the table, comes later the longer a queue is.
@@ -67,6 +69,13 @@ STORAGE: dict[str, dict[str, str]] = {
 
 cell_metadata = MetaData()
 control_metadata = MetaData()
+
+
+def _one_of(column: str, numbers: Iterable[int]) -> str:
+    """The condition that a column has one of these numbers, which follow one another."""
+    ordered = sorted(numbers)
+    assert ordered == list(range(ordered[0], ordered[-1] + 1)), ordered
+    return f"{column} BETWEEN {ordered[0]} AND {ordered[-1]}"
 
 
 def _holds(fields: Mapping[str, Holding[Any]]) -> str:
@@ -133,9 +142,12 @@ run_results = Table(
     _id("run_id"), _id("namespace"), _small("status"), _at("closed_at"),
     _bytes("result", nullable=True), _bytes("failure", nullable=True),
     PrimaryKeyConstraint("run_id", name="run_results_pkey"),
-    CheckConstraint("status BETWEEN 6 AND 11", name="run_results_closed"),
+    CheckConstraint(_one_of("status", (one.number for one in RunStatus if one.is_closed)), name="run_results_closed"),
     Index("run_results_by_close", "closed_at"),
-    Index("run_results_by_status", "namespace", "status", postgresql_where=text("status <> 6")),
+    Index(
+        "run_results_by_status", "namespace", "status",
+        postgresql_where=text(f"status <> {RunStatus.COMPLETED.number}"),
+    ),
 )  # fmt: skip
 
 open_runs = Table(
@@ -149,15 +161,15 @@ open_runs = Table(
     _small("side"), _id("parent_run_id", nullable=True), _int("parent_number"),
     PrimaryKeyConstraint("run_id", name="open_runs_pkey"),
     CheckConstraint(
-        "state BETWEEN 1 AND 5 AND epoch >= 0 AND length >= 0 AND mail_taken >= 0 AND mail_next > mail_taken",
+        f"{_one_of('state', RunState)} AND epoch >= 0 AND length >= 0 AND mail_taken >= 0 AND mail_next > mail_taken",
         name="open_runs_sound",
     ),
     CheckConstraint(_holds(RUN_FIELDS), name="open_runs_holds"),
     Index(
         "open_runs_to_claim", "namespace", "queue", "workflow", "priority", "ready_at",
-        postgresql_where=text("state = 1"),
+        postgresql_where=text(f"state = {RunState.READY}"),
     ),
-    Index("open_runs_stalled", "namespace", "queue", "workflow", postgresql_where=text("state = 5")),
+    Index("open_runs_stalled", "namespace", "queue", "workflow", postgresql_where=text(f"state = {RunState.STALLED}")),
     Index("open_runs_by_owner", "owner", postgresql_where=text("owner IS NOT NULL")),
 )  # fmt: skip
 
@@ -172,7 +184,7 @@ mail = Table(
     "mail", cell_metadata,
     _id("run_id"), _big("number"), _small("kind"), _at("arrived_at"), _bytes("body"),
     PrimaryKeyConstraint("run_id", "number", name="mail_pkey"),
-    CheckConstraint("number >= 1 AND kind BETWEEN 1 AND 6", name="mail_sound"),
+    CheckConstraint(f"number >= 1 AND {_one_of('kind', MailKind)}", name="mail_sound"),
 )  # fmt: skip
 
 step_tasks = Table(
@@ -184,14 +196,14 @@ step_tasks = Table(
     Column("timeout", Interval, nullable=True), _int("recoveries", nullable=True), _bytes("retry"),
     _id("step_id"), _id("seed"), _id("workflow"), _bytes("attempts_ended"),
     PrimaryKeyConstraint("run_id", "number", name="step_tasks_pkey"),
-    CheckConstraint("number >= 1 AND state BETWEEN 1 AND 2", name="step_tasks_sound"),
+    CheckConstraint(f"number >= 1 AND {_one_of('state', TaskState)}", name="step_tasks_sound"),
     CheckConstraint(_holds(TASK_FIELDS), name="step_tasks_holds"),
     Index(
         "step_tasks_to_claim", "namespace", "queue", "name", "priority", "ready_at",
-        postgresql_where=text("state = 1"),
+        postgresql_where=text(f"state = {TaskState.READY}"),
     ),
     Index("step_tasks_by_owner", "owner", postgresql_where=text("owner IS NOT NULL")),
-    Index("step_tasks_by_deadline", "deadline_at", postgresql_where=text("state = 2")),
+    Index("step_tasks_by_deadline", "deadline_at", postgresql_where=text(f"state = {TaskState.CLAIMED}")),
 )  # fmt: skip
 
 alarms = Table(
@@ -199,9 +211,9 @@ alarms = Table(
     _id("run_id"), _small("kind"), _int("ref"), _at("due_at"), _bytes("body"),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     PrimaryKeyConstraint("run_id", "kind", "ref", name="alarms_pkey"),
-    CheckConstraint("kind BETWEEN 1 AND 9 AND attempts >= 0", name="alarms_sound"),
-    Index("alarms_by_time", "due_at", postgresql_where=text("kind < 6")),
-    Index("alarms_to_deliver", "due_at", postgresql_where=text("kind >= 6")),
+    CheckConstraint(f"{_one_of('kind', AlarmKind)} AND attempts >= 0", name="alarms_sound"),
+    Index("alarms_by_time", "due_at", postgresql_where=text(f"kind < {AlarmKind.OUTBOX_CHILD}")),
+    Index("alarms_to_deliver", "due_at", postgresql_where=text(f"kind >= {AlarmKind.OUTBOX_CHILD}")),
 )  # fmt: skip
 
 dead_letters = Table(
@@ -214,7 +226,7 @@ children = Table(
     "children", cell_metadata,
     _id("run_id"), _int("number"), _id("child_run_id"), _small("close_policy"), _flag("closed"),
     PrimaryKeyConstraint("run_id", "number", name="children_pkey"),
-    CheckConstraint("number >= 1 AND close_policy BETWEEN 1 AND 3", name="children_sound"),
+    CheckConstraint(f"number >= 1 AND {_one_of('close_policy', ClosePolicy)}", name="children_sound"),
 )  # fmt: skip
 
 step_progress = Table(
