@@ -27,7 +27,7 @@ class ReportParts:
 
 
 def parts_of(request: pb.ReportRequest, cells: Cells, limits: Limits, grace: timedelta) -> ReportParts:
-    """The parts as the core takes them. grace: see worker_wire.transition."""
+    """The parts as the core takes them. grace: see report_messages.transition."""
     session_id = request.session_id
     parts = ReportParts([], [], {}, {})
     seen: set[str] = set()
