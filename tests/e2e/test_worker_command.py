@@ -61,8 +61,9 @@ async def test_two_worker_processes_serve_one_queue_and_end_together(
     async with process_worker(MODULE, options=["--processes", "2"]) as supervisor:
         await supervisor.wait_for_line("worker: ready")
         await holds(lambda: supervisor.output.count("worker: ready") == 2)
+        # Between its fork and its exec the small process has the command of its worker.
+        await holds(lambda: len(workers_below(supervisor)) == 2)
         below = descendants(supervisor.pid)
-        assert len(workers_below(supervisor)) == 2
         handle = await client.start(flows.one_step.with_options(queue=queue))
         assert await handle.result(timeout=20) > 0
         supervisor.send(signal.SIGTERM)
