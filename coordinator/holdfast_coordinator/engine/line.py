@@ -185,8 +185,9 @@ class Line:
             waiting.locking |= waiting.run_id in self._locked_runs
 
     def _take_parked(self, now: float) -> list[Waiting]:
-        """What is parked and due for a try: one command of each place, or a single one that goes alone."""
+        """What is parked and due for a try: one command of each place and key, or a single one that goes alone."""
         batch: list[Waiting] = []
+        keys: set[tuple[str, str, str]] = set()
         for place, parked in list(self._parked.items()):
             while parked.waiting and parked.waiting[0].is_answered:
                 self.bytes -= parked.waiting.popleft().bytes
@@ -194,8 +195,9 @@ class Line:
                 del self._parked[place]
             elif parked.again_at <= now and len(batch) < BATCH_COMMANDS_MAX:
                 first = parked.waiting[0]
-                if first.is_alone and batch:
+                if (first.is_alone and batch) or not keys.isdisjoint(first.keys):
                     continue
+                keys.update(first.keys)
                 parked.waiting.popleft()
                 parked.is_tried = True
                 batch.append(first)

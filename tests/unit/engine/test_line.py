@@ -60,6 +60,18 @@ def test_two_starts_with_one_key_are_in_two_batches(loop: asyncio.AbstractEventL
     assert line.take(NOW) == [second]
 
 
+def test_two_starts_with_one_key_that_was_locked_are_tried_in_two_batches(loop: asyncio.AbstractEventLoop) -> None:
+    line, added = line_of(loop, start(1, id="order-7"), start(2, id="order-7"), start(3, id="order-8"))
+    first, second, other = added
+    for one in added:
+        line.take(NOW)
+        line.park(one, NOW, with_run=False)
+    batch = line.take(NOW + 1)
+    assert batch == [first, other]
+    line.settle(batch)
+    assert line.take(NOW + 1) == [second]
+
+
 def test_what_is_taken_or_dropped_is_no_more_of_the_bytes_and_what_is_parked_is(
     loop: asyncio.AbstractEventLoop,
 ) -> None:
