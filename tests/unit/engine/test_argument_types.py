@@ -59,6 +59,13 @@ def test_what_a_worker_would_take_or_alone_can_read_is_let_through(type: str, da
     check_types("order", signature(type), [("p0", data), ("#1", b'"extra"')])
 
 
+def test_a_type_that_this_release_does_not_have_refuses_no_start() -> None:
+    """Another replica, of another release, has registered it."""
+    check_types("order", signature("ipaddress", "int"), [("p0", b'"10.0.0.1"'), ("p1", b"1")])
+    with pytest.raises(ArgumentsRejected, match="integer"):
+        check_types("order", signature("ipaddress", "int"), [("p0", b'"10.0.0.1"'), ("p1", b'"x"')])
+
+
 def test_during_a_deploy_arguments_may_fit_the_types_of_either_release() -> None:
     new, old = signature("int"), signature("str")
     assert fitting_signature("order", [new, old], [b"1"], {}) is new
