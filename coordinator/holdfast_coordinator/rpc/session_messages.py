@@ -6,8 +6,8 @@ from typing import Any
 
 from holdfast.api.v1 import worker_service_pb2 as pb
 from holdfast.errors import InvalidRequest
+from holdfast.hints import hint_of
 from holdfast_coordinator.domain.hashed_calls import HASH_BYTES
-from holdfast_coordinator.engine.argument_types import type_of_text
 from holdfast_coordinator.engine.attachments import Held
 from holdfast_coordinator.engine.sessions import SessionOpening
 
@@ -23,6 +23,10 @@ from .fields import (
 
 _KINDS = {1: "either", 2: "positional_only", 3: "named_only"}
 REGISTERED_NAMES_MAX = 10_000
+REGISTERED_TYPES_MAX = 2_000
+"""Types of parameters that differ: reading one takes up to half a millisecond of the event loop."""
+PARAMETERS_MAX = 1_000
+"""Of one workflow: a start may compile the type of each."""
 HOST_MAX = 200
 
 
@@ -46,6 +50,7 @@ def introduction(request: pb.OpenSessionRequest) -> SessionOpening:
     """What a worker says of itself, checked. Raises InvalidRequest."""
     if len(request.workflows) + len(request.steps) > REGISTERED_NAMES_MAX:
         raise InvalidRequest("workflows", f"more than {REGISTERED_NAMES_MAX} names; split the worker")
+    _check_types(request.workflows)
     workflows: dict[str, Mapping[str, Any]] = {}
     for one in request.workflows:
         workflow = name("workflows.name", one.name)
@@ -67,8 +72,22 @@ def introduction(request: pb.OpenSessionRequest) -> SessionOpening:
     )
 
 
+def _check_types(registrations: Iterable[pb.WorkflowRegistration]) -> None:
+    types = {parameter.type for one in registrations for parameter in one.parameters if parameter.type}
+    if len(types) > REGISTERED_TYPES_MAX:
+        text = f"more than {REGISTERED_TYPES_MAX} different types; split the worker, or leave some types out"
+        raise InvalidRequest("workflows.parameters.type", text)
+    for text in types:
+        try:
+            hint_of(text)
+        except ValueError as error:
+            raise InvalidRequest("workflows.parameters.type", str(error)) from error
+
+
 def _signature(registration: pb.WorkflowRegistration) -> dict[str, Any]:
     """The signature of a workflow as it is kept; see domain.hashed_calls.Signature."""
+    if len(registration.parameters) > PARAMETERS_MAX:
+        raise InvalidRequest("workflows.parameters", f"{registration.name} has more than {PARAMETERS_MAX} parameters")
     signature: dict[str, Any] = {
         "parameters": [_parameter(one) for one in registration.parameters],
         "extra_positional": registration.extra_positional,
@@ -90,10 +109,6 @@ def _parameter(message: pb.Parameter) -> dict[str, Any]:
             raise InvalidRequest("workflows.parameters.default_sha256", f"has not the {HASH_BYTES} bytes of a SHA-256")
         parameter["default"] = message.default_sha256.hex()
     if message.type:
-        try:
-            type_of_text(message.type)
-        except ValueError as error:
-            raise InvalidRequest("workflows.parameters.type", str(error)) from error
         parameter["type"] = message.type
     return parameter
 
