@@ -162,6 +162,33 @@ async def test_a_step_that_holds_the_interpreter_for_longer_than_a_session_lives
     assert not [line for line in deaths if f"pid={worker.pid} " in line or f"pid={other.pid} " in line]
 
 
+async def test_a_step_that_holds_the_interpreter_as_soon_as_its_worker_has_a_session_is_executed_once(
+    client: Client, process_worker: WorkerProcessFactory, ledger: Ledger, queue: str
+) -> None:
+    run = await client.start(flows.holds_the_interpreter.with_options(queue=queue), ledger.path, 4)
+    async with process_worker(MODULE):
+        pid = await run.result(timeout=30)
+    assert ledger.counts == {f"hangs {pid}": 1}
+
+
+async def test_a_worker_that_held_its_interpreter_for_too_long_is_vouched_for_in_its_next_session(
+    client: Client, process_worker: WorkerProcessFactory, ledger: Ledger, queue: str
+) -> None:
+    """The step begins again with the session: it was lost again after a TTL, and in the end it had failed."""
+    async with process_worker(MODULE, options=["--loop-blocked-max", "3s"]):
+        run = await client.start(flows.holds_it_again.with_options(queue=queue), ledger.path, 8, 4)
+        pid = await run.result(timeout=40)
+    assert ledger.counts == {f"hangs {pid}": 2}
+    assert await kinds(run) == [
+        "RunStarted",
+        "StepScheduled",
+        "AttemptEnded",
+        "AttemptStarted",
+        "StepCompleted",
+        "RunClosed",
+    ]
+
+
 async def test_a_stopped_worker_is_not_vouched_for(
     client: Client, process_worker: WorkerProcessFactory, ledger: Ledger, queue: str
 ) -> None:

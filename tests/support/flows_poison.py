@@ -8,7 +8,7 @@ import sys
 import time
 
 import holdfast
-from holdfast import App
+from holdfast import App, Context
 from tests.support.ledger import note, until_let_go
 
 app = App("poison")
@@ -156,6 +156,17 @@ def hold_the_interpreter(ledger: str, seconds: int) -> int:
 @app.workflow
 async def holds_the_interpreter(ledger: str, seconds: int) -> int:
     return await hold_the_interpreter(ledger, seconds)
+
+
+@app.step
+def hold_it_again(ledger: str, first: int, then: int, ctx: Context[None]) -> int:
+    """Its first attempt holds the interpreter for another time than those after it."""
+    return hold_the_interpreter.function(ledger, first if ctx.attempt == 1 else then)
+
+
+@app.workflow
+async def holds_it_again(ledger: str, first: int, then: int) -> int:
+    return await hold_it_again(ledger, first, then)
 
 
 @app.step(timeout="300ms", retries=0)

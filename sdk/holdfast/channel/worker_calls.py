@@ -224,7 +224,6 @@ class HeartbeatCalls:
             "options": channel_options("pick_first"),
             "request": wire.vouching_request(session_id, attach_no).hex(),
             "msg_no_tag": wire.MSG_NO_TAG,
-            "msg_no": 0,
         }
 
     def _call(self, method: str, request: Any, timeout: float) -> Any:

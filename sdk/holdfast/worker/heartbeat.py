@@ -78,12 +78,17 @@ class Heartbeat:
         self._watch = watch or LoopWatch(loop)
         self._blocked_loop = blocked_loop
         self._voucher = voucher
-        self._vouched_for: Attached | None = None
 
     def attached(self, attachment: Attached, listener: HeartbeatListener) -> None:
-        """From now on beats for this attachment; starts the thread at the first one."""
+        """From now on beats for this attachment; starts the thread at the first one.
+
+        Before it returns the process beside the worker knows it: a step that holds the interpreter may come at once.
+        """
         self._listener = listener  # first: the thread looks at the attachment
         self._attached = attachment
+        if self._voucher is not None:
+            about = self._calls.vouching(attachment.session_id, attachment.attach_no, replica=attachment.replica)
+            self._voucher.about(about, self._msg_no, interval_seconds=attachment.interval.total_seconds())
         if self._thread is None:
             self._watch.begin()
             self._thread = threading.Thread(target=self._beat_on, name="holdfast-heartbeat", daemon=True)
@@ -92,6 +97,8 @@ class Heartbeat:
     def detached(self) -> None:
         """The session is gone: no more heartbeats for it."""
         self._attached = None
+        if self._voucher is not None:
+            self._voucher.about(None, self._msg_no)
 
     def stop(self) -> None:
         """Ends the thread; does not wait for a heartbeat that is under way."""
@@ -115,7 +122,6 @@ class Heartbeat:
                 if self._blocked_loop is not None:
                     self._blocked_loop.look()
                 attached = self._attached
-                self._vouch_for(attached)
                 if attached is None:
                     due = began + WATCH_SECONDS
                 elif began >= due:
@@ -133,16 +139,6 @@ class Heartbeat:
         self._calls.close()
         if self._voucher is not None:
             self._voucher.stop()
-
-    def _vouch_for(self, attached: Attached | None) -> None:
-        if self._voucher is None or attached is self._vouched_for:
-            return
-        self._vouched_for = attached
-        if attached is None:
-            self._voucher.about(None)
-        else:
-            about = self._calls.vouching(attached.session_id, attached.attach_no, replica=attached.replica)
-            self._voucher.about(about, interval_seconds=attached.interval.total_seconds())
 
     def _beat(self, attached: Attached) -> bool:
         listener = self._listener

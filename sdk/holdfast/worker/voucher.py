@@ -1,4 +1,4 @@
-"""Starts the process that vouches for this worker, and keeps it up to date. Used by the heartbeat thread alone."""
+"""Starts the process that vouches for this worker: the loop names sessions to it, the heartbeat thread each beat."""
 
 import contextlib
 import json
@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 import time
 from typing import Any
 
@@ -20,7 +21,10 @@ START_AGAIN_SECONDS = 60.0
 
 
 class VoucherProcess:
-    """limit_seconds: how long it vouches for a silent worker. signals: those of this process."""
+    """limit_seconds: how long it vouches for a silent worker. signals: those of this process.
+
+    Any thread may call this.
+    """
 
     def __init__(self, *, limit_seconds: float, signals: StopSignals) -> None:
         self._limit_seconds = limit_seconds
@@ -28,26 +32,34 @@ class VoucherProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._about: dict[str, Any] | None = None
         self._started_at = float("-inf")
+        self._lock = threading.Lock()
 
-    def about(self, session: dict[str, Any] | None, *, interval_seconds: float = 0.0) -> None:
-        """Whom to vouch for: see `HeartbeatCalls.vouching`; None for no worker."""
-        self._about = session and {
-            **session,
-            "path": sys.path,
-            "interval_seconds": interval_seconds,
-            "limit_seconds": self._limit_seconds,
-            "msg_no_step": MSG_NO_STEP,
-        }
-        self._say(self._about)
+    def about(self, session: dict[str, Any] | None, msg_no: int, *, interval_seconds: float = 0.0) -> None:
+        """Whom to vouch for: see `HeartbeatCalls.vouching`; None for no worker. msg_no: of the worker's last beat."""
+        with self._lock:
+            self._about = session and {
+                **session,
+                "msg_no": msg_no,
+                "path": sys.path,
+                "interval_seconds": interval_seconds,
+                "limit_seconds": self._limit_seconds,
+                "msg_no_step": MSG_NO_STEP,
+            }
+            self._say(self._about)
 
     def beat(self, msg_no: int) -> None:
         """The worker is about to beat itself."""
-        if self._about is not None:
-            self._about["msg_no"] = msg_no
-            self._say({"msg_no": msg_no, "signals": self._signals.count})
+        with self._lock:
+            if self._about is not None:
+                self._about["msg_no"] = msg_no
+                self._say({"msg_no": msg_no, "signals": self._signals.count})
 
     def stop(self) -> None:
         """Ends the process."""
+        with self._lock:
+            self._end()
+
+    def _end(self) -> None:
         process, self._process = self._process, None
         if process is not None and process.stdin is not None:
             with contextlib.suppress(OSError):
@@ -66,7 +78,7 @@ class VoucherProcess:
             pass  # it does not read, so it has not run either; the next line says as much
         except OSError:
             log.warning("the process that vouches for this worker has ended; another one is started")
-            self.stop()
+            self._end()
 
     def _start(self) -> bool:
         if self._about is None or time.monotonic() - self._started_at < START_AGAIN_SECONDS:
