@@ -13,7 +13,8 @@ from typing import Any
 class WaitLine:
     """The futures of those who wait, in the order in which they came. All that it does takes constant time, amortised.
 
-    Someone who was woken or cancelled stays in the line until the code goes on and leaves it.
+    Someone who was woken or cancelled stays in the line until the code goes on and leaves it. What asyncio does with a
+    deque works with it too: its own methods get this line where steps use what workflow code has used.
     """
 
     __slots__ = ("_asleep", "_first", "_members")
@@ -30,12 +31,12 @@ class WaitLine:
     def __iter__(self) -> "Iterator[asyncio.Future[Any]]":
         return iter(self._members)
 
-    def join(self, waiter: "asyncio.Future[Any]") -> None:
+    def append(self, waiter: "asyncio.Future[Any]") -> None:
         self._members[waiter] = None
         self._asleep.append(waiter)
         self._first.append(waiter)
 
-    def leave(self, waiter: "asyncio.Future[Any]") -> None:
+    def remove(self, waiter: "asyncio.Future[Any]") -> None:
         del self._members[waiter]
         if not self._members:
             self._asleep.clear()
@@ -75,12 +76,12 @@ async def acquire_semaphore(self: Any) -> bool:
         self._value -= 1
         return True
     waiter = self._get_loop().create_future()
-    line.join(waiter)
+    line.append(waiter)
     try:
         try:
             await waiter
         finally:
-            line.leave(waiter)
+            line.remove(waiter)
     except asyncio.CancelledError:
         if waiter.done() and not waiter.cancelled():
             # It was given a place that it does not take.
@@ -119,12 +120,12 @@ async def wait_for_condition(self: Any) -> bool:
     try:
         try:
             line = _line_of(self)
-            line.join(waiter)
+            line.append(waiter)
             try:
                 await waiter
                 return True
             finally:
-                line.leave(waiter)
+                line.remove(waiter)
         finally:
             await _acquire_whatever_comes(self)
     except BaseException:

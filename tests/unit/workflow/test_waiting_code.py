@@ -118,3 +118,35 @@ def operations_of(function: Callable[[int], Awaitable[list[int]]], waiters: int)
 def test_ten_times_as_many_waiters_cost_ten_times_as_much(function: Callable[[int], Awaitable[list[int]]]) -> None:
     few, many = operations_of(function, 100), operations_of(function, 1_000)
     assert many < 12 * few
+
+
+async def used_by_steps_too(room: asyncio.Semaphore, news: asyncio.Condition) -> list[int]:
+    """Two tasks that must wait for each other outside of workflow code, where asyncio's own methods run."""
+    order: list[int] = []
+
+    async def enter(number: int) -> None:
+        async with room:
+            await asyncio.sleep(0)
+            order.append(number)
+
+    async def listen() -> None:
+        async with news:
+            await news.wait()
+
+    listening = asyncio.create_task(listen())
+    await asyncio.gather(*(enter(number) for number in range(4)))
+    async with news:
+        news.notify_all()
+    await listening
+    return order
+
+
+def test_what_workflow_code_has_used_still_works_in_steps() -> None:
+    room, news = asyncio.Semaphore(1), asyncio.Condition()
+
+    async def uses() -> None:
+        async with room, news:
+            news.notify_all()
+
+    assert Driver(uses).run().closed.status is RunStatus.COMPLETED
+    assert asyncio.run(used_by_steps_too(room, news)) == [0, 1, 2, 3]
