@@ -10,7 +10,7 @@ from holdfast.statuses import RunStatus
 from .rows import AlarmKind, JournalCopy, KeyRow, MailKind, MailRow, OpenRun, RunRow, Side
 from .rules import Rule, Rules
 from .snapshot import Reads
-from .starts import ID, Started, repeated
+from .starts import ID, Started, repeated, reserved_of
 from .states import NEW_RUN, RunTrigger
 from .workspace import Workspace
 
@@ -88,6 +88,7 @@ def retry_run(space: Workspace, asked: RetryRun) -> Started | HoldfastError:
     origin, known = asked.origin, space.known
     earlier = known.existing.get(asked.run_id)
     if earlier is not None:
+        space.changes.keys_released += reserved_of(id_key(asked), known)
         return repeated(earlier, asked.run_id, origin.namespace, origin.call_digest)
     result = space.results.get(origin.run_id)
     refusal: HoldfastError | None = None
@@ -105,8 +106,7 @@ def retry_run(space: Workspace, asked: RetryRun) -> Started | HoldfastError:
             row.signature_digest = holder.signature_digest
             space.changes.keys.append(row)
     if refusal is not None:
-        reserved = [row for row in id_key(asked) if (row.namespace, row.kind, row.key) not in known.keys]
-        space.changes.keys_released.extend(reserved)
+        space.changes.keys_released += reserved_of(id_key(asked), known)
         return refusal
     _create(space, asked)
     # A repeat may be in this very batch: it has not read what is written here.

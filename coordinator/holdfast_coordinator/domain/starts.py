@@ -160,10 +160,12 @@ def _difference(asked: StartRun, holder: KeyRow) -> str:
 
 
 def _release_keys(space: Workspace, asked: StartRun, known: KnownRuns, kinds: Sequence[str] = (ID, KEY)) -> None:
-    """Gives back the keys that this batch has inserted for a run that will not be."""
-    for row in key_rows(asked):
-        if row.kind in kinds and (row.namespace, row.kind, row.key) in known.reserved:
-            space.changes.keys_released.append(row)
+    space.changes.keys_released += reserved_of([row for row in key_rows(asked) if row.kind in kinds], known)
+
+
+def reserved_of(keys: Sequence[KeyRow], known: KnownRuns) -> list[KeyRow]:
+    """Those of the keys that this batch has inserted: to be given back when the run that they are for will not be."""
+    return [row for row in keys if (row.namespace, row.kind, row.key) in known.reserved]
 
 
 def _point_keys(space: Workspace, asked: StartRun, known: KnownRuns) -> None:

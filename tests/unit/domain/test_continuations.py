@@ -1,6 +1,6 @@
 """Retrying a closed run: a new run with what holds of its journal, under its id."""
 
-from holdfast.errors import RunAlreadyStarted, RunNotRetryable
+from holdfast.errors import InvalidRequest, RunAlreadyStarted, RunNotRetryable
 from holdfast.statuses import Then
 from holdfast_coordinator.domain.commands import Reuse, TerminateRun
 from holdfast_coordinator.domain.continuations import Continuation, RetryRun, RewrittenRow
@@ -48,3 +48,11 @@ def test_a_run_whose_id_belongs_to_an_open_run_is_not_retried(cell: CoreCell) ->
     cell.ask(start(3, id="a", reuse=Reuse.NEW))
     assert isinstance(cell.ask(asked), RunAlreadyStarted)
     assert cell.keys["default", "id", "a"].run_id == run_named(3)
+
+
+def test_an_id_is_free_though_a_retry_that_would_have_taken_it_was_refused_for_its_start_id(cell: CoreCell) -> None:
+    asked = terminated(cell, id="a")
+    cell.keys.clear()
+    cell.ask(start(2, call_digest=b"other"))
+    assert isinstance(cell.ask(asked), InvalidRequest)
+    assert cell.ask(start(3, id="a")) == Started(run_named(3), attached=False)
