@@ -68,6 +68,12 @@ class WorkStream:
                     await self._call.write(request)
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
                 pass  # the stream has ended; the reader learns why and says so in `answer`
+            except asyncio.CancelledError:
+                # So gRPC says that the call was cancelled: whoever closed the stream has said why in `answer`. Raised
+                # on, it would end the task that reports, with no word, in a worker that goes on taking work.
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
             return await answer
         finally:
             limit.cancel()

@@ -1,0 +1,42 @@
+"""The worker's end of the Work stream, against a gRPC server that takes the call and reads nothing."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+
+from holdfast.api.v1 import worker_service_pb2 as pb
+from holdfast.api.v1.worker_service_pb2_grpc import WorkerServiceServicer, WorkerServiceStub
+from holdfast.api.v1.worker_service_pb2_grpc import add_WorkerServiceServicer_to_server as serve
+from holdfast.channel.work_stream import WorkStream
+from holdfast.errors import CoordinatorUnavailable
+
+MORE_THAN_A_WINDOW_BYTES = 3_000_000
+
+
+class ReadsNothing(WorkerServiceServicer):  # type: ignore[misc]  # generated, without types
+    async def Work(self, requests: Any, context: Any) -> AsyncIterator[pb.WorkResponse]:
+        await asyncio.Event().wait()
+        yield pb.WorkResponse()
+
+
+async def test_a_worker_reports_on_after_its_stream_was_closed_while_a_report_was_being_written() -> None:
+    server = grpc.aio.server()
+    serve(ReadsNothing(), server)  # type: ignore[no-untyped-call]
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            stream = WorkStream(WorkerServiceStub(channel).Work(), address="here")  # type: ignore[no-untyped-call]
+            large = pb.WorkRequest(report=pb.ReportRequest(session_id="x" * MORE_THAN_A_WINDOW_BYTES))
+            poll = asyncio.create_task(stream.poll(large, seconds=60))
+            report = asyncio.create_task(stream.report(large, seconds=60))
+            await asyncio.wait((poll, report), timeout=0.3)  # nothing says that a write waits for its window
+            stream.close("its replica is left")
+            for call in (poll, report):
+                with pytest.raises(CoordinatorUnavailable, match="its replica is left"):
+                    await asyncio.wait_for(call, 5)
+    finally:
+        await server.stop(0)
