@@ -77,8 +77,8 @@ def close_run(
 def _attempts_cut_short(space: Workspace, run: OpenRun) -> list[MailRow]:
     """The attempts of queued steps without a result, as the mail that their results would have been."""
     cut_short = []
-    for task in space.tasks.values() if Side.TASKS in run.side else ():
-        if task.run_id != run.run_id or not task.attempt:
+    for task in space.tasks_of(run.run_id) if Side.TASKS in run.side else ():
+        if not task.attempt:
             continue
         attempts = space.attempts_of(task)
         body = StepResultMail(task.number, attempts, failure=Failure("CancelledError", "the run closed"))
@@ -90,7 +90,7 @@ def _attempts_cut_short(space: Workspace, run: OpenRun) -> list[MailRow]:
 def _end_everything_of(space: Workspace, run: OpenRun, status: RunStatus, closed_at: datetime) -> None:
     run_id, changes = run.run_id, space.changes
     if Side.TASKS in run.side:
-        for task in [task for task in space.tasks.values() if task.run_id == run_id]:
+        for task in space.tasks_of(run_id):
             space.drop_task(task, TaskTrigger.CANCEL)
         changes.tasks_deleted = {key for key in changes.tasks_deleted if key[0] != run_id}
     for child in space.children.get(run_id, {}).values():

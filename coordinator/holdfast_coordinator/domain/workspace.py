@@ -71,8 +71,8 @@ class Workspace:
     """See the module. `runs` and `tasks` hold what is open now; a closed run or ended task is gone from them."""
 
     __slots__ = (
-        "_new_mail", "alarms", "assign", "changes", "children", "claimed_runs", "claimed_tasks", "events", "known",
-        "mail", "now", "records", "reports", "requests", "results", "runs", "tasks", "tasks_left",
+        "_new_mail", "_task_numbers", "alarms", "assign", "changes", "children", "claimed_runs", "claimed_tasks",
+        "events", "known", "mail", "now", "records", "reports", "requests", "results", "runs", "tasks", "tasks_left",
     )  # fmt: skip
 
     def __init__(self, seen: Snapshot, assign: Assign) -> None:
@@ -83,6 +83,7 @@ class Workspace:
         self.mail = {run_id: {mail.number: mail for mail in pieces} for run_id, pieces in seen.mail.items()}
         self._new_mail: set[tuple[str, int]] = set()
         self.tasks = seen.tasks
+        self._task_numbers: dict[str, dict[int, None]] | None = None
         self.children = {run_id: {one.number: one for one in rows} for run_id, rows in seen.children.items()}
         self.alarms = seen.alarms
         self.requests = seen.requests
@@ -239,9 +240,20 @@ class Workspace:
         """Mail that is not in the journal yet and can be sent, in order, as far as this batch has read it."""
         return list(takewhile(_is_at_hand, self.mail.get(run_id, {}).values()))
 
+    def tasks_of(self, run_id: str) -> list[TaskRow]:
+        """The queued steps of a run that this batch has read or added, and not dropped."""
+        if self._task_numbers is None:  # few batches ask
+            self._task_numbers = {}
+            for of_run, number in self.tasks:
+                self._task_numbers.setdefault(of_run, {})[number] = None
+        numbers = self._task_numbers.get(run_id, ())
+        return [self.tasks[run_id, number] for number in numbers if (run_id, number) in self.tasks]
+
     def add_task(self, run: OpenRun, task: TaskRow) -> None:
         """Queues a step of a changed run, and gives it to a session that waits for it."""
         self.tasks[task.run_id, task.number] = task
+        if self._task_numbers is not None:
+            self._task_numbers.setdefault(task.run_id, {})[task.number] = None
         self.changes.tasks_added[task.run_id, task.number] = task
         run.side |= Side.TASKS
         self.offer_task(task)
