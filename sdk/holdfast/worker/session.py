@@ -77,6 +77,7 @@ class Session:
         self._room_timer: asyncio.TimerHandle | None = None
         self._busy = BusyReports()
         self._in_reach = False
+        self._is_closing = False
         self._poll_failed = False
         self._poll_answered = asyncio.Event()
 
@@ -163,7 +164,8 @@ class Session:
         self._recover_soon(ReplicaAway(attached.replica or "the replica", "it acknowledges no heartbeats"), attached)
 
     def _recover_soon(self, error: HoldfastError, attached: Attached) -> None:
-        if not self._opening.locked():
+        # A heartbeat may still be on its way when the session is closed: nothing is opened again after that.
+        if not self._opening.locked() and not self._is_closing:
             recovering = asyncio.get_running_loop().create_task(self._recover(error, attached.attach_no))
             self._recovering.add(recovering)
             recovering.add_done_callback(self._recovering.discard)
@@ -361,6 +363,7 @@ class Session:
 
     async def close(self, *, lost: Iterable[Held] = (), within: timedelta = timedelta(seconds=2)) -> None:
         """Says good-bye, as well as it can. lost: what of the work has ended this worker."""
+        self._is_closing = True
         for task in (*self._journals, *self._recovering):
             task.cancel()
         if self._room_timer is not None:
