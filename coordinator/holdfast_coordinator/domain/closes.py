@@ -98,13 +98,6 @@ def _end_everything_of(space: Workspace, run: OpenRun, status: RunStatus, closed
             terminate = child.close_policy is ClosePolicy.TERMINATE
             kind = AlarmKind.OUTBOX_CHILD_TERMINATE if terminate else AlarmKind.OUTBOX_CHILD_CANCEL
             space.send_outbox(run_id, kind, child.number, to_run_id=child.child_run_id)
-    if Side.ALARMS in run.side:
-        own = [key for key in changes.alarms_set if key[0] == run_id and key[1] < AlarmKind.OUTBOX_CHILD]
-        for key in own:
-            del changes.alarms_set[key]
-        changes.alarms_cleared = {
-            key for key in changes.alarms_cleared if key[0] != run_id or key[1] >= AlarmKind.OUTBOX_CHILD
-        }
     if Side.REQUESTS in run.side:
         # Repeats of what came just before the end get their answer for as long as those of other requests.
         for request in changes.requests:
