@@ -7,7 +7,6 @@ from .database_connection import Statement
 from .parameters import BIGINT, BIGINTS, TEXT, TEXTS
 from .port import MAIL_PIECES_MAX
 from .statements import columns
-from .statements_reads import MAIL_MAX
 from .tables import journal, mail
 
 JOURNAL_ROWS_MAX = 10_000
@@ -125,6 +124,6 @@ def mail_after(schema: str) -> Statement:
         SELECT {columns(mail, "m")}
         FROM {schema}.mail m
         WHERE m.run_id = $1 AND m.number > $2
-        ORDER BY m.number LIMIT {MAIL_MAX}
+        ORDER BY m.number LIMIT {MAIL_PIECES_MAX}
     """
     return Statement("mail_after", sql, (TEXT, BIGINT))

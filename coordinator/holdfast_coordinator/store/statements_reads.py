@@ -10,11 +10,10 @@ from holdfast_coordinator.domain.starts import START
 
 from .database_connection import Statement
 from .parameters import BIGINTS, BYTES, INTS, SMALLINTS, TEXTS
+from .port import MAIL_PIECES_MAX
 from .statements import columns
 from .tables import alarms, children, mail, open_runs, requests, run_keys, run_results, step_tasks
 
-MAIL_MAX = 1_000
-"""Pieces of mail of one run in one page."""
 MAIL_PAGE_BYTES = 1024 * 1024
 STORED_BYTES_MIN = 4_096
 """From which size on the body of a signal that is journaled is copied by the database, and not read."""
@@ -68,7 +67,7 @@ def mail_of_runs(schema: str) -> Statement:
                 SELECT n.*, sum(octet_length(n.body)) OVER (ORDER BY n.number ROWS UNBOUNDED PRECEDING)
                     - octet_length(n.body) AS bytes_before
                 FROM {schema}.mail n
-                WHERE n.run_id = t.run_id AND n.number > t.after ORDER BY n.number LIMIT {MAIL_MAX}
+                WHERE n.run_id = t.run_id AND n.number > t.after ORDER BY n.number LIMIT {MAIL_PIECES_MAX}
             )
             SELECT * FROM page WHERE page.bytes_before <= {MAIL_PAGE_BYTES}
         ) m
