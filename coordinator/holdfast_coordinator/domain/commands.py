@@ -64,7 +64,7 @@ class StartRun:
     signatures: Sequence[Signature] = ()
     """The known signatures of the workflow, newest first: by them calls that were written differently are equal."""
     signature_digest: str = ""
-    """Of the signature it starts with, see `hashed_calls.started_with`; nobody asks for it without an id or a key."""
+    """Of the signature it starts with, see `hashed_calls.started_with`; not needed without an id or a key."""
 
 
 @dataclass(slots=True)
@@ -205,7 +205,7 @@ class CommitTransition:
     """What a worker did with a leased run since its last transition. Raises InvalidRequest when it is misshapen.
 
     journal: the entries in order, as framed bytes; a ConsumeMail or CancelledStep stands where its entry belongs.
-    parsed: the entries as messages, so that nobody parses them twice. Never looked into here.
+    parsed: the entries as messages, so that they are parsed once. Never looked into here.
     What does not depend on the run is checked here, so that nothing misshapen ever stands in a line or a batch.
     """
 

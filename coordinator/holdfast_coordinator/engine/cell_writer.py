@@ -299,7 +299,7 @@ class CellWriter:
             if isinstance(page, list):
                 waiting.answer(TransitionAnswer(TransitionStatus.COMMITTED, page))
             else:
-                # It alone is asked to repeat, and its repeat brings the mail: what else is committed must be told.
+                # It alone is asked to repeat, and its repeat brings the mail: what else is committed is answered.
                 self._fail([waiting], str(page))
 
     async def _create(self, starts: list[Waiting]) -> list[Waiting]:
@@ -385,7 +385,7 @@ class CellWriter:
         except BaseException as error:
             self._give_up(decided, error)
             raise
-        assert decided is not None, "the store has committed what nobody decided"
+        assert decided is not None, "the store has committed without a decision"
         self._measure("locked", began_at, len(taken) + len(moves))
         self._park_held_up(batch, held)
         return decided, taken, done

@@ -15,7 +15,7 @@ class Committed:
     """Of one transaction, in the order of its commands.
 
     events: for the rest of the replica. reports: of workers, recorded now and not before. runs: the records of those
-    that it made. rows: the journal rows of sampled runs, of each run in order; none where nobody exports spans.
+    that it made. rows: the journal rows of sampled runs, of each run in order; none where no spans are exported.
     """
 
     events: list[Event] = field(default_factory=list)

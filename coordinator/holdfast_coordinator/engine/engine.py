@@ -404,7 +404,12 @@ class Engine:
     # After a commit
 
     def _committed(self, cell: Cell, committed: Committed) -> None:
-        measures = self._measures
+        self._act_on(cell, committed)
+        # Afterwards: whatever workers have written, and this makes of it, what has to happen has happened.
+        self._note(committed)
+
+    def _act_on(self, cell: Cell, committed: Committed) -> None:
+        """Work and mail go to sessions here, or other replicas are rung for."""
         for event in committed.events:
             match event:
                 case RunLeased() | TaskClaimed():
@@ -415,9 +420,6 @@ class Engine:
                 case RunEnded(result):
                     self.waiters.has_closed(result)
                     self.doorbell.closed(result.run_id)
-                    self._facts.closed(result)
-                    if measures is not None:
-                        measures.closed(result)
                 case RunReady(namespace, queue, workflow):
                     self.matcher.left_ready((namespace, queue), workflow)
                     self.doorbell.run_ready((namespace, queue, workflow))
@@ -433,6 +435,25 @@ class Engine:
                 case LeaseEnded():
                     if not self.matcher.ended(event):
                         self.doorbell.held(event.session_id, event.run_id)
+                case LeaseLost() | StalledRun() | ResumedRun():
+                    pass  # only noted
+                case AlarmSet(alarm):
+                    watch = cell.alarms if alarm.kind < AlarmKind.OUTBOX_CHILD else cell.outbox
+                    watch.alarm_set(alarm.due_at)
+                case OutboxDue():
+                    self._background.spawn(self.outbox.deliver(event.alarm, event.mail, event.to_run_id))
+                case _:
+                    assert_never(event)
+
+    def _note(self, committed: Committed) -> None:
+        """Log lines, metrics and spans of it."""
+        measures = self._measures
+        for event in committed.events:
+            match event:
+                case RunEnded(result):
+                    self._facts.closed(result)
+                    if measures is not None:
+                        measures.closed(result)
                 case LeaseLost():
                     self._facts.lost(event)
                     if measures is not None:
@@ -441,14 +462,8 @@ class Engine:
                     self._facts.stalled(event)
                 case ResumedRun():
                     self._facts.resumed(event)
-                case AlarmSet(alarm):
-                    watch = cell.alarms if alarm.kind < AlarmKind.OUTBOX_CHILD else cell.outbox
-                    watch.alarm_set(alarm.due_at)
-                case OutboxDue():
-                    self._background.spawn(self.outbox.deliver(event.alarm, event.mail, event.to_run_id))
                 case _:
-                    assert_never(event)
-        # Last: whatever workers have written, and these make of it, all else has been told.
+                    pass
         if committed.rows and self._on_journal is not None:
             self._on_journal(committed.rows, committed.runs)
         if measures is not None:

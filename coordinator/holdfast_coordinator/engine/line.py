@@ -1,8 +1,8 @@
 """The line of a cell writer: commands that wait for their transaction, bounded in bytes and in time.
 
 A command whose rows another transaction has locked is parked: it waits beside the line, and whatever comes for the
-same run waits behind it, so that nobody else is held up. Of each run that is parked one command is tried again now
-and then. In memory and without tasks; knows nothing of stores.
+same run waits behind it, so that no other run is held up. Of each run that is parked one command is tried again now
+and then. In memory, without tasks or stores.
 """
 
 from collections import deque
@@ -21,7 +21,7 @@ TRY_SECONDS = (0.002, 0.25)
 """The shortest and the longest wait between two tries of what is parked; in between a quarter of the time that it has
 waited already: another replica is done in milliseconds, a person who has locked a row in minutes."""
 LOCKED_SECONDS = 30.0
-"""For so long a run whose row was locked is kept from statements that would wait for it."""
+"""How long a run whose row was locked is kept from statements that would wait for it."""
 TRY_ALONE_SECONDS = (0.05, 2.0)
 """The same for a command that waits for a lock in the middle of its transaction: each try costs the others as long as
 the writer waits for locks."""
@@ -85,7 +85,7 @@ class Waiting:
 
     @property
     def is_answered(self) -> bool:
-        """True when nobody waits for its answer."""
+        """True when its answer is given, or not awaited any more."""
         return self.ticket.future.done() or self.ticket.answers[self.index] is not None
 
     def begin_to_park(self, now: float) -> None:

@@ -38,6 +38,8 @@ from .work_messages import Room
 
 LOOKED_BACK_BYTES = 64 * 1024
 """How much of the end of a journal is read at once."""
+LOOKED_BACK_PAGES = 16
+"""How often it is read, at most, to find a step: what stands before that is not worth a database's time."""
 WAIT_SECONDS = 30.0
 WAIT_SECONDS_MAX = 60.0
 
@@ -259,20 +261,20 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         return {run_id: step for run_id, step in steps.items() if step is not None}
 
     async def _current_step(self, run: OpenRun) -> str:
-        """The step that was scheduled last of those without a result. Its journal is read backward, as far as that."""
+        """The step that was scheduled last of those without a result; "" also where it is far back in the journal."""
         # A holder says of a run that it gives back what its code waits for, steps first. Without one its journal would
         # be read to its beginning.
         if run.state is RunState.SUSPENDED and "step " not in (run.waits or ""):
             return ""
         store = self._engine.cells.of_run(run.run_id).store.clients
         ended: set[int] = set()
-        before, more = run.length + 1, True
-        while more:
+        before = run.length + 1
+        for _ in range(LOOKED_BACK_PAGES):
             rows, more = await store.journal_before(run.run_id, before, LOOKED_BACK_BYTES)
             step = last_open_step(rows, ended)
-            if step is not None:
-                return step
-            before = rows[-1].seq if rows else 0
+            if step is not None or not more:
+                return step or ""
+            before = rows[-1].seq
         return ""
 
 

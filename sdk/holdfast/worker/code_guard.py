@@ -23,7 +23,7 @@ LATE_SECONDS = 5.0
 
 
 class LoopHeld(HoldfastError):
-    """A step held the event loop of its worker for so long that it was interrupted."""
+    """A step held the event loop of its worker until it was interrupted."""
 
     def __init__(self) -> None:
         super().__init__(

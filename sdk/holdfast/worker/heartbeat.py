@@ -39,7 +39,7 @@ class Attached:
 
 
 class HeartbeatListener(Protocol):
-    """What is told of heartbeats; the session."""
+    """What becomes of heartbeats is reported here; the session."""
 
     def pulse(self, pulse: Pulse) -> None:
         """One was answered."""
