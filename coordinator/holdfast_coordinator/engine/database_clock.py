@@ -58,11 +58,12 @@ class DatabaseClock:
         self._step_min_seconds = min(STEP_MIN, window / 8).total_seconds()
         self._anchor: Reading | None = None
         self._last = Reading(EPOCH, clock(), clock())
+        self._middle = self._last.middle
         self._steady_since = clock()
 
     def now(self) -> datetime:
         """The database's time by this replica's estimate."""
-        return self._last.until(self._clock())
+        return self._last.at + timedelta(seconds=self._clock() - self._middle)
 
     def is_steady(self) -> bool:
         """True when no step was seen for a whole window."""
@@ -73,7 +74,7 @@ class DatabaseClock:
 
         It is compared with one that is up to a window old, so that several small steps are one.
         """
-        anchor, self._last = self._anchor, reading
+        anchor, self._last, self._middle = self._anchor, reading, reading.middle
         if anchor is None:
             self._anchor, self._steady_since = reading, reading.received
             return None

@@ -26,6 +26,7 @@ class Heartbeats:
         self._control = control
         self._matcher = matcher
         self._policy = policy
+        self._away_seconds = policy.away_after.total_seconds()
         self._clock = clock
         self._read_clock = read_clock
         self._beating: dict[str, Attachment] = {}
@@ -37,7 +38,7 @@ class Heartbeats:
 
     def is_away(self) -> bool:
         """True when no turn has succeeded within the time after which other replicas may take this one for gone."""
-        return self._clock() - self._flushed_at > self._policy.away_after.total_seconds()
+        return self._clock() - self._flushed_at > self._away_seconds
 
     def require_here(self) -> None:
         """Raises ServesNoWorkers, which sends workers to another replica."""
@@ -121,4 +122,4 @@ class Heartbeats:
         if self._works_since is None or began_at - self._flushed_at > gap_max:
             self._works_since = began_at
         self._flushed_at = began_at
-        self._matcher.grants_until = began_at + self._policy.away_after.total_seconds()
+        self._matcher.grants_until = began_at + self._away_seconds

@@ -34,6 +34,8 @@ class BusyReports:
 
     def with_due(self, report: Report | None, now: float) -> Report | None:
         """The report with the parts that are due now."""
+        if not self._parts:
+            return report
         due = [one for one in self._parts.values() if not one.is_sent and one.due_at <= now]
         if not due:
             return report
@@ -47,10 +49,12 @@ class BusyReports:
 
     def keep_busy(self, report: Report, answer: ReportAnswer, now: float, *, jitter: float) -> ReportAnswer:
         """Keeps what the answer says is busy; the rest of the answer."""
-        sent: dict[Key, Transition | AttemptReport] = {(one.run_id, 0): one for one in report.transitions}
-        sent |= {(one.run_id, one.step): one for one in report.attempts}
         busy = {(one.run_id, 0) for one in answer.transitions if one.status is TransitionStatus.BUSY}
         busy |= {(one.run_id, one.step) for one in answer.attempts if one.busy}
+        if not busy and not self._parts:
+            return answer  # as nearly always
+        sent: dict[Key, Transition | AttemptReport] = {(one.run_id, 0): one for one in report.transitions}
+        sent |= {(one.run_id, one.step): one for one in report.attempts}
         for key in sent.keys() - busy:
             self._parts.pop(key, None)
         for key in sent.keys() & busy:

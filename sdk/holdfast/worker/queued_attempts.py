@@ -140,6 +140,8 @@ class QueuedClaims:
 
     def take_reports(self, count: int) -> list[AttemptReport]:
         """Up to `count` reports to send; they count as sent until `answered`."""
+        if not self._reports:
+            return []
         keys = list(self._reports)[:count]
         sent = {key: self._reports.pop(key) for key in keys}
         self._sent |= sent

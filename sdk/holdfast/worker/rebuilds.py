@@ -39,7 +39,7 @@ class Rebuilds:
     @property
     def has_work(self) -> bool:
         """True when there is something to replay now."""
-        return any(rebuild.entries or rebuild.is_read for rebuild in self._rebuilds.values())
+        return bool(self._rebuilds) and any(rebuild.entries or rebuild.is_read for rebuild in self._rebuilds.values())
 
     def start(self, lease: Lease) -> None:
         """Begins to rebuild a run."""
@@ -97,6 +97,8 @@ class Rebuilds:
 
     def replay_some(self, guard: CodeGuard) -> list[RunHolder]:
         """Replays some entries; returns the runs that are rebuilt by it. Call it from a loop callback only."""
+        if not self._rebuilds:
+            return []
         budget = ENTRIES_PER_TURN
         done = []
         for run_id, rebuild in list(self._rebuilds.items()):

@@ -25,8 +25,13 @@ COLUMNS = """
     FROM information_schema.columns WHERE table_schema = %s AND table_name <> 'alembic_version'
 """
 CHECKS = """
-SELECT c.relname, k.conname, pg_get_constraintdef(k.oid) FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
+SELECT c.relname, k.conname, replace(pg_get_constraintdef(k.oid), c.relnamespace::regnamespace || '.', '')
+FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
 WHERE k.contype = 'c' AND c.relnamespace = %s::regnamespace
+"""
+FUNCTIONS = r"""
+SELECT proname, provolatile, pg_get_function_arguments(oid), regexp_replace(prosrc, '\s+', ' ', 'g')
+FROM pg_proc WHERE pronamespace = %s::regnamespace
 """
 INDEXES = """
     SELECT tablename, indexname, replace(indexdef, schemaname || '.', '') FROM pg_indexes
@@ -54,7 +59,7 @@ def test_migrations_make_exactly_the_tables_that_the_code_describes(database: st
         connection.execute(text("SET LOCAL search_path TO described"))
         metadata.create_all(connection)
     engine.dispose()
-    for query in (COLUMNS, INDEXES, CHECKS):
+    for query in (COLUMNS, INDEXES, CHECKS, FUNCTIONS):
         assert _rows(database, query, schema) == _rows(database, query, "described")
     stored = {name: set(options or ()) for name, options in _rows(database, STORED, schema)}
     for name in metadata.tables:
