@@ -1,5 +1,6 @@
 """Fixtures of all tests: one Postgres per test session, one database per test or module."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,11 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from holdfast_coordinator.postgres import EmbeddedPostgres
 from tests.support.databases import DatabasePool
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As in a shell's background: the programs that tests interrupt would inherit that, and never end.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
