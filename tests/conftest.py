@@ -12,7 +12,6 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from holdfast_coordinator.postgres import EmbeddedPostgres
 from tests.support.databases import DatabasePool
 
-
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As in a shell's background: the programs that tests interrupt would inherit that, and never end.
     signal.signal(signal.SIGINT, signal.default_int_handler)
