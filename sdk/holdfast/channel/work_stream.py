@@ -17,6 +17,12 @@ WRITE_FAILED = "Internal error from Core"
 """What gRPC makes of a message that it could not send because the stream is gone; the other side never said it."""
 
 
+def is_task_cancelled() -> bool:
+    """True when a CancelledError is meant for this task. gRPC raises it too for a call that was closed on this side."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
 class WorkStream:
     """See the module. `error` is why it has ended; None while it lasts."""
 
@@ -71,8 +77,7 @@ class WorkStream:
             except asyncio.CancelledError:
                 # So gRPC says that the call was cancelled: whoever closed the stream has said why in `answer`. Raised
                 # on, it would end the task that reports, with no word, in a worker that goes on taking work.
-                task = asyncio.current_task()
-                if task is None or task.cancelling():
+                if is_task_cancelled():
                     raise
             return await answer
         finally:

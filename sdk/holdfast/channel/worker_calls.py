@@ -28,7 +28,7 @@ from holdfast.channel.leases import (
     Work,
 )
 from holdfast.channel.refusals import ReattachRequired, SessionExpired, error_of_call
-from holdfast.channel.work_stream import WorkStream
+from holdfast.channel.work_stream import WorkStream, is_task_cancelled
 from holdfast.errors import CoordinatorUnavailable, HoldfastError, InvalidRequest, Refused
 
 log = logging.getLogger("holdfast.worker")
@@ -163,6 +163,10 @@ class WorkerCalls:
             return await call
         except grpc.aio.AioRpcError as failed:
             raise error_of_call(failed, address=self._address) from None
+        except asyncio.CancelledError:
+            if is_task_cancelled():
+                raise
+            raise CoordinatorUnavailable(self._address, "the connection was closed on this side") from None
 
 
 class HeartbeatCalls:
