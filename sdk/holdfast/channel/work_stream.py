@@ -34,6 +34,8 @@ class WorkStream:
         self._writing = asyncio.Lock()
         self._polls: dict[int, asyncio.Future[pb.WorkResponse]] = {}
         self._report: asyncio.Future[pb.WorkResponse] | None = None
+        self._has_begun = False
+        self._ended: asyncio.Future[None] = self._loop.create_future()
         self._reader = self._loop.create_task(self._read())
 
     async def poll(self, request: pb.WorkRequest, *, seconds: float) -> pb.PollResponse:
@@ -71,7 +73,10 @@ class WorkStream:
         try:
             try:
                 async with self._writing:  # gRPC takes one message at a time
-                    await self._call.write(request)
+                    if self._has_begun:
+                        await self._call.write(request)
+                    else:
+                        await self._write_first(request)
             except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
                 pass  # the stream has ended; the reader learns why and says so in `answer`
             except asyncio.CancelledError:
@@ -82,6 +87,20 @@ class WorkStream:
             return await answer
         finally:
             limit.cancel()
+
+    async def _write_first(self, request: pb.WorkRequest) -> None:
+        """Writes, or returns when the stream has ended.
+
+        gRPC waits here for the call to begin: for ever where it is cancelled before it has a connection.
+        """
+        writing = asyncio.ensure_future(self._call.write(request))
+        try:
+            await asyncio.wait((writing, self._ended), return_when=asyncio.FIRST_COMPLETED)
+            if writing.done():
+                await writing
+                self._has_begun = True
+        finally:
+            writing.cancel()
 
     async def _read(self) -> None:
         error: HoldfastError
@@ -108,6 +127,7 @@ class WorkStream:
         if self.error is not None:
             return
         self.error = error
+        self._ended.set_result(None)
         for answer in (*self._polls.values(), self._report):
             if answer is not None and not answer.done():
                 answer.set_exception(error)

@@ -40,3 +40,19 @@ async def test_a_worker_reports_on_after_its_stream_was_closed_while_a_report_wa
                     await asyncio.wait_for(call, 5)
     finally:
         await server.stop(0)
+
+
+async def test_a_worker_reports_on_though_its_stream_was_closed_before_it_had_a_connection() -> None:
+    silent = await asyncio.start_server(lambda reader, writer: asyncio.sleep(60), "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            stream = WorkStream(WorkerServiceStub(channel).Work(), address="here")  # type: ignore[no-untyped-call]
+            request = pb.WorkRequest(report=pb.ReportRequest(session_id="ses_1"))
+            report = asyncio.create_task(stream.report(request, seconds=60))
+            await asyncio.wait((report,), timeout=0.3)  # nothing says that a write waits for its connection
+            stream.close("its replica is left")
+            with pytest.raises(CoordinatorUnavailable, match="its replica is left"):
+                await asyncio.wait_for(report, 5)
+    finally:
+        silent.close()
