@@ -69,7 +69,7 @@ def test_a_bench_leaves_no_process_behind(tmp_path: Path) -> None:
     deadline = time.monotonic() + PROCESS_SECONDS
     while left := [pid for pid in Path("/proc").iterdir() if pid.name.isdecimal() and _works_in(pid, tmp_path)]:
         assert time.monotonic() < deadline, left
-        time.sleep(0.05)  # the end of a process that is nobody's child is announced to nobody
+        time.sleep(0.05)  # no event says that a process that is not our child has ended
 
 
 def _works_in(process: Path, directory: Path) -> bool:

@@ -198,7 +198,7 @@ async def test_a_deploy_that_changes_a_default_changes_nothing_of_what_was_start
 async def test_arguments_of_the_wrong_type_never_become_a_run_whoever_starts_it(
     coordinator: Coordinator, client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """By name, by gRPC and on the command line, where nobody has the function."""
+    """By name, by gRPC and on the command line, without the function at hand."""
     async with worker(workflows=[app]), grpc.aio.insecure_channel(coordinator.address) as channel:
         with pytest.raises(ArgumentsRejected, match=r"argument 'n' does not fit: .*integer"):
             await client.start(by_name("count").with_options(queue=queue, id="wrong-1"), "many")

@@ -85,7 +85,7 @@ class DatabasePool:
         """Ends what is still connected and deletes all rows. False when the database has to go."""
         with self._connected(name) as connection:
             while _one(connection, _OTHERS):
-                time.sleep(0.001)  # the end of a server process is announced to nobody
+                time.sleep(0.001)  # no event says that a server process has ended
             if _one(connection, _DEFINITIONS) != self._definitions:
                 return False
             connection.execute(sql.SQL("ALTER ROLE holdfast IN DATABASE {} RESET ALL").format(sql.Identifier(name)))

@@ -2,7 +2,7 @@
 
 The tests of the pure core decide over it (core_cell), and MemoryCellStore makes a store of it that is compared with
 Postgres. Strict where Postgres is: what is deleted or updated must be there, what is inserted must not. Like a database
-it keeps copies: nobody sees rows change that were read before.
+it keeps copies: rows that were read before do not change.
 """
 
 from collections.abc import Callable, Iterable

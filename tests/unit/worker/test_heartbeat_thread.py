@@ -28,7 +28,7 @@ class Calls:
 
 
 class Listener:
-    """Is told of heartbeats."""
+    """Keeps what the heartbeats have reported."""
 
     def __init__(self, answered: asyncio.Event) -> None:
         self._answered = answered
