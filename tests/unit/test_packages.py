@@ -1,11 +1,14 @@
-"""How packages depend on each other: in one direction only."""
+"""How packages depend on each other: in one direction only. Who looks into protobuf messages: who knows them."""
 
 import ast
 import graphlib
+import tomllib
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
+
+from holdfast.api.v1 import journal_pb2
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -46,3 +49,23 @@ def test_packages_depend_on_each_other_in_one_direction_only(root: str) -> None:
             needs[unit_of(module)] |= {unit_of(name) for name in imports_of(path, module)} & units - {unit_of(module)}
     graphlib.TopologicalSorter(needs).prepare()
     assert len(needs) > 10
+
+
+def test_who_must_not_know_the_generated_code_looks_into_no_message() -> None:
+    """A message may pass through them, of no type: that it is one is known where it is made and read."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (ignorant,) = [one["source_modules"] for one in contracts if one.get("forbidden_modules") == ["holdfast.api"]]
+    methods = {name for name in dir(journal_pb2.Entry) if name[0].isupper() and not name.isupper()}
+    assert {"HasField", "WhichOneof", "SerializeToString", "FromString", "CopyFrom"} <= methods
+    tops = [
+        ROOT / ("sdk" if module.startswith("holdfast.") else "coordinator") / module.replace(".", "/")
+        for module in ignorant
+    ]
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.attr}"
+        for top in tops
+        for path in top.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr in methods
+    ]
+    assert found == []

@@ -8,17 +8,15 @@ this replica has seen them; a run that comes from another replica has steps with
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from holdfast.journal.kinds import ATTEMPT_ENDS
 from holdfast.statuses import AttemptOutcome, Placement
 from holdfast_coordinator.domain.commands import CommitTransition, ReportAttempt
 from holdfast_coordinator.domain.events import LeaseLost, TaskClaimed
 from holdfast_coordinator.domain.rows import RunResult
 from holdfast_coordinator.metrics.table import UNKNOWN
 from holdfast_coordinator.telemetry.identity import sampled_trace_id
-from holdfast_coordinator.telemetry.spans import seconds_between
-from holdfast_coordinator.wire.journals import bodies
+from holdfast_coordinator.wire.reported_attempts import AttemptEnd, ScheduledStep, queued_end, schedules_and_ends
 
 from .committed import Committed
 from .facts import REASONS
@@ -64,7 +62,7 @@ class CommitMetrics:
             if type(report) is CommitTransition:
                 self._transition(report)
             elif type(report) is ReportAttempt:
-                self._queued_attempt(report)
+                self._ended(report, queued_end(report), _QUEUED)
 
     def lost(self, event: LeaseLost) -> None:
         """A run or a queued attempt was taken from its session."""
@@ -76,52 +74,35 @@ class CommitMetrics:
         self._metrics.run_closed(result.namespace, record.workflow if record is not None else UNKNOWN, result.status)
 
     def _transition(self, asked: CommitTransition) -> None:
-        run_id = asked.run_id
-        for kind, body in bodies(asked.parsed):
-            if kind == "step_scheduled":
-                self._remember(run_id, body.number, body.name)
-            elif kind in ATTEMPT_ENDS:
-                name = self._name(run_id, body.number, is_over=kind != "attempt_ended")
-                if body.HasField("attempt"):
-                    repeated = kind == "attempt_ended" and int(body.attempt.outcome) in _REPEATED
-                    self._attempt(asked, name, body.attempt, placement=_INLINE, repeated=repeated)
+        for one in schedules_and_ends(asked):
+            if isinstance(one, ScheduledStep):
+                self._remember(asked.run_id, one.number, one.name)
+            else:
+                self._ended(asked, one, _INLINE)
 
-    def _queued_attempt(self, asked: ReportAttempt) -> None:
-        again = asked.parsed.HasField("retry_delay")
-        name = self._name(asked.run_id, asked.number, is_over=not again)
-        repeated = again and int(asked.parsed.outcome) in _REPEATED
-        self._attempt(asked, name, asked.parsed, placement=_QUEUED, repeated=repeated)
-
-    def _attempt(
-        self, report: CommitTransition | ReportAttempt, step: str, record: Any, *, placement: str, repeated: bool
-    ) -> None:
-        """record: the AttemptRecord message."""
-        run_id, session_id, metrics = report.run_id, report.session_id, self._metrics
+    def _ended(self, report: CommitTransition | ReportAttempt, end: AttemptEnd, placement: str) -> None:
+        run_id, outcome, metrics = report.run_id, end.outcome, self._metrics
+        step = self._name(run_id, end.number, is_over=end.is_last)
+        if outcome is None:
+            return
         of_run = self._records.known(run_id)
         workflow = of_run.workflow if of_run is not None else UNKNOWN
         # A session may have left between its report and the commit.
-        worker = self._matcher.attachment(session_id)
+        worker = self._matcher.attachment(report.session_id)
         namespace, queue = (worker.namespace, worker.queue) if worker is not None else (UNKNOWN, UNKNOWN)
-        seconds = seconds_between(record.started_at, record.ended_at)
         trace_id = ""
-        if of_run is not None and of_run.trace and self._wants_exemplar(record.outcome, seconds):
-            trace_id = sampled_trace_id(of_run, record.ended_at)
+        if of_run is not None and of_run.trace and self._wants_exemplar(outcome, end.ran_seconds):
+            trace_id = sampled_trace_id(of_run, end.ended_ns)
         metrics.attempt_ended(
             namespace,
             workflow,
             step,
-            outcome=_OUTCOMES.get(record.outcome, UNKNOWN),
-            seconds=seconds,
+            outcome=_OUTCOMES.get(outcome, UNKNOWN),
+            seconds=end.ran_seconds,
             trace_id=trace_id,
         )
-        metrics.attempt_started(
-            namespace,
-            queue,
-            placement,
-            waited_seconds=seconds_between(record.eligible_at, record.started_at),
-            trace_id=trace_id,
-        )
-        if repeated:
+        metrics.attempt_started(namespace, queue, placement, waited_seconds=end.waited_seconds, trace_id=trace_id)
+        if not end.is_last and outcome in _REPEATED:
             metrics.retried(namespace, workflow, step)
 
     def _wants_exemplar(self, outcome: int, seconds: float) -> bool:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from holdfast.journal.kinds import ATTEMPT_RESULTS
 from holdfast.statuses import AttemptOutcome, Placement, TransitionStatus
 from holdfast_coordinator.domain.commands import CommitTransition, ReportAttempt
 from holdfast_coordinator.domain.rows import RunRow
@@ -24,8 +23,7 @@ from holdfast_coordinator.store.port import CellStore, StoreError
 from holdfast_coordinator.telemetry.late_result_span import LateResult, attempt_span_of, late_result_span
 from holdfast_coordinator.telemetry.run_spans import DEFAULT_RULES
 from holdfast_coordinator.telemetry.spans import Span, SpanRules
-from holdfast_coordinator.wire.entries import mail_bytes
-from holdfast_coordinator.wire.journals import bodies, journal_message
+from holdfast_coordinator.wire.reported_attempts import is_in_journal, is_in_mail, queued_result, results
 
 from .attachments import Attachment
 from .cells import Cells
@@ -51,19 +49,18 @@ Emit = Callable[[Span], None]
 
 @dataclass(slots=True, frozen=True)
 class _Report:
-    """A late result, and who reported it. transition: whose entry it was; None for a queued attempt.
+    """A late result, and who reported it. asked: the transition whose entry it was, or the report of a queued attempt.
 
     worker: None when its session is gone, which has to be found out.
     """
 
     late: LateResult
-    session_id: str
     worker: Attachment | None
-    transition: CommitTransition | None
+    asked: CommitTransition | ReportAttempt
 
     @property
     def placement(self) -> str:
-        return _QUEUED if self.transition is None else _INLINE
+        return _INLINE if isinstance(self.asked, CommitTransition) else _QUEUED
 
 
 class LateResults:
@@ -138,17 +135,17 @@ class LateResults:
     async def _is_late(self, report: _Report, record: RunRow) -> bool:
         """False for the repeat of a report that was recorded, and for a worker that has no business with the run."""
         store = self._cells.of_run(record.run_id).store
-        worker, transition = report.worker, report.transition
+        worker, asked = report.worker, report.asked
         if worker is not None:
             if worker.namespace != record.namespace:
                 return False
-        elif not await self._control.dead_or_unknown([report.session_id]):
+        elif not await self._control.dead_or_unknown([asked.session_id]):
             return False  # it attaches again, and reports again
-        if transition is None:
-            return not await _is_recorded(store, report.late)
+        if isinstance(asked, ReportAttempt):
+            return not await _is_recorded(store, asked)
         if worker is not None:
             return True  # the engine has looked
-        key = (transition.expected_seq, transition.epoch, transition.transition_id)
+        key = (asked.expected_seq, asked.epoch, asked.transition_id)
         return not await store.has_transition(record.run_id, *key)
 
     def _count(self, report: _Report) -> None:
@@ -169,7 +166,7 @@ class LateResults:
             attempt=late.attempt.attempt,
             outcome=late.outcome,
             placement=report.placement,
-            session_id=report.session_id,
+            session_id=report.asked.session_id,
             epoch=late.epoch,
             **position,
         )
@@ -180,29 +177,26 @@ class LateResults:
 
 def _of_transition(worker: Attachment | None, asked: CommitTransition) -> Iterator[_Report]:
     """What a worker has found out by running something, and not the losses that it only notes down."""
-    for kind, body in bodies(asked.parsed):
-        if kind in ATTEMPT_RESULTS and body.HasField("attempt") and int(body.attempt.outcome) != _LOST:
-            late = LateResult(asked.run_id, body.number, asked.epoch, body.attempt)
-            yield _Report(late, asked.session_id, worker, asked)
+    for step, attempt in results(asked):
+        if attempt.outcome != _LOST:
+            yield _Report(LateResult(asked.run_id, step, asked.epoch, attempt), worker, asked)
 
 
 def _of_attempt(worker: Attachment | None, asked: ReportAttempt) -> _Report:
-    late = LateResult(asked.run_id, asked.number, asked.epoch, asked.parsed)
-    return _Report(late, asked.session_id, worker, None)
+    return _Report(LateResult(asked.run_id, asked.number, asked.epoch, queued_result(asked)), worker, asked)
 
 
-async def _is_recorded(store: CellStore, late: LateResult) -> bool:
+async def _is_recorded(store: CellStore, asked: ReportAttempt) -> bool:
     """Whether this very record of a queued attempt is in the mail or the journal of its run. Raises StoreError."""
-    record = late.attempt.SerializeToString()
-    if any(record in mail_bytes(mail) for mail in await store.mail_after(late.run_id, 0)):
+    run_id, record = asked.run_id, asked.record
+    if any(is_in_mail(record, mail) for mail in await store.mail_after(run_id, 0)):
         return True
     seq, more = 0, True
     while more:
-        rows, more = await store.journal(late.run_id, seq, PAGE_BYTES)
+        rows, more = await store.journal(run_id, seq, PAGE_BYTES)
         for row in rows:
             seq = row.seq
-            # Its bytes are copied as they are wherever it goes, so nothing has to be read apart.
-            if record in journal_message(row).SerializeToString():
+            if is_in_journal(record, row):
                 return True
             await asyncio.sleep(0)
     return False

@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from holdfast.api.v1 import value_pb2
 from holdfast.limits import BAGGAGE_BYTES_MAX
 from holdfast.statuses import ClosePolicy
@@ -30,7 +28,7 @@ from holdfast.traces import (
 from holdfast_coordinator.domain.rows import RunRow, Side
 
 from .run_spans import RunSpanBuilder
-from .spans import Link, RunFacts, SpanRules, payload_bytes, time_ns
+from .spans import TIME_NS_MAX, Link, RunFacts, SpanRules, payload_bytes
 
 _TRACE_IDS = 2**56
 """Of a trace id the last 7 bytes are random for sure (W3C Trace Context, level 2): they decide about sampling."""
@@ -156,15 +154,17 @@ def facts_of(record: RunRow) -> RunFacts:
     return _facts(record, value_pb2.RunTrace.FromString(record.trace))
 
 
-def sampled_trace_id(record: RunRow, at: Timestamp) -> str:
-    """The trace in which the spans of a sampled run are that end now; an empty text when it is not sampled."""
+def sampled_trace_id(record: RunRow, ended_ns: int) -> str:
+    """The trace in which the spans of a sampled run are that end at a time; an empty text when it is not sampled.
+
+    ended_ns: since 1970; a worker may have written any.
+    """
     stored = value_pb2.RunTrace.FromString(record.trace)
     context = parse_traceparent(stored.context.traceparent)
     if context is None or not context.is_sampled:
         return ""
     segment = stored.segment.ToTimedelta()
-    # Not at.ToDatetime(), which raises for a time that no calendar has; a worker may write any.
-    ended_at = datetime.fromtimestamp(time_ns(at) / 1e9, UTC)
+    ended_at = datetime.fromtimestamp(min(max(ended_ns, 0), TIME_NS_MAX) / 1e9, UTC)
     number = segment_number(record.created_at, ended_at, segment) if segment else 0
     return segment_root(context, record.run_id, number).trace_id.hex()
 

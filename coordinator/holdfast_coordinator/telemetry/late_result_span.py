@@ -4,12 +4,12 @@ It is no part of the skeleton, since nothing of it is in the journal: it is made
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
-from holdfast.api.v1 import journal_pb2
 from holdfast.statuses import AttemptOutcome
 from holdfast.traces import SpanContext, parse_traceparent
 from holdfast_coordinator.domain.rows import RunRow
+from holdfast_coordinator.wire.reported_attempts import ReportedAttempt
 
 from .catalogue import LATE_RESULT
 from .identity import attempt_position, facts_of
@@ -26,23 +26,20 @@ class LateResult:
     run_id: str
     step: int
     epoch: int
-    attempt: journal_pb2.AttemptRecord
+    attempt: ReportedAttempt
 
     @property
     def outcome(self) -> str:
         """How the worker says that the attempt ended."""
-        return _OUTCOMES.get(int(self.attempt.outcome), "unknown")
+        return _OUTCOMES.get(self.attempt.outcome, "unknown")
 
 
 def attempt_span_of(record: RunRow, late: LateResult) -> SpanContext | None:
     """The position of the attempt's own span; None when its run is not traced, or the report has no sensible time."""
-    if not record.trace:
+    attempt = late.attempt
+    if not record.trace or attempt.scheduled_at is None:
         return None
-    try:
-        scheduled_at = late.attempt.scheduled_at.ToDatetime(UTC)
-    except (ValueError, OverflowError):
-        return None
-    position = attempt_position(record, late.step, late.attempt.attempt, scheduled_at)
+    position = attempt_position(record, late.step, attempt.attempt, attempt.scheduled_at)
     return parse_traceparent(position.traceparent, position.tracestate)
 
 
@@ -63,8 +60,7 @@ def late_result_span(
         ("holdfast.lease.epoch", late.epoch),
     )
     if late.outcome in _FAILED:
-        failure = attempt.failure if attempt.HasField("failure") else None
-        own = (*own, *error_attributes(failure, otherwise=late.outcome, rules=rules))
+        own = (*own, *error_attributes(attempt.failure, otherwise=late.outcome, rules=rules))
     at_ns = instant_ns(at)
     return Span(
         facts_of(record), parent.trace_id, span_id, parent.span_id, LATE_RESULT.name, LATE_RESULT.kind,

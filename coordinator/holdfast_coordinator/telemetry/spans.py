@@ -11,6 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from holdfast.api.v1 import value_pb2
+from holdfast.journal import Failure
 from holdfast.record import record
 from holdfast.traces import SEGMENT, SpanContext, parse_traceparent
 
@@ -136,7 +137,7 @@ def cut_text(text: str) -> str:
     return text.encode()[:TEXT_BYTES_MAX].decode(errors="ignore")
 
 
-def error_attributes(failure: value_pb2.Failure | None, *, otherwise: str, rules: SpanRules) -> Attributes:
+def error_attributes(failure: value_pb2.Failure | Failure | None, *, otherwise: str, rules: SpanRules) -> Attributes:
     """`error.type` and, where there is one, `holdfast.error.message`. otherwise: the type when nothing was raised."""
     if failure is None or not failure.error_type:
         return (("error.type", otherwise),)
@@ -169,11 +170,6 @@ def instant_ns(at: datetime) -> int:
     """An aware instant, in nanoseconds since 1970."""
     span = at - _EPOCH
     return ((span.days * 86_400 + span.seconds) * 1_000_000 + span.microseconds) * 1_000
-
-
-def seconds_between(since: Timestamp, until: Timestamp) -> float:
-    """How long something took; 0 when it is not known since when."""
-    return (until.seconds - since.seconds) + (until.nanos - since.nanos) / 1e9 if since.seconds else 0.0
 
 
 def time_ns(message: Timestamp | Duration) -> int:

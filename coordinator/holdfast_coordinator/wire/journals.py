@@ -1,7 +1,6 @@
 """Reads the journal where the coordinator itself must look into it: for descriptions and for spans."""
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable
 
 from holdfast.api.v1 import journal_pb2
 from holdfast.journal.kinds import STEP_ENDS
@@ -16,13 +15,6 @@ def journal_message(row: JournalRow) -> journal_pb2.JournalRow:
     message.seq = row.seq
     message.epoch = row.epoch
     return message
-
-
-def bodies(entries: Iterable[Any]) -> Iterator[tuple[str, Any]]:
-    """The kind of each entry, and its body. entries: Entry messages."""
-    for entry in entries:
-        kind = entry.WhichOneof("body")
-        yield kind, getattr(entry, kind)
 
 
 def last_open_step(rows: Iterable[JournalRow], ended: set[int]) -> str | None:

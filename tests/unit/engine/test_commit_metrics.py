@@ -50,7 +50,9 @@ class Measured:
 
     def attempt(self, attempt: journal_pb2.AttemptRecord, *, run_id: str = "r1") -> None:
         """A queued attempt of step 1 was recorded."""
-        asked = ReportAttempt(run_id, 1, attempt.attempt, 1, "s1", attempt.SerializeToString(), parsed=attempt)
+        again_after = attempt.retry_delay.ToTimedelta() if attempt.HasField("retry_delay") else None
+        data = attempt.SerializeToString()
+        asked = ReportAttempt(run_id, 1, attempt.attempt, 1, "s1", data, again_after=again_after, parsed=attempt)
         self.measure.committed(Committed(reports=[asked]))
 
     def value(self, name: str, **labels: str) -> float:
