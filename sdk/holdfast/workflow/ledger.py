@@ -33,7 +33,7 @@ from holdfast.workflow.calls import (
     TimerCall,
     step_words,
 )
-from holdfast.workflow.commands import Command
+from holdfast.workflow.commands import Close, Command
 from holdfast.workflow.sameness import differing_argument
 from holdfast.workflow.tasks import LoopTimer
 
@@ -60,7 +60,8 @@ class Ledger:
     and have no gaps, also when a call is cancelled before its command was taken. Children are the exception:
     their run id is known at the call and contains the number.
 
-    position: entries fed so far. steps, timers, children: recorded and open, by number.
+    position: entries fed so far. steps, timers, children: recorded and open, by number. is_closed: the code has ended,
+    or the journal says that the run has. is_ended: that, or the code was dropped.
     """
 
     __slots__ = (
@@ -73,6 +74,7 @@ class Ledger:
         "_unrecorded",
         "_waits",
         "children",
+        "is_closed",
         "is_ended",
         "position",
         "steps",
@@ -81,6 +83,7 @@ class Ledger:
 
     def __init__(self, waits: Callable[[], list[str]]) -> None:
         self.position = 0
+        self.is_closed = False
         self.is_ended = False
         self.steps: dict[int, StepCall] = {}
         self.timers: dict[int, TimerCall | LoopTimer] = {}
@@ -118,6 +121,12 @@ class Ledger:
         if kept.outcome is None:
             self.steps[kept.number] = call
         return kept
+
+    def close(self, close: Close) -> None:
+        """Note that the code has ended, and how."""
+        self.ask(Ending(close))
+        self.is_closed = True
+        self.end()
 
     def end(self) -> None:
         """The code has ended or is dropped: nothing is asked any more, and nothing is awaited."""
@@ -241,12 +250,12 @@ class Ledger:
         return False
 
     def run_closed(self, entry: RunClosed) -> None:
-        if entry.status not in _CLOSED_BY_CODE:
-            return
-        ending = self._first("close")
-        if not isinstance(ending, Ending) or ending.close.status is not entry.status:
-            self.diverge(f"the end of the run as {entry.status}", ending)
-        self._unrecorded.clear()
+        if entry.status in _CLOSED_BY_CODE:
+            ending = self._first("close")
+            if not isinstance(ending, Ending) or ending.close.status is not entry.status:
+                self.diverge(f"the end of the run as {entry.status}", ending)
+            self._unrecorded.clear()
+        self.is_closed = True
 
     def settle_kept(self, number: int, outcome: Payload | Failure) -> None:
         """Note the result of a step that no open call awaits: kept, or cancelled, or unknown to the code."""

@@ -15,12 +15,15 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from contextvars import Context, copy_context
 from datetime import timedelta
-from typing import Any, NoReturn
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 from holdfast.errors import HoldfastError, NotAwaited, UnguardedCall
 from holdfast.limits import SPAN_MAX
 from holdfast.workflow import interrupts, redirection, unawaited_calls
 from holdfast.workflow.tasks import LoopTimer, ReadyHandle, TimerHost, WorkflowFuture, WorkflowTask
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 _logger = logging.getLogger("holdfast.workflow")
 
@@ -62,7 +65,8 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
     and equal hashes would make each lookup in it walk over the tasks of every other run.
     mistake: what the code has called and not awaited; nothing runs after it. excused: calls that cancelled tasks
     leave behind, held so that they are not taken for such a mistake.
-    is_driven: it is entered for all that is done to it, so who calls from elsewhere is a stranger. fault: one did.
+    is_driven: it is entered for all that is done to it, so who calls from elsewhere is a stranger.
+    fault: why the code cannot go on, which is no error of the code and which it may have caught.
     """
 
     def __init__(self, host: TimerHost, *, salt: int = 0) -> None:
@@ -77,7 +81,7 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
         self._tasks_checked = 64
         self.is_guarded = False
         self.is_driven = False
-        self.fault: HoldfastError | None = None
+        self.fault: BaseException | None = None
         self._generators: list[tuple[AsyncGenerator[Any, Any], Context]] = []
         self._is_running = False
         self._refusals = 0
@@ -96,6 +100,25 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
         """Drop what is ready and run nothing any more, also within the current run_until_idle."""
         self.is_dead = True
         self.ready.clear()
+
+    def interrupt(self, error: BaseException) -> None:
+        """Remember why the code cannot go on, and stop it. From any thread."""
+        self.fault = error
+        self.stop()
+
+    def break_off(self, error: BaseException) -> NoReturn:
+        """Raise an error of the runtime below workflow code, and remember it, since the code may catch it."""
+        self.interrupt(error)
+        raise error
+
+    def guarded(self, act: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Call a part of the runtime below workflow code: what it refuses is the code's, what breaks is ours."""
+        try:
+            return act(*args, **kwargs)
+        except HoldfastError:
+            raise
+        except BaseException as error:  # noqa: BLE001
+            self.break_off(error)
 
     def shut_down(self) -> None:
         """Close every task's coroutine, so that `finally` blocks run now and nothing is reported later."""

@@ -10,7 +10,7 @@ import os
 import sys
 import warnings
 from asyncio import events
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Mapping
 from types import CodeType, CoroutineType, FrameType
 from typing import Any
 
@@ -39,6 +39,21 @@ def not_awaited(coroutine: Any) -> NotAwaited:
     name = definition.name if definition is not None else coroutine.cr_code.co_qualname.rpartition(".<locals>.")[2]
     code, offset = place or place_of(_users(sys._getframe(1)))
     return NotAwaited(name, filename=code.co_filename, line=_line(code, offset))
+
+
+def close_unawaited(coroutine: Coroutine[Any, Any, Any]) -> NotAwaited:
+    """Close a call that stands where its result was meant. Returns the error that says so."""
+    error = not_awaited(coroutine)
+    coroutine.close()
+    return error
+
+
+def unawaited_among(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> NotAwaited | None:
+    """The error that explains why these arguments cannot be encoded, where one is a call."""
+    for value in (*args, *kwargs.values()):
+        if asyncio.iscoroutine(value):
+            return close_unawaited(value)
+    return None
 
 
 def held_by(coroutine: Any) -> list[Any]:

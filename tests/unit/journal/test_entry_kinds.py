@@ -70,7 +70,7 @@ def test_a_replay_does_with_each_kind_what_its_row_says() -> None:
     expected = {
         replay: {row.name for row in kinds.ENTRY_KINDS.values() if row.replay is replay} for replay in kinds.Replay
     }
-    assert names_of(instance._MATCHERS) == expected[kinds.Replay.DECIDED]
+    assert names_of([*instance._LEDGER_MATCHERS, *instance._MATCHERS]) == expected[kinds.Replay.DECIDED]
     assert names_of(instance._OBSERVERS) == expected[kinds.Replay.OBSERVED]
 
 

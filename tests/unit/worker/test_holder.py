@@ -540,7 +540,7 @@ def test_a_stall_keeps_the_outcomes_that_are_known_and_hands_back_what_runs():
     journal, bench = Journal(), Bench()
     holder = hold(app, journal, bench)
     go(holder, journal)
-    holder.instance._fault = RuntimeError("the runtime broke")
+    holder.instance.interrupt(RuntimeError("the runtime broke"))
     holder.attempt_ended(1, 1, returned(1))
     holder.attempt_ended(2, 1, returned(2))
     transition, _ = go(holder, journal)

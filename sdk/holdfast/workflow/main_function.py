@@ -1,0 +1,131 @@
+"""The workflow function of one run: it is started and cancelled here, and its end becomes the close of the run.
+
+It must never take an error of this runtime for a failure of the workflow.
+"""
+
+import asyncio
+from contextvars import Context
+from dataclasses import replace
+
+from holdfast.codec import Codec
+from holdfast.codec.failures import capture
+from holdfast.definitions.definitions import WorkflowDefinition
+from holdfast.definitions.functions import is_awaitable
+from holdfast.journal import Arguments
+from holdfast.limits import Limits
+from holdfast.statuses import RunStatus
+from holdfast.workflow import interrupts
+from holdfast.workflow.code_spans import RunSpans
+from holdfast.workflow.commands import Close
+from holdfast.workflow.ledger import Ledger
+from holdfast.workflow.loop import RunUnwinding, WorkflowLoop
+from holdfast.workflow.unawaited_calls import close_unawaited
+
+
+class MainFunction:
+    """The main task of a run. The close that it comes to is asked of the ledger."""
+
+    __slots__ = (
+        "_arguments",
+        "_cancel_reason",
+        "_codec",
+        "_definition",
+        "_ledger",
+        "_limits",
+        "_loop",
+        "_spans",
+        "_task",
+    )
+
+    def __init__(
+        self,
+        definition: WorkflowDefinition,
+        arguments: Arguments,
+        *,
+        codec: Codec,
+        limits: Limits,
+        loop: WorkflowLoop,
+        ledger: Ledger,
+        spans: RunSpans,
+    ) -> None:
+        self._definition = definition
+        self._arguments = arguments
+        self._codec = codec
+        self._limits = limits
+        self._loop = loop
+        self._ledger = ledger
+        self._spans = spans
+        self._task: asyncio.Task[None] | None = None
+        self._cancel_reason: str | None = None
+
+    def start(self, context: Context) -> None:
+        """Let the function begin, in this context, when the loop runs next."""
+        self._task = self._loop.create_task(self._run(), name="main", context=context)
+
+    def cancel(self, reason: str) -> None:
+        """Cancel the function, once; what it ends as then has this reason."""
+        if self._cancel_reason is None and self._task is not None:
+            self._cancel_reason = reason
+            self._task.cancel(reason or None)
+
+    def end_by(self, error: BaseException) -> None:
+        """End the run as failed by `error`, wherever the function is."""
+        self._end(self._close_after(error))
+
+    async def _run(self) -> None:
+        """Run the workflow function to its end and ask for the close of the run."""
+        loop = self._loop
+        what = f"workflow {self._definition.name}"
+        signature = self._definition.signature
+        try:
+            args, kwargs = loop.guarded(self._codec.decode_arguments, signature, self._arguments, what=what)
+            returned = self._definition.function(*args, **kwargs)
+            if not is_awaitable(returned):
+                raise TypeError(f"{what} returned {type(returned).__name__}, and nothing to await")
+            result = await returned
+            if asyncio.iscoroutine(result):
+                raise close_unawaited(result)
+            payload = loop.guarded(self._codec.encode, result, signature.result, what=f"the result of {what}")
+        except BaseException as error:
+            if self._comes_from_outside(error):
+                raise
+            close = self._close_after(self._cause_of(error))
+        else:
+            mistake = loop.mistake
+            close = Close(RunStatus.COMPLETED, result=payload) if mistake is None else self._close_after(mistake)
+        if loop.has_generators:
+            await loop.close_generators()
+        self._end(close)
+
+    def _cause_of(self, error: BaseException) -> BaseException:
+        """The call that was not awaited, where that explains the error: `price() + 1` is a TypeError."""
+        if not isinstance(error, (TypeError, AttributeError)):
+            return error
+        left = getattr(error, "obj", None)  # of an AttributeError
+        mistake = close_unawaited(left) if asyncio.iscoroutine(left) else self._loop.mistake
+        if mistake is None:
+            return error
+        mistake.__cause__ = error
+        return mistake
+
+    def _comes_from_outside(self, error: BaseException) -> bool:
+        """True for what ends the code without being an error of it: it is being unwound, or a person stops us."""
+        if isinstance(error, KeyboardInterrupt):
+            return interrupts.can_be_from_outside()
+        return isinstance(error, RunUnwinding) or (isinstance(error, GeneratorExit) and self._loop.is_dead)
+
+    def _close_after(self, error: BaseException) -> Close:
+        if error.__traceback__ is not None:
+            # The first frame is ours and says nothing to the user.
+            error.__traceback__ = error.__traceback__.tb_next
+        failure = capture(error, limits=self._limits)
+        if isinstance(error, asyncio.CancelledError) and self._cancel_reason is not None:
+            return Close(RunStatus.CANCELLED, failure=replace(failure, message=self._cancel_reason))
+        return Close(RunStatus.FAILED, failure=failure)
+
+    def _end(self, close: Close) -> None:
+        if self._loop.fault is not None or self._ledger.is_ended:
+            return
+        self._spans.leave_all()
+        self._ledger.close(close)
+        self._loop.stop()

@@ -1,0 +1,246 @@
+"""What the code of one run can ask for, and what becomes of it: a request in the ledger of the run.
+
+Given the same entries, the same requests, numbers and random values come out, in any process and on any machine. It
+must never read a clock, draw a random number of its own, do I/O, or resolve what it is asked for.
+"""
+
+import hashlib
+from collections.abc import Awaitable, Coroutine
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from holdfast.codec import Codec
+from holdfast.definitions.definitions import StepDefinition, StepOverrides, WorkflowDefinition
+from holdfast.errors import DuplicateStepId, HoldfastError
+from holdfast.hints import HopelessHint, UnknownYet, value_type
+from holdfast.journal import Arguments, RunStarted
+from holdfast.workflow.calls import ReceiveCall, StepCall, TimerCall
+from holdfast.workflow.children import child_arguments, start_child
+from holdfast.workflow.code_spans import OpenSpan, RunSpans
+from holdfast.workflow.current_run import RunInfo, WorkflowRuntime
+from holdfast.workflow.ledger import Ledger
+from holdfast.workflow.loop import WorkflowLoop
+from holdfast.workflow.outcomes import Outcomes
+from holdfast.workflow.sameness import Values
+from holdfast.workflow.signals import SignalInbox
+from holdfast.workflow.tasks import LoopTimer
+from holdfast.workflow.unawaited_calls import CallPlace, calls, unawaited_among
+
+_BEFORE_THE_START = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class RunRuntime:
+    """The `WorkflowRuntime` of one run, and the `TimerHost` of its loop.
+
+    loop: what the code runs on. observed_at: when the entry was recorded that the code observes now, or did last.
+    outcomes: how its calls are resolved.
+    """
+
+    __slots__ = (
+        "_codec",
+        "_info",
+        "_ledger",
+        "_random",
+        "_seed",
+        "_signals",
+        "_spans",
+        "_started_at",
+        "_step_ids",
+        "loop",
+        "observed_at",
+        "outcomes",
+    )
+
+    def __init__(
+        self, info: RunInfo, *, codec: Codec, ledger: Ledger, signals: SignalInbox, spans: RunSpans, is_guarded: bool
+    ) -> None:
+        self._info = info
+        self._codec = codec
+        self._ledger = ledger
+        self._signals = signals
+        self._spans = spans
+        self._seed = hashlib.sha256(info.run_id.encode()).digest()
+        self._random: Random | None = None
+        self._step_ids: set[str] = set()
+        self._started_at = self.observed_at = info.created_at or _BEFORE_THE_START
+        self.loop = WorkflowLoop(self, salt=int.from_bytes(self._seed[:5], "big"))
+        self.loop.is_driven = True
+        self.loop.is_guarded = is_guarded
+        self.outcomes = Outcomes(codec, self.loop)
+
+    def begin(self, entry: RunStarted) -> None:
+        """The run starts, as the journal says."""
+        self._started_at = entry.at
+        if entry.seed:
+            self._seed = hashlib.sha256(entry.seed.encode()).digest()
+
+    @property
+    def is_over(self) -> bool:
+        """True when the code has ended or was dropped: whatever it asks for now has no effect."""
+        return self._ledger.is_ended
+
+    # WorkflowRuntime
+
+    @property
+    def info(self) -> RunInfo:
+        """What the code can read of its run."""
+        return self._info
+
+    @property
+    def is_replaying(self) -> bool:
+        return self.loop.is_quiet
+
+    @property
+    def random(self) -> Random:
+        """Random numbers that are the same in every replay of this run."""
+        if self._random is None:
+            self._random = Random(self._seed)
+        return self._random
+
+    def now(self) -> datetime:
+        """When the entry was recorded that the code last observed."""
+        return self.observed_at
+
+    def uuid4(self) -> UUID:
+        """A random UUID, the same in every replay of this run."""
+        return UUID(int=self.random.getrandbits(128), version=4)
+
+    def call_step(
+        self,
+        step: StepDefinition,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        overrides: StepOverrides,
+        place: CallPlace | None = None,
+    ) -> Coroutine[Any, Any, Any]:
+        """The call of a step, with its arguments as they are now; it is asked for when it is first awaited.
+
+        Raises ArgumentsRejected, PayloadNotSerializable or PayloadTooLarge. Awaiting it raises DuplicateStepId,
+        and has then asked for nothing.
+        """
+        if self._ledger.is_ended:
+            self.loop.refuse()
+        try:
+            arguments = self._codec.encode_arguments(step.signature, args, kwargs, what=f"step {step.name}")
+        except HoldfastError as error:
+            raise unawaited_among(args, kwargs) or error from None
+        except BaseException as error:  # noqa: BLE001
+            self.loop.break_off(error)
+        return self._called_step(
+            step, arguments, overrides, place, (args, kwargs) if self.loop.is_quiet and (args or kwargs) else None
+        )
+
+    async def _called_step(
+        self,
+        definition: StepDefinition,
+        arguments: Arguments,
+        overrides: StepOverrides,
+        place: CallPlace | None,
+        values: Values | None,
+    ) -> Any:
+        loop = self.loop
+        if self._ledger.is_ended:
+            loop.refuse()
+            return await loop.create_future()
+        loop.refuse_from_outside()
+        call = StepCall(loop, self._ledger, definition, overrides, arguments, values)
+        call.part = self._spans.here()
+        if overrides.step_id:
+            self._ask_identified(call)
+        else:
+            self._ledger.ask(call)
+        return await call
+
+    def _ask_identified(self, call: StepCall) -> None:
+        step_id = call.overrides.step_id
+        if step_id in self._step_ids:
+            raise DuplicateStepId(step_id)
+        try:
+            kept = self._ledger.ask_identified(call)
+        except HoldfastError as error:
+            self.loop.break_off(error)
+        self._step_ids.add(step_id)
+        if kept is not None and kept.outcome is not None:
+            self.outcomes.settle(call, kept.outcome)
+
+    def call_child(
+        self,
+        workflow: WorkflowDefinition,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        place: CallPlace | None = None,
+    ) -> Coroutine[Any, Any, Any]:
+        """The call of a child run; raises and is asked for as `call_step` does and is."""
+        if self._ledger.is_ended:
+            self.loop.refuse()
+        try:
+            arguments, id = self.loop.guarded(child_arguments, self._codec, workflow, args, kwargs)
+        except HoldfastError as error:
+            raise unawaited_among(args, kwargs) or error from None
+        return self._called_child(workflow, arguments, id, place)
+
+    async def _called_child(
+        self, definition: WorkflowDefinition, arguments: Arguments, id: str, place: CallPlace | None
+    ) -> Any:
+        if self._ledger.is_ended:
+            self.loop.refuse()
+            return await self.loop.create_future()
+        self.loop.refuse_from_outside()
+        part = self._spans.here()
+        return await start_child(self.loop, self._ledger, self._info.run_id, definition, arguments, id, part)
+
+    def sleep(self, delay: timedelta | None, until: datetime | None, name: str) -> Awaitable[None]:
+        """Ask for a timer. Exactly one of delay and until is given; without a name, what is due needs no entry."""
+        if self._ledger.is_ended:
+            self.loop.refuse()
+            return self.loop.create_future()
+        call = TimerCall(self.loop, self._ledger, delay, until, name)
+        is_due = delay <= timedelta(0) if delay is not None else until is not None and until <= self.observed_at
+        if is_due and not name:
+            self.loop.call_soon(call.fire)
+        else:
+            call.part = self._spans.here()
+            self._ledger.ask(call)
+        return call
+
+    def receive(self, name: str, type_hint: Any, timeout: timedelta | None) -> Awaitable[Any]:
+        """The next signal of this name that fits the type, which may have arrived before.
+
+        Raises TimeoutError after `timeout`, and TypeError for a type that no signal can fit.
+        """
+        if self._ledger.is_ended:
+            self.loop.refuse()
+            return self.loop.create_future()
+        try:
+            found = value_type(type_hint)
+        except (HopelessHint, UnknownYet) as error:
+            raise TypeError(f"receive {name!r}: no signal can be {type_hint}: {error}") from error
+        call = ReceiveCall(self.loop, self._signals, name, found, since=self.observed_at)
+        if not self._signals.receive(call) and timeout is not None:
+            call.timer = self.loop.set_timer(timeout, call.time_out, name=f"signal {name}", signal=name)
+        return call
+
+    def enter_span(self, name: str) -> OpenSpan | None:
+        """The code enters a part of itself that is to be seen in traces; None when it is being unwound."""
+        return self._spans.enter(name, self.observed_at)
+
+    # TimerHost
+
+    def elapsed_seconds(self) -> float:
+        return (self.observed_at - self._started_at).total_seconds()
+
+    def set_timer(self, timer: LoopTimer) -> None:
+        if not timer.signal:
+            timer.part = self._spans.here()
+        self._ledger.ask(timer)
+
+    def withdraw_timer(self, timer: LoopTimer) -> None:
+        self._ledger.withdraw(timer)
+
+
+calls.update((RunRuntime._called_step.__code__, RunRuntime._called_child.__code__))
+
+if TYPE_CHECKING:
+    _fits: type[WorkflowRuntime] = RunRuntime
