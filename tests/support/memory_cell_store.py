@@ -319,7 +319,10 @@ class MemoryCellStore(MemoryCell):
             0 if run_id in self.open_runs else max((row.seq for row in self.journals.get(run_id, ())), default=0)
         )
         dead = tuple(self.dead_letters[key] for key in sorted(self.dead_letters) if key[0] == run_id)
-        return deepcopy(RunView(record, self.open_runs.get(run_id), self.run_results.get(run_id), closed_length, dead))
+        mine = (self.alarms[key] for key in sorted(self.alarms) if key[0] == run_id)
+        failing = tuple(replace(alarm, body=b"") for alarm in mine if alarm.attempts)
+        run, result = self.open_runs.get(run_id), self.run_results.get(run_id)
+        return deepcopy(RunView(record, run, result, closed_length, dead, failing))
 
     async def list_runs(self, wanted: RunSelection) -> list[RunView]:
         """See port.CellStore."""

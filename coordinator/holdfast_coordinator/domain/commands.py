@@ -364,6 +364,8 @@ class PostponeAlarm:
     """What an alarm was to make happen has failed: it is tried again later, and given up in the end.
 
     due_at: of the attempt that failed; an alarm that is due at another time was moved or set anew meanwhile.
+    parent: of the start or the end of a child: the run that waits for it, and the number of the child there. It gets a
+    failure as the end of the child when this is given up; without it the start and the end of a child are not given up.
     """
 
     run_id: str
@@ -371,6 +373,7 @@ class PostponeAlarm:
     ref: int
     due_at: datetime
     reason: str
+    parent: tuple[str, int] | None = None
 
 
 class LeaseEnd(IntEnum):

@@ -41,6 +41,8 @@ ALARM_ATTEMPTS_MAX = 20
 FIRST_WAIT = timedelta(seconds=1)
 LONGEST_WAIT = timedelta(minutes=10)
 """An alarm that fails is tried 20 times, after 1, 2, 4 s and so on, in about two hours."""
+AWAITED = frozenset({AlarmKind.OUTBOX_CHILD, AlarmKind.OUTBOX_CHILD_CLOSED})
+"""Deliveries that a parent waits for."""
 REASON_CHARACTERS_MAX = 1_000
 
 
@@ -247,39 +249,44 @@ def alarm_due(space: Workspace, asked: AlarmDue) -> bool:
 
 def _read_failed_alarm(reads: Reads, asked: PostponeAlarm) -> None:
     reads.alarms.add((asked.run_id, asked.kind, asked.ref))
-    if asked.kind is AlarmKind.OUTBOX_CHILD:
-        reads.lock_runs.add(asked.run_id)
-        reads.children.add((asked.run_id, asked.ref))
+    if asked.parent is not None:
+        reads.lock_runs.add(asked.parent[0])
+        reads.children.add(asked.parent)
 
 
 def postpone_alarm(space: Workspace, asked: PostponeAlarm) -> bool:
     """Moves an alarm that failed: later each time, and after the last attempt to the dead letters, where it stays.
 
-    The parent of a child that was never started gets that as the child's end. False when the alarm was cleared or moved
-    meanwhile.
+    The parent of a child whose start or end is given up gets that as the child's end, in the same transaction: while
+    it cannot, nothing is given up. False when the alarm was cleared or moved meanwhile.
     """
     key = (asked.run_id, asked.kind, asked.ref)
     alarm = space.alarms.get(key)
     if alarm is None or alarm.due_at != asked.due_at:
         return False
     attempts = alarm.attempts + 1
-    if attempts < ALARM_ATTEMPTS_MAX:
-        wait = min(FIRST_WAIT * 2**alarm.attempts, LONGEST_WAIT)
+    if attempts < ALARM_ATTEMPTS_MAX or (asked.kind in AWAITED and asked.parent is None):
+        wait = min(FIRST_WAIT * 2 ** min(alarm.attempts, ALARM_ATTEMPTS_MAX), LONGEST_WAIT)
         space.add_alarm(replace(alarm, due_at=space.now + wait, attempts=attempts))
     else:
         space.clear_alarm(key)
         dead = DeadLetter(*key, space.now, alarm.body, attempts, asked.reason[:REASON_CHARACTERS_MAX])
         space.changes.dead_letters.append(dead)
-        if asked.kind is AlarmKind.OUTBOX_CHILD:
-            _child_given_up(space, asked, attempts)
+        if asked.parent is not None:
+            _child_given_up(space, asked, *asked.parent, attempts)
     return True
 
 
-def _child_given_up(space: Workspace, asked: PostponeAlarm, attempts: int) -> None:
-    child = child_run_id(asked.run_id, asked.ref)
-    failure = Failure("ChildNotStarted", f"run {child} was not started in {attempts} attempts: {asked.reason}")
-    mail = ChildClosedMail(asked.ref, child, RunStatus.FAILED, failure=failure)
-    _child_closed(space, asked.run_id, mail, at=space.now)
+def _child_given_up(space: Workspace, asked: PostponeAlarm, parent: str, number: int, attempts: int) -> None:
+    if asked.kind is AlarmKind.OUTBOX_CHILD:
+        child = child_run_id(parent, number)
+        error_type, what = "ChildNotStarted", f"run {child} was not started"
+    else:
+        child = asked.run_id
+        error_type, what = "ChildEndNotDelivered", f"the end of run {child} was not delivered"
+    failure = Failure(error_type, f"{what} in {attempts} attempts: {asked.reason}")
+    mail = ChildClosedMail(number, child, RunStatus.FAILED, failure=failure)
+    _child_closed(space, parent, mail, at=space.now)
 
 
 def _attempts_overdue(space: Workspace, run: OpenRun) -> None:

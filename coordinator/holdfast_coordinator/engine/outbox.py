@@ -2,9 +2,11 @@
 
 Each is an alarm row, written with what caused it. It is made right after the commit, and again by the alarm loop
 after a crash; the command that makes it strikes the row in its own transaction, so that it happens once. One that
-fails is tried again later and later, and is a dead letter in the end. An outage of the database is no failure of it.
+fails is tried again later and later, and is a dead letter in the end; the parent of a child that was not started, or
+whose end cannot be delivered, gets that as its end. An outage of the database is no failure of it.
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
@@ -82,22 +84,44 @@ class Outbox:
             self._under_way.discard(key)
 
     async def postpone(self, alarm: AlarmRow, reason: str) -> None:
-        """Notes that an alarm of whatever kind failed; it is tried again later, and given up in the end."""
+        """Notes that an alarm of whatever kind failed; it is tried again later, and given up in the end.
+
+        What a parent waits for is given up with a failure for that parent. While its row does not take even this, the
+        delivery is made again and again: a release that heals what is wrong there delivers what it was.
+        """
         log.warning(
             "delivery_failed", kind=alarm.kind.name, run_id=alarm.run_id, ref=alarm.ref, attempts=alarm.attempts + 1,
             error=reason,
         )  # fmt: skip
         if self._metrics is not None:
             self._metrics.delivery_failed(alarm.kind.name.lower())
-        asked = PostponeAlarm(alarm.run_id, alarm.kind, alarm.ref, alarm.due_at, reason)
         cell = self._cells.of_run(alarm.run_id)
         try:
+            parent = await self._waiting_parent(alarm)
+            asked = PostponeAlarm(alarm.run_id, alarm.kind, alarm.ref, alarm.due_at, reason, parent)
             (answer,) = await cell.writer.submit_all([asked])
+            if isinstance(answer, CoordinatorUnavailable):
+                raise answer  # it is locked
+            if isinstance(answer, HoldfastError) and parent is not None:
+                (answer,) = await cell.writer.submit_all([replace(asked, parent=None)])
             if isinstance(answer, HoldfastError):
                 log.error("alarm_not_postponed", kind=alarm.kind.name, run_id=alarm.run_id, error=str(answer))
                 cell.store.alarm_stays(alarm)
         except (HoldfastError, StoreError):
             cell.store.alarm_stays(alarm)
+
+    async def _waiting_parent(self, alarm: AlarmRow) -> tuple[str, int] | None:
+        """The run that waits for what this alarm delivers, and the number of the child there; None when there is none.
+
+        Raises StoreError.
+        """
+        if alarm.kind is AlarmKind.OUTBOX_CHILD:
+            return alarm.run_id, alarm.ref
+        if alarm.kind is AlarmKind.OUTBOX_CHILD_CLOSED:
+            child = (await self._records.of([alarm.run_id])).get(alarm.run_id)
+            if child is not None and child.parent_run_id is not None:
+                return child.parent_run_id, child.parent_number
+        return None
 
     async def _command(self, alarm: AlarmRow, mail: ChildClosedMail | None, to_run_id: str) -> DeliveryCommand:
         if alarm.kind is AlarmKind.OUTBOX_CHILD:

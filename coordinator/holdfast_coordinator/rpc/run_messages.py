@@ -16,7 +16,7 @@ from holdfast.statuses import RunStatus
 from holdfast.wire import set_time
 from holdfast_coordinator.domain.commands import OnConflict, Reuse, StartRun
 from holdfast_coordinator.domain.hashed_calls import Signature, started_with
-from holdfast_coordinator.domain.rows import AlarmKind, DeadLetter, OpenRun, RunResult, RunRow, RunState
+from holdfast_coordinator.domain.rows import AlarmKind, AlarmRow, DeadLetter, OpenRun, RunResult, RunRow, RunState
 from holdfast_coordinator.engine.cells import Cells
 from holdfast_coordinator.engine.registry import fitting_signature
 from holdfast_coordinator.store.port import RunSelection, RunView
@@ -226,7 +226,7 @@ def description(view: RunView, *, whole: bool) -> pb.RunDescription:
         message.session_id = run.owner or ""
         message.journal_length = run.length
         message.losses = run.losses
-    message.undelivered.extend(map(_dead_letter, view.dead_letters))
+    message.undelivered.extend([*map(_dead_letter, view.dead_letters), *map(_failing, view.alarms_failing)])
     if result is not None:
         set_time(message.updated_at, result.closed_at)
         set_time(message.closed_at, result.closed_at)
@@ -241,9 +241,9 @@ def description(view: RunView, *, whole: bool) -> pb.RunDescription:
     return message
 
 
-_GIVEN_UP = {
+_UNDELIVERED = {
     AlarmKind.OUTBOX_CHILD: "child {ref} was not started",
-    AlarmKind.OUTBOX_CHILD_CLOSED: "its parent does not know that it has closed",
+    AlarmKind.OUTBOX_CHILD_CLOSED: "its end did not reach its parent",
     AlarmKind.OUTBOX_CHILD_CANCEL: "child {ref} was not asked to end",
     AlarmKind.OUTBOX_CHILD_TERMINATE: "child {ref} was not terminated",
     AlarmKind.TIMER: "timer {ref} did not fire",
@@ -252,8 +252,17 @@ _GIVEN_UP = {
 
 
 def _dead_letter(dead: DeadLetter) -> str:
-    what = _GIVEN_UP.get(dead.kind, f"its {dead.kind.name.lower().replace('_', ' ')} alarm did not fire")
-    return f"{what.format(ref=dead.ref)}, given up after {dead.attempts} attempts: {dead.reason}"
+    return f"{_undelivered(dead)}, given up after {dead.attempts} attempts: {dead.reason}"
+
+
+def _failing(alarm: AlarmRow) -> str:
+    again_at = alarm.due_at.astimezone(UTC).isoformat(sep=" ", timespec="seconds")
+    return f"{_undelivered(alarm)}: attempt {alarm.attempts} failed, the next is at {again_at}"
+
+
+def _undelivered(alarm: DeadLetter | AlarmRow) -> str:
+    what = _UNDELIVERED.get(alarm.kind, f"its {alarm.kind.name.lower().replace('_', ' ')} alarm did not fire")
+    return what.format(ref=alarm.ref)
 
 
 def closed_run(result: RunResult) -> pb.ClosedRun:

@@ -208,9 +208,15 @@ class PostgresCellQueries:
 
     async def view(self, namespace: str, run_id: str) -> RunView | None:
         """See port.CellQueries."""
-        answer, dead = await self._pool.read(self._runs.view(namespace, run_id), self._runs.dead_letters_of(run_id))
+        answer, dead, failing = await self._pool.read(
+            self._runs.view(namespace, run_id), self._runs.dead_letters_of(run_id), self._runs.failing_alarms_of(run_id)
+        )
         found = next(map(row_loaders.run_view, answer.rows), None)
-        return found and replace(found, dead_letters=tuple(map(row_loaders.dead_letter, dead.rows)))
+        return found and replace(
+            found,
+            dead_letters=tuple(map(row_loaders.dead_letter, dead.rows)),
+            alarms_failing=tuple(map(row_loaders.alarm, failing.rows)),
+        )
 
     async def list_runs(self, wanted: RunSelection) -> list[RunView]:
         """See port.CellQueries."""

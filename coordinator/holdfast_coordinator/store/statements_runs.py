@@ -17,6 +17,7 @@ from .statements import columns
 from .tables import dead_letters, open_runs, run_keys, run_results, runs
 
 DEAD_LETTERS_SHOWN_MAX = 20
+FAILING_ALARMS_SHOWN_MAX = 20
 
 STATUS_OF_OPEN = f"""CASE
     WHEN o.state = {RunState.PAUSED} THEN {RunStatus.PAUSED.number}
@@ -39,6 +40,7 @@ class CellRuns:
         self.existing = existing(schema)
         self.run_of_key = run_of_key(schema)
         self.dead_letters_of = dead_letters_of(schema)
+        self.failing_alarms_of = failing_alarms_of(schema)
         self.queued_step = queued_step(schema)
         self.stalled_or_closed = stalled_or_closed(schema)
         self.open_or_closed = open_or_closed(schema)
@@ -195,6 +197,17 @@ def dead_letters_of(schema: str) -> Statement:
         ORDER BY d.kind, d.ref LIMIT {DEAD_LETTERS_SHOWN_MAX}
     """
     return Statement("dead_letters_of", sql, (TEXT,))
+
+
+def failing_alarms_of(schema: str) -> Statement:
+    """What of a run has failed and is tried again, without its bodies, which can be large. Index: alarms_pkey."""
+    sql = f"""
+        SELECT a.run_id, a.kind, a.ref, a.due_at, ''::bytea, a.attempts
+        FROM {schema}.alarms a
+        WHERE a.run_id = $1 AND a.attempts > 0
+        ORDER BY a.kind, a.ref LIMIT {FAILING_ALARMS_SHOWN_MAX}
+    """
+    return Statement("failing_alarms_of", sql, (TEXT,))
 
 
 def queued_step(schema: str) -> Statement:

@@ -620,6 +620,17 @@ async def test_an_alarm_that_was_given_up_is_counted_and_shown_with_its_run(stor
     assert (view.dead_letters, other.dead_letters) == (tuple(dead), ())
 
 
+async def test_an_alarm_that_has_failed_is_shown_with_its_run_but_for_its_body(store: CellStore) -> None:
+    await write(store, starting(open_run("r1"), open_run("r2")))
+    failing = AlarmRow("r1", AlarmKind.OUTBOX_CHILD, 1, at(5), b"spec", 3)
+    alarms = (failing, AlarmRow("r1", AlarmKind.TIMER, 1, at(5)), AlarmRow("r2", AlarmKind.TIMER, 1, at(5)))
+    await write(store, Changes(alarms_set={(alarm.run_id, alarm.kind, alarm.ref): alarm for alarm in alarms}))
+    view, other = await store.view("default", "r1"), await store.view("default", "r2")
+    assert view is not None
+    assert other is not None
+    assert (view.alarms_failing, other.alarms_failing) == ((replace(failing, body=b""),), ())
+
+
 async def test_children_are_seen_until_they_are_closed(store: CellStore) -> None:
     children = [ChildRow("r1", number, f"c{number}", ClosePolicy.ABANDON) for number in (1, 2)]
     await write(store, Changes(children_added=list(children)))

@@ -412,11 +412,11 @@ def test_the_cancel_of_a_child_waits_for_its_start(cell: CoreCell) -> None:
     assert cell.run_results[CHILD].status is RunStatus.CANCELLED
 
 
-def failing(cell: CoreCell, key: tuple[str, AlarmKind, int], reason: str = "no such queue") -> bool:
+def failing(cell: CoreCell, key: tuple[str, AlarmKind, int], parent: tuple[str, int] | None = None) -> bool:
     """The alarm was due and what it was set for failed."""
     alarm = cell.alarms[key]
     cell.now = max(cell.now, alarm.due_at)
-    return bool(cell.ask(PostponeAlarm(*key, alarm.due_at, reason)))
+    return bool(cell.ask(PostponeAlarm(*key, alarm.due_at, "no such queue", parent)))
 
 
 def test_an_alarm_that_fails_is_tried_later_each_time_and_is_a_dead_letter_in_the_end(cell: CoreCell) -> None:
@@ -442,7 +442,7 @@ def test_a_parent_gets_the_failure_of_a_child_whose_start_was_given_up(cell: Cor
     key = (RUN, AlarmKind.OUTBOX_CHILD, 1)
     while key in cell.alarms:
         assert mail_kinds(cell) == []
-        assert failing(cell, key)
+        assert failing(cell, key, parent=(RUN, 1))
     (mail,) = cell.waiting_mail(RUN)
     assert isinstance(mail.body, ChildClosedMail)
     assert (mail.body.number, mail.body.run_id, mail.body.status) == (1, CHILD, RunStatus.FAILED)
@@ -458,9 +458,45 @@ def test_a_closed_parent_is_not_written_to_when_the_start_of_its_child_is_given_
     take(cell, then=Then.CLOSE)
     key = (RUN, AlarmKind.OUTBOX_CHILD, 1)
     while key in cell.alarms:
-        assert failing(cell, key)
+        assert failing(cell, key, parent=(RUN, 1))
     assert key in cell.dead_letters
     assert not cell.waiting_mail(RUN)
+
+
+def test_a_parent_gets_a_failure_once_when_the_end_of_its_child_is_given_up(cell: CoreCell) -> None:
+    leased(cell)
+    suspend(cell, child_of(), waits="child 1")
+    cell.ask(child_start(cell))
+    cell.ask(TerminateRun(CHILD, "req", "why"))
+    late = child_closed(cell)
+    key = (CHILD, AlarmKind.OUTBOX_CHILD_CLOSED, 0)
+    while key in cell.alarms:
+        assert mail_kinds(cell) == []
+        assert failing(cell, key, parent=(RUN, 1))
+    assert cell.ask(late) is False
+    (mail,) = cell.waiting_mail(RUN)
+    why = f"the end of run {CHILD} was not delivered in 20 attempts: no such queue"
+    failure = Failure("ChildEndNotDelivered", why)
+    assert mail.body == ChildClosedMail(1, CHILD, RunStatus.FAILED, failure=failure)
+    assert cell.children[RUN, 1].closed
+    assert cell.open_runs[RUN].state is RunState.READY
+    assert key in cell.dead_letters
+
+
+@pytest.mark.parametrize("kind", [AlarmKind.OUTBOX_CHILD, AlarmKind.OUTBOX_CHILD_CLOSED])
+def test_what_a_parent_waits_for_is_not_given_up_without_it(cell: CoreCell, kind: AlarmKind) -> None:
+    leased(cell)
+    suspend(cell, child_of(), waits="child 1")
+    key = (RUN, AlarmKind.OUTBOX_CHILD, 1)
+    if kind is AlarmKind.OUTBOX_CHILD_CLOSED:
+        cell.ask(child_start(cell))
+        cell.ask(TerminateRun(CHILD, "req", "why"))
+        key = (CHILD, kind, 0)
+    for _ in range(100):
+        assert failing(cell, key)
+    assert cell.alarms[key].due_at == cell.now + timedelta(minutes=10)
+    assert not cell.dead_letters
+    assert mail_kinds(cell) == []
 
 
 def test_an_alarm_that_was_moved_or_cleared_meanwhile_is_not_postponed(cell: CoreCell) -> None:
