@@ -16,13 +16,13 @@ import holdfast
 from holdfast import App, InvalidRequest, NamespaceNotFound, RunNotFound
 from holdfast.api.v1 import run_service_pb2, worker_service_pb2
 from holdfast.channel.leases import Held, Introduction, Transition, WorkflowRegistration
-from holdfast.channel.refusals import ReattachRequired, SessionExpired
 from holdfast.channel.run_calls import RunCalls
 from holdfast.channel.worker_calls import HeartbeatCalls, WorkerCalls
 from holdfast.client import Client, RunHandle, by_name
 from holdfast.client.start_specs import start_spec, target_of
 from holdfast.ids import run_id
 from holdfast.journal import Arguments, AttemptStarted, ChildStarted
+from holdfast.session_refusals import ReattachRequired, SessionExpired
 from holdfast.statuses import RunStatus, Then, TransitionStatus
 from tests.support.watching import kinds, until_status
 

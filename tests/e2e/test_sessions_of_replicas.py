@@ -13,8 +13,8 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from holdfast.channel.refusals import ReattachRequired, ReplicaAway
 from holdfast.client import Client
+from holdfast.session_refusals import ReattachRequired, ReplicaAway
 from holdfast_coordinator.app import Coordinator, coordinator
 from holdfast_coordinator.config import Config
 from holdfast_coordinator.store.control import PostgresControlStore

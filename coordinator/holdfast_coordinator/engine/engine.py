@@ -254,7 +254,7 @@ class Engine:
     # Workers
 
     async def open_session(self, worker: SessionOpening) -> tuple[Attachment, list[Held]]:
-        """Opens or re-attaches a session; with it what the worker holds no longer. Raises SessionDead."""
+        """Opens or re-attaches a session; with it what the worker holds no longer. Raises SessionExpired."""
         opened = await self.sessions.open(worker)
         self.registry.registered(worker.namespace, worker.workflows)
         self._background.spawn(self._offer_stalled(worker, opened[0]))
@@ -287,7 +287,7 @@ class Engine:
         self, session_id: str, attach_no: int, *, msg_no: int, free_slots: int, free_runs: int,
         received: Sequence[Held], mail_seen: Mapping[Held, int] = NO_MAIL,
     ) -> Delivery:  # fmt: skip
-        """Waits for work for a session. received, mail_seen: what has come. Raises Reattach."""
+        """Waits for work for a session. received, mail_seen: what has come. Raises ReattachRequired."""
         attachment = self.sessions.attached(session_id, attach_no)
         if msg_no <= attachment.msg_no:
             return Delivery(Handed())  # an older poll that arrives late

@@ -8,12 +8,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 
+from holdfast.session_refusals import ReattachRequired, ReplicaAway, SessionExpired
 from holdfast_coordinator.store.control_port import ControlStore
 
 from .attachments import Attachment
 from .matcher import Matcher
 from .policy import SessionPolicy
-from .session_refusals import Reattach, ServesNoWorkers, SessionDead
 
 
 class Heartbeats:
@@ -41,10 +41,10 @@ class Heartbeats:
         return self._clock() - self._flushed_at > self._away_seconds
 
     def require_here(self) -> None:
-        """Raises ServesNoWorkers, which sends workers to another replica."""
+        """Raises ReplicaAway, which sends workers to another replica."""
         if self.is_away():
             seconds = self._clock() - self._flushed_at
-            raise ServesNoWorkers(f"its database has not answered for {seconds:.1f} s")
+            raise ReplicaAway(f"its database has not answered for {seconds:.1f} s")
 
     def send_away(self) -> None:
         """Refuses the heartbeats and ends the polls that wait here, when this replica is away."""
@@ -54,7 +54,7 @@ class Heartbeats:
         self._beating.clear()
         for one in waiting:
             if not one.done():
-                one.set_exception(ServesNoWorkers("its database does not answer"))
+                one.set_exception(ReplicaAway("its database does not answer"))
         for attachment in self._matcher.sessions():
             attachment.news.set()  # its poll asks again whether it may stay
 
@@ -63,17 +63,17 @@ class Heartbeats:
     async def astray(self, session_id: str, attach_no: int) -> None:
         """Writes a sign of life for an attachment of another replica: a balancer, or a detour, brought it here.
 
-        Raises Reattach and SessionDead as the database has it, ServesNoWorkers.
+        Raises ReattachRequired and SessionExpired as the database has it, ReplicaAway.
         """
         self.require_here()
         if session_id in await self._control.save_heartbeats({session_id: attach_no}, await self._read_clock()):
             return
         if await self._control.dead_or_unknown([session_id]):
-            raise SessionDead(session_id)
-        raise Reattach(session_id)
+            raise SessionExpired(session_id)
+        raise ReattachRequired(session_id)
 
     async def durable(self, attachment: Attachment) -> None:
-        """Waits until a sign of life that has just come is written. Raises ServesNoWorkers."""
+        """Waits until a sign of life that has just come is written. Raises ReplicaAway."""
         attachment.heard_at = self._clock()
         self._beating[attachment.session_id] = attachment
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()

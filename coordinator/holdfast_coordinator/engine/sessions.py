@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from holdfast.session_refusals import ReattachRequired, SessionExpired
 from holdfast_coordinator.domain.events import RunLeased, TaskClaimed
 from holdfast_coordinator.store.control_port import ControlStore, SessionRow
 
@@ -22,7 +23,6 @@ from .database_clock import ClockStep, DatabaseClock, Reading, boot_seconds
 from .heartbeats import Heartbeats
 from .matcher import Matcher
 from .policy import SessionPolicy as SessionPolicy
-from .session_refusals import Reattach, SessionDead
 
 log = structlog.get_logger(__name__)
 
@@ -120,7 +120,7 @@ class Sessions:
             await self._control.register_workflows(worker.namespace, worker.workflows)
         attach_no = await self._control.save_session(row)
         if attach_no is None:
-            raise SessionDead(session_id)
+            raise SessionExpired(session_id)
         row.attach_no = attach_no
         attachment = self._attach(row, worker)
         ended = await self._reconcile_soon(attachment, worker.held) if worker.held or worker.session_id else []
@@ -138,7 +138,7 @@ class Sessions:
         """
         current = self._matcher.attachment(row.session_id)
         if current is not None and current.attach_no > row.attach_no:
-            raise Reattach(row.session_id)  # the worker has asked again meanwhile, and listens to that answer
+            raise ReattachRequired(row.session_id)  # the worker has asked again meanwhile, and listens to that answer
         attachment = Attachment(
             row.session_id,
             row.attach_no,
@@ -155,11 +155,11 @@ class Sessions:
         return attachment
 
     def attached(self, session_id: str, attach_no: int) -> Attachment:
-        """The attachment that a call names. Raises Reattach when it is not here, and ServesNoWorkers."""
+        """The attachment that a call names. Raises ReattachRequired when it is not here, and ReplicaAway."""
         self.heartbeats.require_here()
         attachment = self._matcher.attachment(session_id)
         if attachment is None or attachment.attach_no != attach_no:
-            raise Reattach(session_id)
+            raise ReattachRequired(session_id)
         return attachment
 
     async def heartbeat(
@@ -168,7 +168,7 @@ class Sessions:
     ) -> list[Held]:  # fmt: skip
         """Notes a sign of life and waits until it is durable; what the worker holds no longer.
 
-        Raises Reattach, SessionDead, ServesNoWorkers.
+        Raises ReattachRequired, SessionExpired, ReplicaAway.
         """
         known = self._matcher.attachment(session_id)
         if known is None or known.attach_no != attach_no:
@@ -254,7 +254,7 @@ class Sessions:
         if session_id is None:
             return None
         if await self._control.dead_or_unknown([session_id]):
-            raise SessionDead(session_id)
+            raise SessionExpired(session_id)
         return session_id
 
     async def _reconcile_soon(self, attachment: Attachment, held: frozenset[Held]) -> list[Held]:

@@ -15,7 +15,7 @@ from grpc.aio import ServicerContext
 
 from holdfast import errors
 from holdfast.api.v1 import run_service_pb2
-from holdfast_coordinator.engine.session_refusals import Reattach, ServesNoWorkers, SessionDead
+from holdfast.session_refusals import ReattachRequired, ReplicaAway, SessionExpired
 from holdfast_coordinator.store.port import DataRejected, StoreBusy, StoreError
 
 log = structlog.get_logger(__name__)
@@ -49,9 +49,9 @@ _TABLE: dict[type[errors.HoldfastError], tuple[Code, str, tuple[str, ...]]] = {
     errors.CoordinatorOverloaded: (Code.RESOURCE_EXHAUSTED, "OVERLOADED", ("retry_after_seconds", "detail")),
     errors.RunBusy: (Code.UNAVAILABLE, "RUN_BUSY", ("run_id",)),
     errors.CoordinatorUnavailable: (Code.UNAVAILABLE, "UNAVAILABLE", ("detail",)),
-    ServesNoWorkers: (Code.UNAVAILABLE, "REPLICA_AWAY", ("detail",)),
-    Reattach: (Code.FAILED_PRECONDITION, "REATTACH", ("session_id",)),
-    SessionDead: (Code.FAILED_PRECONDITION, "SESSION_EXPIRED", ("session_id",)),
+    ReplicaAway: (Code.UNAVAILABLE, "REPLICA_AWAY", ("detail",)),
+    ReattachRequired: (Code.FAILED_PRECONDITION, "REATTACH", ("session_id",)),
+    SessionExpired: (Code.FAILED_PRECONDITION, "SESSION_EXPIRED", ("session_id",)),
 }
 _RENAMED = {"reason": "problem"}
 """Facts whose attribute has another name than the protocol gives them."""

@@ -10,11 +10,11 @@ from grpc.aio import ServicerContext as Context
 from holdfast.api.v1 import worker_service_pb2 as pb
 from holdfast.api.v1 import worker_service_pb2_grpc
 from holdfast.limits import Limits
+from holdfast.session_refusals import ReattachRequired, ReplicaAway
 from holdfast.wire import set_time
 from holdfast_coordinator.domain.transitions import TransitionAnswer, answer_of_refusal
 from holdfast_coordinator.engine.attachments import Attachment, Held
 from holdfast_coordinator.engine.engine import POLL_BYTES_MAX, Engine
-from holdfast_coordinator.engine.session_refusals import Reattach, ServesNoWorkers
 from holdfast_coordinator.wire.journals import journal_message
 
 from .fields import run_id, span, whole
@@ -37,7 +37,7 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
         self._limits = limits
         self._streams: set[WorkStreamServer] = set()
         self._stream_seconds = connection_age.total_seconds()
-        self._stops: ServesNoWorkers | None = None
+        self._stops: ReplicaAway | None = None
 
     @translated
     async def OpenSession(self, request: pb.OpenSessionRequest, context: Context) -> pb.OpenSessionResponse:
@@ -88,7 +88,7 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
             seconds,
             self._send_away,
             stream,
-            ServesNoWorkers("it renews its connections, so that new replicas get a share"),
+            ReplicaAway("it renews its connections, so that new replicas get a share"),
         )
         try:
             await stream.serve(requests)
@@ -102,11 +102,11 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
 
     def end_streams(self) -> None:
         """Ends all streams, so that their workers go on with another replica; for when this one stops."""
-        self._stops = ServesNoWorkers("it stops")
+        self._stops = ReplicaAway("it stops")
         for stream in self._streams:
             self._send_away(stream, self._stops)
 
-    def _send_away(self, stream: WorkStreamServer, why: ServesNoWorkers) -> None:
+    def _send_away(self, stream: WorkStreamServer, why: ReplicaAway) -> None:
         """Ends a stream in good order; from now on its worker is granted nothing here, where it would not get it."""
         stream.leave(why)
         if stream.last_poll is not None:
@@ -132,7 +132,7 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
         parts = parts_of(request, engine.cells, self._limits, engine.sessions.policy.ttl)
         try:
             attachment = engine.sessions.attached(request.session_id, request.attach_no)
-        except Reattach:
+        except ReattachRequired:
             engine.late_results.unattached(parts.transitions, parts.attempts)
             raise
         taken, recorded = await engine.report(attachment, parts.transitions, parts.attempts)

@@ -9,23 +9,12 @@ import grpc
 from google.rpc import error_details_pb2, status_pb2
 
 from holdfast import errors
+from holdfast.session_refusals import ReattachRequired, ReplicaAway, SessionExpired
 
 DOMAIN = "holdfast.dev"
 DETAILS_KEY = "grpc-status-details-bin"
 
 Facts = Mapping[str, str]
-
-
-class ReattachRequired(errors.Refused):
-    """The replica does not know this attachment of the session: open the session again with what is held."""
-
-
-class SessionExpired(errors.Refused):
-    """The session was declared dead: drop what it held and open a new one."""
-
-
-class ReplicaAway(errors.CoordinatorUnavailable):
-    """This replica cannot serve workers for now, another may: connect to another one."""
 
 
 # What the coordinator sends, as google.rpc.ErrorInfo in the details of a gRPC status, or as `Refusal` for one
@@ -40,7 +29,7 @@ class ReplicaAway(errors.CoordinatorUnavailable):
 #   FAILED_PRECONDITION  RUN_ALREADY_CLOSED       run_id                            RunAlreadyClosed
 #   FAILED_PRECONDITION  RUN_NOT_RETRYABLE        run_id, status                    RunNotRetryable
 #   FAILED_PRECONDITION  RUN_NOT_STALLED          run_id, status                    RunNotStalled
-#   FAILED_PRECONDITION  REATTACH                                                   ReattachRequired
+#   FAILED_PRECONDITION  REATTACH                 session_id                        ReattachRequired
 #   FAILED_PRECONDITION  SESSION_EXPIRED          session_id                        SessionExpired
 #   RESOURCE_EXHAUSTED   PAYLOAD_TOO_LARGE        what, size_bytes, limit_bytes     PayloadTooLarge
 #   INVALID_ARGUMENT     ARGUMENTS_REJECTED       target, parameter, problem        ArgumentsRejected
@@ -71,8 +60,8 @@ _ERRORS: dict[str, Callable[[str, Facts], errors.HoldfastError]] = {
     "RUN_ALREADY_CLOSED": lambda _, facts: errors.RunAlreadyClosed(facts.get("run_id", "")),
     "RUN_NOT_RETRYABLE": lambda _, facts: errors.RunNotRetryable(facts.get("run_id", ""), facts.get("status", "")),
     "RUN_NOT_STALLED": lambda _, facts: errors.RunNotStalled(facts.get("run_id", ""), facts.get("status", "")),
-    "REATTACH": lambda message, facts: ReattachRequired("REATTACH", message, facts),
-    "SESSION_EXPIRED": lambda message, facts: SessionExpired("SESSION_EXPIRED", message, facts),
+    "REATTACH": lambda _, facts: ReattachRequired(facts.get("session_id", "")),
+    "SESSION_EXPIRED": lambda _, facts: SessionExpired(facts.get("session_id", "")),
     "PAYLOAD_TOO_LARGE": lambda _, facts: errors.PayloadTooLarge(
         facts.get("what", "a value"),
         size_bytes=_integer(facts.get("size_bytes")),
@@ -120,8 +109,10 @@ def error_of_call(failed: grpc.aio.AioRpcError, *, address: str) -> errors.Holdf
     info = _error_info(failed)
     if info is not None and is_repeatable(code) and info.reason not in REASONS:
         # It answers, but not its database: a repeat settles it, as it does when nothing answers.
-        unavailable = ReplicaAway if info.reason == REPLICA_AWAY else errors.CoordinatorUnavailable
-        return unavailable(address, info.metadata.get("detail") or text, is_reached=True)
+        detail = info.metadata.get("detail") or text
+        if info.reason == REPLICA_AWAY:
+            return ReplicaAway(detail, address=address)
+        return errors.CoordinatorUnavailable(address, detail, is_reached=True)
     if info is not None:
         return error_of(info.reason, text, dict(info.metadata))
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:

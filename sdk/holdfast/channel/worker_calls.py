@@ -27,9 +27,10 @@ from holdfast.channel.leases import (
     Transition,
     Work,
 )
-from holdfast.channel.refusals import ReattachRequired, SessionExpired, error_of_call
+from holdfast.channel.refusals import error_of_call
 from holdfast.channel.work_stream import WorkStream, is_task_cancelled
 from holdfast.errors import CoordinatorUnavailable, HoldfastError, InvalidRequest, Refused
+from holdfast.session_refusals import ReattachRequired, SessionExpired
 
 log = logging.getLogger("holdfast.worker")
 

@@ -14,9 +14,9 @@ from datetime import timedelta
 from typing import Protocol
 
 from holdfast.channel.leases import Held, Pulse
-from holdfast.channel.refusals import SessionExpired
 from holdfast.channel.worker_calls import HeartbeatCalls
 from holdfast.errors import HoldfastError
+from holdfast.session_refusals import SessionExpired
 from holdfast.worker.blocked_loop import BlockedLoop
 from holdfast.worker.clock import SessionClock, boot_seconds
 from holdfast.worker.loop_watch import LoopWatch

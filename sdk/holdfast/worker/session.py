@@ -20,7 +20,6 @@ from holdfast.channel.leases import (
     ReportAnswer,
     TransitionResult,
 )
-from holdfast.channel.refusals import ReattachRequired, ReplicaAway, SessionExpired
 from holdfast.channel.repeatable_calls import repeat_wait
 from holdfast.channel.worker_calls import WorkerCalls
 from holdfast.errors import (
@@ -31,6 +30,7 @@ from holdfast.errors import (
     PayloadTooLarge,
     Refused,
 )
+from holdfast.session_refusals import ReattachRequired, ReplicaAway, SessionExpired
 from holdfast.statuses import TransitionStatus
 from holdfast.worker.busy_parts import BusyReports
 from holdfast.worker.clock import SessionClock, boot_seconds
@@ -157,11 +157,11 @@ class Session:
 
     def expired(self, attached: Attached) -> None:
         """To a heartbeat the session is dead. It may have gone astray: the session itself asks, with all it holds."""
-        self._recover_soon(ReattachRequired("REATTACH", "a heartbeat was refused", {}), attached)
+        self._recover_soon(ReattachRequired(attached.session_id), attached)
 
     def silent(self, attached: Attached) -> None:
         """No heartbeat was acknowledged for long: this session goes to another replica while it still lives."""
-        self._recover_soon(ReplicaAway(attached.replica or "the replica", "it acknowledges no heartbeats"), attached)
+        self._recover_soon(ReplicaAway("it acknowledges no heartbeats", address=attached.replica), attached)
 
     def _recover_soon(self, error: HoldfastError, attached: Attached) -> None:
         # A heartbeat may still be on its way when the session is closed: nothing is opened again after that.

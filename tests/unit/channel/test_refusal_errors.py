@@ -10,7 +10,9 @@ from grpc.aio import AioRpcError, Metadata
 
 from holdfast import errors
 from holdfast.channel import refusals
-from holdfast.channel.refusals import ReattachRequired, ReplicaAway, SessionExpired, error_of, error_of_call
+from holdfast.channel.refusals import error_of, error_of_call
+from holdfast.session_refusals import ReattachRequired, ReplicaAway, SessionExpired
+from holdfast_coordinator.rpc.refusals import _TABLE
 
 CASES: list[tuple[str, dict[str, str], type[errors.HoldfastError], dict[str, object]]] = [
     (
@@ -89,8 +91,8 @@ CASES: list[tuple[str, dict[str, str], type[errors.HoldfastError], dict[str, obj
         errors.CollectorRefused,
         {"collector": "http://otel:4317", "detail": "UNIMPLEMENTED: unknown service"},
     ),
-    ("REATTACH", {}, ReattachRequired, {"reason": "REATTACH"}),
-    ("SESSION_EXPIRED", {"session_id": "ses_1"}, SessionExpired, {"facts": {"session_id": "ses_1"}}),
+    ("REATTACH", {"session_id": "ses_1"}, ReattachRequired, {"session_id": "ses_1"}),
+    ("SESSION_EXPIRED", {"session_id": "ses_1"}, SessionExpired, {"session_id": "ses_1"}),
 ]
 
 
@@ -120,6 +122,13 @@ def test_each_reason_is_its_typed_error_with_its_facts(
 
 def test_the_table_and_its_cases_name_the_same_reasons() -> None:
     assert {case[0] for case in CASES} == refusals.REASONS
+
+
+@pytest.mark.parametrize("kind", _TABLE, ids=lambda kind: kind.__name__)
+def test_what_the_coordinator_raises_has_the_same_name_at_the_other_end(kind: type[errors.HoldfastError]) -> None:
+    code, reason, facts = _TABLE[kind]
+    info = error_details_pb2.ErrorInfo(reason=reason, domain=refusals.DOMAIN, metadata=dict.fromkeys(facts, "1"))
+    assert type(error_of_call(failed_call(code, "text", info), address="here:1")) is kind
 
 
 @pytest.mark.parametrize("reason", sorted(refusals.REASONS))
@@ -187,4 +196,4 @@ def test_a_replica_that_cannot_serve_workers_is_told_from_one_that_does_not_answ
     )
     error = error_of_call(failed_call(grpc.StatusCode.UNAVAILABLE, "text", info), address="here:1")
     assert type(error) is ReplicaAway
-    assert "no database for 6 s" in str(error)
+    assert str(error) == "the replica at here:1 cannot serve workers now (no database for 6 s); connect to another one"

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from holdfast.errors import CoordinatorUnavailable
+from holdfast.session_refusals import ReattachRequired, ReplicaAway, SessionExpired
 from holdfast_coordinator.domain.commands import Command, EndLease, LeaseEnd
 from holdfast_coordinator.domain.rows import OpenRun, RunState, TaskRow
 from holdfast_coordinator.engine import sessions as sessions_module
@@ -15,7 +16,6 @@ from holdfast_coordinator.engine.attachments import Attachment, Held
 from holdfast_coordinator.engine.database_clock import ClockStep
 from holdfast_coordinator.engine.engine import Engine
 from holdfast_coordinator.engine.matcher import Matcher
-from holdfast_coordinator.engine.session_refusals import Reattach, ServesNoWorkers, SessionDead
 from holdfast_coordinator.engine.sessions import SessionPolicy, Sessions
 from holdfast_coordinator.store.port import OutcomeUnknown, StoreUnavailable
 from tests.support.engine_replicas import FailingCell, introduction, lease, poll, replica, run_named, settled, start
@@ -110,7 +110,7 @@ async def test_no_lease_goes_to_an_attachment_that_is_being_replaced() -> None:
         await engine.start_runs([start(1)])  # after the cells have said what the session holds
         cell.answers_held.set()
         second = await opening
-        with pytest.raises(Reattach):
+        with pytest.raises(ReattachRequired):
             await old_poll
         async with asyncio.timeout(5):
             handed = await poll(engine, second)
@@ -133,7 +133,7 @@ async def test_what_was_given_to_a_session_that_has_left_is_offered_to_others() 
         cell.has_committed.clear()
         cell.answers_commits.set()
         await starting
-        with pytest.raises(Reattach):
+        with pytest.raises(ReattachRequired):
             await polling
         await cell.has_committed.wait()
         assert cell.open_runs[run_named(1)].state is RunState.READY
@@ -183,7 +183,7 @@ async def test_the_newest_of_two_openings_of_a_session_counts() -> None:
     async with replica() as engine:
         first = await opened(engine)
         newest = await opened(engine, first.session_id)
-        with pytest.raises(Reattach):
+        with pytest.raises(ReattachRequired):
             engine.sessions.attached(first.session_id, first.attach_no)
         assert engine.sessions.attached(first.session_id, newest.attach_no) is newest
 
@@ -195,7 +195,7 @@ async def test_a_closed_session_gives_back_what_it_holds_and_is_dead() -> None:
         held = await leased_run(engine, session)
         await engine.sessions.close(session.session_id, session.attach_no)
         assert cell.open_runs[held[0]].state is RunState.READY
-        with pytest.raises(SessionDead):
+        with pytest.raises(SessionExpired):
             await opened(engine, session.session_id)
 
 
@@ -320,7 +320,7 @@ async def test_a_silent_session_dies_after_its_ttl_and_its_leases_end() -> None:
     assert live.ended == []
     await live.turn()
     assert len(live.ended) == 1
-    with pytest.raises(SessionDead):
+    with pytest.raises(SessionExpired):
         await (await live.beat(session))
 
 
@@ -334,10 +334,10 @@ async def test_a_heartbeat_that_reaches_another_replica_is_as_good_and_answered_
         await other.turn()
     assert live.control.rows[session.session_id].died_at is None
     moved, _ = await live.sessions.open(introduction(session_id=session.session_id))
-    with pytest.raises(Reattach):
+    with pytest.raises(ReattachRequired):
         await (await other.beat(session))
     await live.sessions.close(moved.session_id, moved.attach_no)
-    with pytest.raises(SessionDead):
+    with pytest.raises(SessionExpired):
         await (await other.beat(moved))
 
 
@@ -389,13 +389,13 @@ async def test_a_replica_without_its_database_for_half_a_ttl_sends_its_workers_e
     live.seconds += 2
     await flush_in_vain(live)
     async with asyncio.timeout(5):
-        with pytest.raises(ServesNoWorkers):
+        with pytest.raises(ReplicaAway):
             await beating
     assert session.news.is_set(), "its poll stays open"
     session.heard_at = live.seconds  # not for its silence
     for call in (live.sessions.open(introduction()), await live.beat(session)):
         async with asyncio.timeout(5):
-            with pytest.raises(ServesNoWorkers):
+            with pytest.raises(ReplicaAway):
                 await call
     assert live.matcher.run(open_run(run_named(2)), claimed=True) is None
     live.control.hangs = False
