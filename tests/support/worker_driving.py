@@ -52,6 +52,9 @@ class Bench:
     def wait_for_slot(self, holder: RunHolder, number: int) -> None:
         self.waiting.append(number)
 
+    def stop_waiting_for_slot(self, run_id: str, number: int) -> None:
+        self.waiting.remove(number)
+
     def hold_retry(self, holder: RunHolder, number: int, wait: timedelta) -> None:
         self.held.append((number, wait))
 

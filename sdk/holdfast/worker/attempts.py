@@ -262,7 +262,7 @@ class AttemptRunner:
                 self._loop.call_soon_threadsafe(function, attempt, future, context=self._context)
             except RuntimeError:
                 # The loop is closed: the worker left without waiting for this thread, as it says it does.
-                return
+                _close_result(future)
 
         return done
 
@@ -270,8 +270,7 @@ class AttemptRunner:
         self.plain_running -= 1
         how: Ended | None = None
         if attempt.is_over:
-            if not future.cancelled() and future.exception() is None and inspect.iscoroutine(future.result()):
-                future.result().close()
+            _close_result(future)
         else:
             call = attempt.call
             try:
@@ -281,6 +280,8 @@ class AttemptRunner:
                 elif is_awaitable(value):
                     attempt.future = None
                     attempt.task = self._loop.create_task(self._run(attempt, value), context=self._context_of(call))
+                    # A task that is cancelled before its first step awaits nothing.
+                    attempt.task.add_done_callback(lambda _: _close_result(future))
                     return
                 how = Returned(self._encoded(call.definition, value))
             except RaisedThere as there:
@@ -355,6 +356,12 @@ def _enter(call: AttemptCall) -> None:
     current_attempt.set(facts)
     if call.position is not None:
         attach(call.position)
+
+
+def _close_result(future: Future[Any]) -> None:
+    """Closes what a plain function has returned to be awaited, where it is not, or not to its end."""
+    if not future.cancelled() and future.exception() is None and inspect.iscoroutine(future.result()):
+        future.result().close()
 
 
 def _nothing_to_say(_: Any) -> None:

@@ -450,6 +450,9 @@ class WorkCrew:
     def wait_for_slot(self, holder: RunHolder, number: int) -> None:
         self.slots.wait(holder, number)
 
+    def stop_waiting_for_slot(self, run_id: str, number: int) -> None:
+        self.slots.stop_waiting(run_id, number)
+
     def hold_retry(self, holder: RunHolder, number: int, wait: timedelta) -> None:
         self._loop.call_later(wait.total_seconds(), self._retry_due, holder, number, context=self._context)
 

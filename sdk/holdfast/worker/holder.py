@@ -290,7 +290,7 @@ class RunHolder:
         if started:
             self._slots.reserve(call.number)
         elif inline:
-            self._crew.wait_for_slot(self, call.number)
+            self._slots.wait(self, call.number)
 
     def _cancel_step(self, number: int, at: datetime) -> None:
         entry = self.progress.cancelled(number, at=at)
@@ -322,7 +322,7 @@ class RunHolder:
         if not self.draining and self._crew.take_slot():
             self._start(step, at)
         else:
-            self._crew.wait_for_slot(self, step.number)
+            self._slots.wait(self, step.number)
 
     def _start(self, step: StepProgress, at: datetime) -> None:
         entry = AttemptStarted(at, step.number, step.attempt + 1)

@@ -27,6 +27,9 @@ class Crew(Protocol):
     def wait_for_slot(self, holder: "RunHolder", number: int) -> None:
         """Calls `slot_granted` when it is this step's turn."""
 
+    def stop_waiting_for_slot(self, run_id: str, number: int) -> None:
+        """The step needs no slot any more."""
+
     def hold_retry(self, holder: "RunHolder", number: int, wait: timedelta) -> None:
         """Calls `retry_due` when the wait is over."""
 

@@ -1,6 +1,6 @@
 """The slots of a worker: how many attempts run at once, and who waits for one, first come first served."""
 
-from collections import deque
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,7 +19,8 @@ class Slots:
         self.limit = limit
         self.free = limit
         self._kept = 0
-        self._waiting: deque[tuple[RunHolder, int]] = deque()
+        # By run and step. Not a plain dict, which looks for its first key among all that have left it.
+        self._waiting: OrderedDict[tuple[str, int], RunHolder] = OrderedDict()
 
     @property
     def offered(self) -> int:
@@ -28,7 +29,7 @@ class Slots:
 
     @property
     def waiting(self) -> int:
-        """How many steps wait for a slot; some of them may need none any more."""
+        """How many steps wait for a slot."""
         return len(self._waiting)
 
     def take(self, *, keeps: bool = False) -> bool:
@@ -54,13 +55,18 @@ class Slots:
         self.free += 1
 
     def wait(self, holder: "RunHolder", number: int) -> None:
-        self._waiting.append((holder, number))
+        """Lets step `number` of this run wait behind all that wait; it keeps its place when it waits already."""
+        self._waiting[(holder.run_id, number)] = holder
+
+    def stop_waiting(self, run_id: str, number: int) -> None:
+        """The step needs no slot any more."""
+        self._waiting.pop((run_id, number), None)
 
     def grant(self) -> list["RunHolder"]:
         """Gives free slots to those that wait; returns the holders that have news by it."""
         granted = []
         while self.free > 0 and self._waiting:
-            holder, number = self._waiting.popleft()
+            (_, number), holder = self._waiting.popitem(last=False)
             if holder.slot_granted(number):
                 self.free -= 1
                 granted.append(holder)

@@ -9,12 +9,17 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+LEFT_MAX = 16
+"""Futures that a line holds of those who have left it, beyond one for each who is in it."""
+
 
 class WaitLine:
     """The futures of those who wait, in the order in which they came. All that it does takes constant time, amortised.
 
     Someone who was woken or cancelled stays in the line until the code goes on and leaves it. What asyncio does with a
     deque works with it too: its own methods get this line where steps use what workflow code has used.
+
+    It holds at most 2 * len(self) + LEFT_MAX futures, those included that have left it behind someone who waits on.
     """
 
     __slots__ = ("_asleep", "_first", "_members")
@@ -37,10 +42,12 @@ class WaitLine:
         self._first.append(waiter)
 
     def remove(self, waiter: "asyncio.Future[Any]") -> None:
-        del self._members[waiter]
-        if not self._members:
-            self._asleep.clear()
-            self._first.clear()
+        members = self._members
+        del members[waiter]
+        if len(self._first) > 2 * len(members) + LEFT_MAX:
+            self._first = deque(members)
+        if len(self._asleep) > 2 * len(members) + LEFT_MAX:
+            self._asleep = deque(one for one in members if not one.done())
 
     def wake_next(self, value: bool) -> bool:
         """Wakes the first one that waits; False when there is none."""

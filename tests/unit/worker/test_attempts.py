@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import contextvars
 import gc
+import inspect
 import logging
 import multiprocessing
 import os
@@ -233,6 +234,51 @@ async def test_an_attempt_cancelled_before_its_first_line_gives_its_slot_back_on
     for _ in range(3):
         await asyncio.sleep(0)
     assert (desk.slots_freed, desk.ended) == (1, [])
+
+
+async def test_a_coroutine_of_a_plain_step_that_is_cancelled_before_it_begins_is_not_called_never_awaited():
+    returned = []
+
+    @app.step(name=f"hand-over-{time.time_ns()}")
+    def hand_over() -> object:
+        returned.append(asyncio.sleep(60))
+        return returned[0]
+
+    desk, loop = Desk(), asyncio.get_running_loop()
+
+    def cancelled_before_its_first_step(_loop, coroutine, **options):
+        loop.set_task_factory(None)
+        loop.call_soon(desk.runner.cancel, attempt)
+        return asyncio.Task(coroutine, loop=loop, **options)
+
+    attempt = desk.start(hand_over.definition.name)
+    loop.set_task_factory(cancelled_before_its_first_step)
+    async with asyncio.timeout(10):
+        await desk.done.wait()
+        await asyncio.wait([attempt.task])
+    assert inspect.getcoroutinestate(returned[0]) == inspect.CORO_CLOSED
+    assert (desk.slots_freed, desk.ended) == (1, [])
+
+
+def test_a_coroutine_that_a_plain_step_returns_after_its_worker_left_is_not_called_never_awaited():
+    returned, release = [], threading.Event()
+
+    @app.step(name=f"hand-over-late-{time.time_ns()}")
+    def hand_over_late() -> object:
+        release.wait(10)
+        returned.append(asyncio.sleep(60))
+        return returned[0]
+
+    async def leave_at_once():
+        return Desk().start(hand_over_late.definition.name)
+
+    attempt = asyncio.run(leave_at_once())
+    release.set()
+    attempt.future.result(10)
+    called = threading.Event()
+    attempt.future.add_done_callback(lambda _: called.set())
+    assert called.wait(10)
+    assert inspect.getcoroutinestate(returned[0]) == inspect.CORO_CLOSED
 
 
 async def test_context_variables_of_one_attempt_are_not_seen_by_the_next():

@@ -120,6 +120,37 @@ def test_a_step_without_a_free_slot_waits_and_starts_when_one_is_granted():
     assert len(ready) == 1
 
 
+def test_steps_that_are_cancelled_before_they_have_a_slot_do_not_wait_for_one_for_ever():
+    app = App("impatient")
+
+    @app.step
+    async def work() -> None: ...
+
+    @app.workflow
+    async def flow() -> None:
+        waiting = asyncio.create_task(work())
+        await calls.receive("enough")
+        waiting.cancel()
+        await calls.receive("end")
+
+    journal, bench = Journal(), Bench(slots=0)
+    holder = hold(app, journal, bench)
+    go(holder, journal)
+    assert bench.waiting == [1]
+    holder.mail_arrived([journal.post(Signal("enough"))])
+    go(holder, journal)
+    assert bench.waiting == []
+
+
+def test_a_run_that_leaves_this_worker_waits_for_no_slot_any_more():
+    journal, bench = Journal(), Bench(slots=0)
+    holder = hold(one_step_app(), journal, bench)
+    go(holder, journal)
+    assert bench.waiting == [1]
+    holder.drop()
+    assert bench.waiting == []
+
+
 def test_a_slot_that_comes_too_late_is_not_used():
     holder, _, _ = started()
     assert not holder.slot_granted(1)

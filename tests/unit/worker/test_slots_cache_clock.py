@@ -70,6 +70,18 @@ def test_a_slot_is_not_lost_on_a_step_that_needs_none_any_more():
     assert slots.take()
 
 
+def test_a_step_that_waits_no_more_is_not_counted_and_holds_up_nobody():
+    slots = Slots(1)
+    gone, waiting = _waiting(), _waiting()
+    waiting.lease = waiting.lease.__class__("run_other", 1, "flow", 2)
+    slots.wait(gone, 1)
+    slots.wait(waiting, 1)
+    slots.stop_waiting(gone.run_id, 1)
+    slots.stop_waiting(gone.run_id, 7)
+    assert slots.waiting == 1
+    assert slots.grant() == [waiting]
+
+
 def test_the_clock_follows_the_database_and_not_the_machine():
     clock = SessionClock()
     now = boot_seconds()

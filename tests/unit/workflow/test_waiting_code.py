@@ -1,6 +1,7 @@
 """Waiting code is woken in the order in which it came, with work in proportion to how much of it there is."""
 
 import asyncio
+import gc
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from holdfast.statuses import RunStatus
+from holdfast.workflow.tasks import WorkflowFuture
 from tests.support.workflow_driver import CODEC, Driver
 
 
@@ -150,3 +152,49 @@ def test_what_workflow_code_has_used_still_works_in_steps() -> None:
 
     assert Driver(uses).run().closed.status is RunStatus.COMPLETED
     assert asyncio.run(used_by_steps_too(room, news)) == [0, 1, 2, 3]
+
+
+def count_futures() -> int:
+    gc.collect()
+    return sum(type(one) is WorkflowFuture for one in gc.get_objects())
+
+
+async def give_up_on_a_semaphore(times: int) -> None:
+    room = asyncio.Semaphore(0)
+    patient = asyncio.create_task(room.acquire())
+    for _ in range(times):
+        waiter = asyncio.create_task(room.acquire())
+        await asyncio.sleep(0)
+        waiter.cancel()
+        await asyncio.wait([waiter])
+    assert count_futures() < 100
+    room.release()
+    assert await patient
+
+
+async def wake_by_a_condition(times: int) -> None:
+    """Someone always waits, and everyone is woken."""
+    news = asyncio.Condition()
+
+    async def listen() -> bool:
+        async with news:
+            return await news.wait()
+
+    listeners = [asyncio.create_task(listen()) for _ in range(2)]
+    await asyncio.sleep(0)
+    for _ in range(times):
+        listeners.append(asyncio.create_task(listen()))
+        await asyncio.sleep(0)
+        async with news:
+            news.notify()
+        assert await listeners.pop(0)
+    assert count_futures() < 100
+    async with news:
+        news.notify_all()
+    assert all(await asyncio.gather(*listeners))
+
+
+@pytest.mark.parametrize("function", [give_up_on_a_semaphore, wake_by_a_condition])
+def test_those_who_no_longer_wait_leave_memory_while_others_wait_on(function: Callable[[int], Awaitable[None]]) -> None:
+    driver = Driver(function, (1_000,)).run()
+    assert driver.closed.status is RunStatus.COMPLETED, driver.closed.failure
