@@ -238,6 +238,9 @@ class MemoryCell:
             key: row for key, row in changes.alarms_set.items() if key[0] not in swept or key not in own
         }
         changes.alarms_cleared = {key for key in changes.alarms_cleared if key[0] not in swept or key not in own}
+        changes.mail_added = [row for row in changes.mail_added if row.run_id not in swept]
+        changes.mail_taken = [key for key in changes.mail_taken if key[0] not in swept]
+        changes.tasks_deleted = {key for key in changes.tasks_deleted if key[0] not in swept}
         changes.children_added = [row for row in changes.children_added if row.run_id not in swept]
         changes.children_closed = {key for key in changes.children_closed if key[0] not in swept}
         for run_id, side in swept.items():

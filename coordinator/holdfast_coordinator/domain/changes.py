@@ -42,8 +42,8 @@ class Changes:
     swept: dict[str, Side] = field(default_factory=dict)
     """Of these closed runs delete all mail and what else `Side` says: alarms, tasks, children.
 
-    Swept before anything else is written, and what this batch has changed of their alarms and children is not written;
-    alarms of the outbox kinds (AlarmKind.OUTBOX_CHILD and above) stay.
+    Swept before anything else is written, and what this batch has changed of these is not written (queued steps that it
+    added are not among its changes); alarms of the outbox kinds (AlarmKind.OUTBOX_CHILD and above) stay.
     """
     journal: list[JournalRow] = field(default_factory=list)
     """Insert into journal."""

@@ -24,7 +24,7 @@ from .rows import (
     body_bytes,
 )
 from .states import RunTrigger, TaskTrigger, move_run
-from .workspace import REQUEST_KEPT_FOR, Workspace, not_before
+from .workspace import Workspace, not_before
 
 ROW_BYTES_MAX = DEFAULT_LIMITS.transition_bytes
 RELAY_AFTER = timedelta(seconds=30)
@@ -92,20 +92,12 @@ def _end_everything_of(space: Workspace, run: OpenRun, status: RunStatus, closed
     if Side.TASKS in run.side:
         for task in space.tasks_of(run_id):
             space.drop_task(task, TaskTrigger.CANCEL)
-        changes.tasks_deleted = {key for key in changes.tasks_deleted if key[0] != run_id}
     for child in space.children.get(run_id, {}).values():
         if not child.closed and child.close_policy is not ClosePolicy.ABANDON:
             terminate = child.close_policy is ClosePolicy.TERMINATE
             kind = AlarmKind.OUTBOX_CHILD_TERMINATE if terminate else AlarmKind.OUTBOX_CHILD_CANCEL
             space.send_outbox(run_id, kind, child.number, to_run_id=child.child_run_id)
-    if Side.REQUESTS in run.side:
-        # Repeats of what came just before the end get their answer for as long as those of other requests.
-        for request in changes.requests:
-            if request.run_id == run_id:
-                request.expires_at = min(request.expires_at, space.now + REQUEST_KEPT_FOR)
-    if run.mail_next > 1:
-        changes.mail_added = [mail for mail in changes.mail_added if mail.run_id != run_id]
-        changes.mail_taken = [key for key in changes.mail_taken if key[0] != run_id]
+    space.expire_requests(run_id)
     changes.swept[run_id] = run.side
     mark = trace_mark(run, status, closed_at)
     if mark is not None:

@@ -71,8 +71,9 @@ class Workspace:
     """See the module. `runs` and `tasks` hold what is open now; a closed run or ended task is gone from them."""
 
     __slots__ = (
-        "_new_mail", "_task_numbers", "alarms", "assign", "changes", "children", "claimed_runs", "claimed_tasks",
-        "events", "known", "mail", "now", "records", "reports", "requests", "results", "runs", "tasks", "tasks_left",
+        "_kept_while_open", "_new_mail", "_task_numbers", "alarms", "assign", "changes", "children", "claimed_runs",
+        "claimed_tasks", "events", "known", "mail", "now", "records", "reports", "requests", "results", "runs", "tasks",
+        "tasks_left",
     )  # fmt: skip
 
     def __init__(self, seen: Snapshot, assign: Assign) -> None:
@@ -87,6 +88,7 @@ class Workspace:
         self.children = {run_id: {one.number: one for one in rows} for run_id, rows in seen.children.items()}
         self.alarms = seen.alarms
         self.requests = seen.requests
+        self._kept_while_open: dict[str, list[RequestRow]] = {}
         self.results = seen.results
         self.known = KnownRuns(seen.existing, seen.keys, seen.keys_reserved, seen.key_statuses)
         # Of each claim of the batch, in order.
@@ -161,10 +163,17 @@ class Workspace:
         """Keeps the answer of a request of a changed run for its repeats; with `while_open` it does not expire."""
         if request_id:
             kept_for = SPAN_MAX if while_open else REQUEST_KEPT_FOR
+            row = RequestRow(run.run_id, request_id, answer, self.now + kept_for)
             if while_open:
                 run.side |= Side.REQUESTS
+                self._kept_while_open.setdefault(run.run_id, []).append(row)
             self.requests[run.run_id, request_id] = answer
-            self.changes.requests.append(RequestRow(run.run_id, request_id, answer, self.now + kept_for))
+            self.changes.requests.append(row)
+
+    def expire_requests(self, run_id: str) -> None:
+        """The run ends: what this batch keeps while it is open gets its answer for as long as other requests."""
+        for row in self._kept_while_open.pop(run_id, ()):
+            row.expires_at = self.now + REQUEST_KEPT_FOR
 
     # Moves
 

@@ -174,6 +174,9 @@ def _without_swept(changes: Changes) -> Changes:
         changes,
         alarms_set={key: row for key, row in changes.alarms_set.items() if key[0] not in swept or key[1] >= _OUTBOX},
         alarms_cleared={key for key in changes.alarms_cleared if key[0] not in swept or key[1] >= _OUTBOX},
+        mail_added=[row for row in changes.mail_added if row.run_id not in swept],
+        mail_taken=[key for key in changes.mail_taken if key[0] not in swept],
+        tasks_deleted={key for key in changes.tasks_deleted if key[0] not in swept},
         children_added=[row for row in changes.children_added if row.run_id not in swept],
         children_closed={key for key in changes.children_closed if key[0] not in swept},
     )

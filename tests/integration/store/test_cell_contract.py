@@ -297,7 +297,11 @@ async def test_closing_a_run_sweeps_what_is_its_own_and_keeps_its_promises_to_ot
     changes.children_added.append(ChildRow("r1", 1, "c1", ClosePolicy.CANCEL))
     await write(store, changes)
     result = RunResult("r1", "default", RunStatus.FAILED, at(9), failure=Failure("ValueError", "no"))
-    closed = Changes(closed={"r1": result}, swept={"r1": side})
+    later = MailRow("r1", 2, MailKind.SIGNAL, T0, SignalMail("s", b""))
+    closed = Changes(
+        closed={"r1": result}, swept={"r1": side}, mail_added=[later], mail_taken=[("r1", 1)],
+        tasks_deleted={("r1", 1)}, children_closed={("r1", 1)},
+    )  # fmt: skip
     delivery = AlarmRow("r1", AlarmKind.OUTBOX_CHILD_CLOSED, 0, at(9))
     closed.alarms_set["r1", delivery.kind, 0] = delivery
     await write(store, closed, Reads(lock_runs={"r1"}))
