@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, cast
 
+from holdfast.errors import CoordinatorUnavailable
 from holdfast_coordinator.domain.batch import Answer, BatchCommand, command_bytes, keys_of
 from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks, CommitTransition
 
@@ -44,6 +45,11 @@ class Ticket:
             self.missing -= 1
             if not self.missing and not self.future.done():
                 self.future.set_result(cast(list[Answer], self.answers))
+
+    def fail(self, why: str) -> None:
+        """What has become of a command is not known: the future fails, unless it has its result."""
+        if not self.future.done():
+            self.future.set_exception(CoordinatorUnavailable("", f"its database: {why}", is_reached=True))
 
 
 class Waiting:
@@ -96,6 +102,10 @@ class Waiting:
     def answer(self, answer: Answer) -> None:
         """Gives the answer to whoever waits for it."""
         self.ticket.answer(self.index, answer)
+
+    def fail(self, why: str) -> None:
+        """There is no answer: a repeat settles what has become of the command."""
+        self.ticket.fail(why)
 
 
 class _Parked:

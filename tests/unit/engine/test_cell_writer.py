@@ -18,7 +18,8 @@ from holdfast_coordinator.domain.rows import RunState, SignalMail
 from holdfast_coordinator.domain.starts import Started
 from holdfast_coordinator.domain.transitions import TransitionAnswer
 from holdfast_coordinator.engine.attachments import Attachment
-from holdfast_coordinator.engine.cell_writer import CONFLICT_REPEATS_MAX, CellWriter
+from holdfast_coordinator.engine.cell_writer import CellWriter
+from holdfast_coordinator.engine.commits import CONFLICT_REPEATS_MAX
 from holdfast_coordinator.engine.committed import Committed, Report
 from holdfast_coordinator.engine.matcher import Matcher
 from holdfast_coordinator.store.port import OutcomeUnknown, SerializationConflict, StoreUnavailable
@@ -40,10 +41,13 @@ class Desk:
         looked_at(self.matcher)
         self.told: list[Event] = []
         self.reports: list[Report] = []
+        self.defect: Exception | None = None
         self.writer = CellWriter(self.cell, self.matcher, self._committed, system_clock)
         self.writing = asyncio.create_task(self.writer.run())
 
     def _committed(self, committed: Committed) -> None:
+        if self.defect is not None:
+            raise self.defect
         self.told += committed.events
         self.reports += committed.reports
         for event in committed.events:
@@ -324,10 +328,7 @@ async def test_a_command_that_is_none_is_refused_alone(desk: Desk) -> None:
 
 
 async def test_whatever_becomes_of_what_is_told_the_commit_is_answered_and_the_writer_goes_on(desk: Desk) -> None:
-    def tell(_: Committed) -> None:
-        raise RuntimeError("a defect")
-
-    desk.writer._on_commit = tell
+    desk.defect = RuntimeError("a defect")
     assert isinstance((await desk.ask(start(1)))[0], Started)
     assert isinstance((await desk.ask(start(2, id="a")))[0], Started)
 
