@@ -20,6 +20,7 @@ from typing import Any, NoReturn, ParamSpec, TypeVar
 from holdfast.errors import HoldfastError, NotAwaited, UnguardedCall
 from holdfast.limits import SPAN_MAX
 from holdfast.workflow import interrupts, redirection, unawaited_calls
+from holdfast.workflow.generators import BegunGenerators
 from holdfast.workflow.tasks import LoopTimer, ReadyHandle, TimerHost, WorkflowFuture, WorkflowTask
 
 _P = ParamSpec("_P")
@@ -33,7 +34,6 @@ REFUSALS_MAX = 1_000
 """How often code that is being unwound may ask for something before it is left where it is."""
 
 _running_loop = events._get_running_loop
-_REFERENCES_OF_ONE_HOLDER = sys.getrefcount((object(), None)[0])
 _SHORTEST_DELAY = timedelta(microseconds=1)
 
 
@@ -63,6 +63,7 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
 
     host: where timers go. salt: kept apart per run, because asyncio holds the tasks of all loops in one set
     and equal hashes would make each lookup in it walk over the tasks of every other run.
+    generators: those that the code has begun to iterate.
     mistake: what the code has called and not awaited; nothing runs after it. excused: calls that cancelled tasks
     leave behind, held so that they are not taken for such a mistake.
     is_driven: it is entered for all that is done to it, so who calls from elsewhere is a stranger.
@@ -82,7 +83,7 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
         self.is_guarded = False
         self.is_driven = False
         self.fault: BaseException | None = None
-        self._generators: list[tuple[AsyncGenerator[Any, Any], Context]] = []
+        self.generators = BegunGenerators(self)
         self._is_running = False
         self._refusals = 0
 
@@ -123,7 +124,7 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
     def shut_down(self) -> None:
         """Close every task's coroutine, so that `finally` blocks run now and nothing is reported later."""
         self.stop()
-        if self._tasks or self._generators:
+        if self._tasks or self.generators.begun:
             self.enter_and(self._close_coroutines)
 
     def refuse(self) -> None:
@@ -177,7 +178,7 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
             asyncio.tasks._leave_task(outer, outer_task)
         hooks = sys.get_asyncgen_hooks()
         events._set_running_loop(self)
-        sys.set_asyncgen_hooks(self._keep_generator, _leave_it)
+        sys.set_asyncgen_hooks(self.generators.keep, _leave_it)
         try:
             act(*args)
         finally:
@@ -191,7 +192,7 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
         self._is_running = True
         try:
             self._run_ready()
-            while self._generators and self._close_abandoned():
+            while self.generators.begun and self._goes_on() and self.generators.close_abandoned():
                 self._run_ready()
         finally:
             self._is_running = False
@@ -221,62 +222,23 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
         if ready:
             raise CodeDoesNotPause(f"ran {CALLBACKS_MAX:,} callbacks after one entry, and more were ready")
 
+    def _goes_on(self) -> bool:
+        return not self.is_dead and self.mistake is None
+
     def _close_coroutines(self) -> None:
         for task in self._tasks:
             coroutine = task.get_coro()
             if not task.done() and coroutine is not None:
                 _swallow(task.context.run, coroutine.close)
-        for generator, context in self._generators:
+        for generator, context in self.generators.take_all():
             # In the context that it was iterated in: what its `finally` asks for is asked of this run.
             _swallow(context.run, generator.aclose().send, None)
         self._tasks.clear()
-        self._generators.clear()
         self.excused.clear()
-
-    def _keep_generator(self, generator: AsyncGenerator[Any, Any]) -> None:
-        """Hold an async generator, so that the garbage collector cannot choose when its `finally` runs."""
-        self._generators.append((generator, copy_context()))
-
-    def _close_abandoned(self) -> bool:
-        """Close the generators that only this loop still holds, as the code does it that iterates them to the end.
-
-        Their `finally` blocks may ask for steps as any code may. True: there is something to run.
-        """
-        if self.is_dead or self.mistake is not None:
-            return False
-        kept: list[tuple[AsyncGenerator[Any, Any], Context]] = []
-        abandoned: list[tuple[AsyncGenerator[Any, Any], Context]] = []
-        for pair in self._generators:
-            if _is_unfinished(pair[0]):
-                (abandoned if sys.getrefcount(pair[0]) <= _REFERENCES_OF_ONE_HOLDER else kept).append(pair)
-        self._generators = kept
-        for generator, context in abandoned:
-            self.create_task(self._close(generator), context=context)
-        return bool(abandoned)
-
-    @property
-    def has_generators(self) -> bool:
-        """True when code has begun to iterate async generators."""
-        return bool(self._generators)
-
-    async def close_generators(self) -> None:
-        """Close all async generators that code has left in the middle, in the order in which they began."""
-        pairs, self._generators = self._generators, []
-        for generator, context in pairs:
-            if _is_unfinished(generator) and not getattr(generator, "ag_running", False):
-                # A cancel request ends one of them, not the others.
-                await asyncio.wait([self.create_task(self._close(generator), context=context)])
-
-    async def _close(self, generator: AsyncGenerator[Any, Any]) -> None:
-        try:
-            await generator.aclose()
-        except Exception as error:  # noqa: BLE001
-            message = "an async generator failed while it was closed"
-            self.call_exception_handler({"message": message, "exception": error})
 
     def thrown_away(self, coroutine: Coroutine[Any, Any, Any]) -> bool:
         """Note a call that was never awaited. True: it has been dealt with."""
-        if not self.is_dead and self.mistake is None:
+        if self._goes_on():
             self.mistake = unawaited_calls.not_awaited(coroutine)
         return True
 
@@ -426,10 +388,6 @@ def _span(seconds: float) -> timedelta:
     if not seconds <= SPAN_MAX.total_seconds():
         raise ValueError(f"a delay of {seconds} seconds is longer than the limit of ten years")
     return timedelta(seconds=seconds) or _SHORTEST_DELAY
-
-
-def _is_unfinished(generator: AsyncGenerator[Any, Any]) -> bool:
-    return getattr(generator, "ag_frame", None) is not None
 
 
 def _leave_it(_: AsyncGenerator[Any, Any]) -> None:

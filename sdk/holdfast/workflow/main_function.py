@@ -93,8 +93,8 @@ class MainFunction:
         else:
             mistake = loop.mistake
             close = Close(RunStatus.COMPLETED, result=payload) if mistake is None else self._close_after(mistake)
-        if loop.has_generators:
-            await loop.close_generators()
+        if loop.generators.begun:
+            await loop.generators.close_all()
         self._end(close)
 
     def _cause_of(self, error: BaseException) -> BaseException:
