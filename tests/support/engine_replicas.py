@@ -224,7 +224,7 @@ async def poll(
     mail_seen: Mapping[Held, int] = NO_MAIL,
 ) -> Handed:  # fmt: skip
     """What the next poll of a session brings."""
-    delivery = await engine.poll(
+    delivery = await engine.polls.wait(
         session.session_id, session.attach_no, msg_no=session.msg_no + 1, free_slots=1, free_runs=runs,
         received=received, mail_seen=mail_seen,
     )  # fmt: skip

@@ -18,8 +18,8 @@ from holdfast_coordinator.domain.rows import JournalRow, RunRow
 from holdfast_coordinator.domain.transitions import TransitionAnswer
 from holdfast_coordinator.engine.attachments import Attachment
 from holdfast_coordinator.engine.cell_writer import CellWriter
+from holdfast_coordinator.engine.commit_notes import OnJournal
 from holdfast_coordinator.engine.committed import Committed
-from holdfast_coordinator.engine.engine import OnJournal
 from holdfast_coordinator.engine.matcher import Matcher
 from holdfast_coordinator.export.relay import RelayLimits
 from holdfast_coordinator.export.span_export import SpanExport

@@ -4,13 +4,10 @@ Everything it keeps in memory can be lost at any time; what must not be lost is 
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, assert_never, cast
-
-import structlog
+from typing import TYPE_CHECKING, Protocol, cast
 
 from holdfast.errors import (
     CoordinatorOverloaded,
@@ -22,39 +19,26 @@ from holdfast.errors import (
 )
 from holdfast.statuses import TransitionStatus
 from holdfast_coordinator.domain.batch import Answer
-from holdfast_coordinator.domain.commands import Command, CommitTransition, OfferStalled, ReportAttempt, StartRun
-from holdfast_coordinator.domain.events import (
-    AlarmSet,
-    LeaseEnded,
-    LeaseLost,
-    LeaseReturned,
-    MailArrived,
-    OutboxDue,
-    ResumedRun,
-    RunEnded,
-    RunLeased,
-    RunReady,
-    StalledRun,
-    TaskClaimed,
-    TaskReady,
-)
-from holdfast_coordinator.domain.rows import AlarmKind, JournalRow, RunResult, RunRow
+from holdfast_coordinator.domain.commands import Command, CommitTransition, ReportAttempt, StartRun
+from holdfast_coordinator.domain.rows import JournalRow, RunResult, RunRow
 from holdfast_coordinator.domain.starts import Started
 from holdfast_coordinator.domain.transitions import TransitionAnswer, answer_of_refusal
 from holdfast_coordinator.store.control_port import ControlStore
-from holdfast_coordinator.store.port import CellStore, RunSelection, RunView, StoreError
+from holdfast_coordinator.store.port import CellStore, RunSelection, RunView
 from holdfast_coordinator.telemetry.identity import Origins
 from holdfast_coordinator.telemetry.run_spans import DEFAULT_RULES
 from holdfast_coordinator.telemetry.spans import SpanRules
 
-from .attachments import NO_MAIL, Attachment, Handed, Held
+from .attachments import Attachment, Held
 from .background_tasks import Background
 from .cell_writer import COMMAND_SECONDS
 from .cells import Cell, Cells
 from .claims import Claims
+from .commit_effects import CommitEffects
 from .commit_metrics import CommitMetrics
+from .commit_notes import CommitNotes, OnJournal
 from .committed import Committed, Report
-from .database_clock import DatabaseClock, boot_seconds
+from .database_clock import DatabaseClock
 from .doorbell import Doorbell, Rung
 from .facts import Facts
 from .held_work import HeldWork
@@ -62,9 +46,11 @@ from .late_results import Emit, LateResults
 from .matcher import Matcher
 from .other_replicas import Elsewhere
 from .outbox import Outbox, OutboxCodec
+from .polls import Polls
 from .registry import Registry
 from .run_rows import Records
 from .sessions import SessionOpening, SessionPolicy, Sessions
+from .stalled_offers import StalledOffers
 from .start_requests import ContinuationCodec, Starts
 from .stepped_clock import SteppedClock
 from .unknown_grants import UnknownGrants
@@ -73,30 +59,14 @@ from .waiters import Waiters
 if TYPE_CHECKING:  # prometheus_client is imported only where metrics are on
     from holdfast_coordinator.metrics.metrics import Metrics
 
-OnJournal = Callable[[Sequence[JournalRow], Sequence[RunRow]], None]
-
-log = structlog.get_logger(__name__)
-
 LEASE_END_SECONDS = 1.0
 """How long the end of a lease waits for a row that is locked; then the next look at the session ends it."""
 REPORT_PARKED_SECONDS = 0.02
 """How long the other runs of a report wait for one whose row is locked; it is reported again by itself."""
-POLL_BYTES_MAX = 4 * 1024 * 1024
-"""How much an answer to a poll brings; the rest comes with the next one."""
-STALLED_PAGE = 1_000
-OFFER_AGAIN_SECONDS = 1.0
 
 
 class EngineCodec(OutboxCodec, ContinuationCodec, Protocol):
     """Reads the protobuf bytes that the engine itself must look into."""
-
-
-@dataclass(slots=True)
-class Delivery:
-    """What one poll answer brings, with the records of the leased runs, and of traced runs of queued attempts."""
-
-    handed: Handed
-    records: dict[str, RunRow] = field(default_factory=dict)
 
 
 class Engine:
@@ -145,9 +115,8 @@ class Engine:
         self.late_results = LateResults(
             self.cells, self.records, control, clock=self._clock.now, metrics=metrics, emit=emit, rules=span_rules
         )
-        self._facts = Facts(self.records)
-        self._on_journal = on_journal
-        self._measures = CommitMetrics(metrics, self.records, self.matcher) if metrics is not None else None
+        measures = CommitMetrics(metrics, self.records, self.matcher) if metrics is not None else None
+        self._notes = CommitNotes(Facts(self.records), measures, on_journal)
         self.registry = Registry(control, self.matcher)
         self.unknown_grants = UnknownGrants(self.cells, self.matcher)
         self.stepped_clock = SteppedClock(control, self.cells)
@@ -162,7 +131,12 @@ class Engine:
             on_step=self.stepped_clock.stepped,
             database_clock=self._clock,
         )
+        self.polls = Polls(self.sessions, self.matcher, self.held_work, self.records, is_traced=origins is not None)
+        self._stalled_offers = StalledOffers(self.cells, self.matcher)
         self.outbox = Outbox(self.cells, self.records, self.registry, codec, origins, metrics)
+        self._effects = CommitEffects(
+            self.matcher, self.sessions, self._claims, self.waiters, self.outbox, self.doorbell, self._background
+        )
         self._namespaces: set[str] = set()
 
     async def close(self) -> None:
@@ -257,86 +231,8 @@ class Engine:
         """Opens or re-attaches a session; with it what the worker holds no longer. Raises SessionExpired."""
         opened = await self.sessions.open(worker)
         self.registry.registered(worker.namespace, worker.workflows)
-        self._background.spawn(self._offer_stalled(worker, opened[0]))
+        self._background.spawn(self._stalled_offers.offer(worker, opened[0]))
         return opened
-
-    async def _offer_stalled(self, worker: SessionOpening, attachment: Attachment) -> None:
-        """Offers runs that other builds stalled: the code that fits them may have come with this worker."""
-        while self.matcher.attachment(attachment.session_id) is attachment:
-            try:
-                for cell in self.cells:
-                    await self._offer_stalled_in(cell, worker)
-                return
-            except (HoldfastError, StoreError) as error:
-                # Again, while the worker is here: its coming is the only thing that makes these runs move.
-                log.warning("stalled_not_offered", session_id=attachment.session_id, error=str(error))
-                await asyncio.sleep(OFFER_AGAIN_SECONDS)
-
-    async def _offer_stalled_in(self, cell: Cell, worker: SessionOpening) -> None:
-        more = True
-        while more:
-            run_ids = await cell.store.stalled_by_others(
-                worker.namespace, worker.queue, list(worker.workflows), worker.build, STALLED_PAGE
-            )
-            offered = await cell.writer.submit_all(
-                [OfferStalled(run_id, worker.build) for run_id in run_ids], parked_seconds=LEASE_END_SECONDS
-            )
-            more = len(run_ids) == STALLED_PAGE and any(answer is True for answer in offered)
-
-    async def poll(
-        self, session_id: str, attach_no: int, *, msg_no: int, free_slots: int, free_runs: int,
-        received: Sequence[Held], mail_seen: Mapping[Held, int] = NO_MAIL,
-    ) -> Delivery:  # fmt: skip
-        """Waits for work for a session. received, mail_seen: what has come. Raises ReattachRequired."""
-        attachment = self.sessions.attached(session_id, attach_no)
-        if msg_no <= attachment.msg_no:
-            return Delivery(Handed())  # an older poll that arrives late
-        if mail_seen:
-            attachment.mail_seen(mail_seen)
-        attachment.begin_poll(msg_no=msg_no, free_slots=free_slots, free_runs=free_runs, received=received)
-        try:
-            self.matcher.has_room(attachment)
-            if not attachment.news.is_set():
-                try:
-                    async with asyncio.timeout(self.sessions.policy.poll_wait.total_seconds()):
-                        await attachment.news.wait()
-                except TimeoutError:
-                    return Delivery(Handed())
-        finally:
-            attachment.end_poll(msg_no, boot_seconds())
-        self.sessions.attached(session_id, attach_no)
-        if attachment.msg_no != msg_no:
-            return Delivery(Handed())  # a newer poll takes what there is
-        handed = attachment.take()
-        try:
-            if handed.unread:
-                await self.held_work.read_mail(attachment, handed)
-            wanted = [lease.record or lease.run.run_id for lease in handed.leases]
-            if self.origins is not None:
-                wanted += [claim.task.run_id for claim in handed.tasks]
-            records, is_cut = await self.records.first_of(wanted, POLL_BYTES_MAX)
-            if is_cut:
-                self._leave_for_next_poll(attachment, handed, records)
-            return Delivery(handed, records)
-        except BaseException:  # also a worker that has gone: it polls again
-            attachment.put_back(handed)
-            raise
-
-    def _leave_for_next_poll(self, attachment: Attachment, handed: Handed, records: Mapping[str, RunRow]) -> None:
-        """Takes out of an answer the runs whose arguments were not read for it, because the others are large."""
-        later = Handed()
-        later.leases = [lease for lease in handed.leases if lease.run.run_id not in records]
-        handed.leases = [lease for lease in handed.leases if lease.run.run_id in records]
-        if self.origins is not None:
-            later.tasks = [claim for claim in handed.tasks if claim.task.run_id not in records]
-            handed.tasks = [claim for claim in handed.tasks if claim.task.run_id in records]
-        attachment.put_back(later)
-
-    def hand_later(self, session_id: str, attach_no: int, later: Handed) -> None:
-        """Keeps for the next poll answer of a session what had no room in this one."""
-        attachment = self.matcher.attachment(session_id)
-        if attachment is not None and attachment.attach_no == attach_no:
-            attachment.put_back(later)
 
     async def report(
         self, attachment: Attachment, transitions: Sequence[CommitTransition], attempts: Sequence[ReportAttempt]
@@ -404,67 +300,6 @@ class Engine:
     # After a commit
 
     def _committed(self, cell: Cell, committed: Committed) -> None:
-        self._act_on(cell, committed)
+        self._effects.act_on(cell, committed)
         # Afterwards: whatever workers have written, and this makes of it, what has to happen has happened.
-        self._note(committed)
-
-    def _act_on(self, cell: Cell, committed: Committed) -> None:
-        """Work and mail go to sessions here, or other replicas are rung for."""
-        for event in committed.events:
-            match event:
-                case RunLeased() | TaskClaimed():
-                    if not self.matcher.handed_over(event):
-                        self._background.spawn(self.sessions.end_undelivered(event))
-                case LeaseReturned():
-                    self.matcher.returned(event)
-                case RunEnded(result):
-                    self.waiters.has_closed(result)
-                    self.doorbell.closed(result.run_id)
-                case RunReady(namespace, queue, workflow):
-                    self.matcher.left_ready((namespace, queue), workflow)
-                    self.doorbell.run_ready((namespace, queue, workflow))
-                case TaskReady(namespace, queue, name, wait):
-                    if wait:
-                        self._claims.claim_after(wait, (namespace, queue), name)
-                    else:
-                        self.matcher.left_queued((namespace, queue), name)
-                        self.doorbell.step_ready((namespace, queue, name))
-                case MailArrived():
-                    if not self.matcher.mail_arrived(event):
-                        self.doorbell.held(event.session_id, event.run_id)
-                case LeaseEnded():
-                    if not self.matcher.ended(event):
-                        self.doorbell.held(event.session_id, event.run_id)
-                case LeaseLost() | StalledRun() | ResumedRun():
-                    pass  # only noted
-                case AlarmSet(alarm):
-                    watch = cell.alarms if alarm.kind < AlarmKind.OUTBOX_CHILD else cell.outbox
-                    watch.alarm_set(alarm.due_at)
-                case OutboxDue():
-                    self._background.spawn(self.outbox.deliver(event.alarm, event.mail, event.to_run_id))
-                case _:
-                    assert_never(event)
-
-    def _note(self, committed: Committed) -> None:
-        """Log lines, metrics and spans of it."""
-        measures = self._measures
-        for event in committed.events:
-            match event:
-                case RunEnded(result):
-                    self._facts.closed(result)
-                    if measures is not None:
-                        measures.closed(result)
-                case LeaseLost():
-                    self._facts.lost(event)
-                    if measures is not None:
-                        measures.lost(event)
-                case StalledRun():
-                    self._facts.stalled(event)
-                case ResumedRun():
-                    self._facts.resumed(event)
-                case _:
-                    pass
-        if committed.rows and self._on_journal is not None:
-            self._on_journal(committed.rows, committed.runs)
-        if measures is not None:
-            measures.committed(committed)
+        self._notes.note(committed)

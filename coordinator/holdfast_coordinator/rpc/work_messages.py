@@ -14,8 +14,8 @@ from holdfast_coordinator.domain.events import LeaseEnded, RunLeased, TaskClaime
 from holdfast_coordinator.domain.rows import MailRow, RunRow
 from holdfast_coordinator.domain.transitions import TransitionAnswer
 from holdfast_coordinator.engine.attachments import Handed
-from holdfast_coordinator.engine.engine import Delivery
 from holdfast_coordinator.engine.held_mail import RunMail
+from holdfast_coordinator.engine.polls import Delivery
 from holdfast_coordinator.telemetry.identity import attempt_position
 from holdfast_coordinator.wire.entries import mail_message
 

@@ -14,7 +14,8 @@ from holdfast.session_refusals import ReattachRequired, ReplicaAway
 from holdfast.wire import set_time
 from holdfast_coordinator.domain.transitions import TransitionAnswer, answer_of_refusal
 from holdfast_coordinator.engine.attachments import Attachment, Held
-from holdfast_coordinator.engine.engine import POLL_BYTES_MAX, Engine
+from holdfast_coordinator.engine.engine import Engine
+from holdfast_coordinator.engine.polls import POLL_BYTES_MAX
 from holdfast_coordinator.wire.journals import journal_message
 
 from .fields import run_id, span, whole
@@ -113,7 +114,7 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
             self._engine.sessions.leave(stream.last_poll.session_id, stream.last_poll.attach_no)
 
     async def _poll(self, request: pb.PollRequest, response: pb.PollResponse) -> None:
-        delivery = await self._engine.poll(
+        delivery = await self._engine.polls.wait(
             request.session_id,
             request.attach_no,
             msg_no=request.msg_no,
@@ -125,7 +126,7 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
         response.msg_no = request.msg_no
         room = Room(min(self._limits.message_bytes // 2, POLL_BYTES_MAX))
         later = fill_poll_response(response, delivery, room, attach_no=request.attach_no)
-        self._engine.hand_later(request.session_id, request.attach_no, later)
+        self._engine.polls.hand_later(request.session_id, request.attach_no, later)
 
     async def _report(self, request: pb.ReportRequest, response: pb.ReportResponse) -> None:
         engine = self._engine

@@ -25,7 +25,7 @@ from holdfast_coordinator.domain.commands import (
 from holdfast_coordinator.domain.events import RunLeased, TaskClaimed
 from holdfast_coordinator.domain.rows import AlarmKind, AlarmRow, OpenRun, RunRow, RunState, TaskRow, TaskState
 from holdfast_coordinator.engine.attachments import Handed
-from holdfast_coordinator.engine.engine import Delivery
+from holdfast_coordinator.engine.polls import Delivery
 from holdfast_coordinator.rpc.report_messages import transition
 from holdfast_coordinator.rpc.work_messages import Room, fill_poll_response
 from holdfast_coordinator.telemetry.identity import IdentityRules, attempt_position, of_start
