@@ -7,11 +7,11 @@ from datetime import datetime
 from holdfast.errors import HoldfastError, RunAlreadyStarted, RunNotFound, RunNotRetryable
 from holdfast.statuses import RunStatus
 
-from .rows import AlarmKind, JournalCopy, KeyRow, MailKind, MailRow, OpenRun, RunRow, Side
+from .rows import AlarmKind, JournalCopy, KeyRow, MailKind, MailRow, RunRow, Side
 from .rules import Rule, Rules
 from .snapshot import Reads
 from .starts import ID, Started, repeated, reserved_of
-from .states import NEW_RUN, RunTrigger
+from .states import RunTrigger
 from .workspace import Workspace
 
 RETRYABLE = frozenset({RunStatus.FAILED, RunStatus.TIMED_OUT, RunStatus.CANCELLED, RunStatus.TERMINATED})
@@ -108,13 +108,13 @@ def retry_run(space: Workspace, asked: RetryRun) -> Started | HoldfastError:
     if refusal is not None:
         space.changes.keys_released += reserved_of(id_key(asked), known)
         return refusal
-    _create(space, asked)
+    _continue(space, asked)
     # A repeat may be in this very batch: it has not read what is written here.
     known.existing[asked.run_id] = (origin.namespace, origin.call_digest, asked.run_id)
     return Started(asked.run_id, attached=False)
 
 
-def _create(space: Workspace, asked: RetryRun) -> None:
+def _continue(space: Workspace, asked: RetryRun) -> None:
     now, origin, begin = space.now, asked.origin, asked.begin
     deadline_at = now + (origin.deadline_at - origin.created_at) if origin.deadline_at is not None else None
     record = RunRow(
@@ -132,23 +132,7 @@ def _create(space: Workspace, asked: RetryRun) -> None:
         trace=asked.trace,
         origin_run_id=origin.run_id,
     )
-    run = OpenRun(
-        run_id=asked.run_id,
-        namespace=origin.namespace,
-        queue=origin.queue,
-        workflow=origin.workflow,
-        state=NEW_RUN,
-        last_at=now,
-        priority=origin.priority,
-        deadline_at=deadline_at,
-        side=asked.traced,
-        mail_next=begin.mail_taken + 1,
-        mail_taken=begin.mail_taken,
-    )
-    space.changes.runs.append(record)
-    space.changes.opened[run.run_id] = run
-    space.runs[run.run_id] = run
-    space.records[run.run_id] = record
+    run = space.add_run(record, asked.traced, mail_taken=begin.mail_taken)
     for part in begin.parts:
         if isinstance(part, RewrittenRow):
             space.append(run, [part.entries], part.count)
@@ -162,8 +146,6 @@ def _create(space: Workspace, asked: RetryRun) -> None:
         space.add_mail(mail)
     for number, due_at in begin.timers:
         space.set_alarm(run, AlarmKind.TIMER, number, due_at)
-    if deadline_at is not None:
-        space.set_alarm(run, AlarmKind.DEADLINE, 0, deadline_at)
     space.make_ready(run, RunTrigger.WAKE)
 
 

@@ -15,7 +15,7 @@ from .commands import OnConflict, Reuse, StartRun
 from .rows import AlarmKind, KeyRow, OpenRun, RunRow
 from .rules import Rule, Rules
 from .snapshot import KnownRuns, Reads
-from .states import NEW_RUN, RunTrigger
+from .states import RunTrigger
 from .workspace import Workspace, not_before
 
 ID = "id"
@@ -214,7 +214,7 @@ def _fail_child(space: Workspace, asked: StartRun, answer: StartAnswer) -> None:
 
 
 def _create(space: Workspace, asked: StartRun) -> OpenRun:
-    """A new run with its alarms; without a delay the caller makes it ready."""
+    """A new run with its first entry and its alarms; without a delay the caller makes it ready."""
     now = not_before(asked.asked_at, space.now)
     deadline_at = now + asked.max_duration if asked.max_duration is not None else None
     record = RunRow(
@@ -234,34 +234,11 @@ def _create(space: Workspace, asked: StartRun) -> OpenRun:
         parent_run_id=asked.parent_run_id,
         parent_number=asked.parent_number,
     )
-    run = OpenRun(
-        run_id=asked.run_id,
-        namespace=asked.namespace,
-        queue=asked.queue,
-        workflow=asked.workflow,
-        state=NEW_RUN,
-        last_at=now,
-        priority=asked.priority,
-        deadline_at=deadline_at,
-        side=asked.traced,
-        parent_run_id=asked.parent_run_id,
-        parent_number=asked.parent_number,
-    )
-    open_new_run(space, record, run)
-    if deadline_at is not None:
-        space.set_alarm(run, AlarmKind.DEADLINE, 0, deadline_at)
+    run = space.add_run(record, asked.traced)
+    space.append(run, [RunStarted(now, record.workflow)], 1)
     if asked.delay:
         space.set_alarm(run, AlarmKind.START, 0, now + asked.delay)
     return run
-
-
-def open_new_run(space: Workspace, record: RunRow, run: OpenRun) -> None:
-    """Adds a run with its first journal entry; the caller makes it ready."""
-    space.changes.runs.append(record)
-    space.changes.opened[run.run_id] = run
-    space.runs[run.run_id] = run
-    space.records[run.run_id] = record
-    space.append(run, [RunStarted(record.created_at, record.workflow, record.origin_run_id or "")], 1)
 
 
 RULES: Rules = {StartRun: Rule(_reads, start_run, size=lambda asked: len(asked.arguments), keys=key_rows)}

@@ -45,7 +45,7 @@ from .rows import (
     TaskState,
 )
 from .snapshot import KnownRuns, Snapshot
-from .states import RunTrigger, TaskTrigger, move_run, move_task
+from .states import NEW_RUN, RunTrigger, TaskTrigger, move_run, move_task
 
 REQUEST_KEPT_FOR = timedelta(hours=24)
 CLOCK_AHEAD_MAX = timedelta(seconds=2)
@@ -110,6 +110,33 @@ class Workspace:
         changed.last_at = self.now
         self.runs[run.run_id] = changes.updated[run.run_id] = changed
         return changed
+
+    def add_run(self, record: RunRow, traced: Side, *, mail_taken: int = 0) -> OpenRun:
+        """Makes a run, with the alarm of its deadline; the caller gives it its first entries, and makes it ready.
+
+        mail_taken: how many pieces of mail its journal begins with.
+        """
+        run = OpenRun(
+            run_id=record.run_id,
+            namespace=record.namespace,
+            queue=record.queue,
+            workflow=record.workflow,
+            state=NEW_RUN,
+            last_at=record.created_at,
+            mail_next=mail_taken + 1,
+            mail_taken=mail_taken,
+            priority=record.priority,
+            deadline_at=record.deadline_at,
+            side=traced,
+            parent_run_id=record.parent_run_id,
+            parent_number=record.parent_number,
+        )
+        self.changes.runs.append(record)
+        self.changes.opened[run.run_id] = self.runs[run.run_id] = run
+        self.records[run.run_id] = record
+        if record.deadline_at is not None:
+            self.set_alarm(run, AlarmKind.DEADLINE, 0, record.deadline_at)
+        return run
 
     def append(
         self,
