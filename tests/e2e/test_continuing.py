@@ -7,7 +7,9 @@ import pytest
 
 import holdfast
 from holdfast import Context, RunFailed, step, workflow
+from holdfast.channel.run_calls import RunCalls
 from holdfast.client import Client
+from holdfast.client.handle import new_start_id
 from holdfast.errors import RunNotRetryable
 
 from .conftest import WorkerFactory
@@ -101,6 +103,24 @@ async def test_a_retried_run_does_not_repeat_finished_steps(client: Client, work
         assert found.run_id == again.run_id
         description = await again.describe()
         assert description.origin_run_id == run.run_id
+
+
+async def test_a_retry_by_the_id_that_is_repeated_has_made_one_run(
+    client: Client, worker: WorkerFactory, queue: str
+) -> None:
+    broken.add("goods of o-5")
+    async with worker(workflows=[ship]):
+        run = await client.start(ship.with_options(id=f"ship-{queue}", queue=queue), "o-5")
+        with pytest.raises(RunFailed, match="no box"):
+            await run.result(timeout=10)
+        broken.clear()
+        asked, start = RunCalls(client.connection, "default"), new_start_id()
+        made = await asked.retry(f"ship-{queue}", start_id=start)
+        assert await asked.retry(f"ship-{queue}", start_id=start) == made
+        assert await client.get(made.run_id).result(timeout=10) == "packed goods of o-5"
+        assert await asked.retry(f"ship-{queue}", start_id=start) == made
+        with pytest.raises(RunNotRetryable, match="completed"):
+            await asked.retry(f"ship-{queue}", start_id=new_start_id())
 
 
 async def test_results_that_came_beside_the_failure_are_kept(client: Client, worker: WorkerFactory, queue: str) -> None:

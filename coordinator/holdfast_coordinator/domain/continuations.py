@@ -7,10 +7,11 @@ from datetime import datetime
 from holdfast.errors import HoldfastError, RunAlreadyStarted, RunNotFound, RunNotRetryable
 from holdfast.statuses import RunStatus
 
+from .commands import StartRun
 from .rows import AlarmKind, JournalCopy, KeyRow, MailKind, MailRow, RunRow, Side
 from .rules import Rule, Rules
 from .snapshot import Reads
-from .starts import ID, Started, repeated, reserved_of
+from .starts import ID, KEY, Started, key_rows, repeated, reserved_of
 from .states import RunTrigger
 from .workspace import Workspace
 
@@ -55,26 +56,38 @@ class Continuation:
 
 @dataclass(slots=True)
 class RetryRun:
-    """Continue a failed, timed out, cancelled or terminated run at its failed step."""
+    """Continue a failed, timed out, cancelled or terminated run at its failed step.
+
+    by_id: whether the run was found by its id, and is continued only while that stands for it. start: which has found
+    it so, and asks for that; None for who asks for it by itself.
+    """
 
     run_id: str
     origin: RunRow
     begin: Continuation
     trace: bytes = b""
     traced: Side = Side.NONE
+    by_id: bool = False
+    start: StartRun | None = None
+
+    @property
+    def call_digest(self) -> bytes:
+        """What the new run is called with, written as its start has written it: repeats are recognised by that."""
+        return self.start.call_digest if self.start is not None else self.origin.call_digest
 
 
-def id_key(asked: RetryRun) -> list[KeyRow]:
-    """The business id that the new run takes over, if the old one has one."""
-    origin = asked.origin
-    if origin.id is None:
-        return []
-    return [KeyRow(origin.namespace, ID, origin.id, asked.run_id, origin.call_digest, origin.workflow)]
+def keys_taken(asked: RetryRun) -> list[KeyRow]:
+    """The business id that the new run takes over, if the old one has one, and the idempotency key of its start."""
+    origin, start = asked.origin, asked.start
+    keys = [row for row in key_rows(start) if row.kind == KEY] if start is not None else []
+    if origin.id is not None:
+        keys.append(KeyRow(origin.namespace, ID, origin.id, asked.run_id, origin.call_digest, origin.workflow))
+    return keys
 
 
 def _reads(reads: Reads, asked: RetryRun) -> None:
     reads.starts[asked.run_id] = asked.origin.namespace
-    reads.keys.extend(id_key(asked))
+    reads.keys.extend(keys_taken(asked))
     reads.results.add(asked.origin.run_id)
 
 
@@ -85,33 +98,41 @@ def _size(asked: RetryRun) -> int:
 
 def retry_run(space: Workspace, asked: RetryRun) -> Started | HoldfastError:
     """Makes the new run; a repeat with the same start id gets the same one."""
-    origin, known = asked.origin, space.known
+    origin, known, keys = asked.origin, space.known, keys_taken(asked)
     earlier = known.existing.get(asked.run_id)
     if earlier is not None:
-        space.changes.keys_released += reserved_of(id_key(asked), known)
-        return repeated(earlier, asked.run_id, origin.namespace, origin.call_digest)
+        space.changes.keys_released += reserved_of(keys, known)
+        return repeated(earlier, asked.run_id, origin.namespace, asked.call_digest)
+    refusal = _refusal(space, asked, keys)
+    if refusal is not None:
+        space.changes.keys_released += reserved_of(keys, known)
+        return refusal
+    for row in keys:
+        holder = known.keys.get((row.namespace, row.kind, row.key))
+        if holder is not None:
+            row.signature_digest = holder.signature_digest
+            space.changes.keys.append(row)
+    _continue(space, asked)
+    # A repeat may be in this very batch: it has not read what is written here.
+    known.existing[asked.run_id] = (origin.namespace, asked.call_digest, asked.run_id)
+    return Started(asked.run_id, attached=False)
+
+
+def _refusal(space: Workspace, asked: RetryRun, keys: Sequence[KeyRow]) -> HoldfastError | None:
+    origin, known = asked.origin, space.known
     result = space.results.get(origin.run_id)
-    refusal: HoldfastError | None = None
     if result is None:
-        refusal = RunNotFound(origin.run_id, namespace=origin.namespace)
-    elif result.status not in RETRYABLE:
-        refusal = RunNotRetryable(origin.run_id, result.status)
-    for row in id_key(asked):
+        return RunNotFound(origin.run_id, namespace=origin.namespace)
+    if result.status not in RETRYABLE:
+        return RunNotRetryable(origin.run_id, result.status)
+    for row in keys:
         holder = known.keys.get((row.namespace, row.kind, row.key))
         if holder is None:
             continue
-        if refusal is None and known.statuses.get(holder.run_id) is None:
-            refusal = RunAlreadyStarted(row.key, holder.run_id)
-        if refusal is None:
-            row.signature_digest = holder.signature_digest
-            space.changes.keys.append(row)
-    if refusal is not None:
-        space.changes.keys_released += reserved_of(id_key(asked), known)
-        return refusal
-    _continue(space, asked)
-    # A repeat may be in this very batch: it has not read what is written here.
-    known.existing[asked.run_id] = (origin.namespace, origin.call_digest, asked.run_id)
-    return Started(asked.run_id, attached=False)
+        has_passed_on = row.kind == KEY or (asked.by_id and holder.run_id != origin.run_id)
+        if has_passed_on or known.statuses.get(holder.run_id) is None:
+            return RunAlreadyStarted(row.key, holder.run_id)
+    return None
 
 
 def _continue(space: Workspace, asked: RetryRun) -> None:
@@ -124,8 +145,9 @@ def _continue(space: Workspace, asked: RetryRun) -> None:
         queue=origin.queue,
         created_at=now,
         arguments=origin.arguments,
-        call_digest=origin.call_digest,
+        call_digest=asked.call_digest,
         id=origin.id,
+        idempotency_key=asked.start.idempotency_key if asked.start is not None else None,
         priority=origin.priority,
         deadline_at=deadline_at,
         metadata=origin.metadata,
@@ -149,4 +171,4 @@ def _continue(space: Workspace, asked: RetryRun) -> None:
     space.make_ready(run, RunTrigger.WAKE)
 
 
-RULES: Rules = {RetryRun: Rule(_reads, retry_run, size=_size, keys=id_key)}
+RULES: Rules = {RetryRun: Rule(_reads, retry_run, size=_size, keys=keys_taken)}

@@ -165,9 +165,15 @@ class Engine:
         """Starts runs; each succeeds or is refused by itself, in order. seconds: how long they may wait."""
         return await self._starts.start_runs(starts, seconds=seconds)
 
-    async def retry(self, run_id: str, start_id: str, *, seconds: float = COMMAND_SECONDS) -> Started:
-        """Makes a run that continues a closed one at its failed step. Raises RunNotRetryable, RunAlreadyStarted."""
-        answer = await self._starts.continue_run(run_id, self.cells.beside(run_id, start_id), seconds=seconds)
+    async def retry(
+        self, run_id: str, start_id: str, *, by_id: bool = False, seconds: float = COMMAND_SECONDS, status: str = "open"
+    ) -> Started:
+        """Makes a run that continues a closed one at its failed step. by_id, status: see Starts.retry.
+
+        Raises RunNotRetryable, RunAlreadyStarted.
+        """
+        new_run_id = self.cells.beside(run_id, start_id)
+        answer = await self._starts.retry(run_id, new_run_id, seconds=seconds, by_id=by_id, status=status)
         if isinstance(answer, HoldfastError):
             raise answer
         return answer

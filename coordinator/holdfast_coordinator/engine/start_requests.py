@@ -48,10 +48,12 @@ class Starts:
                 return HoldfastError(f"the id {start.id!r} was taken again and again; choose another policy")
             repeats += 1
             if isinstance(answer, RetryInstead):
-                continued = await self.continue_run(answer.run_id, start.run_id, seconds=seconds)
+                continued = await self.continue_run(
+                    answer.run_id, start.run_id, seconds=seconds, by_id=True, start=start
+                )
                 if not isinstance(continued, RunAlreadyStarted):
                     return continued
-                # Another start was faster, and has the id now: this one meets the run that it made.
+                # Another start was faster, and has the id or the key now: this one meets the run that it made.
             else:
                 text = f"run {start.run_id} takes its id {start.id!r}"
                 terminate = TerminateRun(answer.run_id, start.run_id, text)
@@ -62,13 +64,38 @@ class Starts:
             self._waiters.is_open(start.namespace, answer.run_id)
         return answer
 
-    async def continue_run(self, run_id: str, new_run_id: str, *, seconds: float) -> Started | HoldfastError:
-        """Makes a run that continues a closed one at its failed step. new_run_id: in the same cell."""
+    async def retry(
+        self, run_id: str, new_run_id: str, *, seconds: float, by_id: bool, status: str
+    ) -> Started | HoldfastError:
+        """Continues a run; when it was found by its id, and that has passed on meanwhile, the run that has it now.
+
+        status: what a refusal calls the run while it is not closed.
+        """
+        answer = await self.continue_run(run_id, new_run_id, seconds=seconds, by_id=by_id, status=status)
+        repeats = 0
+        while by_id and isinstance(answer, RunAlreadyStarted) and repeats < REPEATS_MAX:
+            repeats += 1
+            answer = await self.continue_run(answer.run_id, new_run_id, seconds=seconds, by_id=True)
+        return answer
+
+    async def continue_run(
+        self, run_id: str, new_run_id: str, *, seconds: float, by_id: bool, start: StartRun | None = None,
+        status: str = "open",
+    ) -> Started | HoldfastError:  # fmt: skip
+        """Makes a run that continues a closed one at its failed step. new_run_id: in the same cell.
+
+        by_id, start: see RetryRun.
+        """
         store = self._cells.of_run(run_id).store
         origin = (await store.records([run_id]))[run_id]
+        if start is None and by_id:
+            made = (await store.records([new_run_id])).get(new_run_id)
+            if made is not None and made.origin_run_id and (made.namespace, made.id) == (origin.namespace, origin.id):
+                # A repeat of a retry by the id, which its first call has passed on.
+                return Started(new_run_id, attached=False)
         closed = await store.results([run_id])
         if not closed:
-            return RunNotRetryable(run_id, "open")
+            return RunNotRetryable(run_id, status)
         rows: list[JournalRow] = []
         more = True
         while more:
@@ -76,7 +103,7 @@ class Starts:
             rows += page
         # In a thread: of a long journal this takes seconds, and heartbeats cannot wait.
         begin = await asyncio.to_thread(self._codec.continuation, rows, run_id)
-        asked = RetryRun(new_run_id, origin, begin)
+        asked = RetryRun(new_run_id, origin, begin, by_id=by_id, start=start)
         if self._origins is not None:
             identity = self._origins.of_retry(new_run_id, origin)
             asked.trace, asked.traced = identity.trace, identity.side

@@ -13,7 +13,6 @@ from holdfast.errors import (
     InvalidRequest,
     PayloadTooLarge,
     RunNotFound,
-    RunNotRetryable,
     TracingOff,
 )
 from holdfast.limits import STARTS_PER_CALL_MAX, WAITED_RUNS_MAX, Limits
@@ -156,9 +155,10 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
     @translated
     async def RetryRun(self, request: pb.RetryRunRequest, context: Context) -> pb.RetryRunResponse:
         view = await self._view(request.namespace, request.run)
-        if view.result is None:
-            raise RunNotRetryable(view.record.run_id, status_of(view))
-        started = await self._engine.retry(view.record.run_id, request.start_id, seconds=seconds_left(context))
+        started = await self._engine.retry(
+            view.record.run_id, request.start_id, by_id=request.run != view.record.run_id,
+            seconds=seconds_left(context), status=status_of(view),
+        )  # fmt: skip
         return pb.RetryRunResponse(run=_started(started, view.record.id or ""))
 
     @translated

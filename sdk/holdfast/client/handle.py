@@ -165,7 +165,8 @@ class RunHandle(Generic[Result]):
     async def retry(self) -> "RunHandle[Result]":
         """A new run that continues this one at the failed step and takes over its id.
 
-        Raises RunNotRetryable unless it failed, timed out, was cancelled or terminated.
+        Raises RunNotRetryable unless it failed, timed out, was cancelled or terminated, and RunAlreadyStarted while
+        another run has its id and is open.
         """
         with self._span("retry"):
             started = await self._reach.calls.retry(self._asked, start_id=new_start_id())

@@ -175,7 +175,8 @@ class RunServiceServicer(object):
 
     def RetryRun(self, request, context):
         """Makes a new run that continues a failed, timed out, cancelled or terminated one at the failed step.
-        NOT_FOUND: RUN_NOT_FOUND. FAILED_PRECONDITION: RUN_NOT_RETRYABLE.
+        NOT_FOUND: RUN_NOT_FOUND. FAILED_PRECONDITION: RUN_NOT_RETRYABLE. ALREADY_EXISTS: RUN_ALREADY_STARTED, when
+        another run with its business id is open.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
