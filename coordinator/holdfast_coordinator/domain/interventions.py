@@ -273,18 +273,18 @@ def postpone_alarm(space: Workspace, asked: PostponeAlarm) -> bool:
         dead = DeadLetter(*key, space.now, alarm.body, attempts, asked.reason[:REASON_CHARACTERS_MAX])
         space.changes.dead_letters.append(dead)
         if asked.parent is not None:
-            _child_given_up(space, asked, *asked.parent, attempts)
+            _child_given_up(space, dead, *asked.parent, is_cut=dead.reason != asked.reason)
     return True
 
 
-def _child_given_up(space: Workspace, asked: PostponeAlarm, parent: str, number: int, attempts: int) -> None:
-    if asked.kind is AlarmKind.OUTBOX_CHILD:
+def _child_given_up(space: Workspace, dead: DeadLetter, parent: str, number: int, *, is_cut: bool) -> None:
+    if dead.kind is AlarmKind.OUTBOX_CHILD:
         child = child_run_id(parent, number)
         error_type, what = "ChildNotStarted", f"run {child} was not started"
     else:
-        child = asked.run_id
+        child = dead.run_id
         error_type, what = "ChildEndNotDelivered", f"the end of run {child} was not delivered"
-    failure = Failure(error_type, f"{what} in {attempts} attempts: {asked.reason}")
+    failure = Failure(error_type, f"{what} in {dead.attempts} attempts: {dead.reason}", cut=is_cut)
     mail = ChildClosedMail(number, child, RunStatus.FAILED, failure=failure)
     _child_closed(space, parent, mail, at=space.now)
 

@@ -412,11 +412,16 @@ def test_the_cancel_of_a_child_waits_for_its_start(cell: CoreCell) -> None:
     assert cell.run_results[CHILD].status is RunStatus.CANCELLED
 
 
-def failing(cell: CoreCell, key: tuple[str, AlarmKind, int], parent: tuple[str, int] | None = None) -> bool:
+def failing(
+    cell: CoreCell,
+    key: tuple[str, AlarmKind, int],
+    parent: tuple[str, int] | None = None,
+    reason: str = "no such queue",
+) -> bool:
     """The alarm was due and what it was set for failed."""
     alarm = cell.alarms[key]
     cell.now = max(cell.now, alarm.due_at)
-    return bool(cell.ask(PostponeAlarm(*key, alarm.due_at, "no such queue", parent)))
+    return bool(cell.ask(PostponeAlarm(*key, alarm.due_at, reason, parent)))
 
 
 def test_an_alarm_that_fails_is_tried_later_each_time_and_is_a_dead_letter_in_the_end(cell: CoreCell) -> None:
@@ -450,6 +455,18 @@ def test_a_parent_gets_the_failure_of_a_child_whose_start_was_given_up(cell: Cor
     assert mail.body.failure == Failure("ChildNotStarted", why)
     assert cell.open_runs[RUN].state is RunState.READY
     assert key in cell.dead_letters
+
+
+def test_a_reason_of_any_length_is_cut_in_the_failure_as_in_the_dead_letter(cell: CoreCell) -> None:
+    leased(cell)
+    suspend(cell, child_of(), waits="child 1")
+    key = (RUN, AlarmKind.OUTBOX_CHILD, 1)
+    while key in cell.alarms:
+        assert failing(cell, key, parent=(RUN, 1), reason="x" * 5_000)
+    (mail,) = cell.waiting_mail(RUN)
+    why = f"run {CHILD} was not started in 20 attempts: {'x' * 1_000}"
+    assert mail.body == ChildClosedMail(1, CHILD, RunStatus.FAILED, failure=Failure("ChildNotStarted", why, cut=True))
+    assert cell.dead_letters[key].reason == "x" * 1_000
 
 
 def test_a_closed_parent_is_not_written_to_when_the_start_of_its_child_is_given_up(cell: CoreCell) -> None:
