@@ -168,8 +168,11 @@ class RunHolder:
         lost = WorkerIdentity(self.lease.lost_session_id)
         losses = list(self.progress.losses(at=at, after_timeout=self.lease.after_timeout, lost=lost))
         self._take_commands(at)
+        # What was lost is noted first: the code learns of none of it. What then fails a step may end all others.
+        for entry in sorted(losses, key=lambda entry: isinstance(entry, StepFailed)):
+            if entry.number in self.progress.steps:
+                self._observe(entry, at)
         for entry in losses:
-            self._observe(entry, at)
             step = self.progress.steps.get(entry.number)
             if step is not None and isinstance(entry, AttemptEnded):
                 self._after_attempt(step, entry, at)
