@@ -11,10 +11,7 @@ from typing import Any
 from holdfast_coordinator.domain.batch import Answer, BatchCommand, Decided, decide, keys_of, reads_of
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.events import Event, RunLeased, TaskClaimed
-from holdfast_coordinator.domain.rows import (
-    OpenRun,
-    TaskRow,
-)
+from holdfast_coordinator.domain.rows import OpenRun, TaskRow
 from holdfast_coordinator.domain.snapshot import Snapshot
 from tests.support.invariants import CellRows
 from tests.support.memory_cell import MemoryCell

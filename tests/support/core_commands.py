@@ -8,20 +8,17 @@ from typing import Any, cast
 from holdfast.api.v1 import journal_pb2, status_pb2
 from holdfast.ids import child_run_id, run_id, start_id
 from holdfast.statuses import ClosePolicy, RunStatus, Then, TransitionStatus
+from holdfast_coordinator.domain.asks import Ask, CloseAsk, ConsumeMail, QueueStepAsk, StartChildAsk
 from holdfast_coordinator.domain.commands import (
     AlarmDue,
-    Ask,
-    CloseAsk,
     CommitTransition,
-    ConsumeMail,
     EndAttempt,
-    QueueStepAsk,
     ReportAttempt,
     SendSignal,
-    StartChildAsk,
     StartRun,
 )
-from holdfast_coordinator.domain.rows import AlarmKind, OpenRun, RunState, SignalMail, TaskRow
+from holdfast_coordinator.domain.mail import SignalMail
+from holdfast_coordinator.domain.rows import AlarmKind, OpenRun, RunState, TaskRow
 from holdfast_coordinator.domain.transitions import TransitionAnswer
 from tests.support.core_cell import T0, CoreCell
 

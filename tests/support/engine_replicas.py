@@ -10,7 +10,8 @@ from holdfast.ids import run_id, start_id
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.commands import CommitTransition, StartRun
 from holdfast_coordinator.domain.events import LeaseEnded, MailArrived, RunLeased, TaskClaimed
-from holdfast_coordinator.domain.rows import MailKind, MailRow, OpenRun, RunRow, SignalMail, TaskRow
+from holdfast_coordinator.domain.mail import MailKind, MailRow, SignalMail
+from holdfast_coordinator.domain.rows import OpenRun, RunRow, TaskRow
 from holdfast_coordinator.domain.snapshot import Reads, Snapshot
 from holdfast_coordinator.engine.attachments import NO_MAIL, Attachment, Handed, Held
 from holdfast_coordinator.engine.engine import Engine

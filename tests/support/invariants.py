@@ -11,6 +11,7 @@ from typing import Any
 
 from holdfast.api.v1 import journal_pb2
 from holdfast.journal import RunClosed
+from holdfast_coordinator.domain.mail import MailRow
 from holdfast_coordinator.domain.rows import (
     AlarmKind,
     AlarmRow,
@@ -18,7 +19,6 @@ from holdfast_coordinator.domain.rows import (
     JournalRow,
     KeyRow,
     MailConsumedEntry,
-    MailRow,
     MailUndeliveredEntry,
     OpenRun,
     RunResult,

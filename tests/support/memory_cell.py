@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks
+from holdfast_coordinator.domain.mail import MailRow
 from holdfast_coordinator.domain.rows import (
     AlarmKind,
     AlarmRow,
@@ -21,7 +22,6 @@ from holdfast_coordinator.domain.rows import (
     DeadLetter,
     JournalRow,
     KeyRow,
-    MailRow,
     OpenRun,
     RequestRow,
     RunResult,

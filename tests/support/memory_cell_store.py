@@ -10,16 +10,17 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from holdfast.statuses import RunStatus, Then
+from holdfast_coordinator.domain.asks import CloseAsk
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.closes import trace_mark
-from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks, CloseAsk, CommitTransition
+from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks, CommitTransition
 from holdfast_coordinator.domain.events import Appended, Closed
+from holdfast_coordinator.domain.mail import MailRow, body_bytes
 from holdfast_coordinator.domain.rows import (
     AlarmKind,
     AlarmRow,
     JournalRow,
     KeyRow,
-    MailRow,
     OpenRun,
     RunResult,
     RunRow,
@@ -28,7 +29,6 @@ from holdfast_coordinator.domain.rows import (
     TaskRow,
     TaskState,
     TraceMark,
-    body_bytes,
 )
 from holdfast_coordinator.domain.snapshot import Reads, Snapshot
 from holdfast_coordinator.domain.workspace import not_before

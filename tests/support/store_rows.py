@@ -7,17 +7,10 @@ from typing import Any
 
 from holdfast.journal import RunStarted
 from holdfast.statuses import RunStatus, Then
+from holdfast_coordinator.domain.asks import CloseAsk
 from holdfast_coordinator.domain.changes import Changes
-from holdfast_coordinator.domain.commands import CloseAsk, CommitTransition
-from holdfast_coordinator.domain.rows import (
-    JournalRow,
-    KeyRow,
-    OpenRun,
-    RunRow,
-    RunState,
-    TaskRow,
-    TaskState,
-)
+from holdfast_coordinator.domain.commands import CommitTransition
+from holdfast_coordinator.domain.rows import JournalRow, KeyRow, OpenRun, RunRow, RunState, TaskRow, TaskState
 from holdfast_coordinator.domain.snapshot import Reads, Snapshot
 from holdfast_coordinator.domain.states import RUN_FIELDS, TASK_FIELDS, Holding
 from holdfast_coordinator.store.port import CellStore

@@ -13,7 +13,8 @@ from holdfast.api.v1.status_pb2 import STEP_PLACEMENT_INLINE
 from holdfast.ids import run_id, start_id
 from holdfast.statuses import RunStatus, Then, TransitionStatus
 from holdfast.wire import time_from
-from holdfast_coordinator.domain.commands import CloseAsk, CommitTransition, ConsumeMail, SendSignal, StartRun
+from holdfast_coordinator.domain.asks import CloseAsk, ConsumeMail
+from holdfast_coordinator.domain.commands import CommitTransition, SendSignal, StartRun
 from holdfast_coordinator.domain.rows import JournalRow, RunRow
 from holdfast_coordinator.domain.transitions import TransitionAnswer
 from holdfast_coordinator.engine.attachments import Attachment

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from .mail import MailRow
 from .rows import (
     AlarmKind,
     AlarmRow,
@@ -10,7 +11,6 @@ from .rows import (
     JournalCopy,
     JournalRow,
     KeyRow,
-    MailRow,
     OpenRun,
     RequestRow,
     RunResult,

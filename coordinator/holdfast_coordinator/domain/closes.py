@@ -7,21 +7,17 @@ from holdfast.limits import DEFAULT_LIMITS
 from holdfast.statuses import ClosePolicy, RunStatus
 
 from .events import RunEnded
+from .mail import ChildClosedMail, MailKind, MailRow, StepResultMail, body_bytes
 from .rows import (
     AlarmKind,
-    ChildClosedMail,
     CoordinatorEntry,
     MailConsumedEntry,
-    MailKind,
-    MailRow,
     MailUndeliveredEntry,
     OpenRun,
     RunResult,
     Side,
     StepCancelledEntry,
-    StepResultMail,
     TraceMark,
-    body_bytes,
 )
 from .states import RunTrigger, TaskTrigger, move_run
 from .workspace import Workspace, not_before

@@ -14,8 +14,20 @@ from holdfast.errors import InvalidRequest
 from holdfast.limits import DEFAULT_LIMITS
 from holdfast.statuses import ClosePolicy, RunStatus, Then
 
+from .asks import (
+    Ask,
+    CancelledStep,
+    CloseAsk,
+    ConsumeMail,
+    QueueStepAsk,
+    SetRetryAsk,
+    SetTimerAsk,
+    StallAsk,
+    StartChildAsk,
+)
 from .hashed_calls import Signature
-from .rows import AlarmKind, AlarmRow, ChildClosedMail, Side, SignalMail
+from .mail import ChildClosedMail, SignalMail
+from .rows import AlarmKind, AlarmRow, Side
 
 
 class OnConflict(IntEnum):
@@ -74,124 +86,6 @@ class ChildStart:
     start: StartRun
     asked_at: datetime
     close_policy: ClosePolicy
-
-
-# What a transition asks for besides its journal bytes.
-
-
-@dataclass(slots=True)
-class ConsumeMail:
-    """A MailConsumed entry at this place of the journal. awaited_since: when the code began to wait for it."""
-
-    number: int
-    at: datetime
-    awaited_since: datetime | None = None
-
-
-@dataclass(slots=True)
-class CancelledStep:
-    """A StepCancelled entry at this place, framed; the attempts of a queued step are added to it."""
-
-    number: int
-    entry: bytes
-
-
-@dataclass(slots=True)
-class QueueStepAsk:
-    """A StepScheduled entry with placement QUEUED. at: its time."""
-
-    number: int
-    name: str
-    arguments: bytes
-    queue: str
-    priority: int
-    timeout: timedelta | None
-    recoveries: int | None
-    retry: bytes
-    step_id: str
-    at: datetime
-    seed: str = ""
-
-
-@dataclass(slots=True)
-class CancelStepAsk:
-    """A StepCancelled entry."""
-
-    number: int
-
-
-@dataclass(slots=True)
-class SetTimerAsk:
-    """A TimerSet entry. Exactly one of delay and until is set."""
-
-    number: int
-    delay: timedelta | None
-    until: datetime | None
-
-
-@dataclass(slots=True)
-class CancelTimerAsk:
-    """A TimerCancelled entry."""
-
-    number: int
-
-
-@dataclass(slots=True)
-class SetRetryAsk:
-    """An AttemptEnded entry whose wait the coordinator keeps."""
-
-    number: int
-    delay: timedelta
-
-
-@dataclass(slots=True)
-class StartChildAsk:
-    """A ChildStarted entry; `spec` is the bytes of the whole Entry, the outbox carries them."""
-
-    number: int
-    run_id: str
-    close_policy: ClosePolicy
-    spec: bytes
-
-
-@dataclass(slots=True)
-class CancelChildAsk:
-    """A ChildCancelled entry."""
-
-    number: int
-
-
-@dataclass(slots=True)
-class StallAsk:
-    """A RunStalled entry."""
-
-    reason: str
-    build: str
-
-
-@dataclass(slots=True)
-class CloseAsk:
-    """A RunClosed entry; `entry` is its journal bytes, kept apart because undelivered mail goes before it."""
-
-    status: RunStatus
-    result: bytes | None
-    failure: bytes | None
-    entry: bytes
-    at: datetime | None = None
-    """The time of the entry."""
-
-
-Ask = (
-    QueueStepAsk
-    | CancelStepAsk
-    | SetTimerAsk
-    | CancelTimerAsk
-    | SetRetryAsk
-    | StartChildAsk
-    | CancelChildAsk
-    | StallAsk
-    | CloseAsk
-)
 
 
 CLOSED_BY_CODE = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})

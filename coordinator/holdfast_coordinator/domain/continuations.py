@@ -8,7 +8,8 @@ from holdfast.errors import HoldfastError, RunAlreadyStarted, RunNotFound, RunNo
 from holdfast.statuses import RunStatus
 
 from .commands import StartRun
-from .rows import AlarmKind, JournalCopy, KeyRow, MailKind, MailRow, RunRow, Side
+from .mail import MailKind, MailRow
+from .rows import AlarmKind, JournalCopy, KeyRow, RunRow, Side
 from .rules import Rule, Rules
 from .snapshot import Reads
 from .starts import ID, KEY, Started, key_rows, repeated, reserved_of

@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from holdfast.record import record
 
 from .commands import LeaseEnd
-from .rows import AlarmRow, ChildClosedMail, MailRow, OpenRun, RunResult, RunRow, TaskRow
+from .mail import ChildClosedMail, MailRow
+from .rows import AlarmRow, OpenRun, RunResult, RunRow, TaskRow
 
 
 @dataclass(slots=True)

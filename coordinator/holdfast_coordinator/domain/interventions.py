@@ -22,16 +22,8 @@ from .commands import (
     TerminateRun,
 )
 from .events import LeaseLost, ResumedRun
-from .rows import (
-    AlarmKind,
-    ChildClosedMail,
-    DeadLetter,
-    MailKind,
-    OpenRun,
-    RunState,
-    Side,
-    body_bytes,
-)
+from .mail import ChildClosedMail, MailKind, body_bytes
+from .rows import AlarmKind, DeadLetter, OpenRun, RunState, Side
 from .rules import Rule, Rules
 from .snapshot import Reads
 from .states import RunTrigger

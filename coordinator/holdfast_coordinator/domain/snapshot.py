@@ -7,7 +7,17 @@ from datetime import datetime, timedelta
 from holdfast.statuses import RunStatus
 
 from .commands import ClaimRuns, ClaimTasks
-from .rows import AlarmKind, AlarmRow, ChildRow, KeyRow, MailRow, OpenRun, RunResult, RunRow, TaskRow
+from .mail import MailRow
+from .rows import (
+    AlarmKind,
+    AlarmRow,
+    ChildRow,
+    KeyRow,
+    OpenRun,
+    RunResult,
+    RunRow,
+    TaskRow,
+)
 
 LAST_AT_AHEAD_MAX = timedelta(seconds=2)
 

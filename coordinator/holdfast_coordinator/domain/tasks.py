@@ -10,7 +10,8 @@ from holdfast.statuses import AttemptOutcome
 
 from .commands import EndAttempt, LeaseEnd, ReportAttempt
 from .events import LeaseEnded, LeaseLost
-from .rows import MailKind, OpenRun, StepResultMail, TaskRow, TaskState
+from .mail import MailKind, StepResultMail
+from .rows import OpenRun, TaskRow, TaskState
 from .rules import Rule, Rules
 from .snapshot import Reads
 from .states import TaskTrigger

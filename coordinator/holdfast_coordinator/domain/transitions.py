@@ -9,15 +9,13 @@ from holdfast.journal import RunStalled
 from holdfast.limits import DEFAULT_LIMITS
 from holdfast.statuses import Then, TransitionStatus
 
-from .closes import close_run
-from .commands import (
+from .asks import (
     Ask,
     CancelChildAsk,
     CancelledStep,
     CancelStepAsk,
     CancelTimerAsk,
     CloseAsk,
-    CommitTransition,
     ConsumeMail,
     QueueStepAsk,
     SetRetryAsk,
@@ -25,15 +23,16 @@ from .commands import (
     StallAsk,
     StartChildAsk,
 )
+from .closes import close_run
+from .commands import CommitTransition
 from .events import Closed, Event, LeaseReturned, OutboxDue, RunEnded
+from .mail import ChildClosedMail, MailRow
 from .rows import (
     AlarmKind,
     AlarmRow,
-    ChildClosedMail,
     ChildRow,
     CoordinatorEntry,
     MailConsumedEntry,
-    MailRow,
     OpenRun,
     RunResult,
     RunState,

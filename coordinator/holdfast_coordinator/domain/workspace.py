@@ -26,21 +26,17 @@ from .events import (
     TaskClaimed,
     TaskReady,
 )
+from .mail import ChildClosedMail, MailBody, MailKind, MailRow, StoredBody
 from .rows import (
     AlarmKind,
     AlarmRow,
-    ChildClosedMail,
     CoordinatorEntry,
     JournalRow,
-    MailBody,
-    MailKind,
-    MailRow,
     OpenRun,
     RequestRow,
     RunRow,
     RunState,
     Side,
-    StoredBody,
     TaskRow,
     TaskState,
 )

@@ -15,9 +15,10 @@ import structlog
 
 from holdfast.errors import HoldfastError, RunBusy
 from holdfast.statuses import TransitionStatus
+from holdfast_coordinator.domain.asks import CloseAsk
 from holdfast_coordinator.domain.batch import BatchCommand, Decided, decide, held_up, reads_of
 from holdfast_coordinator.domain.changes import Changes
-from holdfast_coordinator.domain.commands import CloseAsk, CommitTransition, StartRun
+from holdfast_coordinator.domain.commands import CommitTransition, StartRun
 from holdfast_coordinator.domain.events import Closed, RunLeased, TaskClaimed
 from holdfast_coordinator.domain.rows import JournalRow, ParsedRow
 from holdfast_coordinator.domain.snapshot import Snapshot

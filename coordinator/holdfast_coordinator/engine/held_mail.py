@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from holdfast_coordinator.domain.events import MailArrived
-from holdfast_coordinator.domain.rows import MailRow, body_bytes
+from holdfast_coordinator.domain.mail import MailRow, body_bytes
 
 AT_HAND_BYTES_MAX = 1024 * 1024
 """How much mail of one session is kept in memory for its next poll; beyond it the rows are read."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from holdfast.ids import cell_of, is_run_id
 from holdfast_coordinator.domain.events import LeaseEnded
-from holdfast_coordinator.domain.rows import MailRow, body_bytes
+from holdfast_coordinator.domain.mail import MailRow, body_bytes
 from holdfast_coordinator.store.port import MAIL_PIECES_MAX, ClaimHeld, HeldNews, LeaseHeld
 
 from .attachments import Attachment, Handed

@@ -22,7 +22,8 @@ from holdfast_coordinator.domain.commands import (
     TerminateRun,
 )
 from holdfast_coordinator.domain.hashed_calls import started_with
-from holdfast_coordinator.domain.rows import AlarmKind, AlarmRow, ChildClosedMail, RunRow
+from holdfast_coordinator.domain.mail import ChildClosedMail
+from holdfast_coordinator.domain.rows import AlarmKind, AlarmRow, RunRow
 from holdfast_coordinator.store.port import StoreError
 from holdfast_coordinator.telemetry.identity import Origins
 

@@ -15,22 +15,21 @@ from holdfast.journal.kinds import STORED_ENTRIES
 from holdfast.limits import Limits
 from holdfast.statuses import ClosePolicy, Placement, RunStatus, Then
 from holdfast.wire import time_from
-from holdfast_coordinator.domain.commands import (
+from holdfast_coordinator.domain.asks import (
     Ask,
     CancelChildAsk,
     CancelledStep,
     CancelStepAsk,
     CancelTimerAsk,
     CloseAsk,
-    CommitTransition,
     ConsumeMail,
     QueueStepAsk,
-    ReportAttempt,
     SetRetryAsk,
     SetTimerAsk,
     StallAsk,
     StartChildAsk,
 )
+from holdfast_coordinator.domain.commands import CommitTransition, ReportAttempt
 from holdfast_coordinator.wire.protobuf_bytes import bytes_field
 
 from .fields import (

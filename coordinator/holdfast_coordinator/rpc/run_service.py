@@ -18,7 +18,8 @@ from holdfast.errors import (
 from holdfast.limits import STARTS_PER_CALL_MAX, WAITED_RUNS_MAX, Limits
 from holdfast_coordinator.domain import commands
 from holdfast_coordinator.domain.commands import RequestCancel, ResumeRun, SendSignal, StartRun, TerminateRun
-from holdfast_coordinator.domain.rows import JournalRow, OpenRun, RunState, SignalMail
+from holdfast_coordinator.domain.mail import SignalMail
+from holdfast_coordinator.domain.rows import JournalRow, OpenRun, RunState
 from holdfast_coordinator.domain.starts import Started
 from holdfast_coordinator.engine.engine import Engine
 from holdfast_coordinator.engine.wait_reasons import wait_reason

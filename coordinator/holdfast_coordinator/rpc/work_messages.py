@@ -11,7 +11,8 @@ from holdfast.api.v1 import worker_service_pb2 as pb
 from holdfast.statuses import TransitionStatus
 from holdfast.wire import set_time
 from holdfast_coordinator.domain.events import LeaseEnded, RunLeased, TaskClaimed
-from holdfast_coordinator.domain.rows import MailRow, RunRow
+from holdfast_coordinator.domain.mail import MailRow
+from holdfast_coordinator.domain.rows import RunRow
 from holdfast_coordinator.domain.transitions import TransitionAnswer
 from holdfast_coordinator.engine.attachments import Handed
 from holdfast_coordinator.engine.held_mail import RunMail

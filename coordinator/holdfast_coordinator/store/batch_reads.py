@@ -6,7 +6,8 @@ from functools import partial
 
 from holdfast.statuses import RunStatus
 from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks
-from holdfast_coordinator.domain.rows import AlarmKind, KeyRow, MailRow
+from holdfast_coordinator.domain.mail import MailRow
+from holdfast_coordinator.domain.rows import AlarmKind, KeyRow
 from holdfast_coordinator.domain.snapshot import MailWanted, Reads, Snapshot, time_of_batch
 
 from . import row_loaders, statements_claims, statements_reads

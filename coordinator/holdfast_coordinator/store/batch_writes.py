@@ -7,8 +7,9 @@ from operator import attrgetter
 from typing import Any, cast
 
 from holdfast.statuses import Then
+from holdfast_coordinator.domain.asks import CloseAsk
 from holdfast_coordinator.domain.changes import Changes
-from holdfast_coordinator.domain.commands import CloseAsk, CommitTransition
+from holdfast_coordinator.domain.commands import CommitTransition
 from holdfast_coordinator.domain.events import Appended, Closed
 from holdfast_coordinator.domain.rows import AlarmKind, KeyRow, RunResult, Side, TaskRow
 from holdfast_coordinator.domain.workspace import REQUEST_KEPT_FOR, not_before

@@ -9,11 +9,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from holdfast.statuses import RunStatus
+from holdfast_coordinator.domain.mail import MailRow
 from holdfast_coordinator.domain.rows import (
     AlarmRow,
     JournalRow,
     KeyRow,
-    MailRow,
     OpenRun,
     RunResult,
     RunRow,

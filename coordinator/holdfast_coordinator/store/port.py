@@ -13,12 +13,12 @@ from holdfast.statuses import RunStatus
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.commands import CommitTransition
 from holdfast_coordinator.domain.events import Appended, Closed
+from holdfast_coordinator.domain.mail import MailRow
 from holdfast_coordinator.domain.rows import (
     AlarmRow,
     DeadLetter,
     JournalRow,
     KeyRow,
-    MailRow,
     OpenRun,
     RunResult,
     RunRow,

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Table
 
 from holdfast.statuses import ClosePolicy, RunStatus
+from holdfast_coordinator.domain.mail import MailKind, MailRow, StoredBody
 from holdfast_coordinator.domain.rows import (
     AlarmKind,
     AlarmRow,
@@ -18,14 +19,11 @@ from holdfast_coordinator.domain.rows import (
     DeadLetter,
     JournalRow,
     KeyRow,
-    MailKind,
-    MailRow,
     OpenRun,
     RunResult,
     RunRow,
     RunState,
     Side,
-    StoredBody,
     TaskRow,
     TaskState,
     TraceMark,

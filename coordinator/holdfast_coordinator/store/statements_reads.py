@@ -5,7 +5,7 @@ deadlock; reserve_keys alone waits for a key that another is making. A statement
 there by its key: with its columns when it is locked now, with NULLs when another transaction has it.
 """
 
-from holdfast_coordinator.domain.rows import MailKind
+from holdfast_coordinator.domain.mail import MailKind
 from holdfast_coordinator.domain.starts import START
 
 from .database_connection import Statement

@@ -31,7 +31,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from holdfast.statuses import ClosePolicy, RunStatus
-from holdfast_coordinator.domain.rows import AlarmKind, MailKind, RunState, TaskState
+from holdfast_coordinator.domain.mail import MailKind
+from holdfast_coordinator.domain.rows import AlarmKind, RunState, TaskState
 from holdfast_coordinator.domain.states import RUN_FIELDS, TASK_FIELDS, Holding
 
 # By a constant number of dead rows: the default, a share of the table, comes later the longer a queue is.

@@ -10,17 +10,19 @@ from holdfast.api.v1 import journal_pb2, status_pb2, value_pb2
 from holdfast.journal import AttemptRecord, Failure
 from holdfast.statuses import RunStatus
 from holdfast.wire import failure_to_message, set_time, write_attempt, write_entry, write_mail_body
-from holdfast_coordinator.domain.rows import (
+from holdfast_coordinator.domain.mail import (
     ChildClosedMail,
-    CoordinatorEntry,
     MailBody,
-    MailConsumedEntry,
     MailRow,
-    MailUndeliveredEntry,
     SignalMail,
-    StepCancelledEntry,
     StepResultMail,
     StoredBody,
+)
+from holdfast_coordinator.domain.rows import (
+    CoordinatorEntry,
+    MailConsumedEntry,
+    MailUndeliveredEntry,
+    StepCancelledEntry,
 )
 
 

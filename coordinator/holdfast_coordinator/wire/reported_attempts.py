@@ -14,7 +14,8 @@ from holdfast.journal import Failure
 from holdfast.journal.kinds import ATTEMPT_ENDS, ATTEMPT_RESULTS
 from holdfast.wire import failure_from_message
 from holdfast_coordinator.domain.commands import CommitTransition, ReportAttempt
-from holdfast_coordinator.domain.rows import JournalRow, MailRow
+from holdfast_coordinator.domain.mail import MailRow
+from holdfast_coordinator.domain.rows import JournalRow
 
 from .entries import join_entries, mail_bytes
 

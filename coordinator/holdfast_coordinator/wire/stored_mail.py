@@ -6,13 +6,8 @@ body of which only the size is known.
 
 from holdfast.api.v1 import journal_pb2
 from holdfast.wire import set_time
-from holdfast_coordinator.domain.rows import (
-    CoordinatorEntry,
-    JournalRow,
-    MailConsumedEntry,
-    MailUndeliveredEntry,
-    StoredBody,
-)
+from holdfast_coordinator.domain.mail import StoredBody
+from holdfast_coordinator.domain.rows import CoordinatorEntry, JournalRow, MailConsumedEntry, MailUndeliveredEntry
 
 from .entries import join_entries
 from .protobuf_bytes import field_head, varint_field

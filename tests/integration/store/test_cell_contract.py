@@ -14,6 +14,7 @@ from holdfast.wire import set_time
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks
 from holdfast_coordinator.domain.events import Appended, Closed
+from holdfast_coordinator.domain.mail import MailKind, MailRow, SignalMail
 from holdfast_coordinator.domain.rows import (
     AlarmKind,
     AlarmRow,
@@ -22,14 +23,11 @@ from holdfast_coordinator.domain.rows import (
     JournalRow,
     KeyRow,
     MailConsumedEntry,
-    MailKind,
-    MailRow,
     MailUndeliveredEntry,
     RequestRow,
     RunResult,
     RunState,
     Side,
-    SignalMail,
     TaskState,
 )
 from holdfast_coordinator.domain.snapshot import MailWanted, Reads, Snapshot

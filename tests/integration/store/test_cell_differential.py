@@ -11,20 +11,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from holdfast.statuses import ClosePolicy, RunStatus
+from holdfast_coordinator.domain.asks import CloseAsk
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.closes import trace_mark
-from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks, CloseAsk, CommitTransition
+from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks, CommitTransition
+from holdfast_coordinator.domain.mail import MailKind, MailRow, SignalMail
 from holdfast_coordinator.domain.rows import (
     AlarmKind,
     AlarmRow,
     ChildRow,
     JournalRow,
-    MailKind,
-    MailRow,
     RunResult,
     RunState,
     Side,
-    SignalMail,
     TaskState,
 )
 from holdfast_coordinator.domain.snapshot import MailWanted, Reads, Snapshot

@@ -11,18 +11,15 @@ import pytest
 from holdfast.statuses import ClosePolicy, RunStatus
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks
+from holdfast_coordinator.domain.mail import MailKind, MailRow, SignalMail, StepResultMail
 from holdfast_coordinator.domain.rows import (
     AlarmKind,
     AlarmRow,
     ChildRow,
     JournalRow,
     KeyRow,
-    MailKind,
-    MailRow,
     RunResult,
     RunState,
-    SignalMail,
-    StepResultMail,
 )
 from holdfast_coordinator.domain.snapshot import Reads, Snapshot
 from holdfast_coordinator.store.cell import PostgresCellStore

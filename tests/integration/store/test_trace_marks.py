@@ -7,9 +7,9 @@ from typing import Any, cast
 import pytest
 
 from holdfast.statuses import RunStatus
+from holdfast_coordinator.domain.asks import CloseAsk
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.closes import trace_mark
-from holdfast_coordinator.domain.commands import CloseAsk
 from holdfast_coordinator.domain.events import Closed
 from holdfast_coordinator.domain.rows import OpenRun, RunResult, RunState, Side, TraceMark
 from holdfast_coordinator.store.port import CellStore

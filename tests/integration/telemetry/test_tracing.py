@@ -9,7 +9,8 @@ from holdfast.api.v1 import value_pb2
 from holdfast.errors import CollectorRefused, CollectorUnavailable
 from holdfast.statuses import Then
 from holdfast_coordinator.domain.commands import SendSignal
-from holdfast_coordinator.domain.rows import JournalRow, SignalMail
+from holdfast_coordinator.domain.mail import SignalMail
+from holdfast_coordinator.domain.rows import JournalRow
 from holdfast_coordinator.export import marks, tracer
 from holdfast_coordinator.store.port import CellStore, StoreUnavailable
 from holdfast_coordinator.telemetry.identity import facts_of

@@ -9,6 +9,7 @@ from holdfast.errors import RunAlreadyClosed, RunNotFound, RunNotStalled
 from holdfast.ids import child_run_id
 from holdfast.journal import Failure, RunClosed, RunResumed, RunStalled
 from holdfast.statuses import ClosePolicy, RunStatus, Then, TransitionStatus
+from holdfast_coordinator.domain.asks import SetRetryAsk, SetTimerAsk, StallAsk
 from holdfast_coordinator.domain.commands import (
     ClaimRuns,
     Command,
@@ -19,18 +20,11 @@ from holdfast_coordinator.domain.commands import (
     PostponeAlarm,
     RequestCancel,
     ResumeRun,
-    SetRetryAsk,
-    SetTimerAsk,
-    StallAsk,
     TerminateRun,
 )
 from holdfast_coordinator.domain.events import LeaseEnded
-from holdfast_coordinator.domain.rows import (
-    AlarmKind,
-    ChildClosedMail,
-    MailKind,
-    RunState,
-)
+from holdfast_coordinator.domain.mail import ChildClosedMail, MailKind
+from holdfast_coordinator.domain.rows import AlarmKind, RunState
 from holdfast_coordinator.domain.workspace import LOSSES_MAX
 from tests.support.core_cell import T0, CoreCell
 from tests.support.core_commands import (

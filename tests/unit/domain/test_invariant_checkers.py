@@ -7,8 +7,9 @@ from datetime import timedelta
 import pytest
 
 from holdfast.statuses import RunStatus, Then
-from holdfast_coordinator.domain.commands import ConsumeMail
-from holdfast_coordinator.domain.rows import AlarmKind, AlarmRow, MailRow, OpenRun, RunState, TaskState
+from holdfast_coordinator.domain.asks import ConsumeMail
+from holdfast_coordinator.domain.mail import MailRow
+from holdfast_coordinator.domain.rows import AlarmKind, AlarmRow, OpenRun, RunState, TaskState
 from tests.support import invariants
 from tests.support.core_cell import T0, CoreCell
 from tests.support.core_commands import RUN, child_of, leased, queue_step, run_named, signal, start, suspend, take

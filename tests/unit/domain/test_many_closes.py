@@ -8,17 +8,8 @@ from typing import Any
 from holdfast.statuses import ClosePolicy
 from holdfast_coordinator.domain.batch import Decided, decide
 from holdfast_coordinator.domain.commands import SendSignal, TerminateRun
-from holdfast_coordinator.domain.rows import (
-    ChildRow,
-    MailKind,
-    MailRow,
-    OpenRun,
-    RunState,
-    Side,
-    SignalMail,
-    TaskRow,
-    TaskState,
-)
+from holdfast_coordinator.domain.mail import MailKind, MailRow, SignalMail
+from holdfast_coordinator.domain.rows import ChildRow, OpenRun, RunState, Side, TaskRow, TaskState
 from holdfast_coordinator.domain.snapshot import Snapshot
 from tests.support.core_cell import T0, Sessions
 from tests.support.core_commands import run_named

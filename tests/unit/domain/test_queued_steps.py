@@ -7,15 +7,11 @@ import pytest
 from holdfast.api.v1 import journal_pb2
 from holdfast.journal import AttemptRecord
 from holdfast.statuses import AttemptOutcome, Then
-from holdfast_coordinator.domain.commands import CancelledStep, CancelStepAsk, ClaimTasks
+from holdfast_coordinator.domain.asks import CancelledStep, CancelStepAsk
+from holdfast_coordinator.domain.commands import ClaimTasks
 from holdfast_coordinator.domain.events import LeaseEnded
-from holdfast_coordinator.domain.rows import (
-    MailKind,
-    RunState,
-    StepCancelledEntry,
-    StepResultMail,
-    TaskState,
-)
+from holdfast_coordinator.domain.mail import MailKind, StepResultMail
+from holdfast_coordinator.domain.rows import RunState, StepCancelledEntry, TaskState
 from tests.support.core_cell import T0, CoreCell
 from tests.support.core_commands import (
     OTHER,

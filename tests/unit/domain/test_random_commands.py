@@ -10,16 +10,21 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from holdfast.ids import child_run_id
 from holdfast.statuses import ClosePolicy, Then
-from holdfast_coordinator.domain.commands import (
-    AlarmDue,
+from holdfast_coordinator.domain.asks import (
     Ask,
     CancelChildAsk,
     CancelStepAsk,
     CancelTimerAsk,
+    ConsumeMail,
+    SetRetryAsk,
+    SetTimerAsk,
+    StallAsk,
+)
+from holdfast_coordinator.domain.commands import (
+    AlarmDue,
     ClaimRuns,
     ClaimTasks,
     Command,
-    ConsumeMail,
     DeliverChildClosed,
     EndAttempt,
     EndLease,
@@ -30,12 +35,10 @@ from holdfast_coordinator.domain.commands import (
     RequestCancel,
     ResumeRun,
     Reuse,
-    SetRetryAsk,
-    SetTimerAsk,
-    StallAsk,
     TerminateRun,
 )
-from holdfast_coordinator.domain.rows import AlarmKind, AlarmRow, ChildClosedMail, RunState, TaskState
+from holdfast_coordinator.domain.mail import ChildClosedMail
+from holdfast_coordinator.domain.rows import AlarmKind, AlarmRow, RunState, TaskState
 from tests.support.core_cell import CoreCell
 from tests.support.core_commands import ENTRY, OTHER, WORKER, child_of, queue_step, run_named, signal, start, transition
 from tests.support.invariants import CellRows, check, check_step

@@ -5,20 +5,12 @@ from typing import Any, get_args
 import pytest
 
 from holdfast.statuses import RunStatus
+from holdfast_coordinator.domain.asks import StartChildAsk
 from holdfast_coordinator.domain.batch import RULES, BatchCommand, command_bytes, keys_of, reads_of
-from holdfast_coordinator.domain.commands import DeliverChildClosed, EndLease, LeaseEnd, StartChildAsk
+from holdfast_coordinator.domain.commands import DeliverChildClosed, EndLease, LeaseEnd
 from holdfast_coordinator.domain.continuations import Continuation, RetryRun, RewrittenRow
-from holdfast_coordinator.domain.rows import (
-    AlarmKind,
-    AlarmRow,
-    ChildClosedMail,
-    OpenRun,
-    RunRow,
-    RunState,
-    SignalMail,
-    TaskRow,
-    TaskState,
-)
+from holdfast_coordinator.domain.mail import ChildClosedMail, SignalMail
+from holdfast_coordinator.domain.rows import AlarmKind, AlarmRow, OpenRun, RunRow, RunState, TaskRow, TaskState
 from tests.support.core_cell import T0
 from tests.support.core_commands import RUN, queue_step, report, signal, start, transition
 

@@ -8,21 +8,17 @@ import pytest
 
 from holdfast.errors import InvalidRequest
 from holdfast.statuses import RunStatus, Then, TransitionStatus
-from holdfast_coordinator.domain.claimed_work import Claimed
-from holdfast_coordinator.domain.commands import (
-    CLOSED_BY_CODE,
-    AlarmDue,
+from holdfast_coordinator.domain.asks import (
     Ask,
     CancelStepAsk,
     CancelTimerAsk,
-    ClaimRuns,
     ConsumeMail,
-    EndLease,
-    LeaseEnd,
     SetRetryAsk,
     SetTimerAsk,
     StallAsk,
 )
+from holdfast_coordinator.domain.claimed_work import Claimed
+from holdfast_coordinator.domain.commands import CLOSED_BY_CODE, AlarmDue, ClaimRuns, EndLease, LeaseEnd
 from holdfast_coordinator.domain.events import LeaseEnded, LeaseReturned, MailArrived
 from holdfast_coordinator.domain.rows import AlarmKind, MailConsumedEntry, MailUndeliveredEntry, RunState
 from holdfast_coordinator.domain.transitions import WAITS_FOR_NOTHING

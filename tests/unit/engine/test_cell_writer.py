@@ -11,10 +11,12 @@ import pytest_asyncio
 
 from holdfast.errors import CoordinatorUnavailable, HoldfastError, RunBusy, RunNotFound
 from holdfast.statuses import Then, TransitionStatus
+from holdfast_coordinator.domain.asks import QueueStepAsk
 from holdfast_coordinator.domain.batch import Answer, BatchCommand
-from holdfast_coordinator.domain.commands import QueueStepAsk, ReportAttempt, SendSignal, TerminateRun
+from holdfast_coordinator.domain.commands import ReportAttempt, SendSignal, TerminateRun
 from holdfast_coordinator.domain.events import Event, LeaseReturned, RunEnded, RunLeased, RunReady, TaskClaimed
-from holdfast_coordinator.domain.rows import RunState, SignalMail
+from holdfast_coordinator.domain.mail import SignalMail
+from holdfast_coordinator.domain.rows import RunState
 from holdfast_coordinator.domain.starts import Started
 from holdfast_coordinator.domain.transitions import TransitionAnswer
 from holdfast_coordinator.engine.attachments import Attachment

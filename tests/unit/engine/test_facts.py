@@ -7,16 +7,9 @@ import structlog
 
 from holdfast.api.v1.value_pb2 import RunTrace, TraceContext
 from holdfast.statuses import Then
+from holdfast_coordinator.domain.asks import StallAsk
 from holdfast_coordinator.domain.changes import Changes
-from holdfast_coordinator.domain.commands import (
-    AlarmDue,
-    CommitTransition,
-    EndAttempt,
-    EndLease,
-    LeaseEnd,
-    ResumeRun,
-    StallAsk,
-)
+from holdfast_coordinator.domain.commands import AlarmDue, CommitTransition, EndAttempt, EndLease, LeaseEnd, ResumeRun
 from holdfast_coordinator.domain.rows import AlarmKind, AlarmRow, TaskState
 from holdfast_coordinator.engine.engine import Engine
 from tests.support.engine_replicas import FailingCell, introduction, poll, replica, run_named, start

@@ -9,7 +9,8 @@ import pytest
 
 from holdfast.errors import CoordinatorUnavailable
 from holdfast_coordinator.domain.commands import EndAttempt, RequestCancel, SendSignal, TerminateRun
-from holdfast_coordinator.domain.rows import MailKind, MailRow, SignalMail, TaskState
+from holdfast_coordinator.domain.mail import MailKind, MailRow, SignalMail
+from holdfast_coordinator.domain.rows import TaskState
 from holdfast_coordinator.engine import held_work
 from holdfast_coordinator.engine.attachments import Attachment, Handed, Held
 from holdfast_coordinator.engine.engine import Engine

@@ -15,7 +15,8 @@ from holdfast.traces import attempt_context, parse_traceparent
 from holdfast_coordinator.app import _Codec
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.commands import CommitTransition, ReportAttempt
-from holdfast_coordinator.domain.rows import JournalRow, MailKind, MailRow, StepResultMail
+from holdfast_coordinator.domain.mail import MailKind, MailRow, StepResultMail
+from holdfast_coordinator.domain.rows import JournalRow
 from holdfast_coordinator.domain.transitions import TransitionAnswer
 from holdfast_coordinator.engine import late_results
 from holdfast_coordinator.engine.attachments import Attachment

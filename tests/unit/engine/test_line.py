@@ -7,7 +7,7 @@ import pytest
 
 from holdfast_coordinator.domain.batch import BatchCommand
 from holdfast_coordinator.domain.commands import SendSignal
-from holdfast_coordinator.domain.rows import SignalMail
+from holdfast_coordinator.domain.mail import SignalMail
 from holdfast_coordinator.engine.line import BATCH_BYTES_MAX, BATCH_COMMANDS_MAX, Line, Ticket, Waiting
 from tests.support.engine_replicas import run_named, start
 

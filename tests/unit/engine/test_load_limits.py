@@ -4,7 +4,8 @@ import pytest
 
 from holdfast_coordinator.domain.batch import BatchCommand
 from holdfast_coordinator.domain.commands import ClaimRuns, EndLease, LeaseEnd, SendSignal
-from holdfast_coordinator.domain.rows import AlarmKind, AlarmRow, SignalMail
+from holdfast_coordinator.domain.mail import SignalMail
+from holdfast_coordinator.domain.rows import AlarmKind, AlarmRow
 from holdfast_coordinator.engine.load_limits import LINE_BYTES_OF_STARTS, LINE_COMMANDS_MIN, Shedding
 from tests.support.engine_replicas import run_named, start
 from tests.support.store_rows import T0, appending

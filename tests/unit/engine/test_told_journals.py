@@ -11,7 +11,8 @@ from holdfast.api.v1 import journal_pb2
 from holdfast.errors import CoordinatorUnavailable
 from holdfast_coordinator.domain.batch import Answer, BatchCommand
 from holdfast_coordinator.domain.commands import SendSignal, TerminateRun
-from holdfast_coordinator.domain.rows import JournalRow, ParsedRow, RunRow, Side, SignalMail
+from holdfast_coordinator.domain.mail import SignalMail
+from holdfast_coordinator.domain.rows import JournalRow, ParsedRow, RunRow, Side
 from holdfast_coordinator.engine.cell_writer import CellWriter
 from holdfast_coordinator.engine.committed import Committed
 from holdfast_coordinator.engine.matcher import Matcher

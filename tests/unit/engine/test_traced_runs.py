@@ -9,7 +9,8 @@ from holdfast.api.v1 import journal_pb2
 from holdfast.ids import child_run_id, start_id
 from holdfast.statuses import ClosePolicy, RunStatus, Then
 from holdfast.traces import child_context, detached_root, segment_root
-from holdfast_coordinator.domain.commands import CommitTransition, StartChildAsk
+from holdfast_coordinator.domain.asks import StartChildAsk
+from holdfast_coordinator.domain.commands import CommitTransition
 from holdfast_coordinator.domain.rows import RunRow, Side
 from holdfast_coordinator.domain.starts import Started
 from holdfast_coordinator.engine.engine import Engine

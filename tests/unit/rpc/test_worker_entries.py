@@ -14,14 +14,14 @@ from holdfast.ids import child_run_id, start_id
 from holdfast.ids import run_id as run_named
 from holdfast.limits import DEFAULT_LIMITS
 from holdfast.statuses import Then
-from holdfast_coordinator.domain.commands import (
+from holdfast_coordinator.domain.asks import (
     CancelledStep,
     CancelStepAsk,
-    CommitTransition,
     ConsumeMail,
     QueueStepAsk,
     StartChildAsk,
 )
+from holdfast_coordinator.domain.commands import CommitTransition
 from holdfast_coordinator.domain.events import RunLeased, TaskClaimed
 from holdfast_coordinator.domain.rows import AlarmKind, AlarmRow, OpenRun, RunRow, RunState, TaskRow, TaskState
 from holdfast_coordinator.engine.attachments import Handed

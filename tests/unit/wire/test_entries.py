@@ -17,17 +17,15 @@ from holdfast.journal import (
 )
 from holdfast.statuses import RunStatus
 from holdfast.wire import set_time, time_from
-from holdfast_coordinator.domain.rows import (
+from holdfast_coordinator.domain.mail import (
     ChildClosedMail,
-    CoordinatorEntry,
     MailBody,
-    MailConsumedEntry,
     MailKind,
     MailRow,
-    MailUndeliveredEntry,
     SignalMail,
     StepResultMail,
 )
+from holdfast_coordinator.domain.rows import CoordinatorEntry, MailConsumedEntry, MailUndeliveredEntry
 from holdfast_coordinator.wire.entries import (
     encode_mail,
     join_attempts,

@@ -6,16 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.journal import TimerFired
-from holdfast_coordinator.domain.rows import (
-    CoordinatorEntry,
-    JournalRow,
-    MailConsumedEntry,
-    MailKind,
-    MailRow,
-    MailUndeliveredEntry,
-    SignalMail,
-    StoredBody,
-)
+from holdfast_coordinator.domain.mail import MailKind, MailRow, SignalMail, StoredBody
+from holdfast_coordinator.domain.rows import CoordinatorEntry, JournalRow, MailConsumedEntry, MailUndeliveredEntry
 from holdfast_coordinator.wire.entries import encode_mail
 from holdfast_coordinator.wire.journals import journal_message
 from holdfast_coordinator.wire.stored_mail import parts_of

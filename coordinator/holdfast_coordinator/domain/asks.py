@@ -1,0 +1,121 @@
+"""What a transition asks for besides its journal bytes: one record for each kind of entry that the core acts on."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from holdfast.statuses import ClosePolicy, RunStatus
+
+
+@dataclass(slots=True)
+class ConsumeMail:
+    """A MailConsumed entry at this place of the journal. awaited_since: when the code began to wait for it."""
+
+    number: int
+    at: datetime
+    awaited_since: datetime | None = None
+
+
+@dataclass(slots=True)
+class CancelledStep:
+    """A StepCancelled entry at this place, framed; the attempts of a queued step are added to it."""
+
+    number: int
+    entry: bytes
+
+
+@dataclass(slots=True)
+class QueueStepAsk:
+    """A StepScheduled entry with placement QUEUED. at: its time."""
+
+    number: int
+    name: str
+    arguments: bytes
+    queue: str
+    priority: int
+    timeout: timedelta | None
+    recoveries: int | None
+    retry: bytes
+    step_id: str
+    at: datetime
+    seed: str = ""
+
+
+@dataclass(slots=True)
+class CancelStepAsk:
+    """A StepCancelled entry."""
+
+    number: int
+
+
+@dataclass(slots=True)
+class SetTimerAsk:
+    """A TimerSet entry. Exactly one of delay and until is set."""
+
+    number: int
+    delay: timedelta | None
+    until: datetime | None
+
+
+@dataclass(slots=True)
+class CancelTimerAsk:
+    """A TimerCancelled entry."""
+
+    number: int
+
+
+@dataclass(slots=True)
+class SetRetryAsk:
+    """An AttemptEnded entry whose wait the coordinator keeps."""
+
+    number: int
+    delay: timedelta
+
+
+@dataclass(slots=True)
+class StartChildAsk:
+    """A ChildStarted entry; `spec` is the bytes of the whole Entry, the outbox carries them."""
+
+    number: int
+    run_id: str
+    close_policy: ClosePolicy
+    spec: bytes
+
+
+@dataclass(slots=True)
+class CancelChildAsk:
+    """A ChildCancelled entry."""
+
+    number: int
+
+
+@dataclass(slots=True)
+class StallAsk:
+    """A RunStalled entry."""
+
+    reason: str
+    build: str
+
+
+@dataclass(slots=True)
+class CloseAsk:
+    """A RunClosed entry; `entry` is its journal bytes, kept apart because undelivered mail goes before it."""
+
+    status: RunStatus
+    result: bytes | None
+    failure: bytes | None
+    entry: bytes
+    at: datetime | None = None
+    """The time of the entry."""
+
+
+Ask = (
+    QueueStepAsk
+    | CancelStepAsk
+    | SetTimerAsk
+    | CancelTimerAsk
+    | SetRetryAsk
+    | StartChildAsk
+    | CancelChildAsk
+    | StallAsk
+    | CloseAsk
+)
