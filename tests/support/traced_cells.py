@@ -253,12 +253,6 @@ async def is_true(fact: object) -> bool:
     return bool(fact)
 
 
-async def is_done(replica: Replica) -> None:
-    """Until all that it has committed is with the collector, and it knows."""
-    await replica.tracing.tracer.drained()
-    await until(lambda: is_true(replica.tracing.exporter.spans_waiting == 0))
-
-
 async def killed_after(store: CellStore, clock: Clock, runs: Sequence[Played]) -> None:
     """Runs that a replica closed, a second apart, which was killed before it exported anything."""
     writer = writer_of(store, clock, None)

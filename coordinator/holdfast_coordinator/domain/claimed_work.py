@@ -11,9 +11,8 @@ from .workspace import Workspace
 
 @dataclass(slots=True, frozen=True)
 class Claimed:
-    """What came of a claim. found: how many rows. left: names of which more are ready than sessions have taken."""
+    """What came of a claim. left: names of which more are ready than sessions have taken."""
 
-    found: int
     left: frozenset[str] = frozenset()
 
 
@@ -36,7 +35,7 @@ def claim_runs(space: Workspace, asked: ClaimRuns) -> Claimed:
             if record is not None:
                 space.records[run.run_id] = record
             space.lease(space.change(run), session_id)
-    return Claimed(len(claimed), frozenset(left))
+    return Claimed(frozenset(left))
 
 
 def _read_tasks(reads: Reads, asked: ClaimTasks) -> None:
@@ -56,7 +55,7 @@ def claim_tasks(space: Workspace, asked: ClaimTasks) -> Claimed:
             left.add(task.name)
         else:
             space.claim_task(space.change_task(task), session_id)
-    return Claimed(len(claimed), frozenset(left))
+    return Claimed(frozenset(left))
 
 
 RULES: Rules = {

@@ -47,11 +47,6 @@ class Doorbell:
         self.on_news: Callable[[], None] = lambda: None
         self.on_rung: Callable[[], None] = lambda: None
 
-    @property
-    def has_others(self) -> bool:
-        """True when there are other replicas."""
-        return bool(self._heard_at)
-
     # What this replica committed
 
     def held(self, session_id: str, run_id: str) -> None:

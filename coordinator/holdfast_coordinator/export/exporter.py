@@ -120,11 +120,6 @@ class SpanExporter:
         self._said_at: dict[str, float] = {}
 
     @property
-    def spans_waiting(self) -> int:
-        """How much of the room for spans is taken."""
-        return self._spans
-
-    @property
     def has_room(self) -> bool:
         """False while spans that are submitted would be turned away."""
         return self._spans < self._spans_max and self._bytes < self._bytes_max and not self._is_closed

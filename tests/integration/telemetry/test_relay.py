@@ -18,7 +18,6 @@ from tests.support.traced_cells import (
     Clock,
     Played,
     Replica,
-    is_done,
     is_true,
     killed_after,
     marks_left,
@@ -243,7 +242,7 @@ async def test_spans_of_open_runs_that_had_no_room_are_swept_up_later(
             await replica.commit(waiting.start(), waiting.step(then=Then.SUSPEND))
             await replica.tracing.tracer.drained()
             sink.accept()
-            await is_done(replica)
+            await until(lambda: is_true(replica.tracing.exporter.is_reachable))
         assert not spans_of(sink, 2)
         clock.pass_time(minutes=3)
         await relay.run_once()

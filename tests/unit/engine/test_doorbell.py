@@ -41,7 +41,8 @@ def test_a_replica_that_knows_of_no_other_says_nothing() -> None:
     assert bell.take() == []
     bell.here()
     tell(bell)
-    assert not bell.has_others
+    bell.closed("run_1")
+    assert bell.take() == [], "what it has said itself is no other replica"
 
 
 def test_each_key_is_said_once_however_often_it_came_up() -> None:
@@ -80,11 +81,14 @@ def test_a_replica_that_left_or_fell_silent_is_told_nothing() -> None:
     one, two = acquainted(clock)
     two.bye()
     tell(two, one)
-    assert not one.has_others
+    one.closed("run_1")
+    assert one.take() == []
     one, two = acquainted(clock)
     clock.now = FORGOTTEN_AFTER_SECONDS
     one.here()
-    assert not one.has_others
+    tell(one)
+    one.closed("run_1")
+    assert one.take() == []
 
 
 def test_a_notice_that_makes_no_sense_is_as_if_it_were_lost() -> None:
@@ -103,7 +107,9 @@ def test_who_comes_is_known_to_all_and_knows_all() -> None:
     three.hello()
     tell(three, one, two)
     tell(one, two, three)
-    assert three.has_others
-    one.closed("run_1")
-    tell(one, two, three)
-    assert three.take_rung().closed == two.take_rung().closed == {"run_1"}
+    for place, bell in enumerate((one, two, three)):
+        bell.closed(f"run_{place}")
+        tell(bell, *{one, two, three} - {bell})
+    assert [bell.take_rung().closed for bell in (one, two, three)] == [
+        {"run_1", "run_2"}, {"run_0", "run_2"}, {"run_0", "run_1"}
+    ]  # fmt: skip
