@@ -212,10 +212,10 @@ class Connection:
         """A new connection to the same address: it asks for the name anew and may find another replica."""
         return Connection(self.address, balancing=self._balancing, rpc_spans=self.rpc_spans)
 
-    async def close(self, grace: float | None = None) -> None:
-        """Closes the channel; calls that are in flight after `grace`, in seconds, end with ConnectionClosed."""
+    async def close(self) -> None:
+        """Closes the channel; calls that are in flight end with ConnectionClosed."""
         _open_connections.discard(self)
-        await self.channel.close(grace)
+        await self.channel.close()
 
     async def __aenter__(self) -> Self:
         return self

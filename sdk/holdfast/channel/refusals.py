@@ -4,6 +4,7 @@ It never repeats a call (that is `repeatable_calls`) and never makes up an error
 """
 
 from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
@@ -15,6 +16,7 @@ DOMAIN = "holdfast.dev"
 DETAILS_KEY = "grpc-status-details-bin"
 
 Facts = Mapping[str, str]
+Answer = TypeVar("Answer")
 
 
 # What the coordinator sends, as google.rpc.ErrorInfo in the details of a gRPC status, or as `Refusal` for one
@@ -123,6 +125,18 @@ def error_of_call(failed: grpc.aio.AioRpcError, *, address: str) -> errors.Holdf
     if code in (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED):
         return errors.PermissionDenied(text or "the coordinator refused the call")
     return errors.Refused(code.name, text or f"the coordinator answered {code.name}", {})
+
+
+def unreadable_answer() -> errors.Refused:
+    """The error for an answer that is no message of the protocol. gRPC logs why."""
+    return errors.Refused(grpc.StatusCode.INTERNAL.name, "the answer cannot be read; is this a coordinator?", {})
+
+
+def readable(answer: Answer | None) -> Answer:
+    """The answer to a call. Raises Refused where gRPC gave None for bytes that it could not read."""
+    if answer is None:
+        raise unreadable_answer()
+    return answer
 
 
 def is_repeatable(code: grpc.StatusCode) -> bool:

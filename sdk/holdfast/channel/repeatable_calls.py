@@ -11,7 +11,8 @@ from typing import Protocol, TypeVar
 
 import grpc
 
-from holdfast.channel.refusals import error_of_call, is_repeatable
+from holdfast.channel.cancellation import is_task_cancelled
+from holdfast.channel.refusals import error_of_call, is_repeatable, readable
 from holdfast.errors import CoordinatorOverloaded, CoordinatorUnavailable, HoldfastError
 
 ATTEMPT_SECONDS = 10.0
@@ -55,7 +56,7 @@ async def call(
     while True:
         left = attempt_seconds if give_up_at is None else min(attempt_seconds, give_up_at - monotonic())
         try:
-            return await method(request, timeout=max(left, 0.001))
+            return readable(await method(request, timeout=max(left, 0.001)))
         except grpc.aio.AioRpcError as failed:
             error = error_of_call(failed, address=str(address))
             if not _may_be_repeated(error, failed.code()):
@@ -72,7 +73,7 @@ async def call(
         except asyncio.CancelledError:
             # A channel that is closed cancels its calls. The task that waits for this one was not cancelled, and
             # to let it end as cancelled would hide from its owner that there is no answer.
-            if _is_cancelled_from_outside():
+            if is_task_cancelled():
                 raise
             raise ConnectionClosed(str(address)) from None
         retry += 1
@@ -89,8 +90,3 @@ def repeat_wait(retry: int, *, jitter: float) -> float:
     """Seconds before repeat `retry` (from 0): doubling up to one second, the upper half of it random."""
     longest: float = min(FIRST_WAIT_SECONDS * 2 ** min(retry, 10), LONGEST_WAIT_SECONDS)
     return longest * (0.5 + jitter / 2)
-
-
-def _is_cancelled_from_outside() -> bool:
-    task = asyncio.current_task()
-    return task is None or task.cancelling() > 0

@@ -10,17 +10,12 @@ from typing import Any
 import grpc
 
 from holdfast.api.v1 import worker_service_pb2 as pb
-from holdfast.channel.refusals import error_of_call
+from holdfast.channel.cancellation import is_task_cancelled
+from holdfast.channel.refusals import error_of_call, unreadable_answer
 from holdfast.errors import CoordinatorUnavailable, HoldfastError
 
 WRITE_FAILED = "Internal error from Core"
 """What gRPC makes of a message that it could not send because the stream is gone; the other side never said it."""
-
-
-def is_task_cancelled() -> bool:
-    """True when a CancelledError is meant for this task. gRPC raises it too for a call that was closed on this side."""
-    task = asyncio.current_task()
-    return task is None or task.cancelling() > 0
 
 
 class WorkStream:
@@ -106,8 +101,12 @@ class WorkStream:
         error: HoldfastError
         try:
             async for response in self._call:
+                if response is None:
+                    error = unreadable_answer()
+                    break
                 self._take(response)
-            error = CoordinatorUnavailable(self._address, "it ended the stream")
+            else:
+                error = CoordinatorUnavailable(self._address, "it ended the stream")
         except grpc.aio.AioRpcError as failed:
             if failed.code() is grpc.StatusCode.INTERNAL and failed.details() == WRITE_FAILED:
                 error = CoordinatorUnavailable(self._address, "the stream broke")
@@ -131,3 +130,5 @@ class WorkStream:
         for answer in (*self._polls.values(), self._report):
             if answer is not None and not answer.done():
                 answer.set_exception(error)
+                # It counts as retrieved: who is cancelled while its request is being written never looks at it.
+                answer.exception()

@@ -4,8 +4,9 @@ Whoever calls decides what to repeat: an unanswered report must be repeated as i
 """
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Iterable
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ import grpc
 from holdfast.api.v1 import worker_service_pb2 as pb
 from holdfast.api.v1.worker_service_pb2_grpc import WorkerServiceStub
 from holdfast.channel import worker_messages as wire
+from holdfast.channel.cancellation import is_task_cancelled
 from holdfast.channel.channel_options import channel_options
 from holdfast.channel.connection import Address, Connection, parse_address
 from holdfast.channel.leases import (
@@ -27,8 +29,8 @@ from holdfast.channel.leases import (
     Transition,
     Work,
 )
-from holdfast.channel.refusals import error_of_call
-from holdfast.channel.work_stream import WorkStream, is_task_cancelled
+from holdfast.channel.refusals import error_of_call, readable
+from holdfast.channel.work_stream import WorkStream
 from holdfast.errors import CoordinatorUnavailable, HoldfastError, InvalidRequest, Refused
 from holdfast.session_refusals import ReattachRequired, SessionExpired
 
@@ -54,7 +56,8 @@ class WorkerCalls:
         self._connection = connection
         self._address = str(connection.address)
         self._stub = WorkerServiceStub(connection.channel)  # type: ignore[no-untyped-call]
-        self._leaving: dict[asyncio.Task[None], Connection] = {}
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._is_closing = asyncio.Event()
         self._stream: WorkStream | None = None
         self._stream_of = ("", 0)
         self._is_streamed = True
@@ -68,23 +71,28 @@ class WorkerCalls:
         self._stub = WorkerServiceStub(self._connection.channel)  # type: ignore[no-untyped-call]
         if self._stream is not None:
             self._stream.close("its replica is left")
-        closing = asyncio.get_running_loop().create_task(left.close(CALL_SECONDS))
-        self._leaving[closing] = left
-        closing.add_done_callback(lambda done: self._leaving.pop(done, None))
+        leaving = asyncio.get_running_loop().create_task(self._leave(left))
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
+
+    async def _leave(self, connection: Connection) -> None:
+        """Closes a connection when its calls have had their time, or when all are closed."""
+        # gRPC's own grace would be simpler, but it closes a channel once: what it has granted cannot be cut short.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._is_closing.wait(), CALL_SECONDS)
+        await connection.close()
 
     async def close(self) -> None:
         """Closes all connections, also those that were left and still have calls under way."""
-        left, self._leaving = self._leaving, {}
-        for closing in left:
-            closing.cancel()
-        await asyncio.gather(self._connection.close(), *(connection.close() for connection in left.values()))
+        self._is_closing.set()
+        await asyncio.gather(self._connection.close(), *self._leaving)
 
     async def open_session(
         self, introduction: Introduction, *, session_id: str = "", held: Iterable[Held] = ()
     ) -> OpenedSession:
         """Opens a session, or attaches the given one again with all that it holds."""
         request = wire.open_session_request(introduction, session_id, held)
-        response = await self._answer(self._stub.OpenSession(request, timeout=CALL_SECONDS))
+        response = await self._answer(self._stub.OpenSession, request, CALL_SECONDS)
         return wire.opened_session(response)
 
     async def poll(
@@ -110,7 +118,7 @@ class WorkerCalls:
                 self._is_streamed = error.reason != UNIMPLEMENTED
                 if self._is_streamed:
                     raise
-        return wire.work(await self._answer(self._stub.Poll(request.poll, timeout=seconds)))
+        return wire.work(await self._answer(self._stub.Poll, request.poll, seconds))
 
     async def report(
         self,
@@ -131,7 +139,7 @@ class WorkerCalls:
                 # The stream does not say which of its messages was refused. A call of its own does; and what was
                 # recorded before is recorded once.
                 pass
-        return wire.report_answer(await self._answer(self._stub.Report(request.report, timeout=CALL_SECONDS)))
+        return wire.report_answer(await self._answer(self._stub.Report, request.report, CALL_SECONDS))
 
     async def read_journal(
         self, session_id: str, attach_no: int, run_id: str, epoch: int, *, after: int
@@ -140,14 +148,14 @@ class WorkerCalls:
         request = pb.ReadJournalRequest(
             session_id=session_id, attach_no=attach_no, run_id=run_id, epoch=epoch, after=after
         )
-        return wire.journal_page(await self._answer(self._stub.ReadJournal(request, timeout=CALL_SECONDS)))
+        return wire.journal_page(await self._answer(self._stub.ReadJournal, request, CALL_SECONDS))
 
     async def close_session(self, session_id: str, attach_no: int, *, lost: Iterable[Held] = ()) -> None:
         """Ends the session; what it still holds is offered to others at once. lost: what ended the worker."""
         if self._stream is not None:
             self._stream.close("the session is closed")
         request = wire.close_session_request(session_id, attach_no, lost)
-        await self._answer(self._stub.CloseSession(request, timeout=CALL_SECONDS))
+        await self._answer(self._stub.CloseSession, request, CALL_SECONDS)
 
     def _stream_for(self, session_id: str, attach_no: int) -> WorkStream:
         """The stream of this attachment; opens one when there is none or it has ended."""
@@ -155,19 +163,28 @@ class WorkerCalls:
         if stream is None or stream.error is not None or self._stream_of != attachment:
             if stream is not None:
                 stream.close("its attachment has ended")
-            stream = self._stream = WorkStream(self._stub.Work(), address=self._address)
+            try:
+                call = self._stub.Work()
+            except grpc.aio.UsageError:
+                raise self._closed_here() from None
+            stream = self._stream = WorkStream(call, address=self._address)
             self._stream_of = attachment
         return stream
 
-    async def _answer(self, call: Awaitable[Any]) -> Any:
+    async def _answer(self, method: Any, request: Any, seconds: float) -> Any:
         try:
-            return await call
+            return readable(await method(request, timeout=seconds))
         except grpc.aio.AioRpcError as failed:
             raise error_of_call(failed, address=self._address) from None
         except asyncio.CancelledError:
             if is_task_cancelled():
                 raise
-            raise CoordinatorUnavailable(self._address, "the connection was closed on this side") from None
+            raise self._closed_here() from None
+        except grpc.aio.UsageError:
+            raise self._closed_here() from None
+
+    def _closed_here(self) -> CoordinatorUnavailable:
+        return CoordinatorUnavailable(self._address, "the connection was closed on this side")
 
 
 class HeartbeatCalls:
@@ -215,11 +232,20 @@ class HeartbeatCalls:
         request = wire.heartbeat_request(
             session_id, attach_no, msg_no, held, loop_lag=loop_lag, draining=draining, given_up=given_up, lost=lost
         )
-        return wire.pulse(self._call("Heartbeat", request, timeout))
+        return wire.pulse(self._beat(request, timeout))
 
     def close_session(self, session_id: str, attach_no: int, *, lost: Iterable[Held], timeout: float) -> None:
-        """Ends the session, for a worker whose loop cannot say it any more."""
-        self._call("CloseSession", wire.close_session_request(session_id, attach_no, lost), timeout)
+        """Ends the session, for a worker whose loop cannot say it any more. From any thread.
+
+        Over a channel of its own: that of the heartbeats is closed when one of them fails, with all that is on it.
+        """
+        route = self._route
+        request = wire.close_session_request(session_id, attach_no, lost)
+        with grpc.insecure_channel(route.target, options=channel_options("pick_first")) as channel:
+            try:
+                WorkerServiceStub(channel).CloseSession(request, timeout=timeout)  # type: ignore[no-untyped-call]
+            except grpc.RpcError as failed:
+                raise error_of_call(failed, address=str(route)) from None
 
     def vouching(self, session_id: str, attach_no: int, *, replica: str) -> dict[str, Any]:
         """What the process needs that says in place of this worker that it lives; see `voucher_process`."""
@@ -231,12 +257,12 @@ class HeartbeatCalls:
             "msg_no_tag": wire.MSG_NO_TAG,
         }
 
-    def _call(self, method: str, request: Any, timeout: float) -> Any:
+    def _beat(self, request: Any, timeout: float) -> Any:
         if self._channel is None:
             self._channel = grpc.insecure_channel(self._route.target, options=channel_options("pick_first"))
             self._stub = WorkerServiceStub(self._channel)  # type: ignore[no-untyped-call]
         try:
-            answer = getattr(self._stub, method)(request, timeout=timeout)
+            answer = self._stub.Heartbeat(request, timeout=timeout)
         except grpc.RpcError as failed:
             error = error_of_call(failed, address=str(self._route))
             is_direct = self._route is self._replica

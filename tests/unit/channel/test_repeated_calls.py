@@ -111,3 +111,11 @@ async def test_a_task_that_is_cancelled_during_a_call_ends_as_cancelled() -> Non
     task.cancel()
     await asyncio.wait([task])
     assert task.cancelled()
+
+
+async def test_an_answer_that_cannot_be_read_is_refused_with_a_sentence() -> None:
+    async def start(request: str, *, timeout: float | None = None) -> None:
+        """gRPC gives None for bytes that are no message."""
+
+    with pytest.raises(Refused, match="cannot be read"):
+        await call(start, "start a", address="here:1")
