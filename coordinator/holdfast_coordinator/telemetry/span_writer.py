@@ -201,8 +201,11 @@ class SpanWriter:
         if start_ns == end_ns and not parent_id:
             # Jaeger warns of spans without length. What is directly below the run span, or a named part, can begin a
             # little earlier, for that begins with the earliest; entries have microseconds, so it stays away from all
-            # others.
-            start_ns -= 1
+            # others. Only before the run there is nothing: what is above it began with it.
+            if start_ns > self._created_ns:
+                start_ns -= 1
+            else:
+                end_ns += 1
         if inside is not None:
             parent_id = inside.id
             inside.is_shown = True
@@ -243,7 +246,7 @@ class SpanWriter:
         self._settle()
         (segment,) = self._segments
         assert not segment.open, (self.facts.run_id, segment.number, segment.open)
-        self._write_root(segment, self.now_ns, end)
+        self._write_root(segment, max(self.now_ns, segment.latest_ns), end)
 
     def _write_root(self, segment: Segment, end_ns: int, end: RunEnd) -> None:
         facts, is_first = self.facts, segment.number == 0

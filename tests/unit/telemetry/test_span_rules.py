@@ -357,3 +357,18 @@ def test_a_clock_that_goes_back_makes_no_span_that_does() -> None:
         (1, [failed(4, 1, failure("E"), attempt(1, FINAL, 5, 4)), closed(3, RunStatus.FAILED, failure("E"))]),
     )
     assert {(span.end_ns - span.start_ns) // 10**9 for span in spans_of(facts(), journal)} == {0, 5}
+
+
+def test_a_run_that_is_taken_up_in_the_instant_of_its_creation_does_not_begin_before_it() -> None:
+    """A child begins where the span of its parent that awaits it begins."""
+    spans = spans_of(facts(), rows(started(), (1, [scheduled(0, 1, "a", begins=True)]), (1, [completed(1, 1), DONE])))
+    accepted, run = named(spans, "run accepted"), named(spans, f"run {facts().workflow}")
+    assert run.start_ns == accepted.start_ns
+    assert accepted.end_ns - accepted.start_ns == 1
+    assert run.start_ns % 1_000 == 0, "journals have microseconds"
+
+
+def test_a_run_without_any_length_holds_its_spans() -> None:
+    spans = spans_of(facts(), rows(started(), (1, [closed(0, RunStatus.CANCELLED)])))
+    accepted, run = named(spans, "run accepted"), named(spans, f"run {facts().workflow}")
+    assert run.start_ns <= accepted.start_ns < accepted.end_ns <= run.end_ns
