@@ -10,6 +10,7 @@ import socket
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 from .faults import CallFault, ConnectionFacts, Direction, DropAnswer, Duplicate, Fault, HoldBack
 from .frames import (
@@ -29,8 +30,6 @@ from .pipes import Pipe
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 """SO_LINGER with no time: what closes the socket sends RST."""
-
-UNCONNECTED = "there is no server yet"
 
 CallAgain = Callable[[ConnectionFacts, Duplicate, str, Headers, bytes], None]
 
@@ -65,9 +64,8 @@ class _Side(asyncio.Protocol):
         self._take = take
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._pipe.source = self._back.sink = transport
-        self._pipe.pause(UNCONNECTED)
+        # Not asserted: uvloop's transports are asyncio's by what they do, not by their class.
+        self._pipe.source = self._back.sink = cast(asyncio.Transport, transport)
         self._connection.side_made(self)
 
     def data_received(self, data: bytes) -> None:
@@ -119,21 +117,26 @@ class ProxiedConnection:
         self._held: list[PassingCall] = []
         self._is_chosen: dict[Fault, bool] = {}
         self._is_readable = True
+        self._has_begun = False
         self._was_reset = False
         self._sides = 0
 
     def obey(self, faults: Iterable[Fault]) -> None:
-        """These faults of connections stand now, and no others."""
+        """These faults of connections stand now, and no others. Before it begins they have nothing to do with it."""
+        if not self._has_begun:
+            return
         chosen = self._is_chosen
         self._is_chosen = {fault: chosen[fault] if fault in chosen else fault.only(self.facts) for fault in faults}
         meant = [fault for fault, is_chosen in self._is_chosen.items() if is_chosen]
         self.to_server.obey(meant)
         self.to_client.obey(meant)
 
-    def begin(self) -> None:
-        """The server is reached: what comes from either side is read from now on."""
-        self.to_server.resume(UNCONNECTED)
-        self.to_client.resume(UNCONNECTED)
+    def begin(self, faults: Iterable[Fault]) -> None:
+        """The server is reached: what has come goes on, as far as these faults let it."""
+        self._has_begun = True
+        self.obey(faults)
+        self.to_server.begin()
+        self.to_client.begin()
 
     def reset(self) -> None:
         """Ends both sides with RST, now."""

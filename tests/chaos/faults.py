@@ -115,10 +115,11 @@ class Partition(Fault):
     """Nothing passes in these directions. landed: pieces of bytes, ends of connections, and new connections.
 
     drops: False holds the bytes, which pass when it ends, as TCP repeats them; True loses them, and the connections
-    that lost some are reset when it ends. New connections wait: TCP opens none when one direction is cut.
+    that lost some, the `torn`, are reset when it ends. New connections wait: TCP opens none when one direction is cut.
     """
 
     drops: bool = False
+    torn: set[int] = field(default_factory=set)
 
 
 @dataclass(eq=False, kw_only=True)

@@ -48,11 +48,18 @@ class Pipe:
         self._queued_bytes_max = QUEUED_BYTES_MAX
         self._timer: asyncio.TimerHandle | None = None
         self._pauses: set[str] = set()
-        self._is_plain = True
+        self._has_begun = False
+        self._is_plain = False
         self._delays: list[Delay] = []
         self._throttles: list[Throttle] = []
         self._blockades: list[Fault] = []
         self._free_at = 0.0
+
+    def begin(self) -> None:
+        """Both ends are there. Until then bytes wait: uvloop would not have the source paused before it reads."""
+        self._has_begun = True
+        self._is_plain = not (self._delays or self._throttles or self._blockades)
+        self._flush()
 
     def obey(self, faults: Sequence[Fault]) -> None:
         """These faults of connections stand now, and no others."""
@@ -61,7 +68,7 @@ class Pipe:
         self._throttles = [fault for fault in meant if isinstance(fault, Throttle)]
         self._blockades = [fault for fault in meant if isinstance(fault, Partition | HalfOpen)]
         self._queued_bytes_max = 0 if any(isinstance(fault, HalfOpen) for fault in meant) else QUEUED_BYTES_MAX
-        self._is_plain = not (self._delays or self._throttles or self._blockades)
+        self._is_plain = self._has_begun and not (self._delays or self._throttles or self._blockades)
         if not (self._delays or self._throttles):
             self._queue = deque(_Waiting(0.0, waiting.data) for waiting in self._queue)
             self._free_at = 0.0
@@ -77,6 +84,7 @@ class Pipe:
         for fault in self._blockades:
             fault.hit(self._facts, bytes_hit=len(data))
             if isinstance(fault, Partition) and fault.drops:
+                fault.torn.add(self._facts.number)
                 return
         for piece in self._pieces(data):
             self._queue.append(_Waiting(self._due_at(piece), piece))
@@ -138,7 +146,8 @@ class Pipe:
         now = self._loop.time()
         due = list[bytes]()
         has_ended = False
-        while self._queue and not self._blockades and self._queue[0].due_at <= now and not has_ended:
+        can_pass = self._has_begun and not self._blockades
+        while self._queue and can_pass and self._queue[0].due_at <= now and not has_ended:
             data = self._queue.popleft().data
             has_ended = data is None
             due.append(data or b"")
@@ -152,7 +161,7 @@ class Pipe:
             self.resume("enough waits")
         if has_ended:
             self._on_end()
-        elif self._queue and not self._blockades:
+        elif self._queue and can_pass:
             self._timer = self._loop.call_at(self._queue[0].due_at, self._flush)
 
     def _write(self, data: bytes) -> None:

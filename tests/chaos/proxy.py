@@ -178,8 +178,8 @@ class ChaosProxy:
 
     def _lift(self, fault: Fault) -> None:
         self._standing.remove(fault)
-        if isinstance(fault, Partition) and fault.drops:
-            for number in fault.connections & self._connections.keys():
+        if isinstance(fault, Partition):
+            for number in fault.torn & self._connections.keys():
                 self._connections[number].reset()  # its frames have a hole
         self._obey()
 
@@ -231,8 +231,7 @@ class ChaosProxy:
         if connection.is_over:  # reset meanwhile
             connection.reset()
             return
-        connection.obey(self._standing)
-        connection.begin()
+        connection.begin(self._standing)
 
     async def _way_is_free(self, facts: ConnectionFacts) -> None:
         """Waits until no fault keeps this connection from being opened."""

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from time import monotonic
 from typing import NamedTuple
 
 import grpc
 import pytest
+import uvloop
 
 from tests.chaos.faults import ConnectionFacts, Direction
 from tests.chaos.frames import PREFACE
@@ -29,8 +31,9 @@ class Line(NamedTuple):
     server: EchoServer
 
 
-@pytest.fixture
-async def line() -> AsyncIterator[Line]:
+@asynccontextmanager
+async def drawn() -> AsyncIterator[Line]:
+    """A line over which a first call has gone."""
     async with (
         echo_server() as server,
         ChaosProxy("127.0.0.1", server.port) as proxy,
@@ -39,6 +42,12 @@ async def line() -> AsyncIterator[Line]:
         assert await echo(channel, "Say", b"first") == b"first"
         server.taken.clear()
         yield Line(channel, proxy, server)
+
+
+@pytest.fixture
+async def line() -> AsyncIterator[Line]:
+    async with drawn() as line:
+        yield line
 
 
 async def status_of(call: "asyncio.Task[bytes]") -> grpc.StatusCode:
@@ -106,13 +115,13 @@ async def test_a_throttled_connection_passes_its_bytes_at_that_rate_until_the_fa
 
 
 async def test_a_reset_is_one_to_both_sides_and_names_the_calls_that_it_cut_off(line: Line) -> None:
-    held = line.proxy.partition(Direction.TO_CLIENT)
-    call = calling(line, "Say", b"cut")
-    await line.server.wait_for(("Say", b"cut"))
+    talk = line.channel.stream_stream(f"/echo.v1.Echo/{STREAM}")()
+    await talk.write(b"here")
+    assert await talk.read() == b"here"
     reset = line.proxy.reset()
-    assert await status_of(call) is grpc.StatusCode.UNAVAILABLE
-    assert (reset.landed, reset.connections, reset.calls) == (1, {1}, {"Say": 1})
-    held.end()
+    with pytest.raises(grpc.aio.AioRpcError, match="UNAVAILABLE"):
+        await talk.read()
+    assert (reset.landed, reset.connections, reset.calls) == (1, {1}, {STREAM: 1})
     assert await answer_at_last(line, "Say", b"again") == b"again"
 
 
@@ -186,8 +195,9 @@ async def test_what_a_partition_dropped_never_comes_and_its_connection_ends_with
     assert await answer_at_last(line, "Say", b"again") == b"again"
 
 
-async def test_nobody_connects_through_a_partition_until_it_ends(line: Line) -> None:
-    partition = line.proxy.partition(Direction.TO_CLIENT)
+@pytest.mark.parametrize("drops", [False, True])
+async def test_nobody_connects_through_a_partition_until_it_ends(line: Line, drops: bool) -> None:
+    partition = line.proxy.partition(Direction.TO_CLIENT, drops=drops)
 
     async def hit() -> set[int]:
         return partition.connections
@@ -363,3 +373,25 @@ async def test_bytes_that_are_no_http2_pass_in_both_directions() -> None:
             writer.write(word)
         assert await reader.readexactly(100_016) == b"PROXY HTTP/1.1\r\n" + b"X" * 100_000
         writer.close()
+
+
+def test_what_comes_before_the_server_is_reached_is_not_lost_under_uvloop() -> None:
+    """Whose connections are read before they can be paused; faults land there too."""
+
+    async def run() -> None:
+        async with drawn() as line:
+            for number in range(1, 6):
+                assert line.proxy.reset().connections == {number}
+                assert await answer_at_last(line, "Say", b"again") == b"again"
+            assert [facts.number for facts in line.proxy.connections] == [6]
+            drop = line.proxy.drop_answer("Say")
+            assert await status_of(calling(line, "Say", b"done")) is grpc.StatusCode.UNAVAILABLE
+            assert (drop.landed, drop.connections) == (1, {6})
+            fault = line.proxy.half_open()
+            call = asyncio.create_task(answer_at_last(line, "Say", LARGE))
+            await asyncio.wait_for(fault.landing(), 5)
+            fault.end()
+            assert await call == LARGE
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run())
