@@ -17,7 +17,7 @@ from holdfast_coordinator.domain.commands import (
     SendSignal,
     StartRun,
 )
-from holdfast_coordinator.domain.mail import SignalMail
+from holdfast_coordinator.domain.mail import MailKind, SignalMail
 from holdfast_coordinator.domain.rows import AlarmKind, OpenRun, RunState, TaskRow
 from holdfast_coordinator.domain.transitions import TransitionAnswer
 from tests.support.core_cell import T0, CoreCell
@@ -156,3 +156,8 @@ def child_start(cell: CoreCell, number: int = 1, *, parent: str = RUN, **changed
 def fire(cell: CoreCell, kind: AlarmKind, ref: int = 0, *, run_id: str = RUN) -> bool:
     """What the alarm loop asks for when it has seen an alarm; whether it did anything."""
     return bool(cell.ask(AlarmDue(run_id, kind, ref)))
+
+
+def mail_kinds(cell: CoreCell) -> list[MailKind]:
+    """The kinds of the mail that waits for the run."""
+    return [mail.kind for mail in cell.waiting_mail(RUN)]

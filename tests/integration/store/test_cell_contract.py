@@ -1,18 +1,14 @@
-"""What every cell store does: the same suite on Postgres and on the model."""
+"""What every cell store does: the same suite on Postgres and on the model. Mail and claims have files of their own."""
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from google.protobuf.timestamp_pb2 import Timestamp
 
-from holdfast.api.v1 import journal_pb2, value_pb2
 from holdfast.journal import Failure
 from holdfast.statuses import ClosePolicy, RunStatus
-from holdfast.wire import set_time
 from holdfast_coordinator.domain.changes import Changes
-from holdfast_coordinator.domain.commands import ClaimRuns, ClaimTasks
 from holdfast_coordinator.domain.events import Appended, Closed
 from holdfast_coordinator.domain.mail import MailKind, MailRow, SignalMail
 from holdfast_coordinator.domain.rows import (
@@ -22,28 +18,19 @@ from holdfast_coordinator.domain.rows import (
     DeadLetter,
     JournalRow,
     KeyRow,
-    MailConsumedEntry,
-    MailUndeliveredEntry,
     RequestRow,
     RunResult,
     RunState,
     Side,
-    TaskState,
 )
-from holdfast_coordinator.domain.snapshot import MailWanted, Reads, Snapshot
+from holdfast_coordinator.domain.snapshot import Reads, Snapshot
 from holdfast_coordinator.domain.starts import START
 from holdfast_coordinator.store.port import (
     CellStore,
-    ClaimHeld,
     DataRejected,
-    HeldNews,
-    LeaseHeld,
-    QueuedStep,
     RunSelection,
     SerializationConflict,
 )
-from holdfast_coordinator.store.statements_journals import NEWEST_ROW_BYTES_MAX, NEWEST_ROWS
-from holdfast_coordinator.wire.journals import journal_message
 from tests.support.store_rows import (
     ENTRY,
     T0,
@@ -105,37 +92,6 @@ async def test_now_is_not_that_of_a_run_from_before_a_step_back_of_the_clock(sto
     assert T0 < (await read(store, Reads(lock_runs={"r1"}))).now < ahead
 
 
-async def test_what_became_ready_before_a_step_back_of_the_clock_can_be_claimed(store: CellStore) -> None:
-    now = (await read(store, Reads())).now
-    before = now + timedelta(hours=1)  # what the clock said
-    run = open_run("r1", state=RunState.READY, ready_at=before)
-    await write(store, starting(run))
-    ready = task("r1", 1, ready_at=before)
-    waits = task("r1", 2, ready_at=before + timedelta(seconds=5))
-    await write(store, Changes(tasks_added={("r1", 1): ready, ("r1", 2): waits}))
-    claim = Reads(
-        claim_runs=[ClaimRuns("default", "default", ("order",), 5)],
-        claim_tasks=[ClaimTasks("default", "default", ("charge",), 5)],
-    )
-    snapshot = await read(store, claim)
-    assert [row.run_id for row, _ in snapshot.claimed_runs[0]] == ["r1"]
-    assert snapshot.claimed_tasks == [[]]
-    assert await store.pull_back(now, before) == 1
-    assert [row.number for row in (await read(store, claim)).claimed_tasks[0]] == [1]
-
-
-async def test_what_sessions_hold_and_nobody_knows_of_is_found(store: CellStore) -> None:
-    for name in ("r1", "r2", "r3"):
-        await write(store, starting(open_run(name, owner="s2" if name == "r3" else "s1", epoch=4)))
-    claimed = {("r1", number): task("r1", number, state=TaskState.CLAIMED, owner="s1", epoch=7) for number in (1, 2)}
-    await write(store, Changes(tasks_added=claimed))
-    known = {"s1": [("r1", 0, 4), ("r2", 0, 3), ("r1", 1, 7)]}
-    assert sorted(await store.unknown_to(known, 10)) == [("s1", ("r1", 2, 7)), ("s1", ("r2", 0, 4))]
-    assert sorted(await store.unknown_to({"s1": [], "s2": []}, 10)) == [
-        ("s1", ("r1", 0, 4)), ("s1", ("r1", 1, 7)), ("s1", ("r1", 2, 7)), ("s1", ("r2", 0, 4)), ("s2", ("r3", 0, 4)),
-    ]  # fmt: skip
-
-
 async def test_a_decision_that_raises_leaves_nothing(store: CellStore) -> None:
     def refuse(_: Any) -> Changes:
         raise KeyError("no")
@@ -182,106 +138,6 @@ async def test_a_write_that_misses_its_row_rolls_its_batch_back(store: CellStore
 
 def _filled(changes: Changes) -> dict[str, Any]:
     return {name: rows for name in Changes.__slots__ if (rows := getattr(changes, name))}
-
-
-async def test_mail_is_read_in_order_and_leaves_when_it_is_taken(store: CellStore) -> None:
-    mail = [
-        MailRow("r1", number, MailKind.SIGNAL, at(number), SignalMail(f"s{number}", b""), b"\x0a\x01t")
-        for number in (1, 2, 3)
-    ]
-    changes = starting(open_run("r1", mail_next=4))
-    changes.mail_added.extend(mail)
-    await write(store, changes)
-    assert (await read(store, Reads(lock_runs={"r1"}))).mail == {}
-    found = (await read(store, Reads(lock_runs={"r1"}, mail={"r1": MailWanted(all=True)}))).mail["r1"]
-    assert [(row.number, row.kind, row.arrived_at) for row in found] == [
-        (number, MailKind.SIGNAL, at(number)) for number in (1, 2, 3)
-    ]
-    assert isinstance(found[0].body, bytes)
-    message = journal_pb2.Mail.FromString(found[0].body)
-    assert (message.signal.name, message.trace.traceparent) == ("s1", "t")
-    entry = MailConsumedEntry(at(5), found[0])
-    await write(store, Changes(mail_taken=[("r1", 1)], journal=[JournalRow("r1", 3, 2, 1, 1, [ENTRY, entry])]))
-    assert [row.number for row in await store.mail_after("r1", 0)] == [2, 3]
-    assert [row.number for row in await store.mail_after("r1", 2)] == [3]
-    page, more = await store.journal("r1", 1, 10_000)
-    (joined,) = page[0].entries
-    entries = journal_pb2.JournalRow.FromString(joined).entries  # type: ignore[arg-type]
-    assert not more
-    assert [entries[1].mail_consumed.number, entries[1].mail_consumed.mail.number, len(entries)] == [1, 1, 2]
-    assert entries[1].mail_consumed.mail.signal.name == "s1"
-    assert entries[1].mail_consumed.mail.arrived_at.ToDatetime() == at(1).replace(tzinfo=None)
-
-
-async def test_a_journal_is_read_backward_in_whole_rows_as_far_as_their_bytes_allow(store: CellStore) -> None:
-    await write(store, starting(open_run("r1")))
-    rows = [JournalRow("r1", seq, 1, 1, seq, [bytes(100)]) for seq in range(2, 12)]
-    await write(store, Changes(journal=rows))
-
-    async def read_before(before: int, max_bytes: int) -> tuple[list[int], bool]:
-        page, more = await store.journal_before("r1", before, max_bytes)
-        return [row.seq for row in page], more
-
-    assert await read_before(12, 250) == ([11, 10], True)
-    assert await read_before(10, 1) == ([9], True)
-    assert await read_before(4, 10_000) == ([3, 2, 1], False)
-    assert await read_before(1, 10_000) == ([], False)
-
-
-async def test_large_signals_stand_in_the_journal_whole_whether_they_were_consumed_or_left(store: CellStore) -> None:
-    large = value_pb2.Payload(data=b"x" * 2_000_000).SerializeToString()
-    changes = starting(open_run("r1", mail_next=4))
-    changes.mail_added.extend(
-        MailRow("r1", number, MailKind.SIGNAL, at(number), SignalMail(f"s{number}", large)) for number in (1, 2, 3)
-    )
-    await write(store, changes)
-    found = await read(store, Reads(lock_runs={"r1"}, mail={"r1": MailWanted(first=1, last=1)}))
-    entry = MailConsumedEntry(at(5), found.mail["r1"][0], at(4))
-    await write(store, Changes(mail_taken=[("r1", 1)], journal=[JournalRow("r1", 3, 2, 1, 1, [ENTRY, entry])]))
-    found = await read(store, Reads(lock_runs={"r1"}, mail={"r1": MailWanted(all=True)}))
-    left = [MailUndeliveredEntry(at(6), mail) for mail in found.mail["r1"]]
-    closed = RunResult("r1", "default", RunStatus.TERMINATED, at(7))
-    rows = [JournalRow("r1", 5, 2, 1, 2, left), JournalRow("r1", 6, 1, 1, 3, [ENTRY])]
-    await write(store, Changes(closed={"r1": closed}, swept={"r1": Side.NONE}, journal=rows))
-    (first, *_), _ = await store.journal("r1", 1, 1)
-    (second, *_), _ = await store.journal("r1", 3, 1)
-    _, consumed = journal_message(first).entries
-    assert (consumed.mail_consumed.mail.number, consumed.mail_consumed.mail.arrived_at) == (1, _timestamp(at(1)))
-    assert consumed.mail_consumed.awaited_since == _timestamp(at(4))
-    signals = [consumed.mail_consumed.mail, *(one.mail_undelivered.mail for one in journal_message(second).entries)]
-    assert [(one.signal.name, len(one.signal.payload.data)) for one in signals] == [
-        (f"s{number}", 2_000_000) for number in (1, 2, 3)
-    ]
-
-
-def _timestamp(at: datetime) -> Timestamp:
-    made = Timestamp()
-    set_time(made, at)
-    return made
-
-
-@pytest.mark.parametrize(
-    ("wanted", "numbers"),
-    [
-        (MailWanted(first=2, last=3), [2, 3]),
-        (MailWanted(after=2), list(range(3, 1_003))),
-        (MailWanted(first=1, last=2, after=1_199), [1, 2, 1_200]),
-        (MailWanted(first=3, last=3, after=0), list(range(1, 1_001))),
-        (MailWanted(after=1_200), []),
-        (MailWanted(first=1, last=1, after=4, all=True), list(range(1, 1_201))),
-    ],
-    ids=str,
-)
-async def test_a_batch_reads_of_mail_what_it_journals_and_one_page_of_what_it_sends(
-    store: CellStore, wanted: MailWanted, numbers: list[int]
-) -> None:
-    changes = starting(open_run("r1", mail_next=1_201))
-    changes.mail_added.extend(
-        MailRow("r1", number, MailKind.SIGNAL, T0, SignalMail("s", b"")) for number in range(1, 1_201)
-    )
-    await write(store, changes)
-    found = (await read(store, Reads(lock_runs={"r1"}, mail={"r1": wanted}))).mail.get("r1", [])
-    assert [row.number for row in found] == numbers
 
 
 async def test_closing_a_run_sweeps_what_is_its_own_and_keeps_its_promises_to_others(store: CellStore) -> None:
@@ -431,76 +287,6 @@ async def test_appends_beside_other_commands_are_committed_with_them_or_not_at_a
     assert (await store.journal("r1", 1, 1000))[0] == []
 
 
-async def test_a_journal_page_is_whole_rows_and_at_least_one(store: CellStore) -> None:
-    await write(store, starting(open_run("r1")))
-    for seq in range(1, 4):
-        await store.move([appending("r1", expected_seq=seq)], at=T0)
-    size = len(ENTRY)
-    for limit, seqs, more in ((1, [2], True), (size * 2, [2, 3], True), (size * 2 + 1, [2, 3], True)):
-        page = await store.journal("r1", 1, limit)
-        assert ([row.seq for row in page[0]], page[1]) == (seqs, more)
-    page = await store.journal("r1", 1, size * 3)
-    assert ([row.seq for row in page[0]], page[1]) == ([2, 3, 4], False)
-    assert await store.journal("r1", 4, 100) == ([], False)
-
-
-async def test_the_newest_rows_of_runs_come_in_order_and_without_the_large_ones(store: CellStore) -> None:
-    await write(store, starting(open_run("r1"), open_run("r2"), open_run("r3")))
-    for seq in range(1, 12):
-        await store.move([appending("r1", expected_seq=seq)], at=T0)
-    large = replace(appending("r2", expected_seq=1), journal=[b"x" * (NEWEST_ROW_BYTES_MAX + 1)])
-    await store.move([large], at=T0)
-    rows = await store.newest_rows(["r2", "r1"])
-    assert [(row.run_id, row.seq) for row in rows] == [
-        *(("r1", seq) for seq in range(13 - NEWEST_ROWS, 13)),
-        ("r2", 1),
-    ]
-
-
-async def test_the_queued_step_that_waits_first_is_named(store: CellStore) -> None:
-    held = task("r1", 1, state=TaskState.CLAIMED, owner="s1", started_at=T0)
-    waiting = [task("r1", 3, queue="gpu", name="render"), task("r1", 4)]
-    await write(store, Changes(tasks_added={(row.run_id, row.number): row for row in (held, *waiting)}))
-    assert await store.queued_step("r1") == QueuedStep("gpu", "render")
-    assert await store.queued_step("r2") is None
-
-
-async def test_what_sessions_hold_is_compared_with_the_rows(store: CellStore) -> None:
-    same, later, taken, suspended, to_come = (
-        open_run("same"), open_run("later", epoch=2), open_run("taken", owner="s2"),
-        open_run("suspended", state=RunState.SUSPENDED),
-        open_run("to-come", state=RunState.SUSPENDED, epoch=0),
-    )  # fmt: skip
-    await write(store, starting(same, later, taken, suspended, to_come, open_run("mail", mail_next=5, mail_taken=2)))
-    steps = [task("same", number, state=TaskState.CLAIMED, epoch=1) for number in (1, 2)]
-    steps[1].epoch = 2
-    steps.append(task("same", 3, epoch=1))
-    await write(store, Changes(tasks_added={(step.run_id, step.number): step for step in steps}))
-    leases = [LeaseHeld("s1", run_id, 1) for run_id in ("same", "later", "taken", "suspended", "to-come", "gone")]
-    with_mail = [LeaseHeld("s1", "mail", 1, seen) for seen in (0, 3, 4)]
-    claims = [ClaimHeld("s1", "same", number, 1) for number in (1, 2, 3, 4)]
-    news = await store.news_of_held([*leases, *with_mail], claims)
-    assert [one.run_id for one in news.leases_ended] == ["later", "taken", "suspended", "gone"]
-    assert [one.mail_seen for one in news.with_mail] == [0, 3]
-    assert [(one.number, is_gone) for one, is_gone in news.claims_ended] == [(2, False), (3, False), (4, True)]
-    assert await store.news_of_held([], []) == HeldNews()
-    assert await store.news_of_held([], claims[:1]) == HeldNews()
-
-
-async def test_names_of_which_work_is_ready_are_found(store: CellStore) -> None:
-    runs = [ready_run("r1", 0), ready_run("r2", 0, workflow="other"), open_run("r3", workflow="leased")]
-    await write(store, starting(*runs))
-    later = task("r3", 3, name="later", ready_at=at(10_000_000_000))  # it waits for its retry
-    tasks = [later, task("r3", 1), task("r3", 2, name="held", state=TaskState.CLAIMED, owner="s1", started_at=T0)]
-    await write(store, Changes(tasks_added={(step.run_id, step.number): step for step in tasks}))
-    workflows = [("default", "default", name) for name in ("leased", "order", "unknown", "other")]
-    steps = [("default", queue, name) for queue in ("gpu", "default") for name in ("charge", "held", "later")]
-    with_runs, with_steps = await store.waiting_names(workflows, steps)
-    assert [name for *_, name in with_runs] == ["order", "other"]
-    assert with_steps == [("default", "default", "charge")]
-    assert await store.waiting_names([], []) == ([], [])
-
-
 async def test_closed_runs_are_found_by_when_they_closed(store: CellStore) -> None:
     runs = [open_run(f"r{number}") for number in range(1, 5)]
     await write(store, starting(*runs))
@@ -510,88 +296,6 @@ async def test_closed_runs_are_found_by_when_they_closed(store: CellStore) -> No
     assert await store.closed_since(at(1), 10) == [("r2", at(1)), ("r3", at(2))]
     assert await store.closed_since(at(0), 2) == [("r1", at(0)), ("r2", at(1))]
     assert await store.closed_since(at(3), 2) == []
-
-
-async def test_mail_of_several_runs_is_read_as_far_as_its_bytes_allow(store: CellStore) -> None:
-    await write(store, starting(open_run("r1"), open_run("r2"), open_run("r3")))
-    letters = [
-        MailRow(run_id, number, MailKind.SIGNAL, T0, SignalMail("go", b"x" * 1_000))
-        for run_id in ("r1", "r2")
-        for number in (1, 2, 3)
-    ]
-    await write(store, Changes(mail_added=letters))
-
-    async def read_mail(wanted: list[tuple[str, int]], max_bytes: int) -> list[tuple[str, int]]:
-        return [(mail.run_id, mail.number) for mail in await store.mail_of(wanted, max_bytes)]
-
-    everything = [("r2", 2), ("r3", 0), ("r1", 1)]
-    assert await read_mail(everything, 1_000_000) == [("r2", 3), ("r1", 2), ("r1", 3)]
-    assert await read_mail(everything, 1_500) == [("r2", 3), ("r1", 2)]
-    assert await read_mail(everything, 0) == [("r2", 3)]
-    (page,) = await store.mail_of([("r1", 2)], 0)
-    assert page == (await store.mail_after("r1", 2))[0]
-
-
-async def test_a_claim_gives_ready_runs_in_order_of_priority_and_time(store: CellStore) -> None:
-    runs = [
-        ready_run("r1", 3), ready_run("r2", 1), ready_run("r3", 9, priority=-1), ready_run("r4", 0, priority=5),
-        ready_run("r5", 0, workflow="unknown"), ready_run("r6", 0, queue="other"), open_run("r7"),
-        ready_run("r8", 2, workflow="refund"), ready_run("r9", 10**9),
-    ]  # fmt: skip
-    changes = starting(*runs)
-    changes.mail_added.append(MailRow("r2", 1, MailKind.SIGNAL, T0, SignalMail("s", b"")))
-    runs[1].mail_next = 2
-    await write(store, changes)
-    claim = ClaimRuns("default", "default", ("order", "refund"), 4)
-    snapshot = await read(store, Reads(claim_runs=[claim, replace(claim, limit=1)]))
-    (claimed, again) = snapshot.claimed_runs
-    assert [run.run_id for run, _ in claimed] == ["r3", "r2", "r8", "r1"]
-    assert again == []
-    assert [record.workflow for _, record in claimed] == ["order", "order", "refund", "order"]
-    assert snapshot.runs.keys() == {"r3", "r2", "r8", "r1"}
-    assert [row.number for row in snapshot.mail["r2"]] == [1]
-
-
-async def test_claims_go_on_behind_what_was_claimed_and_find_what_becomes_ready_before_it(
-    store: CellStore,
-) -> None:
-    claim = Reads(claim_runs=[ClaimRuns("default", "default", ("order",), 2)])
-
-    def lease(snapshot: Any) -> Changes:
-        leased = {
-            run.run_id: replace(run, state=RunState.LEASED, owner="s1", ready_at=None)
-            for run, _ in snapshot.claimed_runs[0]
-        }
-        return Changes(updated=leased)
-
-    await write(store, starting(*(ready_run(f"r{number}", number, priority=1) for number in range(5))))
-    assert [run.run_id for run, _ in (await decide(store, claim, lease)).claimed_runs[0]] == ["r0", "r1"]
-    assert [run.run_id for run, _ in (await read(store, claim)).claimed_runs[0]] == ["r2", "r3"]
-    assert [run.run_id for run, _ in (await decide(store, claim, lease)).claimed_runs[0]] == ["r2", "r3"]
-    await write(store, starting(ready_run("r9", 0, priority=1), ready_run("r8", 9, priority=0)))
-    assert [run.run_id for run, _ in (await decide(store, claim, lease)).claimed_runs[0]] == ["r8", "r9"]
-    assert [run.run_id for run, _ in (await decide(store, claim, lease)).claimed_runs[0]] == ["r4"]
-
-
-async def test_queued_steps_keep_everything_and_are_claimed_when_they_are_due(store: CellStore) -> None:
-    full = task(
-        "r1", 1, priority=2, attempt=3, failures=1, losses=1, epoch=4, timeout=timedelta(days=2, microseconds=5),
-        recoveries=None, retry=b"retry", step_id="own", workflow="order", attempts_ended=(b"\x08\x01", b"\x08\x02"),
-    )  # fmt: skip
-    later = task("r1", 2, ready_at=at(10**9))
-    held = task("r1", 3, state=TaskState.CLAIMED, owner="s1", started_at=T0, deadline_at=at(1))
-    changes = Changes(tasks_added={(row.run_id, row.number): row for row in (full, later, held)})
-    await write(store, changes)
-    claim = ClaimTasks("default", "default", ("charge", "other"), 5)
-    assert (await read(store, Reads(claim_tasks=[claim]))).claimed_tasks == [[full]]
-    snapshot = await read(store, Reads(tasks={("r1", 1)}, tasks_of={"r1"}))
-    assert snapshot.tasks == {("r1", 1): full, ("r1", 2): later, ("r1", 3): held}
-    assert await store.overdue_tasks(timedelta(seconds=5), 10) == [held]
-    assert await store.lease_owners() == {"s1"}
-    assert await store.held_by(["s1", "s2"], 10) == ([], [held])
-    retried = task("r1", 3, attempts_ended=(b"\x08\x01",), epoch=5)
-    await write(store, Changes(tasks_updated={("r1", 3): retried}, tasks_deleted={("r1", 1)}))
-    assert (await read(store, Reads(tasks_of={"r1"}))).tasks == {("r1", 2): later, ("r1", 3): retried}
 
 
 async def test_alarms_are_replaced_and_the_due_ones_come_oldest_first(store: CellStore) -> None:

@@ -1,40 +1,34 @@
-"""What reaches a run from outside: signals, cancel, terminate, resume, alarms, lost leases, children that close."""
+"""What reaches a run from outside: signals, cancel, terminate, resume, alarms."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from holdfast.errors import RunAlreadyClosed, RunNotFound, RunNotStalled
 from holdfast.ids import child_run_id
-from holdfast.journal import Failure, RunClosed, RunResumed, RunStalled
+from holdfast.journal import RunClosed, RunResumed
 from holdfast.statuses import ClosePolicy, RunStatus, Then, TransitionStatus
 from holdfast_coordinator.domain.asks import SetRetryAsk, SetTimerAsk, StallAsk
 from holdfast_coordinator.domain.commands import (
     ClaimRuns,
     Command,
-    DeliverChildClosed,
-    EndLease,
-    LeaseEnd,
     OfferStalled,
-    PostponeAlarm,
     RequestCancel,
     ResumeRun,
     TerminateRun,
 )
 from holdfast_coordinator.domain.events import LeaseEnded
-from holdfast_coordinator.domain.mail import ChildClosedMail, MailKind
+from holdfast_coordinator.domain.mail import MailKind
 from holdfast_coordinator.domain.rows import AlarmKind, RunState
-from holdfast_coordinator.domain.workspace import LOSSES_MAX
 from tests.support.core_cell import T0, CoreCell
 from tests.support.core_commands import (
     OTHER,
     RUN,
     WORKER,
     child_of,
-    child_start,
     fire,
     leased,
+    mail_kinds,
     offer,
     queue_step,
     signal,
@@ -49,20 +43,6 @@ MINUTE = timedelta(minutes=1)
 CHILD = child_run_id(RUN, 1)
 CANCEL = RequestCancel(RUN, "req-c", "too late")
 TERMINATE = TerminateRun(RUN, "req-t", "enough")
-
-
-def mail_kinds(cell: CoreCell) -> list[MailKind]:
-    return [mail.kind for mail in cell.waiting_mail(RUN)]
-
-
-def lose_lease(cell: CoreCell, reason: LeaseEnd = LeaseEnd.LOST) -> bool:
-    run = cell.open_runs[RUN]
-    return bool(cell.ask(EndLease(RUN, run.owner or "", run.epoch, reason)))
-
-
-def child_closed(cell: CoreCell) -> DeliverChildClosed:
-    mail = ChildClosedMail(1, CHILD, cell.run_results[CHILD].status)
-    return DeliverChildClosed(RUN, mail, cell.alarms[CHILD, AlarmKind.OUTBOX_CHILD_CLOSED, 0])
 
 
 # Signals
@@ -265,259 +245,3 @@ def test_the_alarm_of_attempts_that_have_ended_does_nothing(cell: CoreCell) -> N
     assert cell.open_runs[RUN].state is RunState.LEASED
     take(cell, attempt_deadline=MINUTE)
     assert (RUN, AlarmKind.ATTEMPT_DEADLINE, 0) in cell.alarms
-
-
-# Leases
-
-
-def test_a_lost_lease_raises_the_epoch_and_tells_the_holder(cell: CoreCell) -> None:
-    leased(cell)
-    assert lose_lease(cell)
-    run = cell.open_runs[RUN]
-    assert (run.state, run.epoch, run.losses) == (RunState.READY, 2, 1)
-    assert LeaseEnded(WORKER, RUN, 0, 1) in cell.events
-
-
-def test_a_lease_that_has_moved_on_is_not_ended(cell: CoreCell) -> None:
-    leased(cell)
-    assert not cell.ask(EndLease(RUN, WORKER, 2, LeaseEnd.LOST))
-    assert not cell.ask(EndLease(RUN, OTHER, 1, LeaseEnd.LOST))
-    assert cell.open_runs[RUN].owner == WORKER
-
-
-def test_five_losses_without_a_transition_stall_the_run(cell: CoreCell) -> None:
-    leased(cell)
-    for _ in range(LOSSES_MAX):
-        offer(cell, OTHER)
-        lose_lease(cell)
-    run = cell.open_runs[RUN]
-    assert run.state is RunState.STALLED
-    assert run.stall_reason is not None
-    assert "5 workers were lost" in run.stall_reason
-    assert isinstance(cell.entries(RUN)[-1], RunStalled)
-
-
-def test_a_transition_forgets_the_losses_before_it(cell: CoreCell) -> None:
-    leased(cell)
-    for _ in range(2 * LOSSES_MAX):
-        offer(cell, OTHER)
-        lose_lease(cell)
-        take(cell)
-    assert cell.open_runs[RUN].state is RunState.LEASED
-
-
-@pytest.mark.parametrize("reason", [LeaseEnd.UNDELIVERED, LeaseEnd.CLOSED_SESSION])
-def test_a_lease_that_was_not_lost_does_not_count_as_a_loss(cell: CoreCell, reason: LeaseEnd) -> None:
-    leased(cell)
-    for _ in range(2 * LOSSES_MAX):
-        offer(cell, OTHER)
-        lose_lease(cell, reason)
-    assert cell.open_runs[RUN].losses == 0
-
-
-def test_a_run_that_was_lost_once_is_leased_with_the_session_that_lost_it(cell: CoreCell) -> None:
-    leased(cell)
-    take(cell)
-    offer(cell, OTHER)
-    lose_lease(cell)
-    assert [event.lost_session_id for event in cell.leases()] == [WORKER]
-    take(cell)
-    offer(cell, WORKER)
-    lose_lease(cell)
-    assert [event.lost_session_id for event in cell.leases()] == [OTHER]
-
-
-def test_a_run_that_was_taken_for_its_deadline_is_leased_with_the_session_that_had_it(cell: CoreCell) -> None:
-    leased(cell)
-    take(cell, attempt_deadline=MINUTE)
-    cell.pass_time(60)
-    offer(cell, OTHER)
-    fire(cell, AlarmKind.ATTEMPT_DEADLINE)
-    assert [event.lost_session_id for event in cell.leases()] == [WORKER]
-    offer(cell, "ses_third")
-    lose_lease(cell)
-    assert [event.lost_session_id for event in cell.leases()] == [""], "the attempts were not those of the second"
-
-
-@pytest.mark.parametrize("reason", list(LeaseEnd))
-def test_after_two_ends_of_leases_without_a_transition_nobody_is_named(cell: CoreCell, reason: LeaseEnd) -> None:
-    leased(cell)
-    take(cell)
-    offer(cell, OTHER)
-    lose_lease(cell)
-    offer(cell, "ses_third")
-    lose_lease(cell, reason)
-    assert [event.lost_session_id for event in cell.leases()] == [""]
-
-
-def test_a_lease_without_a_loss_names_nobody(cell: CoreCell) -> None:
-    leased(cell)
-    assert [event.lost_session_id for event in cell.leases()] == [""]
-    offer(cell, OTHER)
-    lose_lease(cell, LeaseEnd.UNDELIVERED)
-    assert [event.lost_session_id for event in cell.leases()] == [""]
-
-
-# Children
-
-
-def test_a_child_that_closes_is_mail_of_its_parent_once(cell: CoreCell) -> None:
-    leased(cell)
-    take(cell, child_of())
-    cell.ask(child_start(cell))
-    cell.ask(TerminateRun(CHILD, "req", "why"))
-    told = child_closed(cell)
-    assert cell.submit(told, told) == [True, False]
-    assert cell.ask(told) is False
-    assert mail_kinds(cell) == [MailKind.CHILD_CLOSED]
-    assert cell.children[RUN, 1].closed
-
-
-def test_a_child_that_closes_after_its_parent_is_told_to_nobody(cell: CoreCell) -> None:
-    leased(cell)
-    take(cell, child_of(policy=ClosePolicy.ABANDON))
-    cell.ask(child_start(cell))
-    take(cell, then=Then.CLOSE)
-    cell.ask(TerminateRun(CHILD, "req", "why"))
-    assert cell.ask(child_closed(cell)) is False
-    assert not cell.alarms
-
-
-def test_a_closing_parent_asks_only_children_that_are_open(cell: CoreCell) -> None:
-    leased(cell)
-    take(cell, child_of())
-    cell.ask(child_start(cell))
-    cell.ask(TerminateRun(CHILD, "req", "why"))
-    cell.ask(child_closed(cell))
-    take(cell, then=Then.CLOSE, mail_seen=0)
-    assert not cell.alarms
-
-
-def test_the_cancel_of_a_child_waits_for_its_start(cell: CoreCell) -> None:
-    leased(cell)
-    take(cell, child_of())
-    delivery = child_start(cell)
-    take(cell, then=Then.CLOSE)
-    cancel = RequestCancel(CHILD, "req", "parent closed", cell.alarms[RUN, AlarmKind.OUTBOX_CHILD_CANCEL, 1])
-    assert isinstance(cell.ask(cancel), RunNotFound)
-    withdraw(cell)
-    cell.ask(delivery)
-    assert cell.ask(cancel) is True
-    assert cell.run_results[CHILD].status is RunStatus.CANCELLED
-
-
-def failing(
-    cell: CoreCell,
-    key: tuple[str, AlarmKind, int],
-    parent: tuple[str, int] | None = None,
-    reason: str = "no such queue",
-) -> bool:
-    """The alarm was due and what it was set for failed."""
-    alarm = cell.alarms[key]
-    cell.now = max(cell.now, alarm.due_at)
-    return bool(cell.ask(PostponeAlarm(*key, alarm.due_at, reason, parent)))
-
-
-def test_an_alarm_that_fails_is_tried_later_each_time_and_is_a_dead_letter_in_the_end(cell: CoreCell) -> None:
-    leased(cell)
-    take(cell, SetTimerAsk(1, MINUTE, None))
-    key = (RUN, AlarmKind.TIMER, 1)
-    body, waits = cell.alarms[key].body, []
-    while key in cell.alarms:
-        due_at = cell.alarms[key].due_at
-        assert failing(cell, key)
-        if key in cell.alarms:
-            waits.append((cell.alarms[key].due_at - max(due_at, cell.now)).total_seconds())
-    assert waits[:4] == [1, 2, 4, 8]
-    assert (len(waits), waits[-1]) == (19, 600)
-    dead = cell.dead_letters[key]
-    assert (dead.attempts, dead.body, dead.reason) == (20, body, "no such queue")
-
-
-def test_a_parent_gets_the_failure_of_a_child_whose_start_was_given_up(cell: CoreCell) -> None:
-    """It waited for ever."""
-    leased(cell)
-    suspend(cell, child_of(), waits="child 1")
-    key = (RUN, AlarmKind.OUTBOX_CHILD, 1)
-    while key in cell.alarms:
-        assert mail_kinds(cell) == []
-        assert failing(cell, key, parent=(RUN, 1))
-    (mail,) = cell.waiting_mail(RUN)
-    assert isinstance(mail.body, ChildClosedMail)
-    assert (mail.body.number, mail.body.run_id, mail.body.status) == (1, CHILD, RunStatus.FAILED)
-    why = f"run {CHILD} was not started in 20 attempts: no such queue"
-    assert mail.body.failure == Failure("ChildNotStarted", why)
-    assert cell.open_runs[RUN].state is RunState.READY
-    assert key in cell.dead_letters
-
-
-def test_a_reason_of_any_length_is_cut_in_the_failure_as_in_the_dead_letter(cell: CoreCell) -> None:
-    leased(cell)
-    suspend(cell, child_of(), waits="child 1")
-    key = (RUN, AlarmKind.OUTBOX_CHILD, 1)
-    while key in cell.alarms:
-        assert failing(cell, key, parent=(RUN, 1), reason="x" * 5_000)
-    (mail,) = cell.waiting_mail(RUN)
-    why = f"run {CHILD} was not started in 20 attempts: {'x' * 1_000}"
-    assert mail.body == ChildClosedMail(1, CHILD, RunStatus.FAILED, failure=Failure("ChildNotStarted", why, cut=True))
-    assert cell.dead_letters[key].reason == "x" * 1_000
-
-
-def test_a_closed_parent_is_not_written_to_when_the_start_of_its_child_is_given_up(cell: CoreCell) -> None:
-    leased(cell)
-    take(cell, child_of(policy=ClosePolicy.ABANDON))
-    take(cell, then=Then.CLOSE)
-    key = (RUN, AlarmKind.OUTBOX_CHILD, 1)
-    while key in cell.alarms:
-        assert failing(cell, key, parent=(RUN, 1))
-    assert key in cell.dead_letters
-    assert not cell.waiting_mail(RUN)
-
-
-def test_a_parent_gets_a_failure_once_when_the_end_of_its_child_is_given_up(cell: CoreCell) -> None:
-    leased(cell)
-    suspend(cell, child_of(), waits="child 1")
-    cell.ask(child_start(cell))
-    cell.ask(TerminateRun(CHILD, "req", "why"))
-    late = child_closed(cell)
-    key = (CHILD, AlarmKind.OUTBOX_CHILD_CLOSED, 0)
-    while key in cell.alarms:
-        assert mail_kinds(cell) == []
-        assert failing(cell, key, parent=(RUN, 1))
-    assert cell.ask(late) is False
-    (mail,) = cell.waiting_mail(RUN)
-    why = f"the end of run {CHILD} was not delivered in 20 attempts: no such queue"
-    failure = Failure("ChildEndNotDelivered", why)
-    assert mail.body == ChildClosedMail(1, CHILD, RunStatus.FAILED, failure=failure)
-    assert cell.children[RUN, 1].closed
-    assert cell.open_runs[RUN].state is RunState.READY
-    assert key in cell.dead_letters
-
-
-@pytest.mark.parametrize("kind", [AlarmKind.OUTBOX_CHILD, AlarmKind.OUTBOX_CHILD_CLOSED])
-def test_what_a_parent_waits_for_is_not_given_up_without_it(cell: CoreCell, kind: AlarmKind) -> None:
-    leased(cell)
-    suspend(cell, child_of(), waits="child 1")
-    key = (RUN, AlarmKind.OUTBOX_CHILD, 1)
-    if kind is AlarmKind.OUTBOX_CHILD_CLOSED:
-        cell.ask(child_start(cell))
-        cell.ask(TerminateRun(CHILD, "req", "why"))
-        key = (CHILD, kind, 0)
-    for _ in range(100):
-        assert failing(cell, key)
-    assert cell.alarms[key].due_at == cell.now + timedelta(minutes=10)
-    assert not cell.dead_letters
-    assert mail_kinds(cell) == []
-
-
-def test_an_alarm_that_was_moved_or_cleared_meanwhile_is_not_postponed(cell: CoreCell) -> None:
-    leased(cell)
-    take(cell, child_of(1))
-    key = (RUN, AlarmKind.OUTBOX_CHILD, 1)
-    late = PostponeAlarm(*key, cell.alarms[key].due_at, "why")
-    assert failing(cell, key)
-    before = cell.rows()
-    assert not cell.ask(late)
-    cell.ask(child_start(cell, 1))
-    assert not cell.ask(replace(late, due_at=before.alarms[key].due_at))
-    assert key not in cell.alarms
