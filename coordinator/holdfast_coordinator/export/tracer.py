@@ -68,7 +68,10 @@ class Journals(Protocol):
 
 
 class _Live:
-    """A run whose spans are built as it goes. rows: those that wait until its journal was read; None when it was."""
+    """A run whose spans are built as it goes. trace: what it has been fed, and is submitted; None at first.
+
+    rows: those that wait until its journal was read; None when it was.
+    """
 
     __slots__ = ("rows", "trace")
 
@@ -172,15 +175,18 @@ class Tracer:
             live.rows += rows
             return
         assert live.trace is not None, run_id
-        trace, spans, first = live.trace, [], live.trace.seq
+        trace, first = live.trace, live.trace.seq
+        spans: list[Span] = []
         for place, row in enumerate(rows):
             if row.seq <= trace.seq:
                 continue  # the journal that was read had it already
             if row.seq - row.count != trace.seq or row.has_stored_mail:
-                # Another replica has advanced the run in between, or only the database has all of the row. What was
-                # built just now is built once more.
-                self._forget(run_id)
-                self._take(rows[place:])
+                # Another replica has advanced the run in between, or only the database has all of the row: what the
+                # trace has not had is read from the journal.
+                if trace.seq == first or self._export(run_id, trace, spans):
+                    live.rows = list(rows[place:])
+                    if not self._read_journal(run_id, live):
+                        self._forget(run_id)
                 return
             if type(row) is ParsedRow:
                 spans += trace.feed_entries(row.parsed[:], row.seq, row.epoch)
@@ -197,18 +203,24 @@ class Tracer:
         record = self._new.pop(row.run_id, None)
         if record is not None and row.seq == row.count:
             live = _Live(trace_of(record, self._rules))
-        elif len(self._rebuilding) < REBUILDS_MAX:
-            live = _Live(None)
-            task = asyncio.get_running_loop().create_task(self._rebuild(row.run_id, live))
-            self._rebuilding.add(task)
-            task.add_done_callback(self._rebuilt)
         else:
-            self._on_gap()
-            return None
+            live = _Live(None)
+            if not self._read_journal(row.run_id, live):
+                return None
         self._live[row.run_id] = live
         if len(self._live) > RUNS_MAX:
             self._forget(next(iter(self._live)))
         return live
+
+    def _read_journal(self, run_id: str, live: _Live) -> bool:
+        """Reads what the trace of a run has not had, beside all others; False when too many do so already."""
+        if len(self._rebuilding) >= REBUILDS_MAX:
+            self._on_gap()
+            return False
+        task = asyncio.get_running_loop().create_task(self._rebuild(run_id, live))
+        self._rebuilding.add(task)
+        task.add_done_callback(self._rebuilt)
+        return True
 
     def _rebuilt(self, task: asyncio.Task[None]) -> None:
         self._rebuilding.discard(task)
@@ -243,11 +255,13 @@ class Tracer:
             self._take_safely(rows)
 
     async def _from_journal(self, run_id: str, live: _Live) -> RunSpanBuilder | None:
-        record = await self._journals.record(run_id)
-        if record is None:
-            return None
         exported = await self._journals.exported_seq(run_id)
-        trace, spans = trace_of(record, self._rules), []
+        trace, spans = live.trace, []
+        if trace is None:
+            record = await self._journals.record(run_id)
+            if record is None:
+                return None
+            trace = trace_of(record, self._rules)
         async for seq, finished in spans_from_journal(trace, partial(self._journals.rows, run_id)):
             if seq > exported:
                 spans += finished

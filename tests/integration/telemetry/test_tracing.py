@@ -28,6 +28,7 @@ from tests.support.traced_cells import (
     marks_left,
     names,
     none_left,
+    spans_of,
     until,
     writer_of,
     writing,
@@ -62,10 +63,12 @@ async def test_what_another_replica_has_committed_in_between_is_exported_from_th
     other = writer_of(store, clock, None)
     async with Replica(store, sink.address, clock).running() as replica, writing(other):
         await replica.commit(run.start(), run.step())
+        await sink.until(lambda sink: sink.named("step step-1"))
         await commit(other, run.step())
         await replica.commit(run.step(), run.close())
         await until(lambda: none_left(store))
     assert names(sink, 1) == THREE_STEPS
+    assert len(sink.spans) == len(THREE_STEPS), "each came once"
 
 
 async def test_a_signal_whose_body_only_the_database_has_read_is_exported_from_the_journal(
@@ -75,11 +78,15 @@ async def test_a_signal_whose_body_only_the_database_has_read_is_exported_from_t
     large = value_pb2.Payload(data=b"x" * 100_000).SerializeToString()
     async with Replica(store, sink.address, clock).running() as replica:
         await replica.commit(run.start(), run.step())
-        await replica.commit(SendSignal(run.run_id, "req-1", SignalMail("paid", large)))
-        await replica.commit(run.consumed(1), run.step())
-        await replica.commit(run.step(), run.close())
+        await sink.until(lambda sink: sink.named("step step-1"))
+        for number in (1, 2):
+            await replica.commit(SendSignal(run.run_id, f"req-{number}", SignalMail("paid", large)))
+        await replica.commit(run.step(), run.consumed(1))
+        await replica.commit(run.consumed(2), run.step(), run.close())
         await until(lambda: none_left(store))
     assert set(names(sink, 1)) == {*THREE_STEPS, "signal paid"}
+    assert len(sink.named("signal paid")) == 2
+    assert len(sink.spans) == len(spans_of(sink, 1)), "each came once"
     assert {span.attributes["holdfast.input.bytes"] for span in sink.named("signal paid")} == {100_000}
 
 
