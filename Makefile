@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test test-slow replicas-test trace-test check bench bench-quick bench-peers bench-against proto mutants clean
+.PHONY: help setup demo test test-slow replicas-test chaos trace-test check bench bench-quick bench-peers bench-against proto mutants clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -27,12 +27,15 @@ demo: $(READY) ## audit this machine's Python packages, durably, with a worker k
 test: $(READY) ## run all tests but the slow ones
 	@$(BIN)/python -m pytest
 
-test-slow: $(READY) ## run the slow tests: a bench of every case
+test-slow: $(READY) ## run the slow tests: a bench of every case, two minutes of chaos
 	@$(BIN)/python -m pytest -m slow
 
 replicas-test: $(READY) ## run the end-to-end tests with three replicas, once with the doorbell cut
 	@HOLDFAST_TEST_REPLICAS=3 $(BIN)/python -m pytest tests/e2e
 	@HOLDFAST_TEST_REPLICAS=3 HOLDFAST_DOORBELL=off $(BIN)/python -m pytest tests/e2e
+
+chaos: $(READY) ## run random programs under random faults: SEED=<n> MINUTES=<n>, both optional
+	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
 
 trace-test: $(READY) ## build Jaeger with Go and ask it what it shows of our traces
 	@jaeger=$$($(BIN)/python -m tests.jaeger.build) && \

@@ -1,0 +1,43 @@
+"""Random programs under random faults, for two minutes; `make chaos` does so for longer."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+SEED = os.environ.get("SEED", "1")
+MINUTES = "2"
+
+
+async def _chaos(*arguments: str) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.chaos", *arguments,
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    output, _ = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, output.decode()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+async def test_two_minutes_of_random_faults_lose_double_and_stop_nothing() -> None:
+    code, output = await _chaos("--seed", SEED, "--minutes", MINUTES)
+    assert code == 0, output
+
+
+async def test_chaos_refuses_a_directory_with_files_that_are_not_its_own(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    code, output = await _chaos("--directory", str(tmp_path))
+    assert code == 2
+    assert "holds files that are not of this run; give a directory that does not exist yet" in output
+    assert os.listdir(tmp_path) == ["thesis.txt"]
+
+
+async def test_chaos_refuses_a_fault_that_there_is_not() -> None:
+    code, output = await _chaos("--faults", "earthquake")
+    assert code == 2
+    assert "there is no fault earthquake; there are" in output
+    assert "worker killed" in output
