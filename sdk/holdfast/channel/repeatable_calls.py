@@ -48,15 +48,17 @@ async def call(
 ) -> Response:
     """Calls until there is an answer, with growing waits, for `retry_for` seconds (None: without end).
 
-    attempt_seconds: the limit for one attempt. Raises CoordinatorUnavailable when the time has passed, and
-    ConnectionClosed and the typed error of a refusal at once.
+    attempt_seconds: the limit for one attempt; so for the only one, where `retry_for` is 0. Raises
+    CoordinatorUnavailable when the time has passed, ConnectionClosed and the typed error of a refusal at once.
     """
     give_up_at = None if retry_for is None else monotonic() + retry_for
     retry = 0
     while True:
-        left = attempt_seconds if give_up_at is None else min(attempt_seconds, give_up_at - monotonic())
+        seconds = attempt_seconds
+        if give_up_at is not None and retry_for:
+            seconds = max(min(seconds, give_up_at - monotonic()), 0.001)
         try:
-            return readable(await method(request, timeout=max(left, 0.001)))
+            return readable(await method(request, timeout=seconds))
         except grpc.aio.AioRpcError as failed:
             error = error_of_call(failed, address=str(address))
             if not _may_be_repeated(error, failed.code()):

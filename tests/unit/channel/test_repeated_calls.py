@@ -87,6 +87,18 @@ async def test_no_time_for_repeats_still_means_one_attempt() -> None:
     assert await call(method, "start a", address="here:1", retry_for=0) == "answer to start a"
 
 
+async def test_a_call_that_is_not_to_be_repeated_has_as_long_for_its_answer_as_any_attempt() -> None:
+    limits: list[float | None] = []
+
+    async def start(request: str, *, timeout: float | None = None) -> str:
+        limits.append(timeout)
+        raise failed(grpc.StatusCode.DEADLINE_EXCEEDED)
+
+    with pytest.raises(CoordinatorUnavailable):
+        await call(start, "start a", address="here:1", attempt_seconds=7, retry_for=0)
+    assert limits == [7]
+
+
 @given(st.integers(0, 10_000), st.floats(0, 1, exclude_max=True))
 def test_waits_grow_and_stay_within_a_second(retry: int, jitter: float) -> None:
     assert 0 < repeat_wait(retry, jitter=jitter) <= 1.0
