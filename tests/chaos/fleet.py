@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.chaos.database import Database
 from tests.chaos.ledger import ENVIRONMENT, boottime
+from tests.chaos.namespaces import Bridge, Namespace, bridged
 from tests.chaos.proxy import ChaosProxy
 from tests.support.dns_stub import DnsStub, dns_stub
 from tests.support.otlp_sink import OtlpSink, otlp_sink
@@ -109,7 +110,8 @@ class Fleet:
     """See the module.
 
     names: what clients and workers ask for the addresses of coordinators. clocks: members whose clock can be stepped,
-    by what is written to the file; one coordinator and one worker, where libfaketime is installed.
+    by what is written to the file; one coordinator and one worker, where libfaketime is installed. cables: of the
+    workers, in their order, where network namespaces can be made.
     """
 
     directory: Path
@@ -121,6 +123,8 @@ class Fleet:
     proxies: list[ChaosProxy] = field(default_factory=list)
     workers: list[Member] = field(default_factory=list)
     clocks: list[tuple[Member, Path]] = field(default_factory=list)
+    bridge: Bridge | None = None
+    cables: list[Namespace] = field(default_factory=list)
 
     @property
     def address(self) -> str:
@@ -146,11 +150,6 @@ def set_clock(path: Path, seconds: int) -> None:
     new.rename(path)
 
 
-def proxy_host(number: int) -> str:
-    """Where clients and workers find a coordinator."""
-    return f"127.0.1.{number + 2}"
-
-
 def coordinator_host(number: int) -> str:
     """Where a coordinator itself listens."""
     return f"127.0.0.{number + 2}"
@@ -161,16 +160,17 @@ async def fleet(directory: Path) -> AsyncIterator[Fleet]:
     """A fleet that serves. Its files are in the directory; nothing of it is left running."""
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
+        bridge = stack.enter_context(bridged(COORDINATORS)) if Bridge.is_possible() else None
+        hosts = [bridge.proxy_host(n) if bridge else f"127.0.1.{n + 2}" for n in range(COORDINATORS)]
         database = await enter(Database(directory))
-        names = await enter(
-            dns_stub([proxy_host(n) for n in range(COORDINATORS)], stale_seconds=STALE_SECONDS, shuffled=True)
-        )
+        here = bridge.host if bridge else "127.0.0.1"
+        names = await enter(dns_stub(hosts, stale_seconds=STALE_SECONDS, shuffled=True, host=here))
         sink = await enter(otlp_sink())
-        made = Fleet(directory, database, names, sink, free_port())
+        made = Fleet(directory, database, names, sink, free_port(), bridge=bridge)
         try:
-            for number in range(COORDINATORS):
+            for number, host in enumerate(hosts):
                 made.proxies.append(ChaosProxy(coordinator_host(number), made.port))
-                await made.proxies[-1].start(proxy_host(number), made.port)
+                await made.proxies[-1].start(host, made.port)
                 made.coordinators.append(_coordinator(made, number))
             made.coordinators[0].keep()
             await made.coordinators[0].is_ready.wait()  # it migrates the database
@@ -187,7 +187,7 @@ async def fleet(directory: Path) -> AsyncIterator[Fleet]:
 
 def _coordinator(made: Fleet, number: int) -> Member:
     options = [
-        "--host", coordinator_host(number), "--advertise", f"{proxy_host(number)}:{made.port}",
+        "--host", coordinator_host(number), "--advertise", made.proxies[number].address,
         "--session-ttl", f"{SESSION_TTL_SECONDS:g}s", "--drain", f"{DRAIN_SECONDS:g}s", "--otlp", made.sink.url,
     ]  # fmt: skip
     name = f"coordinator {number}"
@@ -200,6 +200,9 @@ def _worker(made: Fleet, number: int) -> Member:
     name = f"worker {number}"
     environment = _environment(made, name, has_own_clock=number == 0)
     process = worker_process(made.address, MODULE, queue=QUEUE, environment=environment)
+    if made.bridge is not None:
+        made.cables.append(made.bridge.add(number))
+        process.command = [*made.cables[-1].prefix, *process.command]
     return _member(made, Member(name, process, "ready"), environment)
 
 

@@ -16,11 +16,14 @@ import psycopg
 from tests.chaos.faults import Direction, Fault
 from tests.chaos.fleet import DRAIN_SECONDS, FAKETIME, SESSION_TTL_SECONDS, Fleet, Member, set_clock
 from tests.chaos.ledger import boottime
+from tests.chaos.namespaces import Bridge, Namespace
 
 PAUSE_SECONDS = (0.2, 2.5)
 """Between two faults."""
 HEAL_SECONDS = 60.0
 """After which all of the fleet must serve again."""
+TCP_SECONDS = 0.5
+"""Within which TCP sends again what was not acknowledged."""
 LANDING_SECONDS = 5.0
 """How long a fault of calls waits for one."""
 
@@ -346,6 +349,34 @@ async def reorder_calls(fleet: Fleet, rnd: random.Random) -> str:
     return await _when_one_lands([proxy.hold_back(method, times=5) for proxy in fleet.proxies])
 
 
+async def pull_a_cable(fleet: Fleet, rnd: random.Random) -> str:
+    return await _lose_packets(fleet, rnd, lambda bridge, cable: bridge.pull(cable))
+
+
+async def lose_what_a_worker_sends(fleet: Fleet, rnd: random.Random) -> str:
+    hosts = [proxy.address.partition(":")[0] for proxy in fleet.proxies]
+    return await _lose_packets(fleet, rnd, lambda bridge, cable: bridge.lose_what_it_sends(cable, hosts))
+
+
+async def lose_what_a_worker_is_sent(fleet: Fleet, rnd: random.Random) -> str:
+    return await _lose_packets(fleet, rnd, lambda bridge, cable: bridge.lose_what_it_is_sent(cable))
+
+
+async def _lose_packets(fleet: Fleet, rnd: random.Random, lose: Callable[[Bridge, Namespace], None]) -> str:
+    """Only where workers have network namespaces."""
+    assert fleet.bridge is not None
+    cable = rnd.choice(fleet.cables)
+    before = cable.repeated_segments
+    lose(fleet.bridge, cable)
+    try:
+        await asyncio.sleep(rnd.choice((0.5, 2.0, SESSION_TTL_SECONDS + 2)))
+    finally:
+        fleet.bridge.plug(cable)
+    await asyncio.sleep(TCP_SECONDS)
+    count = cable.repeated_segments - before
+    return f"{cable.name}: {count} segments were sent again" if count else ""
+
+
 async def _when_one_lands(faults: Sequence[Fault]) -> str:
     waits = [asyncio.ensure_future(fault.landing()) for fault in faults]
     await asyncio.wait(waits, timeout=LANDING_SECONDS, return_when=asyncio.FIRST_COMPLETED)
@@ -382,5 +413,14 @@ FAULTS_OF_NETWORK: dict[str, Inflict] = {
     "answers lost after the commit": drop_answers,
     "calls duplicated": duplicate_calls,
     "calls reordered": reorder_calls,
+    **(
+        {
+            "cable pulled": pull_a_cable,
+            "packets from a worker lost": lose_what_a_worker_sends,
+            "packets to a worker lost": lose_what_a_worker_is_sent,
+        }
+        if Bridge.is_possible()
+        else {}
+    ),
 }
 FAULTS = FAULTS_OF_MACHINES | FAULTS_OF_NETWORK

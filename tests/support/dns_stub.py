@@ -26,6 +26,7 @@ class DnsStub(asyncio.DatagramProtocol):
 
     def __init__(self, addresses: Sequence[str], *, stale_seconds: float = 0.0, shuffled: bool = False, seed: int = 0):
         self.asked = 0
+        self.host = ""
         self.port = 0
         self._stale_seconds = stale_seconds
         self._shuffled = shuffled
@@ -40,11 +41,11 @@ class DnsStub(asyncio.DatagramProtocol):
 
     def address_of(self, host: str, port: int) -> str:
         """An address whose host this server is asked for."""
-        return f"dns://127.0.0.1:{self.port}/{host}:{port}"
+        return f"dns://{self.host}:{self.port}/{host}:{port}"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.DatagramTransport, transport)
-        self.port = transport.get_extra_info("sockname")[1]
+        self.host, self.port = transport.get_extra_info("sockname")[:2]
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         number = _HEADER.unpack_from(data)[0]
@@ -71,12 +72,17 @@ def _record(address: str) -> bytes:
 
 @asynccontextmanager
 async def dns_stub(
-    addresses: Sequence[str], *, stale_seconds: float = 0.0, shuffled: bool = False, seed: int = 0
+    addresses: Sequence[str],
+    *,
+    stale_seconds: float = 0.0,
+    shuffled: bool = False,
+    seed: int = 0,
+    host: str = "127.0.0.1",
 ) -> AsyncIterator[DnsStub]:
-    """A DNS server on a free port of 127.0.0.1."""
+    """A DNS server on a free port of this host."""
     transport, stub = await asyncio.get_running_loop().create_datagram_endpoint(
         lambda: DnsStub(addresses, stale_seconds=stale_seconds, shuffled=shuffled, seed=seed),
-        local_addr=("127.0.0.1", 0),
+        local_addr=(host, 0),
     )
     try:
         yield stub
