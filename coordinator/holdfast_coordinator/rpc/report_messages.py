@@ -4,14 +4,15 @@ A transition is the hot path: entries that ask nothing of the coordinator are ch
 JournalRow, which takes a third of the time of making one; only the others become records.
 """
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from holdfast.api.v1 import journal_pb2, status_pb2
+from holdfast.api.v1 import journal_pb2, status_pb2, value_pb2
 from holdfast.api.v1 import worker_service_pb2 as pb
 from holdfast.errors import InvalidRequest, PayloadTooLarge
 from holdfast.ids import business_id_problem, child_run_id
-from holdfast.journal.kinds import STORED_ENTRIES
+from holdfast.journal.kinds import STORED_ENTRIES, WORKER_ENTRIES
 from holdfast.limits import Limits
 from holdfast.statuses import ClosePolicy, Placement, RunStatus, Then
 from holdfast.wire import time_from
@@ -57,6 +58,25 @@ _THENS = {then.value: then for then in Then}
 _POLICIES = {policy.value: policy for policy in ClosePolicy}
 _STATUSES = {status.number: status for status in RunStatus}
 REASON_MAX = 16_384
+
+Value = tuple[str, str, Callable[[Any], int]]
+"""A field of an entry that holds what users' code gave: its name, what it is called, how many bytes it has."""
+
+
+def _values_of(kind: str) -> list[Value]:
+    body = journal_pb2.Entry.DESCRIPTOR.fields_by_name[kind].message_type
+    assert body is not None, kind
+    values: list[Value] = []
+    for field in body.fields:
+        if field.message_type == value_pb2.Payload.DESCRIPTOR:
+            values.append((field.name, field.name, lambda payload: len(payload.data)))
+        elif field.message_type == value_pb2.Arguments.DESCRIPTOR:
+            values.append((field.name, "argument list", lambda arguments: arguments.ByteSize()))
+    return values
+
+
+_VALUES = {kind: _values_of(kind) for kind in WORKER_ENTRIES}
+"""Of each kind of entry that workers write."""
 
 
 def transition(session_id: str, message: pb.Transition, limits: Limits, grace: timedelta) -> CommitTransition:
@@ -132,10 +152,9 @@ def _check_last(kind: str, left: int) -> None:
 
 def _check_sizes(kind: str, body: Any, limits: Limits) -> None:
     """Checks the values of an entry whose transition has room for one that is too large."""
-    if kind in ("step_completed", "run_closed"):
-        _check_size(f"the result of {kind}", len(body.result.data), limits)
-    elif kind in ("step_scheduled", "child_started"):
-        _check_size(f"the argument list of {kind} {body.number}", body.arguments.ByteSize(), limits)
+    for field, what, size_of in _VALUES[kind]:
+        of_which = f"{kind} {body.number}" if hasattr(body, "number") else kind
+        _check_size(f"the {what} of {of_which}", size_of(getattr(body, field)), limits)
 
 
 def _check_size(what: str, size: int, limits: Limits) -> None:

@@ -9,11 +9,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from holdfast.api.v1 import journal_pb2
 from holdfast.api.v1 import worker_service_pb2 as pb
 from holdfast.api.v1.status_pb2 import STEP_PLACEMENT_QUEUED
-from holdfast.errors import InvalidRequest
+from holdfast.errors import InvalidRequest, PayloadTooLarge
 from holdfast.ids import child_run_id, start_id
 from holdfast.ids import run_id as run_named
 from holdfast.limits import DEFAULT_LIMITS
-from holdfast.statuses import Then
+from holdfast.statuses import RunStatus, Then
 from holdfast_coordinator.domain.asks import (
     CancelledStep,
     CancelStepAsk,
@@ -59,6 +59,33 @@ def taken(**body: Any) -> CommitTransition:
     message = pb.Transition(run_id=RUN, epoch=1, expected_seq=1, transition_id=1, then=pb.THEN_CONTINUE)
     message.entries.add(**body).at.FromDatetime(AT)
     return transition("ses_1", message, DEFAULT_LIMITS, timedelta(0))
+
+
+LARGE_RESULT = {"data": b"x" * (DEFAULT_LIMITS.payload_bytes + 1)}
+LARGE_ARGUMENTS = {"positional": [LARGE_RESULT]}
+
+
+@pytest.mark.parametrize(
+    ("what", "body"),
+    [
+        ("the result of step_completed 4", {"step_completed": {"number": 4, "result": LARGE_RESULT}}),
+        ("the result of run_closed", {"run_closed": {"status": RunStatus.COMPLETED.number, "result": LARGE_RESULT}}),
+        (
+            "the argument list of step_scheduled 4",
+            {"step_scheduled": {"number": 4, "name": "charge", "placement": 1, "arguments": LARGE_ARGUMENTS}},
+        ),
+        (
+            "the argument list of child_started 4",
+            {"child_started": {
+                "number": 4, "run_id": child_run_id(RUN, 4), "workflow": "ship", "close_policy": 1,
+                "arguments": LARGE_ARGUMENTS,
+            }},
+        ),
+    ],
+)  # fmt: skip
+def test_a_value_beyond_the_limit_is_refused_by_the_name_of_its_entry(what: str, body: dict[str, Any]) -> None:
+    with pytest.raises(PayloadTooLarge, match=f"{what} has "):
+        taken(**body)
 
 
 def test_consumed_mail_is_taken_with_the_time_since_when_it_was_awaited() -> None:
