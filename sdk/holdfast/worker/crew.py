@@ -13,21 +13,20 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from holdfast.channel.leases import Held, Lease, Notice, QueuedAttempt, ReportAnswer, Row, Work
+from holdfast.channel.leases import Held, Lease, Notice, QueuedAttempt, ReportAnswer, Work
 from holdfast.codec import Codec
 from holdfast.definitions.definitions import StepDefinition, WorkflowDefinition
 from holdfast.journal import Arguments
 from holdfast.limits import DEFAULT_LIMITS, Limits
 from holdfast.statuses import TransitionStatus
 from holdfast.worker.attempts import Attempt, AttemptRunner
-from holdfast.worker.cache import RunCache
 from holdfast.worker.clock import SessionClock
 from holdfast.worker.code_guard import CodeGuard
 from holdfast.worker.holder import Phase, RunHolder
 from holdfast.worker.holder_factory import CrewOptions, HolderFactory
+from holdfast.worker.leased_runs import LeasedRuns
 from holdfast.worker.placement import StepPlacement
 from holdfast.worker.queued_attempts import QueuedClaims
-from holdfast.worker.rebuilds import Rebuilds
 from holdfast.worker.reports import Report as Report
 from holdfast.worker.reports import take_report
 from holdfast.worker.retries import Ended
@@ -72,8 +71,6 @@ class WorkCrew:
         self.draining = False
         self.guard = CodeGuard()
         self._loop = loop
-        self._workflows = workflows
-        self._steps = steps
         self._make_holder = HolderFactory(options, workflows, steps, codec, crew=self)
         self._clock = clock
         self._tasks = tasks
@@ -81,12 +78,9 @@ class WorkCrew:
         # Turns and attempts begin with the variables of the worker, never with those of whoever asked for them.
         self._context = contextvars.copy_context()
         self._runner = make_runner(self, self._context)
-        self._holders: dict[str, RunHolder] = {}
-        self._rebuilds = Rebuilds()
-        self._cache = RunCache(options.cached_runs_max)
+        self.runs = LeasedRuns(self, workflows, cached_max=options.cached_runs_max)
         self._queued = QueuedClaims(steps, now=clock.now, jitter=random.random)
-        self._held: dict[tuple[str, int], Held] = {}
-        self._next_leases: dict[str, Lease] = {}
+        self._claims: dict[tuple[str, int], Held] = {}
         self._running = RunningAttempts(self._runner, clock, slot_freed=self.slot_freed)
         self._dirty: dict[RunHolder, None] = {}
         self._outgoing: dict[RunHolder, None] = {}
@@ -100,16 +94,9 @@ class WorkCrew:
     def held(self) -> tuple[Held, ...]:
         """All that the session holds, and how far the mail of its runs has come.
 
-        Also read by the heartbeat thread: one atomic copy, then looks at single values.
+        Also read by the heartbeat thread: atomic copies, then looks at single values.
         """
-        return tuple([self._with_mail_seen(held) for held in tuple(self._held.values())])
-
-    def _with_mail_seen(self, held: Held) -> Held:
-        if self._held.get((held.run_id, 0)) != held:
-            return held  # a queued attempt, or a lease that waits until the one before has its answer
-        holder = self._holders.get(held.run_id)
-        seen = self._rebuilds.mail_seen(held.run_id) if holder is None else holder.mail_seen
-        return Held(held.run_id, 0, held.epoch, seen) if seen else held
+        return (*map(self.runs.with_mail_seen, tuple(self.runs.held.values())), *tuple(self._claims.values()))
 
     @property
     def free_slots(self) -> int:
@@ -117,7 +104,7 @@ class WorkCrew:
 
     @property
     def free_runs(self) -> int:
-        return 0 if self.draining else max(0, self.options.runs_max - len(self._holders) - len(self._rebuilds))
+        return 0 if self.draining else max(0, self.options.runs_max - len(self.runs))
 
     @property
     def running_attempts(self) -> int:
@@ -134,94 +121,45 @@ class WorkCrew:
         """Takes what a poll brought; returns what to acknowledge with the next one."""
         received = []
         for lease in work.leases:
-            self._lease_arrived(lease)
-            received.append(self._with_mail_seen(Held(lease.run_id, 0, lease.epoch)))
+            self.runs.lease_arrived(lease)
+            received.append(self.runs.with_mail_seen(Held(lease.run_id, 0, lease.epoch)))
         for claim in work.attempts:
             self._claim_arrived(claim)
             received.append(Held(claim.run_id, claim.step, claim.epoch))
         with_mail = [notice.held for notice in work.notices if self._notice_arrived(notice)]
-        received.extend(map(self._with_mail_seen, with_mail))
+        received.extend(map(self.runs.with_mail_seen, with_mail))
         return received
 
-    # Leases
+    # LeaseHost, for the runs
 
-    def _lease_arrived(self, lease: Lease) -> None:
-        held = self._held.get((lease.run_id, 0))
-        if held is not None and held.epoch >= lease.epoch:
-            return
-        holder = self._holders.get(lease.run_id)
-        if holder is not None:
-            if holder.is_in_flight:
-                # The answer to its last report is on its way and says whether what is in memory is worth keeping.
-                self._next_leases[lease.run_id] = lease
-                return
-            self._forget(holder)
-        self._held[(lease.run_id, 0)] = Held(lease.run_id, 0, lease.epoch)
-        self._rebuilds.stop(lease.run_id)
-        cached = self._cache.take(lease)
-        if cached is not None:
-            cached.resume(lease)
-            self._take_in(cached)
-        elif lease.workflow not in self._workflows:
-            # Left out of the held set, it is offered to others after a while.
-            log.error("run %s needs workflow %s, which this worker does not know", lease.run_id, lease.workflow)
-            del self._held[(lease.run_id, 0)]
-        elif lease.arguments is not None and lease.rows and lease.rows[-1].seq == lease.journal_length:
-            self._rebuilds.start(lease)
-            self.rows_arrived(lease, lease.rows, lease.arguments, more=False)
-        else:
-            self._rebuilds.start(lease)
-            self._tasks.read_journal(lease)
+    def make_holder(self, lease: Lease, arguments: Arguments) -> RunHolder:
+        return self._make_holder(lease, arguments, self.worker, self.limits)
 
-    def rows_arrived(self, lease: Lease, rows: Iterable[Row], arguments: Arguments | None, *, more: bool) -> bool:
-        """Takes a page of a journal that is being read; False when it is no longer wanted."""
-        if not self._rebuilds.wants(lease):
-            return False
-        if arguments is not None:
-            self._rebuilds.prepared(lease, self._make_holder(lease, arguments, self.worker, self.limits))
-        self._rebuilds.add(lease, [entry for row in rows for entry in row.entries], more=more)
-        self._ask_for_turn()
-        return True
+    def read_journal(self, lease: Lease) -> None:
+        self._tasks.read_journal(lease)
 
-    def journal_unreadable(self, lease: Lease) -> None:
-        """Gives up a run whose journal cannot be read; others are offered it when it is missing from the held set."""
-        if self._rebuilds.wants(lease):
-            self._rebuilds.stop(lease.run_id)
-            self._held.pop((lease.run_id, 0), None)
-
-    def _take_in(self, holder: RunHolder) -> None:
+    def taken_in(self, holder: RunHolder) -> None:
         holder.progress.worker = self.worker
         holder.draining = self.draining
-        self._holders[holder.run_id] = holder
-        self._news(holder)
+        self.news(holder)
 
-    def _forget(self, holder: RunHolder) -> None:
-        holder.drop()
-        self._left(holder)
+    def news(self, holder: RunHolder) -> None:
+        self._dirty[holder] = None
+        self.ask_for_turn()
 
-    def _left(self, holder: RunHolder) -> None:
-        run_id = holder.run_id
-        if self._holders.get(run_id) is holder:
-            del self._holders[run_id]
-            self._held.pop((run_id, 0), None)
+    def left(self, holder: RunHolder) -> None:
         self._dirty.pop(holder, None)
         self._outgoing.pop(holder, None)
+
+    # What ends elsewhere
 
     def ended_elsewhere(self, ended: Iterable[Held]) -> None:
         """Drops what the coordinator says that the session no longer holds."""
         for held in ended:
             if held.step:
                 self._claim_gone(held)
-                continue
-            if self._held.get((held.run_id, 0)) != held:
-                continue
-            holder = self._holders.get(held.run_id)
-            if holder is None:
-                self._rebuilds.stop(held.run_id)
-                self._held.pop((held.run_id, 0), None)
-            elif not holder.is_in_flight:
-                # With a report in flight its answer decides: the lease may have ended by that very report.
-                self._forget(holder)
+            else:
+                self.runs.ended_elsewhere(held)
 
     def _notice_arrived(self, notice: Notice) -> bool:
         """Takes a notice; True when it brought mail that is to be acknowledged."""
@@ -230,20 +168,14 @@ class WorkCrew:
             self.ended_elsewhere((held,))
         elif notice.cancelled:
             self._claim_gone(held)
-        elif notice.mail and self._held.get((held.run_id, 0)) == held:
-            holder = self._holders.get(held.run_id)
-            if holder is None:
-                self._rebuilds.mail_arrived(held.run_id, notice.mail)
-            else:
-                holder.mail_arrived(notice.mail)
-                self._news(holder)
-            return True
+        elif notice.mail:
+            return self.runs.mail_arrived(held, notice.mail)
         return False
 
     def guilty(self) -> list[Held]:
         """The run whose code the loop is in, or was in when something ended it."""
         running = self.guard.running
-        held = None if running is None else self._held.get((running.run_id, 0))
+        held = None if running is None else self.runs.held.get(running.run_id)
         return [] if held is None else [held]
 
     def give_up(self) -> tuple[list[Held], list[Held]]:
@@ -253,7 +185,8 @@ class WorkCrew:
         """
         lost = self.guilty()
         kept = self._running.plain_keys()
-        given_up = [held for key, held in tuple(self._held.items()) if key not in kept or held in lost]
+        all_held = (*tuple(self.runs.held.values()), *tuple(self._claims.values()))
+        given_up = [held for held in all_held if (held.run_id, held.step) not in kept or held in lost]
         self._loop.call_soon_threadsafe(self._gave_up, given_up)
         return given_up, lost
 
@@ -262,42 +195,28 @@ class WorkCrew:
         for held in given_up:
             if held.step:
                 self._claim_gone(held)
-            elif self._held.get((held.run_id, 0)) == held:
-                holder = self._holders.get(held.run_id)
-                if holder is not None:
-                    self._forget(holder)
-                self._rebuilds.stop(held.run_id)
-                self._held.pop((held.run_id, 0), None)
+            else:
+                self.runs.give_up(held)
 
     def drop_everything(self) -> None:
         """The session is dead: nothing of it may be reported or started any more."""
-        for holder in list(self._holders.values()):
-            self._forget(holder)
+        self.runs.drop_all()
         for claim in self._queued.forget_all():
             self._running.stop((claim.run_id, claim.step))
-        self._rebuilds.clear()
-        self._cache.clear()
-        self._next_leases.clear()
-        self._held.clear()
-        self._ask_for_turn()
+        self._claims.clear()
+        self.ask_for_turn()
 
     # Turns
 
-    def _news(self, holder: RunHolder) -> None:
-        self._dirty[holder] = None
-        self._ask_for_turn()
-
-    def _ask_for_turn(self) -> None:
+    def ask_for_turn(self) -> None:
         if not self._turn_is_due:
             self._turn_is_due = True
             self._loop.call_soon(self._turn, context=self._context)
 
     def _turn(self) -> None:
         self._turn_is_due = False
-        for holder in self._rebuilds.replay_some(self.guard):
-            self._take_in(holder)
-        if self._rebuilds.has_work:
-            self._ask_for_turn()
+        if self.runs.replay_some(self.guard):
+            self.ask_for_turn()
         while True:
             while self._dirty:
                 dirty, self._dirty = self._dirty, {}
@@ -315,7 +234,7 @@ class WorkCrew:
                 self._outgoing[holder] = None
         if self._outgoing or self._queued.has_reports:
             self._tasks.report_soon()
-        if self.draining and not self._held:
+        if self.draining and not self.runs.held and not self._claims:
             self.emptied.set()
 
     def _say_stalled(self, holder: RunHolder) -> None:
@@ -337,7 +256,7 @@ class WorkCrew:
                     "run %s: the coordinator refused the end of step %d: %s", ended.run_id, ended.step, ended.refusal
                 )
         for result in answer.transitions:
-            holder = self._holders.get(result.run_id)
+            holder = self.runs.holders.get(result.run_id)
             if holder is None or not holder.is_in_flight:
                 continue
             if result.status is TransitionStatus.REFUSED:
@@ -348,16 +267,10 @@ class WorkCrew:
                 # The turn comes after the first steps of the attempts that start here: what they do at once
                 # goes with the next report, for all runs alike.
                 self._dirty[holder] = None
-            else:
-                self._left(holder)
-                if holder.phase is Phase.SUSPENDED:
-                    self._cache.keep(holder)
-            following = self._next_leases.pop(result.run_id, None)
-            if following is not None:
-                self._lease_arrived(following)
+            self.runs.settled(holder)
         for run_id, step_number in self._queued.answered(answer.attempts):
-            self._held.pop((run_id, step_number), None)
-        self._ask_for_turn()
+            self._claims.pop((run_id, step_number), None)
+        self.ask_for_turn()
 
     # Attempts
 
@@ -373,9 +286,9 @@ class WorkCrew:
         if isinstance(owner, RunHolder):
             owner.attempt_ended(call.number, call.attempt, how)
             if owner.phase is not Phase.GONE:
-                self._news(owner)
+                self.news(owner)
         elif self._queued.ended(owner, how):
-            self._ask_for_turn()
+            self.ask_for_turn()
 
     def executor_broken(self, error: BaseException) -> None:
         """AttemptListener: takes and starts nothing more, so that no step fails for a lack of threads or processes."""
@@ -387,27 +300,27 @@ class WorkCrew:
     def slot_freed(self) -> None:
         """AttemptListener: gives the slot to whoever waits."""
         self.slots.release()
-        self._ask_for_turn()
+        self.ask_for_turn()
 
     # Queued attempts
 
     def _claim_arrived(self, claim: QueuedAttempt) -> None:
         key = (claim.run_id, claim.step)
-        held = self._held.get(key)
+        held = self._claims.get(key)
         if held is not None and held.epoch >= claim.epoch:
             return
         self._running.stop(key)
-        self._held[key] = Held(claim.run_id, claim.step, claim.epoch)
+        self._claims[key] = Held(claim.run_id, claim.step, claim.epoch)
         definition = self._queued.accept(claim)
         if definition is not None:
             self.slots.take_promised()
             self._running.start(call_of_claim(claim, definition), is_sure=self._clock.is_sure())
-        self._ask_for_turn()
+        self.ask_for_turn()
 
     def _claim_gone(self, held: Held) -> None:
         key = (held.run_id, held.step)
         if self._queued.forget(key, held.epoch) is not None:
-            self._held.pop(key, None)
+            self._claims.pop(key, None)
             self._running.stop(key)
 
     # Draining
@@ -415,23 +328,22 @@ class WorkCrew:
     def drain(self) -> None:
         """Takes and starts nothing new; runs leave as soon as their running attempts have ended."""
         self.draining = True
-        for holder in self._holders.values():
+        for holder in self.runs.holders.values():
             holder.draining = True
-            self._news(holder)
-        self._ask_for_turn()
+            self.news(holder)
+        self.ask_for_turn()
 
     def hand_back(self) -> None:
         """Gives back everything that is still held, running attempts too."""
         self.drain()
-        for holder in self._holders.values():
+        for holder in self.runs.holders.values():
             self.guard.running = holder
             holder.hand_back()
             self.guard.leave()
         for claim in self._queued.hand_back():
             self._running.stop((claim.run_id, claim.step))
-        for run_id in self._rebuilds.clear():
-            self._held.pop((run_id, 0), None)
-        self._ask_for_turn()
+        self.runs.hand_back_rebuilds()
+        self.ask_for_turn()
 
     # Crew, for the holders
 
@@ -458,7 +370,7 @@ class WorkCrew:
 
     def _retry_due(self, holder: RunHolder, number: int) -> None:
         holder.retry_due(number)
-        self._news(holder)
+        self.news(holder)
 
     def cancel_attempt(self, run_id: str, number: int) -> None:
         self._running.stop((run_id, number))

@@ -73,7 +73,7 @@ class Session:
         self._polls: set[asyncio.Task[None]] = set()
         self._journals: set[asyncio.Task[None]] = set()
         self._recovering: set[asyncio.Task[None]] = set()
-        self._room_told = 0
+        self._room_offered = 0
         self._room_timer: asyncio.TimerHandle | None = None
         self._busy = BusyReports()
         self._in_reach = False
@@ -209,14 +209,14 @@ class Session:
         self._msg_no += 1
         msg_no = self._msg_no
         received, self._received = self._received, []
-        self._room_told = self._crew.free_slots
+        self._room_offered = self._crew.free_slots
         self._poll_failed = False
         try:
             work = await self._calls.poll(
                 opened.session_id,
                 opened.attach_no,
                 msg_no,
-                free_slots=self._room_told,
+                free_slots=self._room_offered,
                 free_runs=self._crew.free_runs,
                 received=received,
                 wait=opened.poll_wait,
@@ -241,15 +241,15 @@ class Session:
     def room_changed(self) -> None:
         """There may be free slots again: an open poll that promised few of them is overtaken."""
         few = self._crew.options.slots // 4
-        if self._room_told > few or self._room_timer is not None:
+        if self._room_offered > few or self._room_timer is not None:
             return
-        if self._crew.free_slots > self._room_told:
+        if self._crew.free_slots > self._room_offered:
             loop = asyncio.get_running_loop()
             self._room_timer = loop.call_later(ROOM_DELAY_SECONDS, self._overtake)
 
     def _overtake(self) -> None:
         self._room_timer = None
-        if self._crew.free_slots > self._room_told:
+        if self._crew.free_slots > self._room_offered:
             self._poll_answered.set()
 
     # Reporting
@@ -349,11 +349,11 @@ class Session:
                 continue
             except (HoldfastError, ValueError) as error:
                 log.error("the journal of run %s cannot be read: %s", lease.run_id, error)
-                self._crew.journal_unreadable(lease)
+                self._crew.runs.journal_unreadable(lease)
                 return
             # Only the first page brings the arguments: with them the crew begins to rebuild the run.
             arguments = None if after else page.arguments or lease.arguments
-            if not self._crew.rows_arrived(lease, page.rows, arguments, more=page.more):
+            if not self._crew.runs.rows_arrived(lease, page.rows, arguments, more=page.more):
                 return
             if not page.more:
                 return

@@ -133,7 +133,7 @@ async def test_a_run_that_is_not_at_hand_is_rebuilt_from_the_pages_of_its_journa
     for index, entry in enumerate(run_two.entries):
         more = index + 1 < len(run_two.entries)
         arguments = Arguments() if index == 0 else None
-        assert other.crew.rows_arrived(lease, (Row(index + 1, 1, (entry,)),), arguments, more=more)
+        assert other.crew.runs.rows_arrived(lease, (Row(index + 1, 1, (entry,)),), arguments, more=more)
     mail = run_two.post(TimerFired(1))
     other.crew.work_arrived(Work(notices=(Notice(Held(run_two.run_id, 0, lease.epoch), (mail,)),)))
     await other.until(lambda: run_two.state == "suspend" and not run_two.mail)

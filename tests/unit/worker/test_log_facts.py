@@ -142,7 +142,7 @@ async def test_the_log_of_a_context_has_its_facts_and_those_of_the_call() -> Non
 async def wake(desk: Desk, run: Run, timer: int) -> None:
     """Fires a timer of a suspended run whose code is no longer in memory."""
     await desk.until(lambda: run.state == "suspend")
-    desk.crew._cache.clear()
+    desk.crew.runs._cache.clear()
     run.post(TimerFired(timer))
     desk.hand(run)
 

@@ -83,7 +83,7 @@ async def test_mail_that_comes_while_a_run_is_rebuilt_is_acknowledged_and_goes_t
     fifth, sixth = run.post(Signal("other")), run.post(Signal("other"))
     assert other.crew.work_arrived(notice(held, sixth)) == [held._replace(mail_seen=4)]
     assert other.crew.work_arrived(notice(held, fifth)) == [held._replace(mail_seen=6)]
-    other.crew.rows_arrived(lease, (Row(len(run.entries), 1, tuple(run.entries)),), Arguments(), more=False)
+    other.crew.runs.rows_arrived(lease, (Row(len(run.entries), 1, tuple(run.entries)),), Arguments(), more=False)
     await other.until(lambda: run.state == "suspend" and not run.mail)
 
 

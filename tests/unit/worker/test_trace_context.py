@@ -278,7 +278,7 @@ def wake(desk: Desk, run: Run) -> None:
     """Fires the timer that was set last, and lets the run be leased by a worker that has to replay it."""
     timer = [entry.number for entry in run.entries if isinstance(entry, TimerSet)][-1]
     run.post(TimerFired(timer))
-    desk.crew._cache.clear()
+    desk.crew.runs._cache.clear()
     desk.hand(run)
 
 
