@@ -142,7 +142,7 @@ class App:
             list of durations of which the last repeats, a callable from the retry (1, 2, ...) to seconds.
         timeout: the longest one attempt may take; None, the default, is no limit.
         queue: where attempts wait for a worker of that queue; the run's own by default.
-        placement: "auto", "inline" (by the worker that holds the run) or "queued" (by any worker that knows the step).
+        placement: "auto", "inline" (by the worker that holds the run) or "queued" (by any worker that has the step).
         priority: from -100 (first) to 100 (last), where it waits in a queue; the run's own by default.
         retry_on: types of exceptions, or a predicate: what is worth a retry; every Exception by default.
         Durations are "5s", "10m", "2h", a number of seconds or a timedelta.

@@ -32,7 +32,7 @@ _DNS_PORT = 53
 class Address:
     """Where a coordinator listens: a host and a port, or the path of a Unix socket.
 
-    name_server: host:port of the DNS server that knows the host; empty for those of the system.
+    name_server: host:port of the DNS server to ask for the host; empty for those of the system.
     """
 
     host: str

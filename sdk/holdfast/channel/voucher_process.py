@@ -65,7 +65,7 @@ class Voucher:
     def __init__(self, worker: int) -> None:
         self._worker = worker
         self._about: dict[str, Any] | None = None
-        self._heard_at = time.monotonic()
+        self._came_at = time.monotonic()
         self._due = float("inf")
         self._asked_twice_at: float | None = None
         self._msg_no = 0
@@ -78,11 +78,11 @@ class Voucher:
 
     def receive(self, line: bytes) -> None:
         """Takes a line: an object with what is new about a session, or null for none."""
-        self._heard_at = time.monotonic()
+        self._came_at = time.monotonic()
         news = json.loads(line)
         self._about = None if news is None else (self._about or {}) | news
         self._msg_no = 0
-        self._due = float("inf") if self._about is None else self._heard_at + 1.5 * self._about["interval_seconds"]
+        self._due = float("inf") if self._about is None else self._came_at + 1.5 * self._about["interval_seconds"]
         self._disconnect()
 
     def waiting_signals(self, count: int) -> None:
@@ -100,7 +100,7 @@ class Voucher:
         if about is None or now < self._due:
             return
         self._due = now + about["interval_seconds"]
-        if now - self._heard_at > about["limit_seconds"] or not is_at_work(self._worker):
+        if now - self._came_at > about["limit_seconds"] or not is_at_work(self._worker):
             return
         self._msg_no += 1
         number = about["msg_no"] + min(self._msg_no, about["msg_no_step"] - 1)

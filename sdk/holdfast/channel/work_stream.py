@@ -44,7 +44,7 @@ class WorkStream:
 
     async def report(self, request: pb.WorkRequest, *, seconds: float) -> pb.ReportResponse:
         """The answer to this report, the only one that is open."""
-        assert self._report is None, "a report is open; its answer could not be told from that of another"
+        assert self._report is None, "a report is open, and answers do not say which report they are for"
         answer = self._report = self._loop.create_future()
         try:
             return (await self._answer(request, answer, seconds)).report

@@ -1,7 +1,7 @@
 """Runs in process: the worker's own rules for attempts and retries, around a clock that jumps over waits.
 
-One engine drives one run and its children, on the event loop that it is used in. It stores nothing and speaks
-to nobody.
+One engine drives one run and its children, on the event loop that it is used in. It stores and sends
+nothing.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """Journal entries, mail and their values as protobuf messages, both ways: for the SDK's channel and the coordinator.
 
 Entries and mail are in `entries`, which is made of the protocol; what they are made of is in `values`. Other packages
-import from here. Nothing here decides, checks, or knows how messages travel.
+import from here. Nothing here decides, checks or sends.
 """
 
 from collections.abc import Iterable

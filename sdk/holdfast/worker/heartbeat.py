@@ -82,7 +82,7 @@ class Heartbeat:
     def attached(self, attachment: Attached, listener: HeartbeatListener) -> None:
         """From now on beats for this attachment; starts the thread at the first one.
 
-        Before it returns the process beside the worker knows it: a step that holds the interpreter may come at once.
+        Before it returns the process beside the worker has it: a step that holds the interpreter may come at once.
         """
         self._listener = listener  # first: the thread looks at the attachment
         self._attached = attachment

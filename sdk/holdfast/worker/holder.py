@@ -378,7 +378,7 @@ class RunHolder:
         return Then.SUSPEND
 
     def _waits(self) -> tuple[str, ...]:
-        """What would wake the code, in words; of a queued step also the queue, whose workers may not know it."""
+        """What would wake the code, in words; of a queued step also the queue, whose workers may not have the step."""
         run_queue = self.instance.info.queue
         queues = {
             step_words(step.name, number=step.number): step.scheduled.queue or run_queue

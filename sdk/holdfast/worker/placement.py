@@ -10,7 +10,7 @@ OVERFLOW_FACTOR = 10
 
 
 class StepPlacement:
-    """queue: the one that this worker serves. steps: what it knows. slots: its own."""
+    """queue: the one that this worker serves. steps, slots: its own."""
 
     __slots__ = ("_queue", "_slots", "_steps")
 

@@ -6,7 +6,7 @@ from holdfast.workflow.loop import CodeDoesNotPause
 
 
 class StepUnknown(HoldfastError):
-    """A step has to be started again, and neither the code nor this worker knows it any more."""
+    """A step has to be started again, and neither the code nor this worker has it any more."""
 
     def __init__(self, step: str) -> None:
         super().__init__(f"step {step} has to run again, but this worker does not know it; deploy code that has it")

@@ -167,7 +167,7 @@ class StepProgress:
 class RunProgress:
     """The open steps of one run.
 
-    definitions: the steps that this worker knows, by name. retry_hold: the longest wait kept by the worker.
+    definitions: the steps of this worker, by name. retry_hold: the longest wait kept by the worker.
     recorded_by: the build that ran the attempt which ended last; "" when none did.
     """
 
@@ -378,7 +378,7 @@ class RunProgress:
             elif policy is not None:
                 step.rules = RetryRules(policy.retries, policy.backoff)
             else:
-                # Met only when a worker that does not know the step finds a lost attempt of it: to give the step
+                # Met only when a worker without the step finds a lost attempt of it: to give the step
                 # one more attempt is safe, the queue then brings it to a worker that has the real rules.
                 step.rules = RetryRules(step.failures + 1, _at_once)
         return step.rules

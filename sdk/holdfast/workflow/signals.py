@@ -74,7 +74,7 @@ class SignalInbox:
         self._arrived[entry.name] = deque(kept)
 
     def awaited_since(self, signal: Signal) -> datetime | None:
-        """Since when whoever is to get this signal waits for it without a limit; None when nobody does."""
+        """Since when whoever is to get this signal waits for it without a limit; None when no one does."""
         payload = signal.payload or _NOTHING
         for receiver in self.waiting.get(signal.name, ()):
             if not self._problem(receiver, 0, payload):

@@ -94,9 +94,9 @@ def report_to_loops() -> None:
         if not references:
             references.append(count)
             return
-        tell = getattr(events._get_running_loop(), "thrown_away", None)
+        note = getattr(events._get_running_loop(), "thrown_away", None)
         # More references than the caller's: it is part of a cycle that the garbage collector has found.
-        if (tell is None or count > references[0] or not tell(coroutine)) and not _is_of_a_run_that_is_over(coroutine):
+        if (note is None or count > references[0] or not note(coroutine)) and not _is_of_a_run_that_is_over(coroutine):
             warn(coroutine)
 
     async def sample() -> None: ...
