@@ -16,7 +16,13 @@ T = TypeVar("T")
 def read_cell(database_url: str, cell: str = "00") -> CellRows:
     """The rows of a cell as they are now."""
     with psycopg.connect(database_url) as connection:
-        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        return rows_of(connection, cell)
+
+
+def rows_of(connection: "psycopg.Connection[Any]", cell: str = "00") -> CellRows:
+    """The same, on a connection that is in no transaction and is in none afterwards."""
+    connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+    with connection.transaction():
 
         def rows(table: Table, load: Callable[[tuple[Any, ...]], T], order: str = "1") -> list[T]:
             names = ", ".join(column.name for column in table.c)
