@@ -22,6 +22,8 @@ log = structlog.get_logger(__name__)
 
 DOMAIN = "holdfast.dev"
 DETAILS_KEY = "grpc-status-details-bin"
+REASON_KEY = "holdfast-reason"
+"""The reason once more, as text: gRPC for JavaScript, for one, brings nothing that reads the details."""
 
 _TABLE: dict[type[errors.HoldfastError], tuple[Code, str, tuple[str, ...]]] = {
     errors.RunNotFound: (Code.NOT_FOUND, "RUN_NOT_FOUND", ("run", "namespace")),
@@ -100,4 +102,4 @@ async def _abort(context: ServicerContext, error: errors.HoldfastError) -> None:
         delay = error_details_pb2.RetryInfo()
         delay.retry_delay.FromMilliseconds(int(error.retry_after_seconds * 1_000))
         status.details.add().Pack(delay)
-    await context.abort(code, str(error), ((DETAILS_KEY, status.SerializeToString()),))
+    await context.abort(code, str(error), ((DETAILS_KEY, status.SerializeToString()), (REASON_KEY, reason)))

@@ -84,7 +84,9 @@ class WorkerServiceServicer(object):
 
     def OpenSession(self, request, context):
         """Opens a session, or attaches an existing one to this replica and reconciles what it holds.
-        NOT_FOUND: NAMESPACE_NOT_FOUND. INVALID_ARGUMENT: INVALID_REQUEST.
+        NOT_FOUND: NAMESPACE_NOT_FOUND. INVALID_ARGUMENT: INVALID_REQUEST. FAILED_PRECONDITION: SESSION_EXPIRED when
+        the given session is dead (drop all that it held, and open a new one), REATTACH when the worker has opened it
+        once more meanwhile (that answer counts).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
