@@ -133,6 +133,7 @@ class Run(NamedTuple):
 
     words: the signals it was sent, in order, those of the run that it continues first. got_over: failing words that an
     earlier run has failed with. maybe_met: failing words that an earlier run may have met. result: once completed.
+    requests: with their answers; a repeat by the id goes to the run that has it now, which does not know them.
     """
 
     run_id: str
