@@ -16,9 +16,11 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-COPIED = ("coordinator", "sdk", "tests", "pyproject.toml")
+COPIED = ("coordinator", "sdk", "proto", "tests", "pyproject.toml")
 AT_ONCE = 2
 SECONDS_MAX = 300
+SOUND_SECONDS_MAX = 1_800
+"""For the tests of all mutants, one after the other, on the code as it is."""
 TESTS_FAILED = 1
 """What pytest exits with when tests failed; anything else above 0 means that they could not run."""
 
@@ -40,14 +42,16 @@ def main(names: Sequence[str]) -> int:
     ]
     with tempfile.TemporaryDirectory(prefix="holdfast-mutants-") as scratch:
         tests = sorted({test for mutant in mutants for test in mutant.tests})
-        if run_tests(copy_code(Path(scratch) / "sound"), tests) != 0:
+        if run_tests(copy_code(Path(scratch) / "sound"), tests, seconds_max=SOUND_SECONDS_MAX) != 0:
             print("the tests fail without a mutant; nothing can be said", file=sys.stderr)
             return 1
+        width = max((len(mutant.name) for mutant in mutants), default=0)
+        outcomes = []
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            outcomes = list(pool.map(lambda mutant: outcome_of(mutant, Path(scratch)), mutants))
-    width = max((len(mutant.name) for mutant in mutants), default=0)
-    for mutant, outcome in zip(mutants, outcomes, strict=True):
-        print(f"{mutant.name:{width}}  {outcome:8}  {mutant.breaks}")
+            tried = pool.map(lambda mutant: outcome_of(mutant, Path(scratch)), mutants)
+            for mutant, outcome in zip(mutants, tried, strict=True):
+                outcomes.append(outcome)
+                print(f"{mutant.name:{width}}  {outcome:8}  {mutant.breaks}", flush=True)
     killed = outcomes.count("killed")
     print(f"{killed} of {len(mutants)} mutants killed")
     return 0 if mutants and killed == len(mutants) else 1
@@ -87,15 +91,19 @@ def copy_code(target: Path) -> Path:
     return target
 
 
-def run_tests(copy: Path, tests: Sequence[str]) -> int:
-    """Runs tests of a copy with the code of the copy; pytest's exit code."""
+def run_tests(copy: Path, tests: Sequence[str], *, seconds_max: float = SECONDS_MAX) -> int:
+    """Runs tests of a copy with the code of the copy; pytest's exit code. Tests that do not end have failed."""
     # First in the path, before what an editable install puts there.
     path = os.pathsep.join(str(copy / name) for name in ("sdk", "coordinator", ""))
     environment = os.environ | {"PYTHONPATH": path, "HYPOTHESIS_STORAGE_DIRECTORY": str(copy / ".hypothesis")}
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
-    done = subprocess.run(
-        command, cwd=copy, env=environment, capture_output=True, text=True, timeout=SECONDS_MAX, check=False
-    )
+    try:
+        done = subprocess.run(
+            command, cwd=copy, env=environment, capture_output=True, text=True, timeout=seconds_max, check=False
+        )
+    except subprocess.TimeoutExpired:
+        print(f"the tests of {copy.name} did not end within {seconds_max} s", file=sys.stderr)
+        return TESTS_FAILED
     if done.returncode > TESTS_FAILED:
         print(done.stdout[-2_000:], done.stderr[-2_000:], file=sys.stderr)
     return done.returncode

@@ -7,13 +7,15 @@ it later, for a history, a span, a retry, finds only numbers, times and names th
 from collections.abc import Callable
 from typing import Any
 
-from holdfast.api.v1 import journal_pb2
+from holdfast.api.v1 import journal_pb2, value_pb2
 from holdfast.errors import InvalidRequest
 from holdfast.limits import NAME_MAX, PROBLEM_MAX
 from holdfast.statuses import AttemptOutcome, Placement
 
 from .fields import ENTRY_SECONDS_MAX, INT32_MAX, NANOS_MAX, check_time, name, span, whole
 
+FAILURE_LEVELS_MAX = 32
+"""Errors that led to one another, or are leaves of each other; the SDK keeps eight."""
 _OUTCOMES = frozenset(map(int, AttemptOutcome))
 _COMPLETED = int(AttemptOutcome.COMPLETED)
 _REPEATED = frozenset(
@@ -46,6 +48,22 @@ def check_record(record: journal_pb2.AttemptRecord) -> None:
             check_time("attempt", time, ENTRY_SECONDS_MAX)
     if record.HasField("retry_delay"):
         span("attempt.retry_delay", record.retry_delay)
+    if record.HasField("failure"):
+        check_failure("attempt.failure", record.failure)
+
+
+def check_failure(field: str, failure: value_pb2.Failure) -> None:
+    """Checks how deep the errors are nested that led to one another.
+
+    Protobuf reads 100 levels of messages, and a journal row has some around what a report had none around: what could
+    be reported could not be read again.
+    """
+    level, levels = [failure], 0
+    while level:
+        levels += 1
+        if levels > FAILURE_LEVELS_MAX:
+            raise InvalidRequest(field, f"has causes or leaves more than {FAILURE_LEVELS_MAX} levels deep; cut them")
+        level = [inner for one in level for inner in ([one.cause] if one.HasField("cause") else []) + list(one.leaves)]
 
 
 def check_report(record: journal_pb2.AttemptRecord, attempt: int, *, has_result: bool) -> None:
@@ -91,6 +109,7 @@ def _step_failed(kind: str, body: journal_pb2.StepFailed) -> None:
     _with_attempt(kind, body)
     if not body.HasField("failure"):
         raise InvalidRequest(f"{kind}.failure", "is missing: a failed step says why")
+    check_failure(f"{kind}.failure", body.failure)
 
 
 def _step_scheduled(kind: str, body: journal_pb2.StepScheduled) -> None:
@@ -149,6 +168,8 @@ def _signal_set_aside(kind: str, body: journal_pb2.SignalSetAside) -> None:
 def _run_closed(kind: str, body: journal_pb2.RunClosed) -> None:
     if body.HasField("result") and body.HasField("failure"):
         raise InvalidRequest(kind, "has a result and a failure; a run ends with one of them")
+    if body.HasField("failure"):
+        check_failure(f"{kind}.failure", body.failure)
 
 
 def _anything(kind: str, body: Any) -> None:

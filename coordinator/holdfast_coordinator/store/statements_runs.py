@@ -14,7 +14,7 @@ from .database_connection import Statement, StatementCall
 from .parameters import BIGINT, INT, JSON, SMALLINTS, TEXT, TEXTS, TIME, Type
 from .port import RunSelection
 from .statements import columns
-from .tables import dead_letters, open_runs, run_keys, run_results, runs
+from .tables import open_runs, run_keys, run_results, runs
 
 DEAD_LETTERS_SHOWN_MAX = 20
 FAILING_ALARMS_SHOWN_MAX = 20
@@ -189,9 +189,9 @@ def run_of_key(schema: str) -> Statement:
 
 
 def dead_letters_of(schema: str) -> Statement:
-    """What of a run was given up. Index: dead_letters_pkey."""
+    """What of a run was given up, without its bodies, which can be large. Index: dead_letters_pkey."""
     sql = f"""
-        SELECT {columns(dead_letters, "d")}
+        SELECT d.run_id, d.kind, d.ref, d.died_at, ''::bytea, d.attempts, d.reason
         FROM {schema}.dead_letters d
         WHERE d.run_id = $1
         ORDER BY d.kind, d.ref LIMIT {DEAD_LETTERS_SHOWN_MAX}

@@ -1,12 +1,13 @@
 """What workers may write into a journal, as the coordinator reads it."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from holdfast.api.v1 import journal_pb2
+from holdfast.api.v1 import journal_pb2, value_pb2
 from holdfast.api.v1 import worker_service_pb2 as pb
 from holdfast.api.v1.status_pb2 import STEP_PLACEMENT_QUEUED
 from holdfast.errors import InvalidRequest, PayloadTooLarge
@@ -28,6 +29,7 @@ from holdfast_coordinator.engine.attachments import Handed
 from holdfast_coordinator.engine.polls import Delivery
 from holdfast_coordinator.rpc.report_messages import transition
 from holdfast_coordinator.rpc.work_messages import Room, fill_poll_response
+from holdfast_coordinator.rpc.worker_shapes import BODIES, FAILURE_LEVELS_MAX
 from holdfast_coordinator.telemetry.identity import IdentityRules, attempt_position, of_start
 from holdfast_coordinator.wire.children import child_start
 
@@ -201,3 +203,46 @@ def test_what_people_are_to_read_is_cut_and_never_refused() -> None:
     waits = transition("ses_1", message, DEFAULT_LIMITS, timedelta(0)).waits
     assert len(waits) <= 2_000
     assert waits.startswith("a\N{REPLACEMENT CHARACTER}b; x")
+
+
+def nested(levels: int, *, by: str = "cause") -> value_pb2.Failure:
+    """An error with so many errors in one another, itself counted."""
+    failure = innermost = value_pb2.Failure(error_type="E")
+    for _ in range(levels - 1):
+        innermost = innermost.cause if by == "cause" else innermost.leaves.add()
+        innermost.error_type = "E"
+    return failure
+
+
+@pytest.mark.parametrize("by", ["cause", "leaves"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        lambda failure: {"step_failed": journal_pb2.StepFailed(number=1, failure=failure)},
+        lambda failure: {"run_closed": journal_pb2.RunClosed(status=RunStatus.FAILED.number, failure=failure)},
+        lambda failure: {
+            "attempt_ended": journal_pb2.AttemptEnded(
+                number=1, attempt=journal_pb2.AttemptRecord(attempt=1, outcome=2, failure=failure)
+            )
+        },
+    ],
+    ids=["step", "run", "attempt"],
+)
+def test_errors_in_errors_that_a_journal_could_not_be_read_with_are_refused(
+    body: Callable[[value_pb2.Failure], dict[str, Any]], by: str
+) -> None:
+    """Protobuf stops at a hundred levels: a report is read with more errors than a journal row around them."""
+    for kind, message in body(nested(FAILURE_LEVELS_MAX, by=by)).items():
+        BODIES[kind](kind, message)
+    for kind, message in body(nested(FAILURE_LEVELS_MAX + 1, by=by)).items():
+        with pytest.raises(InvalidRequest, match="more than 32 levels deep; cut them"):
+            BODIES[kind](kind, message)
+
+
+@pytest.mark.parametrize("by", ["cause", "leaves"])
+def test_what_is_not_refused_can_be_read_in_the_deepest_place_of_a_journal(by: str) -> None:
+    result = journal_pb2.StepResult(number=1)
+    result.attempts.add(attempt=1, outcome=2, failure=nested(FAILURE_LEVELS_MAX, by=by))
+    row = journal_pb2.JournalRow()
+    row.entries.add().mail_consumed.mail.step_result.CopyFrom(result)
+    assert journal_pb2.JournalRow.FromString(row.SerializeToString()) == row
