@@ -137,6 +137,7 @@ def dev(
         typer.Option("--guards", case_sensitive=False, help=f"Of the workers: {GUARDS_HELP}", show_default="on"),
     ] = None,
     log_level: LogLevelOption = None,
+    log_json: LogJsonOption = None,
     metrics_port: MetricsPortOption = None,
     otlp: OtlpOption = None,
     trace_ratio: TraceRatioOption = None,
@@ -151,7 +152,8 @@ def dev(
         metrics_port=metrics_port,
         otlp=otlp,
         trace_ratio=trace_ratio,
-        log_level=log_level or os.environ.get("HOLDFAST_LOG_LEVEL", "warning"),
+        log_level=log_level or os.environ.get("HOLDFAST_LOG_LEVEL") or "warning",
+        log_json=log_json,
     )
     options = ["--guards", guards] if guards else []
     server_commands.serve_with_workers(

@@ -7,10 +7,13 @@ facts; `error_type` and `traceback` where there was an exception.
 import logging
 import sys
 import traceback
+from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import structlog
 from structlog.typing import EventDict
+
+from holdfast.logs import written_time
 
 FIRST = ("time", "level", "logger", "message")
 
@@ -42,9 +45,16 @@ def configure_logs(*, level: str, json: bool) -> None:
     )
 
 
+def announcements(name: str) -> Any:
+    """A logger for what the program says whatever the level is, as it prints it where logs are text."""
+    return structlog.wrap_logger(
+        None, wrapper_class=structlog.make_filtering_bound_logger(logging.INFO), logger_factory_args=(name,)
+    )
+
+
 def _as_a_worker_says_it(logger: Any, _: str, event: EventDict) -> EventDict:
     """The event in the form of `holdfast.logs.JsonLines`."""
-    stamped = structlog.processors.TimeStamper(fmt="iso", utc=True, key="time")(logger, "", event)
+    stamped = {**event, "time": written_time(datetime.now(UTC))}
     stamped["message"] = stamped.pop("event")
     stamped["level"] = str(stamped["level"]).upper()
     stamped["logger"] = logger.name

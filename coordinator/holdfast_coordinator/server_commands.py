@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Container, Iterator, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Self
 
-import structlog
 import typer
 import uvloop
 from pydantic import ValidationError
@@ -21,13 +20,13 @@ from holdfast.errors import HoldfastError
 
 from .app import CELLS, Coordinator, coordinator
 from .config import Config
-from .logs import configure_logs
+from .logs import announcements, configure_logs
 from .store.migrate import migrate
 from .store.port import StoreError
 from .worker_processes import WorkerProcesses
 
 err = Console(stderr=True)
-log = structlog.get_logger(__name__)
+log = announcements(__name__)
 
 
 def serve(config: Config) -> None:
@@ -43,9 +42,12 @@ def serve_with_workers(
     async def with_workers(running: Coordinator) -> None:
         await _announcer(config)(running)
         if modules:
-            workers = WorkerProcesses(modules, address=running.address, concurrency=concurrency, options=worker_options)
+            options = [*worker_options, *(["--log-json"] if config.log_json else [])]
+            workers = WorkerProcesses(modules, address=running.address, concurrency=concurrency, options=options)
             async with workers.started(processes):
-                if not config.log_json:
+                if config.log_json:
+                    log.info("workers_started", processes=processes, modules=list(modules))
+                else:
                     err.print(f"[bold]{processes}[/] worker process(es) for {', '.join(modules)}")
                 await workers.supervise()
 
@@ -141,16 +143,19 @@ async def _serve(config: Config, then: Callable[[Coordinator], Awaitable[None]])
                 done, watched = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
                 for one in done:
                     one.result()  # a failure of the replica or of what runs beside it ends the program
-            await _drain(running, signals.second, parse_duration(config.drain).total_seconds())
+            await _drain(running, signals.second, parse_duration(config.drain).total_seconds(), json=config.log_json)
             beside.cancel()
             await asyncio.gather(beside, return_exceptions=True)
 
 
-async def _drain(running: Coordinator, at_once: asyncio.Event, seconds: float) -> None:
+async def _drain(running: Coordinator, at_once: asyncio.Event, seconds: float, *, json: bool) -> None:
     """Says that this replica leaves, and serves on until those who look for replicas have seen it."""
     if not seconds:
         return
-    err.print(f"draining for {seconds:g} s; a second signal stops at once", highlight=False)
+    if json:
+        log.info("draining_begun", seconds=seconds)
+    else:
+        err.print(f"draining for {seconds:g} s; a second signal stops at once", highlight=False)
     await running.withdraw()
     skipping = asyncio.ensure_future(at_once.wait())
     try:

@@ -75,7 +75,7 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
-            "time": _instant(record).isoformat(),
+            "time": written_time(_instant(record)),
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
@@ -93,6 +93,11 @@ class JsonLines(logging.Formatter):
         except (TypeError, ValueError):
             # Numbers and keys that JSON does not have, or a value that contains itself.
             return json.dumps({name: str(value) for name, value in line.items()}, ensure_ascii=False)
+
+
+def written_time(at: datetime) -> str:
+    """An instant in UTC as every line of JSON has it, whichever process writes it: `2026-03-01T12:00:00.500000Z`."""
+    return at.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _instant(record: logging.LogRecord) -> datetime:

@@ -14,6 +14,8 @@ from holdfast.cli import health_check, runs, start, traces, worker
 from holdfast.errors import HoldfastError
 
 COMMANDS_GROUP = "holdfast.commands"
+UsageError: Any = typer.BadParameter.__base__
+"""Any wrong usage. It is a class of click, which some versions of Typer hold inside of themselves."""
 SERVER_COMMANDS = ("dev", "serve", "migrate", "demo", "bench")
 
 
@@ -24,14 +26,32 @@ def _say_version(is_asked: bool) -> None:
 
 
 class RootGroup(TyperGroup):
-    """Says an error of holdfast in one sentence on stderr, without a traceback."""
+    """Says an error of holdfast, or wrong usage, in one sentence on stderr, without a traceback."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except UsageError as error:
+            raise _said(error) from None
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except UsageError as error:
+            raise _said(error) from None
         except HoldfastError as error:
             typer.echo(f"holdfast: {error}", err=True)
             raise typer.Exit(getattr(error, "exit_code", 1)) from None
+
+
+def _said(error: Any) -> Any:
+    """Says what is wrong with a command line, and where its usage is; what ends the program then."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return error  # the help is its message
+    typer.echo(f"holdfast: {' '.join(error.format_message().split())}", err=True)
+    if error.ctx is not None:
+        typer.echo(f"`{error.ctx.command_path} --help` shows how it is used", err=True)
+    return typer.Exit(error.exit_code)
 
 
 def make_app() -> typer.Typer:

@@ -138,7 +138,7 @@ def worker(
             client, queue, workflows=found.workflows, steps=found.steps, max_steps=concurrency, build=build,
             health_port=health_port, loop_blocked_max=blocked_seconds, guards=guards.value,
         )  # fmt: skip
-        await _run(made, exit_with_stdin=exit_with_stdin, quiet=quiet or is_logged)
+        await _run(made, exit_with_stdin=exit_with_stdin, quiet=quiet or is_logged or log_json)
 
     # The worker itself waits for the coordinator, for as long as it takes.
     try:

@@ -74,6 +74,7 @@ def test_without_a_coordinator_a_command_fails_with_one_sentence(arguments: list
         (["runs", "show", "o-1", "--output", "yaml"], "yaml"),
         (["worker"], "HOLDFAST_MODULES"),
         (["nonsense"], "nonsense"),
+        (["--nonsense"], "--nonsense"),
     ],
 )
 def test_wrong_usage_ends_with_code_2_and_says_what_is_wrong(
@@ -84,6 +85,14 @@ def test_wrong_usage_ends_with_code_2_and_says_what_is_wrong(
     result = runner.invoke(make_app(), arguments)
     assert result.exit_code == 2
     assert problem in result.stderr
+    said, hint = result.stderr.splitlines()
+    assert said.startswith("holdfast: "), "as every other error"
+    assert "--help` shows" in hint
+
+
+def test_a_group_without_a_command_shows_what_there_is() -> None:
+    for arguments in ([], ["runs"]):
+        assert "Usage: " in runner.invoke(make_app(), arguments).output
 
 
 def test_a_malformed_address_is_said_before_anything_connects() -> None:

@@ -244,7 +244,7 @@ IN_A_STEP = {
 def test_a_json_line_has_the_facts_of_its_run_and_what_the_call_added() -> None:
     line = json.loads(JsonLines().format(record_with(**IN_A_STEP, amount=5)))
     assert line == {
-        "time": "1970-01-01T00:00:00.500000+00:00",
+        "time": "1970-01-01T00:00:00.500000Z",
         "level": "INFO",
         "logger": "shop",
         "message": "charged card",
