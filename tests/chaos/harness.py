@@ -96,7 +96,7 @@ async def run(seed: int, seconds: float, rate: float, faults: Sequence[str], dir
         evidence = await _evidence(serving, load)
         broken = [*([failure] if failure else []), *violations(evidence)]
         invalid = why_invalid(evidence)
-        counts = _counts(nemesis, evidence)
+        counts = {**_counts(nemesis, evidence), "stalls that an operator ended": load.resumed}
         if broken:
             await serving.dump_stacks()
         _keep(directory, serving, load, evidence, broken, counts)

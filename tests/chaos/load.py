@@ -7,6 +7,7 @@ import re
 from asyncio import FIRST_COMPLETED
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -31,6 +32,7 @@ T = TypeVar("T")
 
 Answer = Literal["acknowledged", "refused", "unknown"]
 PROBE_SECONDS = 0.5
+OPERATOR_SECONDS = 2.0
 _STATUSES: dict[type[RunFailed], str] = {RunCancelled: "cancelled", RunTimedOut: "timed out"}
 OPEN_MAX = 120
 """So many plans are under way at most; more would measure the machine."""
@@ -66,7 +68,10 @@ class Story:
 
 
 class Load:
-    """Starts plans at a steady rate until it is stopped. `calls` is the log of the clients, `stories` what is known."""
+    """Starts plans at a steady rate until it is stopped.
+
+    calls: the log of the clients. stories: what is known of each plan. resumed: stalls that an operator ended.
+    """
 
     def __init__(
         self, address: str, generator: Generator, source: random.Random, *, prefix: str, directory: Path, rate: float
@@ -74,6 +79,7 @@ class Load:
         """rate: starts per second."""
         self.calls: list[Call] = []
         self.stories: list[Story] = []
+        self.resumed = 0
         self._address = address
         self._generator = generator
         self._random = source
@@ -95,14 +101,18 @@ class Load:
         self._tickers = [
             asyncio.create_task(self._start_plans(), name="plans"),
             asyncio.create_task(self._start_probes(), name="probes"),
+            asyncio.create_task(self._operate(), name="operator"),
         ]
 
     async def stop(self) -> None:
         """Starts no more plans, and waits for what was started."""
-        for ticker in self._tickers:
+        *starters, operator = self._tickers
+        for ticker in starters:
             ticker.cancel()
-        await asyncio.gather(*self._tickers, return_exceptions=True)
+        await asyncio.gather(*starters, return_exceptions=True)
         await asyncio.gather(*self._users)
+        operator.cancel()
+        await asyncio.gather(operator, return_exceptions=True)
         await asyncio.gather(*(client.close() for client in self._clients))
 
     async def abandon(self) -> None:
@@ -117,6 +127,16 @@ class Load:
         for number in itertools.count(1):
             self._users.append(asyncio.create_task(self._user(Story(Plan(f"probe-{number}", Sleep(ms=1))))))
             await asyncio.sleep(PROBE_SECONDS)
+
+    async def _operate(self) -> None:
+        """Resumes what has stalled because its workers were lost, as an operator does who knows why they were."""
+        while True:
+            await asyncio.sleep(OPERATOR_SECONDS)
+            with suppress(HoldfastError):
+                for run in await self._clients[0].list(status="stalled"):
+                    if "workers were lost while they held it" in (run.reason or ""):
+                        await self._clients[0].get(run.run_id).resume()
+                        self.resumed += 1
 
     async def _start_plans(self) -> None:
         while True:
