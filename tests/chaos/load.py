@@ -32,6 +32,8 @@ T = TypeVar("T")
 
 Answer = Literal["acknowledged", "refused", "unknown"]
 PROBE_SECONDS = 0.5
+COMMITTED_SECONDS = 25.0
+"""After which a call without an answer has been committed, or never will be: more than twice its deadline."""
 OPERATOR_SECONDS = 2.0
 _STATUSES: dict[type[RunFailed], str] = {RunCancelled: "cancelled", RunTimedOut: "timed out"}
 OPEN_MAX = 120
@@ -166,12 +168,15 @@ class Load:
             await self._repair(story, run)
 
     async def _exists(self, run: RunHandle[Any]) -> bool:
-        """Whether a start whose answer did not come has happened. Asks until there is an answer."""
+        """Whether a start whose answer did not come has happened, or will have. Asks until there is an answer."""
+        until = boottime() + COMMITTED_SECONDS
         while True:
             try:
                 await run
             except RunNotFound:
-                return False
+                if boottime() > until:
+                    return False
+                await asyncio.sleep(0.5)
             except HoldfastError:
                 await asyncio.sleep(0.5)
             else:
@@ -203,11 +208,13 @@ class Load:
         if not broken:
             return  # it failed for another reason, which the verdict says
         repair_file(self._directory, broken[-1]).touch()
-        _, retried = await self._call(story, "retry", run.retry)
-        if retried is None:
+        answer, retried = await self._call(story, "retry", run.retry)
+        until = boottime() + COMMITTED_SECONDS
+        while answer == "unknown" and (retried is None or retried.run_id == story.run_ids[-1]) and boottime() < until:
+            await asyncio.sleep(0.5)  # it may be committed yet, as long as its deadline has not passed
             retried = self._clients[0].get(f"{self._prefix}-{story.plan.name}")
             await self._exists(retried)
-        if retried.run_id != story.run_ids[-1]:
+        if retried is not None and retried.run_id != story.run_ids[-1]:
             story.run_ids.append(retried.run_id)
             await self._await(story, retried)
 
