@@ -7,17 +7,22 @@ from typing import Any
 
 from holdfast_coordinator.store.control import WRITE_MARGIN
 from holdfast_coordinator.store.control_port import KnownWorkflow, SessionRow
+from holdfast_coordinator.store.port import LockTimeout
 from tests.support.memory_cell_store import system_clock
 
 
 class MemoryControlStore:
-    """Implements control_port.ControlStore with dicts. clock: the time of the database."""
+    """Implements control_port.ControlStore with dicts. clock: the time of the database.
+
+    locked: sessions whose rows somebody else has locked.
+    """
 
     def __init__(self, clock: Callable[[], datetime] = system_clock) -> None:
         self.clock = clock
         self.names: set[str] = {"default"}
         self.rows: dict[str, SessionRow] = {}
         self.workflows: list[KnownWorkflow] = []
+        self.locked: set[str] = set()
 
     async def now(self) -> datetime:
         """See control_port.ControlStore."""
@@ -36,6 +41,7 @@ class MemoryControlStore:
         before = self.rows.get(session.session_id)
         if before is not None and (before.died_at is not None or before.namespace != session.namespace):
             return None
+        self._require_free(session.session_id)
         attach_no = session.attach_no if before is None else before.attach_no + 1
         self.rows[session.session_id] = replace(session, attach_no=attach_no)
         return attach_no
@@ -46,23 +52,32 @@ class MemoryControlStore:
 
     async def save_heartbeats(self, attachments: Mapping[str, int], at: datetime) -> set[str]:
         """See control_port.ControlStore."""
-        beating = self._attached(attachments)
+        beating = [row for row in self._attached(attachments) if row.session_id not in self.locked]
         for row in beating:
             row.heartbeat_at = at
         return {row.session_id for row in beating}
 
-    async def bury_sessions(
-        self, replica_id: str, *, own_before: datetime, others_before: datetime, at: datetime
-    ) -> list[SessionRow]:
+    async def silent_sessions(
+        self, replica_id: str, *, own_before: datetime, others_before: datetime
+    ) -> dict[str, datetime]:
         """See control_port.ControlStore."""
-        silent = [
-            row
+        return {
+            row.session_id: row.heartbeat_at
             for row in self._living()
             if row.heartbeat_at < (own_before if row.replica_id == replica_id else others_before)
+            and row.session_id not in self.locked
+        }
+
+    async def bury_sessions(self, silent: Mapping[str, datetime], at: datetime) -> list[SessionRow]:
+        """See control_port.ControlStore."""
+        dead = [
+            row
+            for row in self._living()
+            if silent.get(row.session_id) == row.heartbeat_at and row.session_id not in self.locked
         ]
-        for row in silent:
+        for row in dead:
             row.died_at = at
-        return [replace(row) for row in silent]
+        return [replace(row) for row in dead]
 
     async def latest_heartbeat(self) -> datetime | None:
         """See control_port.ControlStore."""
@@ -70,7 +85,7 @@ class MemoryControlStore:
 
     async def pull_back_heartbeats(self, now: datetime) -> int:
         """See control_port.ControlStore."""
-        ahead = [row for row in self.rows.values() if row.heartbeat_at > now]
+        ahead = [row for row in self.rows.values() if row.heartbeat_at > now and row.session_id not in self.locked]
         for row in ahead:
             row.heartbeat_at = now
         return len(ahead)
@@ -80,6 +95,7 @@ class MemoryControlStore:
         row = self.rows.get(session_id)
         if row is None or row.died_at is not None:
             return False
+        self._require_free(session_id)
         row.died_at = self.clock()
         return True
 
@@ -96,7 +112,12 @@ class MemoryControlStore:
 
     async def prune_sessions(self, dead_for: timedelta) -> int:
         """See control_port.ControlStore."""
-        old = [row for row in self.rows.values() if row.died_at is not None and row.died_at < self.clock() - dead_for]
+        before = self.clock() - dead_for
+        old = [
+            row
+            for row in self.rows.values()
+            if row.died_at is not None and row.died_at < before and row.session_id not in self.locked
+        ]
         for row in old:
             del self.rows[row.session_id]
         return len(old)
@@ -114,6 +135,10 @@ class MemoryControlStore:
 
     def _attached(self, attachments: Mapping[str, int]) -> list[SessionRow]:
         return [row for row in self._living() if attachments.get(row.session_id) == row.attach_no]
+
+    def _require_free(self, session_id: str) -> None:
+        if session_id in self.locked:
+            raise LockTimeout(f"the row of session {session_id} is locked")
 
     def _living(self) -> list[SessionRow]:
         return [row for row in self.rows.values() if row.died_at is None]

@@ -5,6 +5,7 @@ Delivery is acknowledged: what was handed out stays here until the worker names 
 """
 
 import asyncio
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -55,6 +56,7 @@ class Attachment:
     reserved_runs, reserved_slots: of batches that are not committed yet; not in free_runs and free_slots.
     granted: what the session holds as far as this replica knows; what stays missing from its heartbeats is ended.
     heard_at: when the session last gave a sign of life. broken: the stream that brought it work was cut off.
+    unwritten_since: since when its signs of life cannot be written because its row is locked; infinite while they can.
     """
 
     __slots__ = (
@@ -85,6 +87,7 @@ class Attachment:
         "steps",
         "unacknowledged",
         "undelivered",
+        "unwritten_since",
         "workflows",
     )  # fmt: skip
 
@@ -104,6 +107,7 @@ class Attachment:
         self.reserved_slots = 0
         self.reserved_runs = 0
         self.heard_at = heard_at
+        self.unwritten_since = math.inf
         self.broken = False
         self.draining = False
         self.lagging = False

@@ -52,6 +52,14 @@ class Grave:
         return self.last_sign_at is not None and granted_at < self.last_sign_at
 
 
+@dataclass(slots=True, frozen=True)
+class Silence:
+    """That a session is silent and its row is free, and since when that is seen."""
+
+    last_sign_at: datetime
+    seen_at: datetime
+
+
 class Burials:
     """See the module."""
 
@@ -68,18 +76,38 @@ class Burials:
         self._submit = submit
         self._find_held = find_held
         self._spawn = spawn
+        self._silent: dict[str, Silence] = {}
 
     async def reap(self) -> None:
         """Declares silent sessions dead, detaches them and ends their leases, in this order.
 
-        Does nothing until heartbeats were written and the database's clock ran on for one TTL without a gap.
+        Buries nobody until heartbeats were written and the database's clock ran on for one TTL without a gap. Then
+        only who was seen silent for a while with a row that nobody had locked: else the lock was the silence.
         """
-        if not self._heartbeats.have_worked_for_a_ttl() or not self._database_clock.is_steady():
-            return
-        now = self._database_clock.now()
-        dead = await self._control.bury_sessions(
-            self._replica_id, own_before=now - self._policy.ttl, others_before=now - self._policy.foreign_ttl, at=now
+        now, watched_for = self._database_clock.now(), self._policy.watched_for
+        found = await self._control.silent_sessions(
+            self._replica_id,
+            own_before=now - self._policy.ttl + watched_for,
+            others_before=now - self._policy.foreign_ttl + watched_for,
         )
+        seen, self._silent = self._silent, {}
+        for session_id, last_sign_at in found.items():
+            silence = seen.get(session_id)
+            is_same = silence is not None and silence.last_sign_at == last_sign_at
+            self._silent[session_id] = silence if silence and is_same else Silence(last_sign_at, now)
+        due = {
+            session_id: silence.last_sign_at
+            for session_id, silence in self._silent.items()
+            if now - silence.seen_at >= watched_for
+        }
+        if due and self._heartbeats.have_worked_for_a_ttl() and self._database_clock.is_steady():
+            self._detach(await self._control.bury_sessions(due, now))
+
+    def clock_stepped(self) -> None:
+        """The database's clock has stepped: who was silent by the time before it is looked at anew."""
+        self._silent.clear()
+
+    def _detach(self, dead: Sequence[SessionRow]) -> None:
         graves: dict[str, Grave] = {}
         for row in dead:
             log.warning("session_died", **facts_of(row))

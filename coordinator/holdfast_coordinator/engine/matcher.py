@@ -158,7 +158,8 @@ class Matcher(Reservations):
         )
 
     def _takes_work(self, attachment: Attachment, now: float) -> bool:
-        is_heard = now - attachment.heard_at < self._silent_max_seconds
+        # To the other replicas it is silent, too, while its row cannot say that it lives.
+        is_heard = now - min(attachment.heard_at, attachment.unwritten_since) < self._silent_max_seconds
         return is_heard and now <= self.grants_until and attachment.takes_work(now)
 
     # After a commit

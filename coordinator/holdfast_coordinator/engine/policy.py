@@ -27,6 +27,14 @@ class SessionPolicy:
         return self.ttl * 1.5
 
     @property
+    def watched_for(self) -> timedelta:
+        """How long a silent session is seen with a free row before it is buried: some turns of the heartbeat loop.
+
+        What waited for its row is written first, whoever had locked it, and for however long.
+        """
+        return self.ttl / 4
+
+    @property
     def released_after(self) -> timedelta:
         """How long a grant is missing from full sets before it is released."""
         return self.ttl if self.missing_max is None else self.missing_max

@@ -91,6 +91,7 @@ class Sessions:
         now = await self._control.now()
         step = self._database_clock.read(Reading(now, sent, self._clock()))
         if step is not None:
+            self.burials.clock_stepped()
             self._on_step(step)
         return now
 

@@ -55,6 +55,47 @@ async def test_a_session_of_another_replica_is_left_to_that_one_for_half_a_ttl_m
     assert len(second.ended) == 1
 
 
+async def test_a_session_whose_row_was_locked_for_long_is_buried_by_no_replica() -> None:
+    first, second, session = await two_replicas()
+    for _ in range(12):
+        first.seconds += 1
+        second.seconds = first.seconds
+        await first.beat(session)
+        await first.turn(0)
+        await second.turn(0)
+    first.control.locked = {session.session_id}
+    for _ in range(30):
+        first.seconds += 1
+        second.seconds = first.seconds
+        await first.beat(session)
+        await first.turn(0)
+        await second.turn(0)
+    assert first.now() - first.control.rows[session.session_id].heartbeat_at == timedelta(seconds=30)
+    first.control.locked.clear()
+    for live in (second, first):  # they bury before a turn has written what waits
+        await live.sessions.reap()
+    await first.turn()
+    await second.turn(1)
+    assert first.control.rows[session.session_id].died_at is None
+    assert first.ended == second.ended == []
+
+
+async def test_a_session_that_falls_silent_while_its_row_is_locked_dies_when_it_is_free() -> None:
+    live = Liveness()
+    session, _ = await live.sessions.open(introduction())
+    for _ in range(12):
+        await live.beat(session)
+        await live.turn()
+    live.control.locked = {session.session_id}
+    await live.beat(session)
+    for _ in range(12):
+        await live.turn()
+    live.control.locked.clear()
+    for _ in range(4):
+        await live.turn()
+    assert live.control.rows[session.session_id].died_at is not None
+
+
 @pytest.mark.parametrize(
     ("acknowledge", "reason"),
     [

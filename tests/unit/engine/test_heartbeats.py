@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from holdfast.session_refusals import ReattachRequired, ReplicaAway, SessionExpired
+from holdfast_coordinator.store.port import LockTimeout
 from tests.support.engine_replicas import introduction, run_named
 from tests.support.session_liveness import Liveness, flush_in_vain
 from tests.support.store_rows import T0, open_run
@@ -87,6 +88,55 @@ async def test_a_replica_without_its_database_for_half_a_ttl_sends_its_workers_e
     live.control.hangs = False
     await live.turn(0)
     assert live.sessions.attached(session.session_id, session.attach_no) is session
+
+
+async def test_a_heartbeat_whose_row_is_locked_waits_alone() -> None:
+    live = Liveness()
+    (locked, _), (other, _) = [await live.sessions.open(introduction()) for _ in range(2)]
+    live.control.locked = {locked.session_id}
+    waiting = [await live.beat(locked) for _ in range(2)]
+    for _ in range(4):
+        beating = await live.beat(other)
+        await live.turn()
+        assert await beating == []
+    assert not any(call.done() for call in waiting)
+    assert not live.sessions.heartbeats.is_away()
+    live.control.locked.clear()
+    await live.turn()
+    assert await asyncio.gather(*waiting) == [[], []]
+    assert live.control.rows[locked.session_id].heartbeat_at == live.now()
+
+
+async def test_a_session_whose_row_stays_locked_is_refused_its_heartbeat_and_gets_no_work() -> None:
+    live = Liveness()
+    session, _ = await live.sessions.open(introduction())
+    session.begin_poll(msg_no=1, free_slots=1, free_runs=9, received=[])
+    live.control.locked = {session.session_id}
+    waiting = await live.beat(session)
+    for _ in range(4):
+        await live.turn()
+        assert live.matcher.run(open_run(run_named(2)), claimed=True) == session.session_id
+    await live.turn()
+    with pytest.raises(LockTimeout, match=session.session_id):
+        await waiting
+    again = await live.beat(session)
+    await live.turn()
+    assert live.matcher.run(open_run(run_named(2)), claimed=True) is None
+    live.control.locked.clear()
+    await live.turn()
+    assert await again == []
+    assert live.matcher.run(open_run(run_named(2)), claimed=True) == session.session_id
+
+
+async def test_a_heartbeat_that_reaches_another_replica_while_its_row_is_locked_is_to_be_said_again() -> None:
+    live = Liveness()
+    other = Liveness(live.control, replica_id="r2")
+    session, _ = await live.sessions.open(introduction())
+    live.control.locked = {session.session_id}
+    with pytest.raises(LockTimeout):
+        await (await other.beat(session))
+    live.control.locked.clear()
+    assert await (await other.beat(session)) == []
 
 
 async def test_a_session_that_was_silent_for_half_its_ttl_gets_no_work() -> None:
