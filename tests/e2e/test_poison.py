@@ -42,13 +42,13 @@ async def test_what_ends_programs_fails_the_run_that_raised_it_and_no_worker(
         await goes_on(client, ledger, queue, worker)
 
 
-@pytest.mark.parametrize("how", ["exit", "interrupt", "stop", "callback"])
-async def test_a_step_whose_task_ends_programs_or_loops_ends_no_worker(
+@pytest.mark.parametrize("how", ["exit", "interrupt", "callback"])
+async def test_a_step_whose_task_ends_programs_ends_no_worker(
     client: Client, process_worker: WorkerProcessFactory, ledger: Ledger, queue: str, how: str
 ) -> None:
     async with process_worker(MODULE) as worker:
         run = await client.start(flows.has_a_step_that_exits.with_options(queue=queue), how)
-        if how in ("stop", "callback"):
+        if how == "callback":
             await run.result(timeout=10)
         else:
             with pytest.raises(RunFailed, match="SystemExit" if how == "exit" else "KeyboardInterrupt"):
@@ -106,6 +106,73 @@ async def test_runs_beside_code_that_cannot_be_interrupted_go_to_another_worker(
         ledger.let_go()
         async with process_worker(MODULE, options=QUICK) as other:
             assert await innocent.result(timeout=20) == other.pid
+
+
+CODE = ("raise_signal", "kill", "pthread_kill", "interrupt_main")
+PLACES = {
+    "workflow": CODE,
+    "unguarded": CODE,
+    "async step": (*CODE, "stop", "default executor", "recursion"),
+    "plain step": (*CODE, "recursion"),
+    "thread": CODE,
+}
+
+
+@pytest.mark.parametrize("where", PLACES)
+async def test_code_that_asks_its_process_to_end_fails_alone_and_neither_worker_nor_neighbour_notices(
+    client: Client, process_worker: WorkerProcessFactory, ledger: Ledger, queue: str, where: str
+) -> None:
+    """Ten workers in a row had drained as if an operator had asked, with no loss counted."""
+    async with process_worker(MODULE) as worker:
+        beside = await client.start(flows.waits.with_options(queue=queue), ledger.path)
+        await ledger.wait_for(f"waits {worker.pid}")
+        for how in PLACES[where]:
+            run = await client.start(flows.ends_everything.with_options(queue=queue), ledger.path, how, where)
+            with pytest.raises(RunFailed, match="would be for all that run in this process"):
+                await run.result(timeout=10)
+            assert f"refused to {'run' if where in ('workflow', 'unguarded') else 'step'}" in worker.output
+        await goes_on(client, ledger, queue, worker)
+        ledger.let_go()
+        assert await beside.result(timeout=10) == worker.pid
+        assert (await beside.describe()).losses == 0
+        assert ledger.counts[f"waits {worker.pid}"] == 1
+        worker.send(signal.SIGTERM)
+        assert await worker.wait(seconds=10) == 0
+
+
+async def test_a_step_that_cancels_all_tasks_cancels_its_own_alone(
+    client: Client, process_worker: WorkerProcessFactory, ledger: Ledger, queue: str
+) -> None:
+    """Four workers had ended with a CancelledError, and the run beside it had lost its step with each."""
+    async with process_worker(MODULE) as worker:
+        beside = await client.start(flows.waits.with_options(queue=queue), ledger.path)
+        await ledger.wait_for(f"waits {worker.pid}")
+        run = await client.start(flows.cancels_all_tasks.with_options(queue=queue))
+        assert await run.result(timeout=10) == 2
+        await goes_on(client, ledger, queue, worker)
+        ledger.let_go()
+        assert await beside.result(timeout=10) == worker.pid
+        assert ledger.counts[f"waits {worker.pid}"] == 1
+
+
+async def test_an_alarm_that_goes_off_after_its_step_ends_no_worker(
+    client: Client, process_worker: WorkerProcessFactory, ledger: Ledger, queue: str
+) -> None:
+    async with process_worker(MODULE, "tests.support.without_uvloop") as worker:
+        run = await client.start(flows.sets_an_alarm.with_options(queue=queue))
+        await run.result(timeout=10)
+        await goes_on(client, ledger, queue, worker)
+        assert "TimeoutError('the alarm of a step') to end this process; it goes on" in worker.output
+
+
+async def test_a_worker_whose_streams_were_closed_by_a_step_goes_on(
+    client: Client, process_worker: WorkerProcessFactory, ledger: Ledger, queue: str
+) -> None:
+    async with process_worker(MODULE) as worker:
+        run = await client.start(flows.closes_the_streams.with_options(queue=queue))
+        with pytest.raises(RunFailed, match="it has closed the streams"):
+            await run.result(timeout=10)
+        await goes_on(client, ledger, queue, worker)
 
 
 async def stop_twice(worker: Process) -> int:

@@ -1,11 +1,17 @@
 """Workflows and steps that would take their worker with them. Run by worker processes."""
 
+import _thread
 import asyncio
 import contextlib
 import ctypes
 import os
+import signal
 import sys
+import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import holdfast
 from holdfast import App, Context
@@ -76,12 +82,9 @@ async def blocks_in_c(ledger: str) -> None:
 @app.step(retries=0)
 async def exits_in_a_task(how: str) -> None:
     async def leave() -> None:
-        if how == "stop":
-            asyncio.get_running_loop().stop()
-        elif how == "interrupt":
+        if how == "interrupt":
             raise KeyboardInterrupt
-        else:
-            sys.exit(3)
+        sys.exit(3)
 
     if how == "callback":
         asyncio.get_running_loop().call_soon(sys.exit, 3)
@@ -178,3 +181,97 @@ def overstay(ledger: str) -> None:
 @app.workflow
 async def overstays(ledger: str) -> None:
     await overstay(ledger)
+
+
+# What takes from everybody in a process what they share
+
+ENDINGS: dict[str, Callable[[], Any]] = {
+    "raise_signal": lambda: signal.raise_signal(signal.SIGINT),
+    "kill": lambda: os.kill(os.getpid(), signal.SIGTERM),
+    "pthread_kill": lambda: signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM),
+    "interrupt_main": lambda: _thread.interrupt_main(),
+    "stop": lambda: asyncio.get_running_loop().stop(),
+    "default executor": lambda: asyncio.get_running_loop().shutdown_default_executor(),
+    "recursion": lambda: sys.setrecursionlimit(sys.getrecursionlimit() // 2),
+}
+
+
+@app.step(retries=0)
+async def end_everything(how: str) -> None:
+    ENDINGS[how]()
+    await asyncio.sleep(0.1)
+
+
+@app.step(retries=0)
+def end_everything_from_a_thread(how: str, *, of_its_own: bool) -> None:
+    if of_its_own:
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(ENDINGS[how]).result()
+    else:
+        ENDINGS[how]()
+
+
+@app.workflow
+async def ends_everything(ledger: str, how: str, where: str) -> None:
+    await say(ledger, "before")
+    match where:
+        case "workflow":
+            while True:
+                ENDINGS[how]()
+                await holdfast.sleep("100ms")
+        case "unguarded":
+            with holdfast.unguarded():
+                ENDINGS[how]()
+        case "async step":
+            await end_everything(how)
+        case "plain step":
+            await end_everything_from_a_thread(how, of_its_own=False)
+        case "thread":
+            await end_everything_from_a_thread(how, of_its_own=True)
+
+
+@app.step(retries=0)
+async def cancel_all_tasks() -> int:
+    own = asyncio.create_task(asyncio.sleep(60))
+    found = asyncio.all_tasks()
+    for task in found:
+        task.cancel()
+    try:
+        await own
+    except asyncio.CancelledError:
+        return len(found)
+    raise AssertionError("its own task was not cancelled")
+
+
+@app.workflow
+async def cancels_all_tasks() -> int:
+    return await cancel_all_tasks()
+
+
+@app.step(retries=0)
+async def set_an_alarm() -> None:
+    """As packages for timeouts do it: the alarm goes off when the step has ended."""
+
+    def go_off(*_: object) -> None:
+        raise TimeoutError("the alarm of a step")
+
+    signal.signal(signal.SIGALRM, go_off)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+
+
+@app.workflow
+async def sets_an_alarm() -> None:
+    await set_an_alarm()
+    await holdfast.sleep("500ms")
+
+
+@app.step(retries=0)
+async def close_the_streams() -> None:
+    sys.stdout.close()
+    sys.stderr.close()
+    raise ValueError("it has closed the streams")
+
+
+@app.workflow
+async def closes_the_streams() -> None:
+    await close_the_streams()

@@ -9,6 +9,7 @@ datetime and date are exchanged in the types.
 What a library does for itself is left alone: logging stamps its records, an import reads files.
 """
 
+import _thread
 import builtins
 import concurrent.futures
 import ctypes
@@ -19,6 +20,7 @@ import io
 import multiprocessing.process
 import os
 import random
+import signal
 import socket
 import subprocess
 import sys
@@ -32,6 +34,8 @@ from types import FrameType, FunctionType
 from typing import Any, Literal
 
 from holdfast.errors import UnguardedCall
+from holdfast.worker import process_shield
+from holdfast.worker.imported_names import exchange_imported_names
 from holdfast.workflow.current_run import guards_are_off
 from holdfast.workflow.loop import WorkflowLoop
 
@@ -46,6 +50,7 @@ _SLEEP = "use `await holdfast.sleep(...)`, which holds no worker"
 _RANDOM = "use holdfast.random(), which is the same in every replay, or put this in a step"
 _UUID = "use holdfast.uuid4(), which is the same in every replay, or put this in a step"
 _STEP = "put this in a step"
+_PROCESS = "the process runs others too; to end this run, return or raise"
 
 _AT_EASE = frozenset(
     {
@@ -56,6 +61,8 @@ _AT_EASE = frozenset(
 """The packages below which nothing is guarded: what they look up and write is no part of what the code does."""
 
 _running_loop = events._get_running_loop
+_OURS = frozenset((__file__, process_shield.__file__))
+"""What stands between a guarded call and the code that makes it."""
 _LOOP_FILE = WorkflowLoop._run_ready.__code__.co_filename
 
 _installed = threading.Lock()
@@ -86,7 +93,7 @@ def check(call: str, instead: str) -> None:
     if not isinstance(loop, WorkflowLoop) or not loop.is_guarded or not loop.is_running() or guards_are_off.get():
         return
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename == __file__:
+    while frame is not None and frame.f_code.co_filename in _OURS:
         frame = frame.f_back
     if frame is not None and str(frame.f_globals.get("__name__", "")).startswith("holdfast."):
         return  # a handler of the worker's, which happens to run on top of the code
@@ -116,7 +123,7 @@ def _install() -> None:
                 exchanged[id(original)] = original, guard
     for kind, name in ((datetime.datetime, "now"), (datetime.datetime, "utcnow"), (datetime.date, "today")):
         _exchange_method(kind, name, f"{kind.__name__}.{name}()", _NOW)
-    _exchange_references(exchanged)
+    exchange_imported_names(exchanged)
 
 
 _Names = tuple[str, ...]
@@ -144,6 +151,9 @@ def _guarded() -> list[tuple[Any, _Names, str, _OnlyIf]]:
         (io, ("open",), _STEP, None),
         (os, files, _STEP, None),
         (os, processes, _STEP, None),
+        (os, ("killpg", "abort", "_exit"), _PROCESS, None),
+        (signal, ("raise_signal", "pthread_kill", "alarm", "setitimer", "signal", "set_wakeup_fd"), _PROCESS, None),
+        (_thread, ("interrupt_main",), _PROCESS, None),
         (subprocess.Popen, ("__init__",), _STEP, None),
         (socket.socket, ("__init__",), _STEP, None),
         (socket, ("getaddrinfo", "gethostbyname", "gethostname"), _STEP, None),
@@ -242,18 +252,3 @@ def _exchange_method(kind: type, name: str, words: str, instead: str) -> None:
     guarded.__name__, guarded.__qualname__, guarded.__doc__ = name, f"{kind.__name__}.{name}", original.__doc__
     names[name] = classmethod(guarded)
     ctypes.pythonapi.PyType_Modified(ctypes.py_object(kind))
-
-
-def _exchange_references(exchanged: dict[int, tuple[Any, Any]]) -> None:
-    """Exchange what modules have imported by name. Those of Python itself and ours keep theirs."""
-    for module_name, module in list(sys.modules.items()):
-        root = module_name.partition(".")[0]
-        if (root in sys.stdlib_module_names and root != "__main__") or root in ("holdfast", "holdfast_coordinator"):
-            continue
-        names = getattr(module, "__dict__", None)
-        if type(names) is not dict:
-            continue
-        for name, value in list(names.items()):
-            found = exchanged.get(id(value))
-            if found is not None and found[0] is value:
-                names[name] = found[1]

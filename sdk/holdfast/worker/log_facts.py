@@ -5,7 +5,9 @@ filters and handlers the program has. A factory of records would be too early: a
 `extra={"attempt": 2}` an error, and it cannot drop a record.
 """
 
+import contextlib
 import logging
+import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -79,7 +81,20 @@ def _handle(logger: logging.Logger, record: logging.LogRecord) -> None:
         values = record.__dict__
         for name, value in _facts(attempt, runtime).items():
             values.setdefault(name, value)
-    _handle_before(logger, record)
+    if not _users or not record.name.startswith("holdfast."):
+        _handle_before(logger, record)
+        return
+    try:
+        _handle_before(logger, record)
+    except Exception as error:  # noqa: BLE001 - a stream that a step has closed, or a filter that fails
+        # Whoever logs here is about something else, which must not break off for it.
+        _write_plainly(record, error)
+
+
+def _write_plainly(record: logging.LogRecord, error: Exception) -> None:
+    line = f"{record.levelname.lower()} {record.name} {record.getMessage()} (not logged: {error!r})\n"
+    with contextlib.suppress(OSError):
+        os.write(2, line.encode(errors="replace"))
 
 
 def _facts(attempt: AttemptFacts | None, runtime: WorkflowRuntime | None) -> Mapping[str, Any]:

@@ -36,6 +36,7 @@ from holdfast.worker.holder_factory import CrewOptions
 from holdfast.worker.log_facts import facts_in_logs
 from holdfast.worker.loop_watch import BLOCKED_SECONDS, LoopWatch
 from holdfast.worker.process_pools import check_executor
+from holdfast.worker.process_shield import shielded
 from holdfast.worker.registration import Given, Registrations, workflow_registration
 from holdfast.worker.session import Session
 from holdfast.worker.session_tasks import SessionTasks
@@ -198,7 +199,7 @@ class Worker:
         health = HealthServer(self._health_port) if self._health_port is not None else None
         executor = self._executor or DaemonThreads(self._options.slots + ABANDONED_MAX)
         signals = STOP_SIGNALS.covering(self) if self._handle_signals else contextlib.nullcontext()
-        with signals, facts_in_logs():
+        with signals, facts_in_logs(), shielded(self._loop):
             try:
                 if health is not None:
                     await health.start()

@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import random
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -37,7 +38,7 @@ from holdfast.codec import Codec
 from holdfast.definitions.definitions import WorkflowDefinition
 from holdfast.journal import Arguments
 from holdfast.testing import run_local
-from holdfast.worker import guards
+from holdfast.worker import guards, process_shield
 from holdfast.workflow.current_run import RunInfo
 from holdfast.workflow.instance import WorkflowInstance
 from tests.support.workflow_driver import Driver, definition_of
@@ -55,6 +56,7 @@ def echo(value: Any) -> Any:
 @pytest.fixture(autouse=True, scope="module")
 def _installed() -> None:
     guards.install()
+    process_shield.install()  # as a worker does, around the guards
 
 
 def a_file() -> str:
@@ -62,6 +64,7 @@ def a_file() -> str:
 
 
 NOW, RANDOM, UUID, STEP = "holdfast.now()", "holdfast.random()", "holdfast.uuid4()", "put this in a step"
+PROCESS = "to end this run, return or raise"
 
 CALLS: dict[str, tuple[Callable[[], Any], str]] = {
     "time.time": (lambda: time.time(), NOW),
@@ -104,6 +107,12 @@ CALLS: dict[str, tuple[Callable[[], Any], str]] = {
     "subprocess.run": (lambda: subprocess.run(["true"]), STEP),
     "os.system": (lambda: os.system("true"), STEP),
     "os.fork": (lambda: os.fork(), STEP),
+    "os.killpg": (lambda: os.killpg(os.getpgrp(), 0), PROCESS),
+    "signal.raise_signal": (lambda: signal.raise_signal(signal.SIGCONT), PROCESS),
+    "signal.pthread_kill": (lambda: signal.pthread_kill(threading.get_ident(), 0), PROCESS),
+    "signal.alarm": (lambda: signal.alarm(0), PROCESS),
+    "signal.setitimer": (lambda: signal.setitimer(signal.ITIMER_REAL, 0), PROCESS),
+    "signal.signal": (lambda: signal.signal(signal.SIGCONT, signal.SIG_DFL), PROCESS),
     "threading.Thread": (lambda: threading.Thread(target=print).start(), STEP),
     "threading.Timer": (lambda: threading.Timer(0, print).start(), STEP),
     "an executor": (lambda: pool.submit(int), STEP),

@@ -1,0 +1,208 @@
+"""What code of steps and runs cannot do to the process and the loop that others run on too.
+
+A signal that a process sends to itself looks like one from outside: a worker that takes it drains in good order, no
+loss is counted, and the next worker gets the same code. So the call that sends it is refused where it is made, and so
+is what takes the loop, its tasks or the interpreter's limits from everybody. Whose code it is, its context says, or
+the thread that it has started. The code around workers may do all of it, and a signal from outside is never touched.
+
+Native code is out of reach, and so is what a process of a step's does.
+"""
+
+import _thread
+import asyncio
+import contextlib
+import contextvars
+import functools
+import gc
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from holdfast.errors import HoldfastError
+from holdfast.worker.imported_names import exchange_imported_names
+from holdfast.worker.log_facts import AttemptFacts, current_attempt
+from holdfast.workflow.current_run import current_runtime
+
+log = logging.getLogger("holdfast.worker")
+
+DRAINS = frozenset((signal.SIGTERM, signal.SIGINT))
+LOOP_METHODS = ("stop", "close", "shutdown_default_executor", "shutdown_asyncgens", "set_task_factory")
+
+
+class ProcessIsShared(HoldfastError):
+    """Code of a step or a run asked for what would reach everybody in its process. Nothing was done."""
+
+    def __init__(self, call: str) -> None:
+        super().__init__(
+            f"{call} would be for all that run in this process, and they are others' too; to end this alone, return "
+            "or raise"
+        )
+        self.call = call
+
+
+_installed = threading.Lock()
+_is_installed = False
+_worker_pid = 0
+_threads: WeakKeyDictionary[threading.Thread, AttemptFacts] = WeakKeyDictionary()
+_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, int] = WeakKeyDictionary()
+"""How many workers each has."""
+
+
+@contextlib.contextmanager
+def shielded(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """What is shared is shielded, and so is this loop in this block. Blocks of one loop may overlap."""
+    install()
+    workers = _loops[loop] = _loops.get(loop, 0) + 1
+    if workers == 1:
+        for name in LOOP_METHODS:
+            setattr(loop, name, _of_loop(getattr(loop, name), name))
+    try:
+        yield
+    finally:
+        _loops[loop] -= 1
+        if not _loops[loop]:
+            del _loops[loop]
+            for name in LOOP_METHODS:
+                with contextlib.suppress(AttributeError):  # someone has put back what was there
+                    delattr(loop, name)
+
+
+def refuse(call: str) -> None:
+    """Raise ProcessIsShared in code of a step or a run."""
+    whose = _whose_code()
+    if whose:
+        log.error("%s was refused to %s: it would be for all that run in this process", call, whose)
+        raise ProcessIsShared(call)
+
+
+def _whose_code() -> str:
+    attempt = current_attempt.get() or _threads.get(threading.current_thread())
+    if attempt is not None:
+        return f"step {attempt.step} ({attempt.number}) of run {attempt.run_id}"
+    runtime = current_runtime.get()
+    return "" if runtime is None else f"run {runtime.info.run_id}"
+
+
+def install() -> None:
+    """Put the shields in place, once for the process, which is from now on that of the worker."""
+    global _is_installed, _worker_pid
+    with _installed:
+        _worker_pid = os.getpid()
+        if not _is_installed:
+            _is_installed = True
+            exchanged = {}
+            for owners, name, shield in _shields():
+                original = getattr(owners[0], name, None)
+                if original is None:
+                    continue  # this system does not have it
+                shielding = functools.update_wrapper(functools.partial(shield, original), original)
+                exchanged[id(original)] = original, shielding
+                for owner in owners:
+                    setattr(owner, name, shielding)
+            exchange_imported_names(exchanged)
+            threading.Thread.start = _start_noted(threading.Thread.start)  # type: ignore[method-assign, assignment]
+
+
+def _shields() -> list[tuple[tuple[Any, ...], str, Callable[..., Any]]]:
+    """What is exchanged: where it is, its name, and what is called with it in its place."""
+    return [
+        ((os,), "kill", _kill),
+        ((os,), "killpg", _killpg),
+        ((signal,), "raise_signal", _raise_signal),
+        ((signal,), "pthread_kill", _pthread_kill),
+        ((_thread,), "interrupt_main", _interrupt_main),
+        ((sys,), "setrecursionlimit", _setrecursionlimit),
+        ((asyncio, asyncio.tasks), "all_tasks", _all_tasks),
+    ]
+
+
+# Signals
+
+
+def _kill(original: Any, pid: int, number: int, /) -> None:
+    if number in DRAINS and pid in _pids_of_the_worker():
+        refuse(f"os.kill({pid}, {signal.Signals(number).name})")
+    original(pid, number)
+
+
+def _killpg(original: Any, group: int, number: int, /) -> None:
+    if number in DRAINS and group in (0, os.getpgrp()):
+        refuse(f"os.killpg({group}, {signal.Signals(number).name})")
+    original(group, number)
+
+
+def _raise_signal(original: Any, number: int, /) -> None:
+    if number in DRAINS and os.getpid() == _worker_pid:
+        refuse(f"signal.raise_signal({signal.Signals(number).name})")
+    original(number)
+
+
+def _pthread_kill(original: Any, thread: int, number: int, /) -> None:
+    if number in DRAINS and os.getpid() == _worker_pid:
+        refuse(f"signal.pthread_kill(..., {signal.Signals(number).name})")
+    original(thread, number)
+
+
+def _interrupt_main(original: Any, number: int = signal.SIGINT, /) -> None:
+    if number in DRAINS and os.getpid() == _worker_pid:
+        refuse("_thread.interrupt_main()")
+    original(number)
+
+
+def _pids_of_the_worker() -> tuple[int, ...]:
+    """What `kill` takes for it: itself, its group, and its parent, which may be that of several workers.
+
+    In a child that was forked of it, not the child: that may end itself.
+    """
+    group = (0, -1, -os.getpgrp())
+    return (_worker_pid, os.getppid(), *group)
+
+
+# What else is there once for all
+
+
+def _setrecursionlimit(original: Any, limit: int, /) -> None:
+    if limit < sys.getrecursionlimit():
+        refuse(f"sys.setrecursionlimit({limit})")
+    original(limit)
+
+
+def _all_tasks(original: Any, loop: asyncio.AbstractEventLoop | None = None) -> set[asyncio.Task[Any]]:
+    """In an attempt, on a loop with workers, its own tasks. Whoever cancels all tasks means its own."""
+    loop = loop or asyncio.get_running_loop()
+    found: set[asyncio.Task[Any]] = original(loop)
+    attempt = current_attempt.get()
+    if attempt is None or loop not in _loops:
+        return found
+    return {task for task in found if _attempt_of(task) == attempt}
+
+
+def _attempt_of(task: asyncio.Task[Any]) -> AttemptFacts | None:
+    # Task.get_context came with Python 3.12; the garbage collector sees what a task refers to in all of them.
+    contexts = [one for one in gc.get_referents(task) if isinstance(one, contextvars.Context)]
+    return contexts[0].get(current_attempt) if contexts else None
+
+
+def _of_loop(original: Any, name: str) -> Any:
+    @functools.wraps(original)
+    def shielding(*args: Any, **kwargs: Any) -> Any:
+        refuse(f"loop.{name}()")
+        return original(*args, **kwargs)
+
+    return shielding
+
+
+def _start_noted(start: Callable[[threading.Thread], None]) -> Callable[[threading.Thread], None]:
+    @functools.wraps(start)
+    def noted(self: threading.Thread) -> None:
+        attempt = current_attempt.get() or _threads.get(threading.current_thread())
+        if attempt is not None:
+            _threads[self] = attempt
+        start(self)
+
+    return noted
