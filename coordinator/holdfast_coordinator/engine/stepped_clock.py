@@ -22,6 +22,7 @@ class SteppedClock:
         self._cells = cells
         self._has_looked = False
         self._step: ClockStep | None = None
+        self._are_heartbeats_ahead = False
 
     def stepped(self, step: ClockStep) -> None:
         """The clock has stepped."""
@@ -37,16 +38,26 @@ class SteppedClock:
             await self._look_back()
             self._has_looked = True
         step = self._step
+        if step is not None or self._are_heartbeats_ahead:
+            await self._pull_back_heartbeats()
         if step is None:
             return
         now = await self._control.now()
-        await self._control.pull_back_heartbeats(now)
         for cell in self._cells:
             await cell.store.loops.pull_back(now, step.before)
         if self._step is step:
             self._step = None
 
+    async def _pull_back_heartbeats(self) -> None:
+        """A row that is locked is skipped; without another try its session, once dead, would live until that time."""
+        await self._control.pull_back_heartbeats(await self._control.now())
+        self._are_heartbeats_ahead = await self._heartbeats_ahead() is not None
+
     async def _look_back(self) -> None:
+        if (step := await self._heartbeats_ahead()) is not None:
+            self.stepped(step)
+
+    async def _heartbeats_ahead(self) -> ClockStep | None:
+        """The step that heartbeats show which are later than the database's time."""
         latest, now = await self._control.latest_heartbeat(), await self._control.now()
-        if latest is not None and latest > now + STEP_MIN:
-            self.stepped(ClockStep(latest, now))
+        return ClockStep(latest, now) if latest is not None and latest > now + STEP_MIN else None

@@ -4,8 +4,10 @@ from datetime import timedelta
 
 import pytest
 
-from tests.support.engine_replicas import introduction
+from tests.support.engine_replicas import introduction, replica
+from tests.support.memory_control_store import MemoryControlStore
 from tests.support.session_liveness import Liveness, two_replicas
+from tests.support.store_rows import T0
 
 
 @pytest.mark.parametrize(
@@ -31,6 +33,20 @@ async def test_a_step_of_the_databases_clock_kills_nobody_who_lives_and_spares_n
     assert [one.is_back for one in live.steps] == [step < timedelta(0)]
     assert live.control.rows[session.session_id].died_at is None
     assert live.control.rows[silent.session_id].died_at is not None
+
+
+async def test_after_a_step_back_of_the_clock_a_session_whose_row_was_locked_does_not_live_for_an_hour() -> None:
+    control = MemoryControlStore(lambda: T0)
+    before = T0 + timedelta(hours=1)
+    async with replica(control=control) as engine:
+        session, _ = await engine.sessions.open(introduction())
+        row = control.rows[session.session_id]
+        row.heartbeat_at, control.locked = before, {session.session_id}
+        await engine.stepped_clock.mend()
+        assert row.heartbeat_at == before
+        control.locked.clear()
+        await engine.stepped_clock.mend()
+        assert row.heartbeat_at == T0
 
 
 async def test_a_step_back_that_another_replica_has_seen_first_kills_nobody() -> None:
