@@ -3,6 +3,7 @@
 The reasons and facts are the contract that proto/holdfast/api/v1 names with each rpc.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import Any, TypeVar
@@ -17,6 +18,8 @@ from holdfast import errors
 from holdfast.api.v1 import run_service_pb2
 from holdfast.session_refusals import ReattachRequired, ReplicaAway, SessionExpired
 from holdfast_coordinator.store.port import DataRejected, StoreBusy, StoreError
+
+from .deadlines import seconds_for_the_database
 
 log = structlog.get_logger(__name__)
 
@@ -89,6 +92,25 @@ def translated(handler: Handler) -> Handler:
             await _abort(context, errors.CoordinatorOverloaded(retry_after_seconds=1.0, detail=str(error)))
         except StoreError as error:
             await _abort(context, errors.CoordinatorUnavailable("", f"its database: {error}", is_reached=True))
+
+    return call  # type: ignore[return-value]
+
+
+def in_time(handler: Handler) -> Handler:
+    """Wraps an rpc handler that waits for nothing but the database: a caller whose time is nearly over gets the reason.
+
+    A database that hangs gives no error; without this the caller would only see that nobody answered.
+    """
+
+    @wraps(handler)
+    async def call(service: Any, request: Any, context: ServicerContext) -> Any:
+        try:
+            async with asyncio.timeout(seconds_for_the_database(context)) as limit:
+                return await handler(service, request, context)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise errors.CoordinatorUnavailable("", "its database did not answer in time", is_reached=True) from None
 
     return call  # type: ignore[return-value]
 

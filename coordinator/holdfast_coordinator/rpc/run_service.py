@@ -30,7 +30,7 @@ from holdfast_coordinator.wire.journals import journal_message, last_open_step
 
 from .deadlines import seconds_left
 from .fields import DEFAULT, INT64_MAX, name, span, storable, whole
-from .refusals import refusal_message, translated
+from .refusals import in_time, refusal_message, translated
 from .run_messages import closed_run, cursor_after, description, give_trace, run_filter, start_command, status_of
 from .run_traces import TraceExports, span_page
 from .trace_metadata import checked_trace, trace_in_metadata
@@ -56,6 +56,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         self._rules = rules
 
     @translated
+    @in_time
     async def StartRun(self, request: pb.StartRunRequest, context: Context) -> pb.StartRunResponse:
         (outcome,) = await self._start(request.namespace, [request.start], context)
         if isinstance(outcome, HoldfastError):
@@ -63,6 +64,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         return pb.StartRunResponse(run=outcome)
 
     @translated
+    @in_time
     async def StartRuns(self, request: pb.StartRunsRequest, context: Context) -> pb.StartRunsResponse:
         if len(request.starts) > STARTS_PER_CALL_MAX:
             raise InvalidRequest("starts", f"{len(request.starts)} runs; at most {STARTS_PER_CALL_MAX} in one call")
@@ -77,6 +79,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         )
 
     @translated
+    @in_time
     async def GetRun(self, request: pb.GetRunRequest, context: Context) -> pb.GetRunResponse:
         view = await self._view(request.namespace, request.run)
         message = description(view, whole=True)
@@ -86,6 +89,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         return pb.GetRunResponse(run=message)
 
     @translated
+    @in_time
     async def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> pb.ListRunsResponse:
         wanted = run_filter(request)
         await self._engine.check_namespace(wanted.namespace)
@@ -111,6 +115,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         return pb.WaitRunsResponse(closed=messages)
 
     @translated
+    @in_time
     async def GetHistory(self, request: pb.GetHistoryRequest, context: Context) -> pb.GetHistoryResponse:
         view = await self._view(request.namespace, request.run)
         run_id = view.record.run_id
@@ -124,6 +129,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         return response
 
     @translated
+    @in_time
     async def SignalRun(self, request: pb.SignalRunRequest, context: Context) -> pb.SignalRunResponse:
         run_id = await self._find(request.namespace, request.run)
         size = request.signal.ByteSize()
@@ -140,12 +146,14 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         return pb.SignalRunResponse(accepted=accepted)
 
     @translated
+    @in_time
     async def CancelRun(self, request: pb.CancelRunRequest, context: Context) -> pb.CancelRunResponse:
         run_id = await self._find(request.namespace, request.run)
         command = RequestCancel(run_id, _request_id(request.request_id), _reason(request.reason))
         return pb.CancelRunResponse(accepted=await self._engine.steer(run_id, command, seconds=seconds_left(context)))
 
     @translated
+    @in_time
     async def TerminateRun(self, request: pb.TerminateRunRequest, context: Context) -> pb.TerminateRunResponse:
         run_id = await self._find(request.namespace, request.run)
         command = TerminateRun(run_id, _request_id(request.request_id), _reason(request.reason))
@@ -154,6 +162,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         )
 
     @translated
+    @in_time
     async def RetryRun(self, request: pb.RetryRunRequest, context: Context) -> pb.RetryRunResponse:
         view = await self._view(request.namespace, request.run)
         started = await self._engine.retry(
@@ -163,6 +172,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         return pb.RetryRunResponse(run=_started(started, view.record.id or ""))
 
     @translated
+    @in_time
     async def ResumeRun(self, request: pb.ResumeRunRequest, context: Context) -> pb.ResumeRunResponse:
         run_id = await self._find(request.namespace, request.run)
         await self._engine.steer(
@@ -171,6 +181,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         return pb.ResumeRunResponse()
 
     @translated
+    @in_time
     async def GetTrace(self, request: pb.GetTraceRequest, context: Context) -> pb.GetTraceResponse:
         record = (await self._view(request.namespace, request.run)).record
         store, page_bytes = self._engine.cells.of_run(record.run_id).store.clients, self._limits.journal_page_bytes

@@ -118,7 +118,7 @@ def error_of_call(failed: grpc.aio.AioRpcError, *, address: str) -> errors.Holdf
     if info is not None:
         return error_of(info.reason, text, dict(info.metadata))
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        # The channel was up, or the call would have failed at once: a database that hangs looks like this.
+        # The channel was up, or the call would have failed at once.
         return errors.CoordinatorUnavailable(address, "it did not answer in time", is_reached=True)
     if is_repeatable(code):
         return errors.CoordinatorUnavailable(address, text or code.name)

@@ -53,6 +53,7 @@ async def call(
     """
     give_up_at = None if retry_for is None else monotonic() + retry_for
     retry = 0
+    said: HoldfastError | None = None
     while True:
         seconds = attempt_seconds
         if give_up_at is not None and retry_for:
@@ -61,6 +62,11 @@ async def call(
             return readable(await method(request, timeout=seconds))
         except grpc.aio.AioRpcError as failed:
             error = error_of_call(failed, address=str(address))
+            if failed.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                # The last attempt may have had no time to bring the reason that one before it has brought.
+                error = said or error
+            elif isinstance(error, CoordinatorUnavailable) and error.is_reached:
+                said = error
             if not _may_be_repeated(error, failed.code()):
                 raise error from None
             jitter = random.random()

@@ -82,6 +82,23 @@ async def test_giving_up_names_the_address_and_the_last_reason() -> None:
     assert len(method.requests) > 1
 
 
+async def test_a_reason_is_not_lost_because_the_last_attempt_had_no_time_to_bring_one() -> None:
+    calls = itertools.count(1)
+
+    async def start(request: str, *, timeout: float | None = None) -> str:
+        if next(calls) > 1:
+            raise failed(grpc.StatusCode.DEADLINE_EXCEEDED)
+        info = error_details_pb2.ErrorInfo(reason="UNAVAILABLE", domain=DOMAIN, metadata={"detail": "its database"})
+        status = status_pb2.Status()
+        status.details.add().Pack(info)
+        trailing = Metadata((DETAILS_KEY, status.SerializeToString()))
+        raise AioRpcError(grpc.StatusCode.UNAVAILABLE, Metadata(), trailing)
+
+    with pytest.raises(CoordinatorUnavailable, match=r"\(its database\)"):
+        await call(start, "start a", address="here:1", retry_for=0.02)
+    assert next(calls) > 2
+
+
 async def test_no_time_for_repeats_still_means_one_attempt() -> None:
     method = Method()
     assert await call(method, "start a", address="here:1", retry_for=0) == "answer to start a"
