@@ -112,8 +112,8 @@ CODE = ("raise_signal", "kill", "pthread_kill", "interrupt_main")
 PLACES = {
     "workflow": CODE,
     "unguarded": CODE,
-    "async step": (*CODE, "stop", "default executor", "recursion"),
-    "plain step": (*CODE, "recursion"),
+    "async step": (*CODE, "stop", "default executor", "handler", "ignore", "default", "closerange", "recursion"),
+    "plain step": (*CODE, "closerange", "recursion"),
     "thread": CODE,
 }
 

@@ -192,6 +192,10 @@ ENDINGS: dict[str, Callable[[], Any]] = {
     "interrupt_main": lambda: _thread.interrupt_main(),
     "stop": lambda: asyncio.get_running_loop().stop(),
     "default executor": lambda: asyncio.get_running_loop().shutdown_default_executor(),
+    "handler": lambda: asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, print),
+    "ignore": lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN),
+    "default": lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL),
+    "closerange": lambda: os.closerange(3, 1_000),
     "recursion": lambda: sys.setrecursionlimit(sys.getrecursionlimit() // 2),
 }
 

@@ -31,7 +31,12 @@ from holdfast.workflow.current_run import current_runtime
 log = logging.getLogger("holdfast.worker")
 
 DRAINS = frozenset((signal.SIGTERM, signal.SIGINT))
-LOOP_METHODS = ("stop", "close", "shutdown_default_executor", "shutdown_asyncgens", "set_task_factory")
+ANY: frozenset[int] = frozenset()
+LOOP_METHODS = {
+    **dict.fromkeys(("stop", "close", "shutdown_default_executor", "shutdown_asyncgens", "set_task_factory"), ANY),
+    **dict.fromkeys(("add_signal_handler", "remove_signal_handler"), DRAINS),
+}
+"""What of a loop is shielded, and for which first arguments alone."""
 
 
 class ProcessIsShared(HoldfastError):
@@ -59,8 +64,8 @@ def shielded(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
     install()
     workers = _loops[loop] = _loops.get(loop, 0) + 1
     if workers == 1:
-        for name in LOOP_METHODS:
-            setattr(loop, name, _of_loop(getattr(loop, name), name))
+        for name, only_for in LOOP_METHODS.items():
+            setattr(loop, name, _of_loop(getattr(loop, name), name, only_for=only_for))
     try:
         yield
     finally:
@@ -116,6 +121,8 @@ def _shields() -> list[tuple[tuple[Any, ...], str, Callable[..., Any]]]:
         ((signal,), "raise_signal", _raise_signal),
         ((signal,), "pthread_kill", _pthread_kill),
         ((_thread,), "interrupt_main", _interrupt_main),
+        ((signal,), "signal", _signal),
+        ((os,), "closerange", _closerange),
         ((sys,), "setrecursionlimit", _setrecursionlimit),
         ((asyncio, asyncio.tasks), "all_tasks", _all_tasks),
     ]
@@ -163,7 +170,20 @@ def _pids_of_the_worker() -> tuple[int, ...]:
     return (_worker_pid, os.getppid(), *group)
 
 
+def _signal(original: Any, number: int, handler: Any) -> Any:
+    # A handler in Python leaves the worker's way of seeing signals as it is; these two do not.
+    if number in DRAINS and handler in (signal.SIG_DFL, signal.SIG_IGN) and os.getpid() == _worker_pid:
+        refuse(f"signal.signal({signal.Signals(number).name}, {signal.Handlers(handler).name})")
+    return original(number, handler)
+
+
 # What else is there once for all
+
+
+def _closerange(original: Any, low: int, high: int, /) -> None:
+    if os.getpid() == _worker_pid:
+        refuse(f"os.closerange({low}, {high})")
+    original(low, high)
 
 
 def _setrecursionlimit(original: Any, limit: int, /) -> None:
@@ -188,10 +208,11 @@ def _attempt_of(task: asyncio.Task[Any]) -> AttemptFacts | None:
     return contexts[0].get(current_attempt) if contexts else None
 
 
-def _of_loop(original: Any, name: str) -> Any:
+def _of_loop(original: Any, name: str, *, only_for: frozenset[int]) -> Any:
     @functools.wraps(original)
     def shielding(*args: Any, **kwargs: Any) -> Any:
-        refuse(f"loop.{name}()")
+        if not only_for or (args and args[0] in only_for):
+            refuse(f"loop.{name}({', '.join(map(str, args[:1]))})")
         return original(*args, **kwargs)
 
     return shielding

@@ -47,6 +47,16 @@ async def test_code_around_a_worker_may_send_its_process_a_signal(received: list
     assert received == [signal.SIGTERM, signal.SIGINT]
 
 
+async def test_a_server_in_a_step_may_have_handlers_of_its_own_in_python(received: list[int]) -> None:
+    def serve() -> None:
+        before = signal.signal(signal.SIGTERM, lambda *_: received.append(0))
+        signal.signal(signal.SIGTERM, before)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, received.append, 1)
+
+    in_an_attempt(serve)
+    assert asyncio.get_running_loop().remove_signal_handler(signal.SIGUSR1)
+
+
 async def test_a_step_may_end_a_process_of_its_own() -> None:
     child = await asyncio.create_subprocess_exec(sys.executable, "-c", "import time; time.sleep(60)")
     in_an_attempt(lambda: os.kill(child.pid, signal.SIGTERM))
