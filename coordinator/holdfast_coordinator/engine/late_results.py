@@ -1,7 +1,7 @@
-"""Says of each late result that there was one: a log event, a count, a span below the attempt when its run is sampled.
+"""Notes each late result: by a log event, a count, and a span below the attempt when its run is sampled.
 
 A late result is the report of an attempt that was taken from its worker meanwhile. It was refused and nothing was
-recorded; all that is said of it is said here, once and best effort, after the worker had its answer.
+recorded; what is noted of it is noted here, once and best effort, after the worker had its answer.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # prometheus_client is imported only where metrics are on
 log = structlog.get_logger(__name__)
 
 WAITING_MAX = 1_000
-"""How many late results wait to be said; with more, the newest are only counted."""
+"""How many late results wait to be noted; with more, the newest are only counted."""
 
 PAGE_BYTES = 1024 * 1024
 CLOSE_SECONDS = 1.0
@@ -78,13 +78,13 @@ class LateResults:
         self._emit = emit
         self._rules = rules
         self._waiting: deque[_Report] = deque()
-        self._saying: asyncio.Task[None] | None = None
+        self._noting: asyncio.Task[None] | None = None
 
     def answered(
         self, worker: Attachment, transitions: Sequence[CommitTransition], taken: Sequence[TransitionAnswer],
         attempts: Sequence[ReportAttempt], recorded: Sequence[bool | None],
     ) -> None:  # fmt: skip
-        """Reports were answered: what of them was refused because it came too late is said soon."""
+        """Reports were answered: what of them was refused because it came too late is noted soon."""
         for transition, answer in zip(transitions, taken, strict=True):
             if answer.status is TransitionStatus.SUPERSEDED:
                 self._put(_of_transition(worker, transition))
@@ -100,10 +100,10 @@ class LateResults:
         self._put([_of_attempt(None, report) for report in attempts])
 
     async def close(self) -> None:
-        """Says what still waits, for a moment, and then no more."""
-        if self._saying is not None:
-            await asyncio.wait([self._saying], timeout=CLOSE_SECONDS)
-            self._saying.cancel()
+        """Notes what still waits, for a moment, and then no more."""
+        if self._noting is not None:
+            await asyncio.wait([self._noting], timeout=CLOSE_SECONDS)
+            self._noting.cancel()
 
     def _put(self, reports: Iterable[_Report]) -> None:
         for report in reports:
@@ -111,26 +111,26 @@ class LateResults:
                 self._waiting.append(report)
             else:
                 self._count(report)
-        if self._waiting and (self._saying is None or self._saying.done()):
-            self._saying = asyncio.get_running_loop().create_task(self._say_all(), name="late results")
+        if self._waiting and (self._noting is None or self._noting.done()):
+            self._noting = asyncio.get_running_loop().create_task(self._note_all(), name="late results")
 
-    async def _say_all(self) -> None:
+    async def _note_all(self) -> None:
         """One after the other: a thousand at once must not take the database from the work that is not late."""
         while self._waiting:
-            await self._say(self._waiting.popleft())
+            await self._note_if_late(self._waiting.popleft())
 
-    async def _say(self, report: _Report) -> None:
+    async def _note_if_late(self, report: _Report) -> None:
         late = report.late
         try:
             record = (await self._records.of([late.run_id])).get(late.run_id)
             if record is None or not await self._is_late(report, record):
                 return
-            self._tell(report, record)
+            self._note(report, record)
         except StoreError:
-            self._count(report)  # what the database keeps to itself now is not waited for
+            self._count(report)  # its database does not answer, and is not waited for
         except Exception:
-            # What a worker wrote may be any numbers. It must not end what is said of all others.
-            log.exception("late_result_not_told", run_id=late.run_id, step=late.step)
+            # What a worker wrote may be any numbers. All others are noted all the same.
+            log.exception("late_result_not_noted", run_id=late.run_id, step=late.step)
 
     async def _is_late(self, report: _Report, record: RunRow) -> bool:
         """False for the repeat of a report that was recorded, and for a worker that has no business with the run."""
@@ -152,7 +152,7 @@ class LateResults:
         if self._metrics is not None and report.worker is not None:
             self._metrics.late_result(report.worker.namespace, report.placement)
 
-    def _tell(self, report: _Report, record: RunRow) -> None:
+    def _note(self, report: _Report, record: RunRow) -> None:
         late = report.late
         if self._metrics is not None:
             self._metrics.late_result(record.namespace, report.placement)

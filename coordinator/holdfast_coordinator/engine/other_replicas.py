@@ -55,13 +55,13 @@ class Elsewhere:
         """Wakes who waits for runs that another replica closed. Raises StoreError."""
         self._looks += 1
         if self._looks % ASK_AGAIN_LOOKS == 0:
-            await self._tell(self._waiters.waited_for())
+            await self._wake(self._waiters.waited_for())
         for cell in self._cells:
             await self._find_closed_in(cell)
 
     async def closed(self, run_ids: Iterable[str]) -> None:
         """Another replica says that it closed these runs. Raises StoreError."""
-        await self._tell(self._waiters.closed_elsewhere(run_ids))
+        await self._wake(self._waiters.closed_elsewhere(run_ids))
 
     async def _find_closed_in(self, cell: Cell) -> None:
         now = self._clock()
@@ -76,10 +76,10 @@ class Elsewhere:
         else:
             self._waiters.know_nothing()
             wanted = self._waiters.waited_for()
-        await self._tell(wanted)
+        await self._wake(wanted)
         self._closed_until[cell.name] = max(since, min(closed[-1][1], now)) if closed else since
 
-    async def _tell(self, run_ids: list[str]) -> None:
+    async def _wake(self, run_ids: list[str]) -> None:
         for start in range(0, len(run_ids), RESULTS_PAGE):
             for cell, page in self._cells.by_cell(run_ids[start : start + RESULTS_PAGE]):
                 for result in await cell.store.loops.results(page):

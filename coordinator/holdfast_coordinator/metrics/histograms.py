@@ -60,6 +60,6 @@ class HistogramFamily(Collector):
                 (name, float(count), child.exemplars.get(place))
                 for place, (name, count) in enumerate(zip(self._names, counts, strict=True))
             ]
-            # The stubs do not know that a bucket without an exemplar may say so.
+            # By the stubs buckets are pairs, without exemplars.
             family.add_metric(values, cast(list[tuple[str, float]], buckets), sum_value=child.total)
         yield family

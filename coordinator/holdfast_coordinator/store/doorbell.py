@@ -65,10 +65,10 @@ class PostgresDoorbell:
 
 async def _notices(connection: "psycopg.AsyncConnection[Any]", silent_seconds: float) -> AsyncGenerator[str, None]:
     """Raises StoreUnavailable when nothing came for `silent_seconds`: the connection may be dead without an error."""
-    has_heard = True
-    while has_heard:
-        has_heard = False
+    is_alive = True
+    while is_alive:
+        is_alive = False
         async for notice in connection.notifies(timeout=silent_seconds):
-            has_heard = True
+            is_alive = True
             yield notice.payload
     raise StoreUnavailable(f"nothing came for {silent_seconds:g} s")

@@ -104,7 +104,7 @@ def _new_attribute(key: str, value: str | int) -> bytes:
 
 
 class _Attributes(dict[tuple[str, str | int], bytes]):
-    """Attributes as fields. A plain dict, which is twice as fast as a cache that knows what was used last."""
+    """Attributes as fields. A plain dict, which is twice as fast as a cache in the order of use."""
 
     def __missing__(self, pair: tuple[str, str | int]) -> bytes:
         field = _new_attribute(*pair)
