@@ -170,15 +170,18 @@ class RunHolder:
         self._take_commands(at)
         # What was lost is noted first: the code learns of none of it. What then fails a step may end all others.
         for entry in sorted(losses, key=lambda entry: isinstance(entry, StepFailed)):
-            if entry.number in self.progress.steps:
+            if self._is_open(entry.number):
                 self._observe(entry, at)
         for entry in losses:
-            step = self.progress.steps.get(entry.number)
-            if step is not None and isinstance(entry, AttemptEnded):
-                self._after_attempt(step, entry, at)
+            if isinstance(entry, AttemptEnded) and self._is_open(entry.number):
+                self._after_attempt(self.progress.steps[entry.number], entry, at)
         for step in left:
-            if step.number in self.progress.steps:
+            if self._is_open(step.number):
                 self._start_again(step, at)
+
+    def _is_open(self, number: int) -> bool:
+        """False when the code has cancelled the step meanwhile, or has ended without awaiting it."""
+        return number in self.progress.steps and not self.closed
 
     # News
 
@@ -240,7 +243,7 @@ class RunHolder:
                 entry.attempt, run_id=self.run_id, workflow=self.lease.workflow, step=step.name, number=number
             )
         self._observe(entry, at)
-        if isinstance(entry, AttemptEnded):
+        if isinstance(entry, AttemptEnded) and self._is_open(number):
             self._after_attempt(self.progress.steps[number], entry, at)
 
     def _consume(self, mail: Mail, at: datetime) -> None:
@@ -254,7 +257,7 @@ class RunHolder:
         self._take_commands(at)
         if isinstance(mail.body, RetryDue):
             step = self.progress.steps.get(mail.body.number)
-            if step is not None and step.state is StepState.WAITING:
+            if step is not None and step.state is StepState.WAITING and not self.closed:
                 self._start_again(step, at)
 
     def _observe(self, entry: AttemptEnded | StepCompleted | StepFailed, at: datetime) -> None:

@@ -65,3 +65,57 @@ def test_steps_that_were_lost_together_are_all_started_again(recoveries: int):
     transition, ready = go(hold(app, journal := both_started(app), Bench(), lost="ses_0"), journal)
     assert kinds(transition) == ["AttemptEnded", "AttemptEnded", "AttemptStarted", "AttemptStarted"]
     assert [(step.number, step.attempt) for step in ready] == [(1, 2), (2, 2)]
+
+
+# Code that ends without cancelling what it has called
+
+
+def gathered(*, frail_first: bool, recoveries: int = 3, timeout: str | None = None) -> App:
+    app = App("gathered", backoff=constant(0))
+
+    @app.step(recoveries=recoveries, timeout=timeout, retries=0)
+    async def frail() -> None:
+        """Of which no more may be lost, or which has a limit."""
+
+    @app.step(timeout=timeout, retries=0)
+    async def other() -> None:
+        """Which goes on when the first one fails."""
+
+    @app.workflow
+    async def flow() -> None:
+        calls = [frail(), other()]
+        await asyncio.gather(*(calls if frail_first else reversed(calls)))
+
+    return app
+
+
+@pytest.mark.parametrize("frail_first", [True, False])
+def test_nothing_follows_the_close_of_a_run_whose_last_recovery_is_used_up_beside_another_lost_step(frail_first: bool):
+    app = gathered(frail_first=frail_first, recoveries=0)
+    transition, ready = go(hold(app, journal := both_started(app), Bench(), lost="ses_0"), journal)
+    assert kinds(transition)[:2] == ["AttemptEnded", "AttemptEnded"]
+    assert kinds(transition)[-2:] == ["StepFailed", "RunClosed"]
+    assert ready == []
+
+
+@pytest.mark.parametrize("frail_first", [True, False])
+def test_nothing_follows_the_close_of_a_run_of_which_two_steps_have_timed_out(frail_first: bool):
+    app = gathered(frail_first=frail_first, timeout="5s")
+    journal, bench = both_started(app), Bench()
+    bench.pass_time(20)
+    transition, ready = go(hold(app, journal, bench, after_timeout=True, lost="ses_0"), journal)
+    assert kinds(transition) == ["StepFailed", "RunClosed"]
+    assert ready == []
+
+
+@pytest.mark.parametrize("frail_first", [True, False])
+def test_nothing_follows_the_close_of_a_run_of_which_a_step_still_waits_for_a_slot(frail_first: bool):
+    app, journal = gathered(frail_first=frail_first, recoveries=0), Journal()
+    transition, _ = go(hold(app, journal, Bench(slots=1)), journal)
+    assert [entry.started for entry in transition.entries] == [True, False]
+    transition, ready = go(hold(app, journal, Bench(), lost="ses_0"), journal)
+    if frail_first:
+        assert kinds(transition) == ["AttemptEnded", "StepFailed", "RunClosed"]
+        assert ready == []
+    else:
+        assert kinds(transition) == ["AttemptEnded", "AttemptStarted", "AttemptStarted"]
