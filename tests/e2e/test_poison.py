@@ -299,6 +299,16 @@ async def two_workers(coordinator: Coordinator, *queues: str) -> AsyncIterator[P
         yield program
 
 
+async def test_a_step_that_stops_the_loop_of_a_program_ends_none_of_its_workers(
+    client: Client, coordinator: Coordinator, ledger: Ledger, queue: str
+) -> None:
+    async with two_workers(coordinator, queue, f"{queue}-b") as program:
+        run = await client.start(flows.ends_everything.with_options(queue=queue), ledger.path, "stop", "async step")
+        with pytest.raises(RunFailed, match=r"loop.stop\(\) would be for all"):
+            await run.result(timeout=10)
+        await goes_on(client, ledger, f"{queue}-b", program)
+
+
 async def test_one_signal_drains_every_worker_of_a_process(coordinator: Coordinator, queue: str) -> None:
     async with two_workers(coordinator, queue, f"{queue}-b") as program:
         program.send(signal.SIGTERM)
