@@ -124,7 +124,7 @@ class Partition(Fault):
 
 @dataclass(eq=False, kw_only=True)
 class HalfOpen(Fault):
-    """Both sides believe in the connection; nothing passes, and what they send is not taken out of the kernel.
+    """Neither side closes the connection; nothing passes, and what they send is not taken out of the kernel.
 
     So TCP stops acknowledging when the kernel's buffers are full, and no ping is answered. landed: the first piece
     of bytes in each direction of each connection, the only one that is read, and new connections, which wait.

@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"seed {seed}, {given.minutes:g} minutes, files in {directory}", flush=True)
     try:
         code = asyncio.run(run(seed, given.minutes * 60, given.rate, given.faults or [*FAULTS], directory))
-    except (psycopg.Error, HoldfastError) as error:
+    except (psycopg.Error, HoldfastError, OSError, TimeoutError) as error:
         print(f"the harness itself failed: {error!r}")
         code = INVALID
     if code == OK and given.directory is None:
@@ -90,8 +90,8 @@ async def run(seed: int, seconds: float, rate: float, faults: Sequence[str], dir
             await nemesis.run(seconds)
             async with asyncio.timeout(SETTLE_SECONDS):
                 await load.stop()
-        except (TimeoutError, AssertionError) as error:
-            failure = f"the fleet did not recover: {error!r}"
+        except (TimeoutError, AssertionError, OSError, psycopg.Error, HoldfastError, ExceptionGroup) as error:
+            failure = f"the fleet did not recover, or a user met what nobody may meet: {error!r}"
             await load.abandon()
         evidence = await _evidence(serving, load)
         broken = [*([failure] if failure else []), *violations(evidence)]

@@ -57,13 +57,14 @@ class Story:
     """What users know of one plan.
 
     run_ids: of its start and its retry. sent: the signals that were acknowledged. cancel: "accepted" or what else came
-    of it. status, result, error: what its last run came to.
+    of it. retry: what came of it. status, result, error: what its last run came to.
     """
 
     plan: Plan
     run_ids: list[str] = field(default_factory=list)
     sent: list[str] = field(default_factory=list)
     cancel: str = ""
+    retry: str = ""
     status: str = ""
     result: Any = None
     error: str = ""
@@ -209,6 +210,7 @@ class Load:
             return  # it failed for another reason, which the verdict says
         repair_file(self._directory, broken[-1]).touch()
         answer, retried = await self._call(story, "retry", run.retry)
+        story.retry = answer
         until = boottime() + COMMITTED_SECONDS
         while answer == "unknown" and (retried is None or retried.run_id == story.run_ids[-1]) and boottime() < until:
             await asyncio.sleep(0.5)  # it may be committed yet, as long as its deadline has not passed

@@ -43,6 +43,11 @@ class Evidence:
         """The runs of a plan: its own, those that retried it, and their children."""
         return frozenset().union(*(self.families.get(run_id, frozenset([run_id])) for run_id in story.run_ids))
 
+    def origin(self, run_id: str) -> str:
+        """The first of the runs that this one continues by retries; the run itself when it is no retry."""
+        record = self.rows.runs.get(run_id)
+        return run_id if record is None or not record.origin_run_id else self.origin(record.origin_run_id)
+
 
 Checker = Callable[[Evidence], Iterator[str]]
 
@@ -58,6 +63,8 @@ def nothing_is_lost_or_doubled(seen: Evidence) -> Iterator[str]:
     """Every acknowledged start made one run, and no run is there that nobody asked for."""
     by_id = Counter(record.id for record in seen.rows.runs.values() if record.id and record.origin_run_id is None)
     for story in seen.stories:
+        if story.retry == "refused":
+            yield f"{story.plan.name}: its retry after it had failed was refused"
         for run_id in story.run_ids:
             if run_id not in seen.rows.runs:
                 yield f"{story.plan.name}: its run {run_id} was acknowledged and is not there"
@@ -101,7 +108,7 @@ def every_run_came_to_what_its_program_says(seen: Evidence) -> Iterator[str]:
 def accepted_cancels_took_effect(seen: Evidence) -> Iterator[str]:
     """A run whose cancel was accepted was asked to end: the request is in its journal."""
     for story in seen.stories:
-        has_gone_on = story.cancel == "accepted" and story.status == "completed"
+        has_gone_on = story.cancel == "accepted" and story.status in ("completed", "failed")
         if has_gone_on and "cancel" not in _mail_kinds(seen.journals.get(story.run_ids[0], ())):
             yield f"{story.plan.name}: its cancel was accepted and never reached it"
 
@@ -148,13 +155,14 @@ def no_finished_step_is_executed_again(seen: Evidence) -> Iterator[str]:
     """
     by_step = defaultdict[tuple[str, str], list[Line]](list)
     for line in seen.lines:
-        by_step[line.run_id, line.step].append(line)
+        by_step[seen.origin(line.run_id), line.step].append(line)
     for run_id, rows in seen.journals.items():
         for step, token in _tokens_of_results(rows).items():
-            lines = by_step[run_id, step]
+            lines = by_step[seen.origin(run_id), step]
             for end in (line for line in lines if line.what == "ends" and line.token == token):
                 for line in lines:
-                    if line.what == "begins" and line.at > end.at and line.attempt >= end.attempt:
+                    is_later = line.run_id != end.run_id or line.attempt >= end.attempt
+                    if line.what == "begins" and line.at > end.at and is_later:
                         late = f"{line.at - end.at:.3f} s after attempt {end.attempt} of pid {end.pid} had ended"
                         yield f"{run_id}: pid {line.pid} began attempt {line.attempt} of {step} {late} with its result"
 
@@ -163,9 +171,7 @@ def keys_are_of_one_step(seen: Evidence) -> Iterator[str]:
     """All executions of a step have one idempotency key, also in a retry of its run, and no two steps share one."""
     steps, keys = defaultdict[str, set[tuple[str, str]]](set), defaultdict[tuple[str, str], set[str]](set)
     for line in seen.lines:
-        first = (
-            seen.rows.runs[line.run_id].origin_run_id or line.run_id if line.run_id in seen.rows.runs else line.run_id
-        )
+        first = seen.origin(line.run_id)
         steps[line.key].add((first, line.step))
         keys[first, line.step].add(line.key)
     for key, named in steps.items():
@@ -178,13 +184,12 @@ def keys_are_of_one_step(seen: Evidence) -> Iterator[str]:
 
 def executions_are_accounted_for(seen: Evidence) -> Iterator[str]:
     """A step is executed once for each recorded attempt, and once more at most for each lease that its run lost."""
-    begun = ledger.executions(seen.lines)
-    for run_id, rows in seen.journals.items():
-        attempts = _attempts(rows)
-        leases = max((row.epoch for row in rows), default=1)
-        for step, count in attempts.items():
-            if begun[run_id, step] > count + leases - 1:
-                yield f"{run_id}: {step} was executed {begun[run_id, step]} times, {count} attempts and {leases} leases"
+    recorded = {run_id: _attempts(rows) for run_id, rows in seen.journals.items()}
+    for (run_id, step), count in ledger.executions(seen.lines).items():
+        attempts = recorded.get(run_id, Counter[str]())[step]
+        leases = max((row.epoch for row in seen.journals.get(run_id, ())), default=1)
+        if count > attempts + leases - 1:
+            yield f"{run_id}: {step} was executed {count} times, {attempts} attempts and {leases} leases"
 
 
 def spans_are_whole(seen: Evidence) -> Iterator[str]:
@@ -302,19 +307,21 @@ def _tokens_of_results(rows: Sequence[journal_pb2.JournalRow]) -> dict[str, str]
 
 
 def _attempts(rows: Sequence[journal_pb2.JournalRow]) -> Counter[str]:
-    """How many attempts of each step are recorded."""
-    names, found = _numbers(rows), Counter[str]()
+    """How many attempts of each step are recorded, by their start or by their end, whichever are more."""
+    names, started, ended = _numbers(rows), Counter[str](), Counter[str]()
     for row in rows:
         for entry in row.entries:
             kind = entry.WhichOneof("body") or ""
             body = getattr(entry, kind)
-            if kind in ("mail_consumed", "mail_undelivered") and body.mail.HasField("step_result"):
-                found[names[body.mail.step_result.number]] += len(body.mail.step_result.attempts)
+            if kind == "attempt_started" or (kind == "step_scheduled" and body.started):
+                started[names[body.number]] += 1
+            elif kind in ("mail_consumed", "mail_undelivered") and body.mail.HasField("step_result"):
+                ended[names[body.mail.step_result.number]] += len(body.mail.step_result.attempts)
             elif kind == "step_cancelled":
-                found[names[body.number]] += max(len(body.attempts), 1)
+                ended[names[body.number]] += max(len(body.attempts), 1)
             elif kind in STEP_ENDS or kind == "attempt_ended":
-                found[names[body.number]] += 1
-    return found
+                ended[names[body.number]] += 1
+    return started | ended
 
 
 def journal_text(rows: Sequence[JournalRow]) -> str:

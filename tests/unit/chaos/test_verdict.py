@@ -117,6 +117,25 @@ def test_a_finished_step_that_is_executed_again() -> None:
     assert "1.500 s after" in found(verdict.no_finished_step_is_executed_again, lines=[LINE, ENDS, again])[0]
 
 
+def test_a_finished_step_that_is_executed_again_by_the_retry_of_its_run() -> None:
+    runs = {
+        "run_1": SimpleNamespace(id="chaos-run-1", origin_run_id=None, parent_run_id=None),
+        "run_2": SimpleNamespace(id="chaos-run-1", origin_run_id="run_1", parent_run_id=None),
+    }
+    again = replace(LINE, run_id="run_2", at=12.0, pid=8)
+    rows = CellRows(runs=runs)  # type: ignore[arg-type]
+    assert found(verdict.no_finished_step_is_executed_again, rows=rows, lines=[LINE, ENDS, again])
+
+
+def test_a_retry_that_is_refused() -> None:
+    assert found(verdict.nothing_is_lost_or_doubled, stories=[story(retry="refused")])
+
+
+def test_an_execution_without_any_record() -> None:
+    unknown = [LINE, replace(LINE, step="s7")]
+    assert "s7 was executed 1 times, 0 attempts" in found(verdict.executions_are_accounted_for, lines=unknown)[0]
+
+
 def test_an_earlier_attempt_of_a_worker_that_stood_still() -> None:
     end, late = replace(ENDS, attempt=2), replace(LINE, at=12.0, pid=8)
     assert not found(verdict.no_finished_step_is_executed_again, lines=[LINE, end, late])
