@@ -200,7 +200,7 @@ def dead_letters_of(schema: str) -> Statement:
 
 
 def failing_alarms_of(schema: str) -> Statement:
-    """What of a run has failed and is tried again, without its bodies, which can be large. Index: alarms_pkey."""
+    """What of a run has failed and is tried again, without its bodies, which can be large. Index: alarms_failing."""
     sql = f"""
         SELECT a.run_id, a.kind, a.ref, a.due_at, ''::bytea, a.attempts
         FROM {schema}.alarms a

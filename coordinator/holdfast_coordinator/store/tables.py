@@ -258,6 +258,7 @@ alarms = Table(
     CheckConstraint(f"{_one_of('kind', AlarmKind)} AND attempts >= 0", name="alarms_sound"),
     Index("alarms_by_time", "due_at", postgresql_where=text(f"kind < {AlarmKind.OUTBOX_CHILD}")),
     Index("alarms_to_deliver", "due_at", postgresql_where=text(f"kind >= {AlarmKind.OUTBOX_CHILD}")),
+    Index("alarms_failing", "run_id", "kind", "ref", postgresql_where=text("attempts > 0")),
 )  # fmt: skip
 
 dead_letters = Table(

@@ -147,7 +147,7 @@ PLANS = {
     "due_deliveries": ("alarms_to_deliver",),
     "dead_letters_of": ("dead_letters_pkey",),
     "count_dead_letters": ("dead_letters_pkey",),
-    "failing_alarms_of": ("alarms_pkey",),
+    "failing_alarms_of": ("alarms_failing",),
     "overdue_tasks": ("step_tasks_by_deadline",),
     "owners_in_open_runs": ("open_runs_by_owner",),
     "owners_in_step_tasks": ("step_tasks_by_owner",),

@@ -29,6 +29,8 @@ CREATE TABLE alarms (
     autovacuum_analyze_threshold = 5000
 );
 
+CREATE INDEX alarms_failing ON alarms (run_id, kind, ref) WHERE attempts > 0;
+
 CREATE INDEX alarms_by_time ON alarms (due_at) WHERE kind < 6;
 
 CREATE INDEX alarms_to_deliver ON alarms (due_at) WHERE kind >= 6;
