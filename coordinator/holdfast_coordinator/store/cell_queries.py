@@ -222,10 +222,10 @@ class PostgresCellQueries:
         """See port.CellQueries."""
         run_ids = None
         if wanted.statuses and RunStatus.COMPLETED not in wanted.statuses:
-            (answer,) = await self._pool.read(self._runs.runs_of_statuses(wanted, STATUS_RUNS_MAX + 1))
+            (answer,) = await self._pool.scan(self._runs.runs_of_statuses(wanted, STATUS_RUNS_MAX + 1))
             if len(found := answer.values) <= STATUS_RUNS_MAX:
                 run_ids = found
-        (answer,) = await self._pool.read(self._runs.list_runs(wanted, run_ids))
+        (answer,) = await self._pool.scan(self._runs.list_runs(wanted, run_ids))
         return [row_loaders.run_view(row) for row in answer.rows]
 
     async def records(self, run_ids: Sequence[str], max_bytes: int = RECORDS_BYTES_MAX) -> dict[str, RunRow]:

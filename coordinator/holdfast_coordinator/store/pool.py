@@ -19,6 +19,7 @@ class Pool:
     """Opens connections as they are needed, at most `size`, and keeps them. on_wait: None where waits are not measured.
 
     wait_seconds: how long a statement waits for a connection to be free, before it is refused with StoreBusy.
+    Scans use half of the connections at most, so that other statements never wait until scans end.
     """
 
     def __init__(
@@ -26,32 +27,33 @@ class Pool:
         wait_seconds: float = WAIT_SECONDS,
     ) -> None:  # fmt: skip
         self._size = size
+        self._scans_max = max(size // 2, 1)
         self._wait_seconds = wait_seconds
         self._dsn = dsn
         self._options = options
         self._on_wait = on_wait
         self._free = asyncio.Semaphore(size)
+        self._scans = asyncio.Semaphore(self._scans_max)
         self._idle: list[DatabaseConnection] = []
         self._is_closed = False
 
     async def read(self, *calls: StatementCall) -> list[Answer]:
         """The answers of statements that only read, in one round trip. Raises StoreError."""
+        return await self._read(calls, time.perf_counter())
+
+    async def scan(self, *calls: StatementCall) -> list[Answer]:
+        """As `read`, for statements that may read any number of rows before they find what they look for."""
+        asked_at = time.perf_counter()
+        await self._take(self._scans, self._scans_max, asked_at)
         try:
-            return await self._run(calls)
-        except (ConnectionLost, QueryFailed) as error:
-            if isinstance(error, QueryFailed) and not error.ends_connection:
-                raise translated(error, commit_sent=False) from error
-        # An idle connection may have been lost long ago; a read does no harm when it is repeated once.
-        self._drop_idle()
-        try:
-            return await self._run(calls)
-        except (ConnectionLost, QueryFailed) as error:
-            raise translated(error, commit_sent=False) from error
+            return await self._read(calls, asked_at)
+        finally:
+            self._scans.release()
 
     async def write(self, call: StatementCall) -> Answer:
         """The answer of a statement that writes, committed by itself. Raises StoreError."""
         try:
-            return (await self._run([call]))[0]
+            return (await self._run([call], time.perf_counter()))[0]
         except (ConnectionLost, QueryFailed) as error:
             raise translated(error, commit_sent=True) from error
 
@@ -60,12 +62,21 @@ class Pool:
         self._is_closed = True
         self._drop_idle()
 
-    async def _run(self, calls: Sequence[StatementCall]) -> list[Answer]:
-        asked_at = time.perf_counter() if self._on_wait is not None else 0.0
-        if self._free.locked():
-            await self._wait_for_one()
-        else:
-            await self._free.acquire()
+    async def _read(self, calls: Sequence[StatementCall], asked_at: float) -> list[Answer]:
+        try:
+            return await self._run(calls, asked_at)
+        except (ConnectionLost, QueryFailed) as error:
+            if isinstance(error, QueryFailed) and not error.ends_connection:
+                raise translated(error, commit_sent=False) from error
+        # An idle connection may have been lost long ago; a read does no harm when it is repeated once.
+        self._drop_idle()
+        try:
+            return await self._run(calls, time.perf_counter())
+        except (ConnectionLost, QueryFailed) as error:
+            raise translated(error, commit_sent=False) from error
+
+    async def _run(self, calls: Sequence[StatementCall], asked_at: float) -> list[Answer]:
+        await self._take(self._free, self._size, asked_at)
         try:
             if self._on_wait is not None:
                 self._on_wait(time.perf_counter() - asked_at)
@@ -84,13 +95,17 @@ class Pool:
         finally:
             self._free.release()
 
-    async def _wait_for_one(self) -> None:
+    async def _take(self, places: asyncio.Semaphore, size: int, asked_at: float) -> None:
+        """Takes one of `size` places, at the latest `wait_seconds` after it was asked for."""
+        if not places.locked():
+            await places.acquire()
+            return
         try:
-            async with asyncio.timeout(self._wait_seconds):
-                await self._free.acquire()
+            async with asyncio.timeout(asked_at + self._wait_seconds - time.perf_counter()):
+                await places.acquire()
         except TimeoutError:
             raise StoreBusy(
-                f"all {self._size} connections for this kind of question were busy for {self._wait_seconds:g} s"
+                f"all {size} connections for this kind of question were busy for {self._wait_seconds:g} s"
             ) from None
 
     def _take_idle(self) -> DatabaseConnection | None:

@@ -1,6 +1,8 @@
 """What people ask, what loops look after and what commits have connections of their own, and each wait has an end."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import psycopg
@@ -17,6 +19,7 @@ from holdfast_coordinator.store.pool import Pool
 from holdfast_coordinator.store.port import RunSelection, StoreBusy
 from tests.support.store_rows import T0, open_run, record, starting, write
 
+LISTINGS_MAX = CLIENT_CONNECTIONS // 2
 SLEEP = Statement("sleep", "SELECT pg_sleep(30)")
 
 
@@ -26,19 +29,54 @@ async def test_slow_listings_hold_up_neither_commits_nor_loops_and_are_refused_i
     monkeypatch.setattr(cell_module, "CLIENT_WAIT_SECONDS", 0.2)
     async with PostgresCellStore.open(database, "00") as cell:
         await write(cell, starting(open_run("r1")))
-        with psycopg.connect(database) as other:
-            other.execute("LOCK TABLE holdfast_c00.runs IN ACCESS EXCLUSIVE MODE")
-            slow = [
-                asyncio.create_task(cell.clients.list_runs(RunSelection("default"))) for _ in range(CLIENT_CONNECTIONS)
-            ]
-            async with asyncio.timeout(5):
-                while len(_waiting(database)) < CLIENT_CONNECTIONS:  # noqa: ASYNC110
-                    await asyncio.sleep(0.01)
-                with pytest.raises(StoreBusy):
-                    await cell.clients.list_runs(RunSelection("default"))
-                assert await cell.mail_after("r1", 0) == []
-                assert await cell.loops.lease_owners() == {"s1"}
-        assert [len(page) for page in await asyncio.gather(*slow)] == [1] * CLIENT_CONNECTIONS
+        async with _slow_listings(database, cell, RunSelection("default"), reading="runs"):
+            with pytest.raises(StoreBusy):
+                await cell.clients.list_runs(RunSelection("default"))
+            assert await cell.mail_after("r1", 0) == []
+            assert await cell.loops.lease_owners() == {"s1"}
+
+
+async def test_one_run_is_shown_while_more_slow_listings_than_there_are_connections_wait(database: str) -> None:
+    async with PostgresCellStore.open(database, "00") as cell:
+        await write(cell, starting(open_run("r1")))
+        wanted = RunSelection("default", idempotency_key="nobody's")
+        async with _slow_listings(database, cell, wanted, reading="run_keys", pages=0):
+            shown = await cell.clients.view("default", "r1")
+            assert shown is not None
+            assert shown.record.run_id == "r1"
+            rows, _ = await cell.clients.journal("r1", 0, 1)
+            assert [row.seq for row in rows] == [1]
+
+
+async def test_a_listing_that_looks_for_runs_of_a_status_is_a_slow_one_too(database: str) -> None:
+    async with PostgresCellStore.open(database, "00") as cell:
+        await write(cell, starting(open_run("r1")))
+        wanted = RunSelection("default", statuses=frozenset({RunStatus.FAILED}))
+        async with _slow_listings(database, cell, wanted, reading="open_runs", pages=0):
+            assert await cell.clients.existing("default", ["r1"]) == {"r1"}
+            assert await cell.clients.results(["r1"]) == []
+
+
+@asynccontextmanager
+async def _slow_listings(
+    database: str, cell: PostgresCellStore, wanted: RunSelection, *, reading: str, pages: int = 1
+) -> AsyncIterator[None]:
+    """As many listings as there are connections for people, of which as many as can wait for a locked table.
+
+    reading: the table. pages: how many runs each of them finds when it is free again.
+    """
+    with psycopg.connect(database) as other:
+        other.execute(f"LOCK TABLE holdfast_c00.{reading} IN ACCESS EXCLUSIVE MODE".encode())
+        slow = [asyncio.create_task(cell.clients.list_runs(wanted)) for _ in range(CLIENT_CONNECTIONS)]
+        async with asyncio.timeout(5):
+            while len(_waiting(database)) < LISTINGS_MAX:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            yield
+    found = await asyncio.gather(*slow, return_exceptions=True)
+    served = [len(page) for page in found if not isinstance(page, BaseException)]
+    assert len(served) >= LISTINGS_MAX
+    assert set(served) == {pages}
+    assert all(isinstance(page, StoreBusy) for page in found if isinstance(page, BaseException))
 
 
 def _waiting(database: str) -> list[object]:
