@@ -199,7 +199,8 @@ class MemoryCellQueries(MemoryCell):
         closed_length = (
             0 if run_id in self.open_runs else max((row.seq for row in self.journals.get(run_id, ())), default=0)
         )
-        dead = tuple(self.dead_letters[key] for key in sorted(self.dead_letters) if key[0] == run_id)
+        given_up = (self.dead_letters[key] for key in sorted(self.dead_letters) if key[0] == run_id)
+        dead = tuple(replace(letter, body=b"") for letter in given_up)
         mine = (self.alarms[key] for key in sorted(self.alarms) if key[0] == run_id)
         failing = tuple(replace(alarm, body=b"") for alarm in mine if alarm.attempts)
         run, result = self.open_runs.get(run_id), self.run_results.get(run_id)

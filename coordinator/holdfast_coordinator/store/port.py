@@ -85,7 +85,7 @@ class RunView:
     result: RunResult | None
     closed_length: int = 0
     dead_letters: tuple[DeadLetter, ...] = ()
-    """Of what it was to get to others or to itself what was given up; the first few, not in listings."""
+    """Of what it was to get to others or to itself what was given up, the first few; no bodies, and not in listings."""
     alarms_failing: tuple[AlarmRow, ...] = ()
     """The same, of what has failed and is tried again; without their bodies."""
 

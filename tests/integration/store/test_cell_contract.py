@@ -315,7 +315,7 @@ async def test_alarms_are_replaced_and_the_due_ones_come_oldest_first(store: Cel
     assert await store.due_alarms(10, from_start=True) == ([moved, rows[2], rows[1]], None)
 
 
-async def test_an_alarm_that_was_given_up_is_counted_and_shown_with_its_run(store: CellStore) -> None:
+async def test_an_alarm_that_was_given_up_is_counted_and_shown_with_its_run_but_for_its_body(store: CellStore) -> None:
     await write(store, starting(open_run("r1"), open_run("r2")))
     dead = [DeadLetter("r1", AlarmKind.OUTBOX_CHILD, ref, at(5), b"spec", 20, "no such queue") for ref in (1, 2)]
     await write(store, Changes(dead_letters=list(dead)))
@@ -323,7 +323,7 @@ async def test_an_alarm_that_was_given_up_is_counted_and_shown_with_its_run(stor
     view, other = await store.view("default", "r1"), await store.view("default", "r2")
     assert view is not None
     assert other is not None
-    assert (view.dead_letters, other.dead_letters) == (tuple(dead), ())
+    assert (view.dead_letters, other.dead_letters) == (tuple(replace(letter, body=b"") for letter in dead), ())
 
 
 async def test_an_alarm_that_has_failed_is_shown_with_its_run_but_for_its_body(store: CellStore) -> None:
