@@ -21,6 +21,7 @@ from holdfast.errors import HoldfastError, NotAwaited, UnguardedCall
 from holdfast.limits import SPAN_MAX
 from holdfast.workflow import interrupts, redirection, unawaited_calls
 from holdfast.workflow.generators import BegunGenerators
+from holdfast.workflow.held_tasks import HeldTasks, unheard_words
 from holdfast.workflow.tasks import LoopTimer, ReadyHandle, TimerHost, WorkflowFuture, WorkflowTask
 
 _P = ParamSpec("_P")
@@ -78,8 +79,7 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
         self.is_dead = False
         self._host = host
         self._order = (salt & 0xFF_FFFF_FFFF) << 20
-        self._tasks: list[WorkflowTask[Any]] = []
-        self._tasks_checked = 64
+        self._tasks = HeldTasks()
         self.is_guarded = False
         self.is_driven = False
         self.fault: BaseException | None = None
@@ -124,7 +124,9 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
     def shut_down(self) -> None:
         """Close every task's coroutine, so that `finally` blocks run now and nothing is reported later."""
         self.stop()
-        if self._tasks or self.generators.begun:
+        for task, error in self._tasks.take_unheard():
+            self._report(unheard_words(task), error, task.context)
+        if self._tasks.pending or self.generators.begun:
             self.enter_and(self._close_coroutines)
 
     def refuse(self) -> None:
@@ -194,6 +196,8 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
             self._run_ready()
             while self.generators.begun and self._goes_on() and self.generators.close_abandoned():
                 self._run_ready()
+            if len(self._tasks.pending) > 1 and self._goes_on():
+                self._tasks.let_go()
         finally:
             self._is_running = False
 
@@ -226,7 +230,7 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
         return not self.is_dead and self.mistake is None
 
     def _close_coroutines(self) -> None:
-        for task in self._tasks:
+        for task in self._tasks.pending:
             coroutine = task.get_coro()
             if not task.done() and coroutine is not None:
                 _swallow(task.context.run, coroutine.close)
@@ -317,19 +321,22 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
             self.refuse()
             coroutine = _never(self.create_future())
         task: WorkflowTask[Any] = WorkflowTask(coroutine, self, name, copy_context() if context is None else context)
-        # Held here, since asyncio does not: a task that waits for an event which only it refers to
-        # would be unwound whenever the garbage collector comes along.
-        self._tasks.append(task)
-        if len(self._tasks) > self._tasks_checked:
-            self._tasks = [one for one in self._tasks if not one.done()]
-            self._tasks_checked = 2 * len(self._tasks) + 64
+        self._tasks.hold(task)
         return task
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Log what asyncio reports, except in a replay, after the end, and of what was cancelled on purpose."""
-        error = context.get("exception")
-        if not self.is_quiet and not self.is_dead and not isinstance(error, asyncio.CancelledError):
-            _logger.error("%s", context.get("message"), exc_info=error)
+        if self.is_dead:
+            return
+        message, future = context.get("message", ""), context.get("future")
+        if future is not None:
+            message = unheard_words(future)
+        self._report(message, context.get("exception"), getattr(future, "context", None))
+
+    def _report(self, message: str, error: BaseException | None, context: Context | None) -> None:
+        if not self.is_quiet and not isinstance(error, (asyncio.CancelledError, RunUnwinding)):
+            # In the context of the task, so that the record says whose it is.
+            (copy_context() if context is None else context).run(_log_error, message, error)
 
     def default_exception_handler(self, context: dict[str, Any]) -> None:
         self.call_exception_handler(context)
@@ -388,6 +395,10 @@ def _span(seconds: float) -> timedelta:
     if not seconds <= SPAN_MAX.total_seconds():
         raise ValueError(f"a delay of {seconds} seconds is longer than the limit of ten years")
     return timedelta(seconds=seconds) or _SHORTEST_DELAY
+
+
+def _log_error(message: str, error: BaseException | None) -> None:
+    _logger.error("%s", message, exc_info=error)
 
 
 def _leave_it(_: AsyncGenerator[Any, Any]) -> None:

@@ -61,6 +61,7 @@ class WorkflowTask(asyncio.Task[_T]):
     __slots__ = ("_order", "context")
 
     _log_destroy_pending: bool
+    _log_traceback: bool
 
     if TYPE_CHECKING:
 

@@ -69,6 +69,16 @@ async def order() -> None:
 
 
 @app.workflow
+async def forgetful() -> None:
+    async def fail() -> None:
+        raise ValueError("unheard")
+
+    task = asyncio.create_task(fail())
+    await charge()
+    assert task.done()
+
+
+@app.workflow
 async def sleeper() -> None:
     try:
         for x in range(3):
@@ -117,6 +127,19 @@ async def test_a_local_run_logs_with_its_facts(kept: list[logging.LogRecord]) ->
     run = await run_local(order)
     assert {record.run_id for record in kept} == {run.run_id}
     assert [record.step_name for record in kept] == ["", "charge", "render"]
+
+
+async def test_the_error_of_a_task_that_nobody_awaits_says_its_run() -> None:
+    handler = Kept()
+    logger = logging.getLogger("holdfast.workflow")
+    logger.addHandler(handler)
+    with facts_in_logs():
+        run = await run_local(forgetful)
+    logger.removeHandler(handler)
+    (record,) = handler.records
+    assert facts_of(record) == NO_FACTS | {"run_id": run.run_id, "workflow_name": "forgetful"}
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], ValueError)
 
 
 async def test_what_a_call_says_itself_goes_first_and_is_no_error(kept: list[logging.LogRecord]) -> None:
