@@ -6,6 +6,7 @@ Whoever calls decides what to repeat: an unanswered report must be repeated as i
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -56,8 +57,9 @@ class WorkerCalls:
         self._connection = connection
         self._address = str(connection.address)
         self._stub = WorkerServiceStub(connection.channel)  # type: ignore[no-untyped-call]
-        self._leaving: set[asyncio.Task[None]] = set()
-        self._is_closing = asyncio.Event()
+        self._under_way: Counter[Connection] = Counter()
+        self._leaving: dict[Connection, asyncio.Event] = {}
+        self._departures: set[asyncio.Task[None]] = set()
         self._stream: WorkStream | None = None
         self._stream_of = ("", 0)
         self._is_streamed = True
@@ -71,21 +73,25 @@ class WorkerCalls:
         self._stub = WorkerServiceStub(self._connection.channel)  # type: ignore[no-untyped-call]
         if self._stream is not None:
             self._stream.close("its replica is left")
-        leaving = asyncio.get_running_loop().create_task(self._leave(left))
-        self._leaving.add(leaving)
-        leaving.add_done_callback(self._leaving.discard)
+        departure = asyncio.get_running_loop().create_task(self._leave(left))
+        self._departures.add(departure)
+        departure.add_done_callback(self._departures.discard)
 
     async def _leave(self, connection: Connection) -> None:
-        """Closes a connection when its calls have had their time, or when all are closed."""
+        """Closes a connection when its last call has ended or has had its time, or when all are closed."""
         # gRPC's own grace would be simpler, but it closes a channel once: what it has granted cannot be cut short.
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._is_closing.wait(), CALL_SECONDS)
+        if connection in self._under_way:
+            may_go = self._leaving[connection] = asyncio.Event()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(may_go.wait(), CALL_SECONDS)
+            del self._leaving[connection]
         await connection.close()
 
     async def close(self) -> None:
         """Closes all connections, also those that were left and still have calls under way."""
-        self._is_closing.set()
-        await asyncio.gather(self._connection.close(), *self._leaving)
+        for may_go in self._leaving.values():
+            may_go.set()
+        await asyncio.gather(self._connection.close(), *self._departures)
 
     async def open_session(
         self, introduction: Introduction, *, session_id: str = "", held: Iterable[Held] = ()
@@ -172,6 +178,8 @@ class WorkerCalls:
         return stream
 
     async def _answer(self, method: Any, request: Any, seconds: float) -> Any:
+        connection = self._connection
+        self._under_way[connection] += 1
         try:
             return readable(await method(request, timeout=seconds))
         except grpc.aio.AioRpcError as failed:
@@ -182,6 +190,15 @@ class WorkerCalls:
             raise self._closed_here() from None
         except grpc.aio.UsageError:
             raise self._closed_here() from None
+        finally:
+            self._ended(connection)
+
+    def _ended(self, connection: Connection) -> None:
+        self._under_way[connection] -= 1
+        if not self._under_way[connection]:
+            del self._under_way[connection]
+            if connection in self._leaving:
+                self._leaving[connection].set()
 
     def _closed_here(self) -> CoordinatorUnavailable:
         return CoordinatorUnavailable(self._address, "the connection was closed on this side")

@@ -10,6 +10,7 @@ Native code is out of reach, and so is what a process of a step's does.
 
 import _thread
 import asyncio
+import concurrent.futures.thread
 import contextlib
 import contextvars
 import functools
@@ -32,6 +33,8 @@ log = logging.getLogger("holdfast.worker")
 
 DRAINS = frozenset((signal.SIGTERM, signal.SIGINT))
 ANY: frozenset[int] = frozenset()
+_POOL_THREAD = concurrent.futures.thread._worker
+"""What threads of a ThreadPoolExecutor run."""
 LOOP_METHODS = {
     **dict.fromkeys(("stop", "close", "shutdown_default_executor", "shutdown_asyncgens", "set_task_factory"), ANY),
     **dict.fromkeys(("add_signal_handler", "remove_signal_handler"), DRAINS),
@@ -222,7 +225,8 @@ def _start_noted(start: Callable[[threading.Thread], None]) -> Callable[[threadi
     @functools.wraps(start)
     def noted(self: threading.Thread) -> None:
         attempt = current_attempt.get() or _threads.get(threading.current_thread())
-        if attempt is not None:
+        # A thread of a pool goes on to the work of others; what `asyncio.to_thread` runs there brings its context.
+        if attempt is not None and getattr(self, "_target", None) is not _POOL_THREAD:
             _threads[self] = attempt
         start(self)
 

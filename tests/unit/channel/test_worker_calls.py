@@ -78,6 +78,41 @@ async def test_calls_on_a_connection_that_was_left_end_when_the_worker_leaves() 
         await server.stop(0)
 
 
+async def closed(connection: Connection) -> None:
+    """Returns when the channel has been closed."""
+    while connection.channel.get_state() is not grpc.ChannelConnectivity.SHUTDOWN:  # noqa: ASYNC110 - gRPC has no event
+        await asyncio.sleep(0.01)
+
+
+async def test_a_connection_that_is_left_without_a_call_is_closed_at_once() -> None:
+    """An outage of the database sends a worker from one replica to the next, once a second."""
+    left = Connection(Address("127.0.0.1", 1))
+    calls = WorkerCalls(left)
+    calls.move()
+    await asyncio.wait_for(closed(left), 2)
+    await calls.close()
+
+
+async def test_a_connection_that_is_left_is_closed_when_its_last_call_has_ended() -> None:
+    server, service = grpc.aio.server(), NeverAnswers()
+    serve(service, server)  # type: ignore[no-untyped-call]
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    left = Connection(Address("127.0.0.1", port))
+    calls = WorkerCalls(left)
+    try:
+        reading = asyncio.create_task(calls.read_journal("ses_1", 1, "run", 1, after=0))
+        await asyncio.wait_for(service.asked.wait(), 10)
+        calls.move()
+        await asyncio.sleep(0)  # the connection is being left
+        assert left.channel.get_state() is grpc.ChannelConnectivity.READY
+        reading.cancel()
+        await asyncio.wait_for(closed(left), 2)
+    finally:
+        await calls.close()
+        await server.stop(0)
+
+
 CALLS: dict[str, Callable[[WorkerCalls], Any]] = {
     "a journal": lambda calls: calls.read_journal("ses_1", 1, "run", 1, after=0),
     "a report": lambda calls: calls.report("ses_1", 1, (), ()),

@@ -83,6 +83,21 @@ async def test_a_thread_that_a_step_has_started_is_code_of_the_step() -> None:
     assert len(refused) == 1
 
 
+async def test_a_pool_thread_that_a_step_has_made_is_not_the_steps_afterwards(received: list[int]) -> None:
+    token = current_attempt.set(FACTS)
+    await asyncio.to_thread(int)
+    current_attempt.reset(token)
+    await asyncio.get_running_loop().run_in_executor(None, os.kill, os.getpid(), signal.SIGTERM)
+    assert received == [signal.SIGTERM]
+
+
+async def test_what_a_step_runs_in_a_pool_thread_is_code_of_the_step() -> None:
+    token = current_attempt.set(FACTS)
+    with pytest.raises(ProcessIsShared):
+        await asyncio.to_thread(os.kill, os.getpid(), signal.SIGTERM)
+    current_attempt.reset(token)
+
+
 async def test_a_loop_is_as_it_was_when_its_last_worker_has_left() -> None:
     loop = asyncio.get_running_loop()
     with shielded(loop):
