@@ -5,7 +5,7 @@ The garbage collector never chooses when a `finally` block runs: that is when th
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 BegunGenerator = tuple[AsyncGenerator[Any, Any], Context]
 """A generator, and the context in which its iteration began."""
+
+ROUNDS_MAX = 16
+"""How many generators, each begun by the `finally` block of the one before, are closed at the end: none goes deeper."""
 
 _REFERENCES_OF_ONE_HOLDER = sys.getrefcount((object(), None)[0])
 
@@ -31,10 +34,13 @@ class BegunGenerators:
         """Hold a generator that begins."""
         self.begun.append((generator, copy_context()))
 
-    def take_all(self) -> list[BegunGenerator]:
-        """Hand over all of them, to be closed without the loop."""
-        pairs, self.begun = self.begun, []
-        return pairs
+    def take_in_rounds(self) -> Iterator[BegunGenerator]:
+        """Hand over all of them, to be closed, and then those that began while these were closed, ROUNDS_MAX times."""
+        for _ in range(ROUNDS_MAX):
+            if not self.begun:
+                return
+            pairs, self.begun = self.begun, []
+            yield from pairs
 
     def close_abandoned(self) -> bool:
         """Close the generators that only this still holds, as the code does it that iterates them to the end.
@@ -52,8 +58,8 @@ class BegunGenerators:
         return bool(abandoned)
 
     async def close_all(self) -> None:
-        """Close all that code has left in the middle, in the order in which they began."""
-        for generator, context in self.take_all():
+        """Close all that code has left in the middle, in the order in which they began, with what begins meanwhile."""
+        for generator, context in self.take_in_rounds():
             if _is_unfinished(generator) and not getattr(generator, "ag_running", False):
                 # A cancel request ends one of them, not the others.
                 await asyncio.wait([self._loop.create_task(self._close(generator), context=context)])

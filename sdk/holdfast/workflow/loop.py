@@ -234,7 +234,7 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
             coroutine = task.get_coro()
             if not task.done() and coroutine is not None:
                 _swallow(task.context.run, coroutine.close)
-        for generator, context in self.generators.take_all():
+        for generator, context in self.generators.take_in_rounds():
             # In the context that it was iterated in: what its `finally` asks for is asked of this run.
             _swallow(context.run, generator.aclose().send, None)
         self._tasks.clear()

@@ -161,6 +161,71 @@ def test_generators_are_closed_in_the_order_in_which_they_began() -> None:
     assert done == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize("is_held", [True, False], ids=["held", "let go of"])
+def test_a_generator_that_begins_while_another_is_closed_is_closed_too(is_held: bool) -> None:
+    seen: list[str] = []
+    kept: list[Any] = []
+
+    async def inner() -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            seen.append("inner")
+            await cleanup("inner")
+
+    async def outer() -> AsyncIterator[int]:
+        try:
+            yield await fetch(1)
+        finally:
+            seen.append("outer")
+            numbers = inner()
+            if is_held:
+                kept.append(numbers)
+            async for _ in numbers:
+                break
+
+    async def flow() -> int:
+        numbers = outer()
+        kept.append(numbers)
+        async for number in numbers:
+            await fetch(number)
+            break
+        return 1
+
+    driver = Driver(flow).run()
+    assert driver.result == 1
+    assert seen == ["outer", "inner"]
+    assert done == ["inner"]
+    seen.clear()
+    dropped = Driver(flow).start()
+    dropped.complete(1)
+    dropped.instance.close()
+    assert seen == ["outer", "inner"]
+    assert done == ["inner"]  # nothing is done for a run that leaves memory
+
+
+def test_a_generator_that_begins_itself_when_it_is_closed_does_not_hold_up_the_end() -> None:
+    begun: list[int] = []
+
+    async def again(depth: int) -> AsyncIterator[int]:
+        begun.append(depth)
+        try:
+            yield depth
+        finally:
+            numbers = again(depth + 1)
+            kept.append(numbers)
+            await anext(numbers)
+
+    async def flow() -> int:
+        numbers = again(0)
+        kept.append(numbers)
+        return await anext(numbers)
+
+    kept: list[Any] = []
+    assert Driver(flow).run().result == 0
+    assert 2 < len(begun) < 1_000
+
+
 def test_a_cancelled_run_closes_its_generators_before_it_ends() -> None:
     from holdfast.journal import CancelRequested
 
