@@ -361,17 +361,19 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
 
 
 def _refusal(name: str) -> Callable[..., NoReturn]:
+    instead = "put this in a step"
     if name == "run_in_executor":
         words = "work in another thread (asyncio.to_thread, loop.run_in_executor)"
     elif name.startswith("run_") or name in ("close", "shutdown_asyncgens", "shutdown_default_executor"):
         words = f"loop.{name}"
     elif name.startswith("set_"):
-        words = f"loop.{name}, since each run has a loop of its own"
+        words = f"loop.{name}"
+        instead = "leave it out, since each run has a loop of its own, with settings of its own"
     else:
         words = f"real I/O (loop.{name})"
 
     def refuse(self: WorkflowLoop, *_args: Any, **_kwargs: Any) -> NoReturn:
-        raise UnguardedCall(words, instead="put this in a step")
+        raise UnguardedCall(words, instead=instead)
 
     refuse.__name__ = name
     return refuse

@@ -151,7 +151,10 @@ def test_a_task_factory_is_refused_with_the_reason() -> None:
 
     failure = Driver(flow).run().closed.failure
     assert failure is not None
-    assert "each run has a loop of its own" in failure.message
+    assert failure.message == (
+        "loop.set_task_factory cannot be repeated when workflow code is replayed: "
+        "leave it out, since each run has a loop of its own, with settings of its own"
+    )
 
 
 def test_plain_futures_and_tasks_are_waited_for_in_the_order_in_which_they_are_given() -> None:
