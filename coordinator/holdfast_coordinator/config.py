@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from holdfast.durations import parse_duration
+from holdfast.ids import is_printable
 from holdfast.limits import DEFAULT_LIMITS, DEFAULT_PORT, NAME_MAX
 from holdfast_coordinator.store.database_url import checked_database_url
 from holdfast_coordinator.telemetry.spans import SPANS_MAX
@@ -92,7 +93,7 @@ class Config(BaseSettings):
     @classmethod
     def _are_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
-            if not name or len(name) > NAME_MAX or not name.isprintable():
+            if not name or len(name) > NAME_MAX or not is_printable(name):
                 raise ValueError(f"a namespace has 1 to {NAME_MAX} printable characters")
         return value
 

@@ -1,4 +1,4 @@
-"""Run ids and start ids: how they are made, read and checked. Shared by the SDK and the coordinator.
+"""Run ids, start ids and business ids: how they are made, read and checked. Shared by the SDK and the coordinator.
 
 A start id is a ULID in lower case: 26 characters of Crockford's base 32, the first ten a time in
 milliseconds, the rest random. A run id is "run_", two characters for the cell, and the start id.
@@ -19,6 +19,7 @@ RUN_IDS_REMEMBERED = 4_096
 """Run ids whose form need not be looked at again: a worker names the same runs in each of its reports."""
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_WITHOUT_JOINERS = dict.fromkeys(map(ord, "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"))
 _START_ID = re.compile(rf"[0-7][{_ALPHABET}]{{{START_ID_LENGTH - 1}}}")
 _RUN_ID = re.compile(rf"{RUN_ID_PREFIX}[{_ALPHABET}]{{{CELL_LENGTH}}}[0-7][{_ALPHABET}]{{{START_ID_LENGTH - 1}}}")
 
@@ -76,9 +77,20 @@ def business_id_problem(text: str) -> str | None:
         return f"has {len(text)} characters, the limit is {BUSINESS_ID_MAX}"
     if text.startswith(RUN_ID_PREFIX):
         return f"begins with {RUN_ID_PREFIX!r}, which is kept for run ids"
-    if not text.isprintable():
+    if not is_printable(text):
         return "has characters that cannot be printed"
     return None
+
+
+def is_printable(text: str) -> bool:
+    """True for text that people can read: of characters that can be printed, and the joiners between them.
+
+    Python takes the two joiners for characters that cannot be printed, but emoji and Persian are written with them.
+    """
+    if text.isprintable():
+        return True
+    rest = text.translate(_WITHOUT_JOINERS)
+    return rest.isprintable() and bool(rest.strip())
 
 
 def _base32(value: int, length: int) -> str:

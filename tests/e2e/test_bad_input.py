@@ -63,6 +63,8 @@ def free_port() -> Iterator[int]:
         ({"id": "run_mine"}, "kept for run ids"),
         ({"id": "a\nb"}, "cannot be printed"),
         ({"id": "a\x00b"}, "cannot be printed"),
+        ({"id": "a\u202eb"}, "cannot be printed"),
+        ({"id": "\u200d\u200c"}, "cannot be printed"),
         ({"idempotency_key": ""}, "idempotency_key is empty"),
         ({"idempotency_key": "k" * 500}, "limit"),
         ({"queue": " "}, "queue is empty"),
@@ -85,6 +87,25 @@ async def test_a_malformed_option_of_a_start_is_refused_where_it_is_given(
 ) -> None:
     with pytest.raises(ValueError, match=problem):
         echo.with_options(**options)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["\U0001f468\u200d\U0001f469\u200d\U0001f467", "\u0646\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"],
+    ids=["a family", "Persian"],
+)
+async def test_ids_names_and_keys_may_have_the_joiners_of_emoji_and_persian(
+    client: Client, worker: WorkerFactory, queue: str, text: str
+) -> None:
+    start = echo.with_options(
+        id=f"{queue} {text}", idempotency_key=f"{queue} {text}", metadata={text: text}, queue=queue
+    )
+    run = await client.start(start, text)
+    await run.signal(text)
+    async with worker(workflows=[app]):
+        assert await run.result(timeout=10) == text
+    found = await client.get(f"{queue} {text}").describe()
+    assert (found.run_id, found.id) == (run.run_id, f"{queue} {text}")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from holdfast.errors import InvalidRequest
-from holdfast.ids import is_run_id
+from holdfast.ids import is_printable, is_run_id
 from holdfast.limits import NAME_MAX, PRIORITY_MAX, SPAN_MAX
 from holdfast.wire import time_from
 
@@ -38,7 +38,7 @@ def name(field: str, text: str, *, default: str | None = None) -> str:
     """A name of 1 to 200 printable characters."""
     if not text and default is not None:
         return default
-    if not text or len(text) > NAME_MAX or not text.isprintable():
+    if not text or len(text) > NAME_MAX or not is_printable(text):
         raise InvalidRequest(field, f"{text[:50]!r} must have 1 to {NAME_MAX} printable characters")
     return text
 

@@ -12,6 +12,7 @@ from typing import Any, Final, cast, get_args
 from holdfast.backoff import Backoff, BackoffLike, Constant, Exponential, Linear, Listed, parse_backoff
 from holdfast.definitions.definitions import PlacementChoice, RetryOn, StepOptions, StepOverrides
 from holdfast.durations import Duration, parse_duration
+from holdfast.ids import is_printable
 from holdfast.journal import RetryPolicy
 from holdfast.limits import NAME_MAX, PRIORITY_MAX
 
@@ -144,7 +145,7 @@ def checked_name(what: str, option: str, value: Any) -> str:
         raise ValueError(f"{what}: {option} is empty")
     if len(value) > NAME_MAX:
         raise ValueError(f"{what}: {option} has {len(value)} characters, the limit is {NAME_MAX}")
-    if not value.isprintable():
+    if not is_printable(value):
         raise ValueError(f"{what}: {option} {value!r} has characters that cannot be printed")
     return value
 
