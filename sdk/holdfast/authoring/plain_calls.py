@@ -5,9 +5,12 @@ must give something to await. Everywhere else it gives its result at once.
 """
 
 import asyncio
+import inspect
+import threading
 import warnings
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 from holdfast.definitions.functions import is_awaitable
@@ -57,7 +60,37 @@ async def _step(function: Callable[..., Any], is_async: bool, args: tuple[Any, .
     try:
         if is_async:
             return await function(*args, **kwargs)
-        value = await asyncio.to_thread(function, *args, **kwargs)
+        value = await _in_thread(partial(function, *args, **kwargs))
         return await value if is_awaitable(value) else value
     finally:
         _in_workflow.reset(before)
+
+
+async def _in_thread(act: Callable[[], Any]) -> Any:
+    """What `act` returns. Who is cancelled meanwhile leaves it running, and leaves no coroutine of it unawaited."""
+    lock = threading.Lock()
+    returned: list[Any] = []
+    is_left = False
+
+    def call() -> None:
+        value = act()
+        with lock:
+            if not is_left:
+                returned.append(value)
+                return
+        _close(value)
+
+    try:
+        await asyncio.to_thread(call)
+    except BaseException:
+        with lock:
+            is_left = True
+        for value in returned:
+            _close(value)
+        raise
+    return returned[0]
+
+
+def _close(value: Any) -> None:
+    if inspect.iscoroutine(value):
+        value.close()

@@ -1,11 +1,13 @@
 """Steps, workflows and the free functions: what they ask of the runtime in a run, and what they do without one."""
 
 import asyncio
+import inspect
 import random
 import threading
 import time
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -139,6 +141,38 @@ async def test_a_plain_step_of_a_plain_workflow_runs_in_a_thread() -> None:
         return await thread_of()
 
     assert await where() != threading.get_ident()
+
+
+@pytest.mark.parametrize("is_late", [True, False], ids=["it returns later", "it has returned"])
+async def test_what_a_step_returns_to_a_plain_workflow_that_was_cancelled_is_not_left_unawaited(is_late: bool) -> None:
+    begun, may_return = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+    made: list[Any] = []
+
+    @app.step(name=f"makes {is_late}")
+    def makes() -> Any:
+        loop.call_soon_threadsafe(begun.set)
+        may_return.wait(10)
+        made.append(increment.function(1))
+        return made[0]
+
+    @app.workflow(name=f"awaits {is_late}")
+    async def awaits() -> Any:
+        return await makes()
+
+    with ThreadPoolExecutor(1) as executor:
+        loop.set_default_executor(executor)
+        running = asyncio.create_task(awaits())
+        await begun.wait()
+        if is_late:
+            running.cancel()
+            await asyncio.wait([running])
+        may_return.set()
+        executor.submit(int).result(10)  # the thread has come to the end of the step
+        running.cancel()
+        await asyncio.wait([running])
+    assert running.cancelled()
+    assert inspect.getcoroutinestate(made[0]) == inspect.CORO_CLOSED
 
 
 async def test_after_a_plain_workflow_a_step_is_plain_again() -> None:
