@@ -14,6 +14,7 @@ from holdfast.worker.cache import RunCache
 from holdfast.worker.code_guard import CodeGuard
 from holdfast.worker.holder import Phase, RunHolder
 from holdfast.worker.rebuilds import Rebuilds
+from holdfast.worker.stall_reasons import missing_words
 
 log = logging.getLogger("holdfast.worker")
 
@@ -85,7 +86,7 @@ class LeasedRuns:
             self._take_in(cached)
         elif lease.workflow not in self._workflows:
             # Left out of the held set, it is offered to others after a while.
-            log.error("run %s needs workflow %s, which this worker does not know", lease.run_id, lease.workflow)
+            log.error("run %s is left to others: %s", lease.run_id, missing_words("workflow", lease.workflow))
             del self.held[lease.run_id]
         elif lease.arguments is not None and lease.rows and lease.rows[-1].seq == lease.journal_length:
             self._rebuilds.start(lease)

@@ -23,6 +23,7 @@ from holdfast.worker.retries import (
     timeout_failure,
     wait_before_retry,
 )
+from holdfast.worker.stall_reasons import missing_words
 from holdfast.worker.step_progress import WorkerIdentity
 
 Key = tuple[str, int]
@@ -69,7 +70,7 @@ class QueuedClaims:
         self._claims[key] = claim
         definition = self._definitions.get(claim.name)
         if definition is None:
-            text = f"this worker does not know step {claim.name}; start one whose modules define it"
+            text = missing_words("step", claim.name)
             self._settle(claim, AttemptOutcome.FAILED_FINAL, failure=self._failure(claim, "UnknownStep", text))
             return None
         if claim.failures > rules_of(definition.options, claim.retry).retries:

@@ -9,7 +9,12 @@ class StepUnknown(HoldfastError):
     """A step has to be started again, and neither the code nor this worker has it any more."""
 
     def __init__(self, step: str) -> None:
-        super().__init__(f"step {step} has to run again, but this worker does not know it; deploy code that has it")
+        super().__init__(f"step {step} has to run again, and {missing_words('step', step)}")
+
+
+def missing_words(kind: str, name: str) -> str:
+    """What is said of a step or workflow that this worker was not given. kind: "step" or "workflow"."""
+    return f"this worker has no {kind} {name}; start a worker whose modules define it"
 
 
 def stall_reason(error: BaseException, *, recorded_by: str = "", build: str = "") -> str:

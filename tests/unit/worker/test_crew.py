@@ -299,10 +299,14 @@ async def test_a_cancelled_queued_attempt_is_stopped_and_not_reported():
     assert (desk.held, desk.crew.slots.free, desk.reports) == ((), 10, [])
 
 
-async def test_a_run_of_an_unknown_workflow_is_not_held():
+async def test_a_run_of_a_workflow_that_the_worker_has_not_is_not_held_and_logged(caplog):
     desk = Desk(app)
-    desk.start("nobody")
+    run = desk.start("nobody")
     assert desk.held == ()
+    assert caplog.messages == [
+        f"run {run.run_id} is left to others: this worker has no workflow nobody; "
+        "start a worker whose modules define it"
+    ]
 
 
 async def test_the_cache_of_a_crew_is_bounded():

@@ -163,6 +163,32 @@ def test_a_stall_under_the_build_that_wrote_the_journal_says_to_look_for_randomn
     assert "look for random numbers" in reason
 
 
+def test_a_lost_step_that_the_worker_has_no_more_stalls_the_run_and_says_which_worker_it_needs():
+    before, after = App("before"), App("after")
+
+    @before.step
+    async def gone() -> None: ...
+
+    async def kept() -> None: ...
+
+    @before.workflow(name="flow")
+    async def calls_both() -> None:
+        await asyncio.gather(gone.with_options(step_id="a")(), both_have.with_options(step_id="b")())
+
+    @after.workflow(name="flow")
+    async def calls_one() -> None:
+        await after_has.with_options(step_id="b")()
+
+    both_have, after_has = before.step(kept), after.step(kept)
+    journal = Journal()
+    go(hold(before, journal, Bench()), journal)
+    transition, _ = go(hold(after, journal, Bench(), lost="ses_0"), journal)
+    (stall,) = [entry for entry in transition.entries if isinstance(entry, RunStalled)]
+    assert stall.reason == (
+        "step gone has to run again, and this worker has no step gone; start a worker whose modules define it"
+    )
+
+
 def test_a_stall_keeps_the_outcomes_that_are_known_and_hands_back_what_runs():
     app = App("three")
 

@@ -133,3 +133,11 @@ def test_an_attempt_whose_process_died_is_reported_as_lost_and_to_be_repeated_at
     record = only(claims).record
     assert (record.outcome, record.retry_delay) == (AttemptOutcome.LOST, timedelta())
     assert record.failure.message == "it died"
+
+
+def test_a_claim_of_a_step_that_the_worker_has_not_fails_and_says_which_worker_it_needs():
+    claims, _, definition = claims_with(name="elsewhere")
+    assert definition is None
+    failure = only(claims).record.failure
+    assert failure.error_type == "UnknownStep"
+    assert failure.message == "this worker has no step elsewhere; start a worker whose modules define it"
