@@ -122,7 +122,7 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
             self.break_off(error)
 
     def shut_down(self) -> None:
-        """Close every task's coroutine, so that `finally` blocks run now and nothing is reported later."""
+        """Say which errors nobody has heard, and close every task's coroutine: `finally` blocks run now, none later."""
         self.stop()
         for task, error in self._tasks.take_unheard():
             self._report(unheard_words(task), error, task.context)
