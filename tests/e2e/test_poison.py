@@ -6,11 +6,14 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
-from holdfast.client import Client
+from holdfast.client import Client, RunHandle
 from holdfast.errors import RunFailed
+from holdfast.journal import AttemptEnded, Mail, MailConsumed, StepCompleted, StepResult
+from holdfast.statuses import AttemptOutcome
 from tests.support import flows_poison as flows
 from tests.support.ledger import Ledger
 from tests.support.processes import Process
@@ -29,6 +32,18 @@ async def goes_on(client: Client, ledger: Ledger, queue: str, worker: Process) -
     """Sees that this worker still runs what comes."""
     run = await client.start(flows.innocent.with_options(queue=queue), ledger.path)
     assert await run.result(timeout=10) == worker.pid
+
+
+async def outcomes(run: RunHandle[Any]) -> list[AttemptOutcome]:
+    """How the attempts of a run with one step have ended."""
+    found: list[AttemptOutcome] = []
+    for entry in [one.entry for one in await run.history()]:
+        match entry:
+            case AttemptEnded() | StepCompleted():
+                found.append(entry.attempt.outcome)
+            case MailConsumed(mail=Mail(body=StepResult(attempts=attempts))):
+                found += [attempt.outcome for attempt in attempts]
+    return found
 
 
 @pytest.mark.parametrize("error", ["KeyboardInterrupt", "SystemExit", "GeneratorExit"])
@@ -106,6 +121,32 @@ async def test_runs_beside_code_that_cannot_be_interrupted_go_to_another_worker(
         ledger.let_go()
         async with process_worker(MODULE, options=QUICK) as other:
             assert await innocent.result(timeout=20) == other.pid
+
+
+@pytest.mark.parametrize("where", ["step", "queued step", "task of a step"])
+async def test_a_step_that_waits_in_c_on_the_loop_is_lost_itself_and_what_is_beside_it_is_handed_back(
+    client: Client, process_worker: WorkerProcessFactory, ledger: Ledger, queue: str, where: str
+) -> None:
+    """It had blocked one worker after the other, and no loss of it was ever counted."""
+    async with process_worker(MODULE, options=QUICK) as blocked:
+        beside = [
+            await client.start(flow.with_options(queue=queue), ledger.path)
+            for flow in (flows.waits, flows.waits_in_the_queue)
+        ]
+        await ledger.wait_for(f"waits {blocked.pid}", 2)
+        guilty = await client.start(flows.has_a_step_that_waits_in_c.with_options(queue=queue), ledger.path, where)
+        await blocked.wait_for_line(r"has not come back for . s")
+        ledger.let_go()
+        async with process_worker(MODULE, options=QUICK) as other:
+            with pytest.raises(RunFailed, match="the worker was lost 1 time"):
+                await guilty.result(timeout=20)
+            assert [await run.result(timeout=20) for run in beside] == [other.pid] * 2
+            assert ledger.counts[f"holds {blocked.pid}"] == 1
+            assert not ledger.counts[f"holds {other.pid}"]
+            for run in beside:
+                assert await outcomes(run) == [AttemptOutcome.HANDED_BACK, AttemptOutcome.COMPLETED]
+            await goes_on(client, ledger, queue, other)
+        assert f"It is held by step wait_in_c (1) of run {guilty.run_id}" in blocked.output
 
 
 CODE = ("raise_signal", "kill", "pthread_kill", "interrupt_main")

@@ -183,6 +183,34 @@ async def overstays(ledger: str) -> None:
     await overstay(ledger)
 
 
+def hold_a_lock(ledger: str) -> None:
+    note(ledger, f"holds {os.getpid()}")
+    threading.Event().wait(600)  # in C: no exception that is raised in this thread arrives before
+
+
+@app.step(recoveries=0)
+async def wait_in_c(ledger: str, *, in_a_task: bool) -> None:
+    async def hold() -> None:
+        hold_a_lock(ledger)
+
+    if in_a_task:
+        await asyncio.gather(asyncio.sleep(0), hold())
+    hold_a_lock(ledger)
+
+
+@app.workflow
+async def has_a_step_that_waits_in_c(ledger: str, where: str) -> None:
+    if where == "queued step":
+        await wait_in_c.with_options(placement="queued")(ledger, in_a_task=False)
+    else:
+        await wait_in_c(ledger, in_a_task=where == "task of a step")
+
+
+@app.workflow
+async def waits_in_the_queue(ledger: str) -> int:
+    return await wait_to_be_let_go.with_options(placement="queued")(ledger)
+
+
 # What takes from everybody in a process what they share
 
 ENDINGS: dict[str, Callable[[], Any]] = {

@@ -74,7 +74,9 @@ class Journal:
         self.mail: list[Mail] = []
         self.epoch = 0
 
-    def lease(self, *, after_timeout: bool = False, mail: bool = True, lost: str = "") -> Lease:
+    def lease(
+        self, *, after_timeout: bool = False, mail: bool = True, lost: str = "", handed_back: bool = False
+    ) -> Lease:
         self.epoch += 1
         return Lease(
             RUN_ID,
@@ -84,6 +86,7 @@ class Journal:
             mail=tuple(self.mail) if mail else (),
             after_timeout=after_timeout,
             lost_session_id=lost,
+            handed_back=handed_back,
         )
 
     def post(self, body: MailBody, *, at: datetime = START) -> Mail:

@@ -25,6 +25,8 @@ class RunLeased:
     record: RunRow | None
     lost_session_id: str = ""
     """Whose attempts were lost, when the run is leased after one loss."""
+    handed_back: bool = False
+    """True when the session before could not go on with the run, and its attempts are not lost by that."""
 
 
 @dataclass(slots=True)

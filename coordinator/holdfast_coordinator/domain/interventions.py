@@ -23,7 +23,7 @@ from .commands import (
 )
 from .events import LeaseLost, ResumedRun
 from .mail import ChildClosedMail, MailKind, body_bytes
-from .rows import AlarmKind, DeadLetter, OpenRun, RunState, Side
+from .rows import GIVEN_UP, AlarmKind, DeadLetter, OpenRun, RunState, Side
 from .rules import Rule, Rules
 from .snapshot import Reads
 from .states import RunTrigger
@@ -192,6 +192,9 @@ def end_lease(space: Workspace, asked: EndLease) -> bool:
         run.losses += 1
     elif run.losses or run.timed_out:
         run.sticky = None  # it is not the session whose attempts were lost, and must not be taken for it
+    elif asked.reason is LeaseEnd.UNDELIVERED and run.transition_id:
+        # A transition under this lease: the session had the run, so it is what the session could not go on with.
+        run.sticky = GIVEN_UP
     if run.losses >= LOSSES_MAX:
         reason = f"{run.losses} workers were lost while they held it, without any progress in between"
         space.append(run, [RunStalled(space.now, reason, run.build or "")], 1)

@@ -89,6 +89,10 @@ class RunRow:
     parent_number: int = 0
 
 
+GIVEN_UP = ""
+"""In the place of a session: the one that had a run could not go on with it."""
+
+
 @dataclass(slots=True)
 class OpenRun:
     """A row of `open_runs`: the lock of a run and all that changes while it is open."""
@@ -103,6 +107,7 @@ class OpenRun:
     epoch: int = 0
     owner: str | None = None
     sticky: str | None = None
+    """The session that had it last; GIVEN_UP when that one could not go on with it, through no fault of the run."""
     length: int = 0
     transition_id: int = 0
     mail_next: int = 1

@@ -28,6 +28,7 @@ from .events import (
 )
 from .mail import ChildClosedMail, MailBody, MailKind, MailRow, StoredBody
 from .rows import (
+    GIVEN_UP,
     AlarmKind,
     AlarmRow,
     CoordinatorEntry,
@@ -215,6 +216,7 @@ class Workspace:
         # Taken away once since the last transition: from the session that committed it. After more losses the sessions
         # are not recorded.
         lost = run.sticky if run.losses + run.timed_out == 1 else None
+        handed_back = run.sticky == GIVEN_UP
         move_run(run, RunTrigger.LEASE)
         run.owner = run.sticky = session_id
         run.epoch += 1
@@ -228,6 +230,7 @@ class Workspace:
                 self.waiting_mail(run.run_id),
                 self.records.get(run.run_id),
                 lost or "",
+                handed_back,
             )
         )
 

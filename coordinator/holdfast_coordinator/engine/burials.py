@@ -187,8 +187,7 @@ class Burials:
         What cannot be ended now is missing from what the worker says that it holds, and ended for that.
         """
         for key in {*held, *lost}:
-            # An attempt was started there, so it is lost in any case; of runs only those whose code did it.
-            reason = LeaseEnd.LOST if key[1] or key in lost else LeaseEnd.UNDELIVERED
+            reason = LeaseEnd.LOST if key in lost else LeaseEnd.UNDELIVERED
             log.warning("given_up", session_id=attachment.session_id, held=key, is_loss=reason is LeaseEnd.LOST)
             try:
                 await self.end({key: _end_of(attachment.session_id, key, reason)})

@@ -104,6 +104,7 @@ def _lease(lease: RunLeased, record: RunRow, attach_no: int) -> pb.Lease:
         parent_run_id=record.parent_run_id or "",
         metadata=record.metadata,
         lost_session_id=lease.lost_session_id,
+        handed_back=lease.handed_back,
         mail_taken=lease.run.mail_taken,
         attach_no=attach_no,
     )

@@ -118,6 +118,7 @@ class Lease:
     after_loss: bool = False
     after_timeout: bool = False
     lost_session_id: str = ""
+    handed_back: bool = False
     mail_taken: int = 0
     attach_no: int = 0
 

@@ -199,6 +199,7 @@ def _lease(message: pb.Lease) -> Lease:
         after_loss=message.after_loss,
         after_timeout=message.after_timeout,
         lost_session_id=message.lost_session_id,
+        handed_back=message.handed_back,
         mail_taken=message.mail_taken,
         attach_no=message.attach_no,
     )

@@ -1,7 +1,7 @@
 """What is done about a loop that does not come back: first its code is interrupted, then its work is given up.
 
 Driven by the heartbeat thread. What is given up goes to other workers, as the coordinator learns by the next
-heartbeat; the run whose code holds the loop counts as lost by it.
+heartbeat; the run or step whose code holds the loop counts as lost by it.
 """
 
 import logging
@@ -64,9 +64,10 @@ class BlockedLoop:
             self._gone.update((held.run_id, held.step, held.epoch) for held in given_up)
             log.error(
                 "the event loop of this worker has not come back for %.0f s: %d run(s) and queued step(s) are given "
-                "to others. It is here:\n%s",
+                "to others. It is held by %s. It is here:\n%s",
                 self._watch.blocked_seconds,
                 len(given_up),
+                self._guard.whose,
                 self._watch.place(),
             )
 

@@ -5,14 +5,13 @@ call into C that never comes back cannot be reached. It must arrive in the code 
 loop says when it enters and leaves the code of a run, and takes in itself what came too late.
 """
 
+import asyncio
 import ctypes
-import sys
 import threading
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from holdfast.errors import HoldfastError
-from holdfast.worker.attempts import AttemptRunner
+from holdfast.worker.log_facts import AttemptFacts, attempt_of
 from holdfast.workflow.loop import CodeDoesNotPause, RunUnwinding
 
 if TYPE_CHECKING:
@@ -35,9 +34,10 @@ class LoopHeld(HoldfastError):
 class CodeGuard:
     """running: the run whose code the loop is in; set by the loop, before it lets the code go on."""
 
-    __slots__ = ("_asked", "_settled", "running")
+    __slots__ = ("_asked", "_loop", "_settled", "running")
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
         self.running: RunHolder | None = None
         self._asked = False
         self._settled = threading.Event()
@@ -61,6 +61,23 @@ class CodeGuard:
 
     # In another thread
 
+    @property
+    def running_attempt(self) -> AttemptFacts | None:
+        """The attempt whose code the loop is in: of an async step, or of a task that it has begun.
+
+        Asked of the loop, so that steps pay nothing for it. A mere callback of a step's is not found.
+        """
+        task = asyncio.current_task(self._loop)
+        return None if task is None else attempt_of(task)
+
+    @property
+    def whose(self) -> str:
+        """Whose code the loop is in, as the log says it."""
+        running, attempt = self.running, self.running_attempt
+        if running is not None:
+            return f"run {running.run_id}"
+        return "nothing that is known" if attempt is None else str(attempt)
+
     def interrupt(self, thread: int, *, seconds: float) -> bool:
         """Interrupts the code that the thread of the loop is in; False when it is in none that is known.
 
@@ -69,7 +86,7 @@ class CodeGuard:
         """
         holder = self.running
         if holder is None:
-            return _is_in_step(thread) and _raise_in(thread, LoopHeld)
+            return self.running_attempt is not None and _raise_in(thread, LoopHeld)
         holder.instance.interrupt(CodeDoesNotPause(f"held its worker for {seconds:.0f} s"))
         self._settled.clear()
         self._asked = True
@@ -82,12 +99,3 @@ class CodeGuard:
 def _raise_in(thread: int, error: type[BaseException]) -> bool:
     reached: int = ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))
     return reached == 1
-
-
-def _is_in_step(thread: int) -> bool:
-    frame: FrameType | None = sys._current_frames().get(thread)
-    while frame is not None:
-        if frame.f_code is AttemptRunner._run.__code__:
-            return True
-        frame = frame.f_back
-    return False

@@ -69,7 +69,7 @@ class WorkCrew:
         self.worker = WorkerIdentity(build=options.build)
         self.slots = Slots(options.slots)
         self.draining = False
-        self.guard = CodeGuard()
+        self.guard = CodeGuard(loop)
         self._loop = loop
         self._make_holder = HolderFactory(options, workflows, steps, codec, crew=self)
         self._clock = clock
@@ -173,9 +173,18 @@ class WorkCrew:
         return False
 
     def guilty(self) -> list[Held]:
-        """The run whose code the loop is in, or was in when something ended it."""
+        """The run or the step whose code the loop is in, or was in when something ended it.
+
+        Of a step under the lease of its run, that run: its next holder counts the loss of the attempt.
+        """
         running = self.guard.running
-        held = None if running is None else self.runs.held.get(running.run_id)
+        if running is not None:
+            held = self.runs.held.get(running.run_id)
+        else:
+            attempt = self.guard.running_attempt
+            if attempt is None:
+                return []
+            held = self._claims.get((attempt.run_id, attempt.number)) or self.runs.held.get(attempt.run_id)
         return [] if held is None else [held]
 
     def give_up(self) -> tuple[list[Held], list[Held]]:

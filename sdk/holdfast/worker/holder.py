@@ -27,7 +27,7 @@ from holdfast.journal import (
     StepScheduled,
 )
 from holdfast.limits import DEFAULT_LIMITS, Limits
-from holdfast.statuses import Then, TransitionStatus
+from holdfast.statuses import AttemptOutcome, Then, TransitionStatus
 from holdfast.worker.command_entries import recorded, step_scheduled
 from holdfast.worker.failure_lines import log_closed_run, log_failed_attempt, log_signal_set_aside
 from holdfast.worker.mailbox import Mailbox
@@ -165,8 +165,10 @@ class RunHolder:
             for call in self.instance.open_steps():
                 self.progress.recall(call)
         left = self.progress.in_state(StepState.WAITING) + self.progress.in_state(StepState.HELD)
-        lost = WorkerIdentity(self.lease.lost_session_id)
-        losses = list(self.progress.losses(at=at, after_timeout=self.lease.after_timeout, lost=lost))
+        lease = self.lease
+        lost = WorkerIdentity(lease.lost_session_id)
+        outcome = AttemptOutcome.HANDED_BACK if lease.handed_back else AttemptOutcome.LOST
+        losses = list(self.progress.losses(at=at, after_timeout=lease.after_timeout, lost=lost, outcome=outcome))
         self._take_commands(at)
         # What was lost is noted first: the code learns of none of it. What then fails a step may end all others.
         for entry in sorted(losses, key=lambda entry: isinstance(entry, StepFailed)):

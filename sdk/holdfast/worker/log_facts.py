@@ -5,7 +5,10 @@ filters and handlers the program has. A factory of records would be too early: a
 `extra={"attempt": 2}` an error, and it cannot drop a record.
 """
 
+import asyncio
 import contextlib
+import contextvars
+import gc
 import logging
 import os
 import threading
@@ -30,9 +33,20 @@ class AttemptFacts(NamedTuple):
     step_id: str
     attempt: int
 
+    def __str__(self) -> str:
+        return f"step {self.step} ({self.number}) of run {self.run_id}"
+
 
 current_attempt: ContextVar[AttemptFacts | None] = ContextVar("holdfast_current_attempt", default=None)
 """The attempt that the running code belongs to; None in workflow code and everywhere else."""
+
+
+def attempt_of(task: asyncio.Task[Any]) -> AttemptFacts | None:
+    """The attempt that began this task, itself or by a task of its own. Called from any thread."""
+    # Task.get_context came with Python 3.12; the garbage collector sees what a task refers to in all of them.
+    contexts = [one for one in gc.get_referents(task) if isinstance(one, contextvars.Context)]
+    return contexts[0].get(current_attempt) if contexts else None
+
 
 _lock = threading.Lock()
 _users = 0

@@ -12,9 +12,7 @@ import _thread
 import asyncio
 import concurrent.futures.thread
 import contextlib
-import contextvars
 import functools
-import gc
 import logging
 import os
 import signal
@@ -26,7 +24,7 @@ from weakref import WeakKeyDictionary
 
 from holdfast.errors import HoldfastError
 from holdfast.worker.imported_names import exchange_imported_names
-from holdfast.worker.log_facts import AttemptFacts, current_attempt
+from holdfast.worker.log_facts import AttemptFacts, attempt_of, current_attempt
 from holdfast.workflow.current_run import current_runtime
 
 log = logging.getLogger("holdfast.worker")
@@ -91,7 +89,7 @@ def refuse(call: str) -> None:
 def _whose_code() -> str:
     attempt = current_attempt.get() or _threads.get(threading.current_thread())
     if attempt is not None:
-        return f"step {attempt.step} ({attempt.number}) of run {attempt.run_id}"
+        return str(attempt)
     runtime = current_runtime.get()
     return "" if runtime is None else f"run {runtime.info.run_id}"
 
@@ -202,13 +200,7 @@ def _all_tasks(original: Any, loop: asyncio.AbstractEventLoop | None = None) -> 
     attempt = current_attempt.get()
     if attempt is None or loop not in _loops:
         return found
-    return {task for task in found if _attempt_of(task) == attempt}
-
-
-def _attempt_of(task: asyncio.Task[Any]) -> AttemptFacts | None:
-    # Task.get_context came with Python 3.12; the garbage collector sees what a task refers to in all of them.
-    contexts = [one for one in gc.get_referents(task) if isinstance(one, contextvars.Context)]
-    return contexts[0].get(current_attempt) if contexts else None
+    return {task for task in found if attempt_of(task) == attempt}
 
 
 def _of_loop(original: Any, name: str, *, only_for: frozenset[int]) -> Any:

@@ -357,18 +357,25 @@ class RunProgress:
             return StepCancelled(at, number)
         return StepCancelled(at, number, step.record(AttemptOutcome.CANCELLED, at, self.worker))
 
-    def losses(self, *, at: datetime, after_timeout: bool, lost: WorkerIdentity) -> Iterator[AttemptEnded | StepFailed]:
+    def losses(
+        self,
+        *,
+        at: datetime,
+        after_timeout: bool,
+        lost: WorkerIdentity,
+        outcome: AttemptOutcome = AttemptOutcome.LOST,
+    ) -> Iterator[AttemptEnded | StepFailed]:
         """The entries for attempts that a former holder started and never ended.
 
         after_timeout: its lease ended because attempts were overdue; those then count as failures of their steps.
-        lost: that holder, where the coordinator names it.
+        lost: that holder, where the coordinator names it. outcome: of the others, LOST or HANDED_BACK.
         """
         for step in self.in_state(StepState.RUNNING):
             timeout = step.scheduled.timeout
             if after_timeout and timeout is not None and step.is_overdue(at):
                 yield self._failed(step, Expired(timeout), at=at, jitter=0.0, worker=lost)
             else:
-                yield AttemptEnded(at, step.number, step.record(AttemptOutcome.LOST, at, lost))
+                yield AttemptEnded(at, step.number, step.record(outcome, at, lost))
 
     def _rules(self, step: StepProgress) -> RetryRules:
         if step.rules is None:

@@ -111,6 +111,30 @@ def test_after_two_ends_of_leases_without_a_transition_nobody_is_named(cell: Cor
     assert [event.lost_session_id for event in cell.leases()] == [""]
 
 
+@pytest.mark.parametrize("reason", list(LeaseEnd))
+def test_only_what_its_session_had_and_could_not_go_on_with_is_leased_as_handed_back(
+    cell: CoreCell, reason: LeaseEnd
+) -> None:
+    leased(cell)
+    take(cell)
+    offer(cell, OTHER)
+    lose_lease(cell, reason)
+    assert [event.handed_back for event in cell.leases()] == [reason is LeaseEnd.UNDELIVERED]
+    # The second one never had it: whether the attempts of the first were lost is not known any more.
+    offer(cell, "ses_third")
+    lose_lease(cell, LeaseEnd.UNDELIVERED)
+    assert [event.handed_back for event in cell.leases()] == [False]
+
+
+def test_a_loss_before_is_not_forgotten_when_the_next_session_cannot_go_on(cell: CoreCell) -> None:
+    leased(cell)
+    take(cell)
+    for reason in (LeaseEnd.LOST, LeaseEnd.UNDELIVERED):
+        offer(cell, OTHER)
+        lose_lease(cell, reason)
+        assert [event.handed_back for event in cell.leases()] == [False]
+
+
 def test_a_lease_without_a_loss_names_nobody(cell: CoreCell) -> None:
     leased(cell)
     assert [event.lost_session_id for event in cell.leases()] == [""]

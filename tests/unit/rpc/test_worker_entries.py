@@ -133,11 +133,11 @@ def test_a_queued_attempt_and_a_lease_bring_the_trace_of_their_run_where_it_has_
     record = RunRow("run_1", "shop", "order", "default", AT, b"", b"", trace=identity.trace if is_traced else b"")
     task = TaskRow("run_1", 2, "shop", "default", "charge", TaskState.CLAIMED, AT, AT, b"", attempt=3)
     run = OpenRun("run_1", "shop", "default", "order", RunState.LEASED, AT, epoch=1)
-    handed = Handed([RunLeased("ses_2", run, 1, 1, [], None, "ses_1")], [TaskClaimed("ses_1", task, 1)])
+    handed = Handed([RunLeased("ses_2", run, 1, 1, [], None, "ses_1", True)], [TaskClaimed("ses_1", task, 1)])
     response = pb.PollResponse()
     fill_poll_response(response, Delivery(handed, {"run_1": record}), Room(1_000_000), attach_no=5)
     (lease,), (attempt,) = response.leases, response.attempts
-    assert lease.lost_session_id == "ses_1"
+    assert (lease.lost_session_id, lease.handed_back) == ("ses_1", True)
     assert (lease.attach_no, attempt.attach_no) == (5, 5)
     assert lease.HasField("trace") is attempt.HasField("trace") is is_traced
     if is_traced:

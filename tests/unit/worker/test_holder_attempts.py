@@ -101,6 +101,16 @@ def test_a_lost_attempt_is_repeated_by_the_next_holder():
     assert ready[0].attempt == 2
 
 
+def test_an_attempt_whose_worker_could_not_go_on_is_handed_back_and_counts_no_loss():
+    app = one_step_app(recoveries=1)
+    _, journal, _ = started(app)
+    for attempt in (2, 3, 4):
+        transition, ready = go(hold(app, journal, Bench(), handed_back=True), journal)
+        assert kinds(transition) == ["AttemptEnded", "AttemptStarted"]
+        assert transition.entries[0].attempt.outcome is AttemptOutcome.HANDED_BACK
+        assert ready[0].attempt == attempt
+
+
 def test_a_step_that_loses_its_workers_fails_after_its_recoveries():
     app = one_step_app(recoveries=2)
     _, journal, _ = started(app)

@@ -173,7 +173,7 @@ class PollRequest(_message.Message):
     def __init__(self, session_id: _Optional[str] = ..., attach_no: _Optional[int] = ..., msg_no: _Optional[int] = ..., free_slots: _Optional[int] = ..., free_runs: _Optional[int] = ..., received: _Optional[_Iterable[_Union[Held, _Mapping]]] = ...) -> None: ...
 
 class Lease(_message.Message):
-    __slots__ = ("run_id", "epoch", "workflow", "journal_length", "id", "queue", "arguments", "rows", "mail", "trace", "after_loss", "after_timeout", "created_at", "parent_run_id", "metadata", "lost_session_id", "attach_no", "mail_taken")
+    __slots__ = ("run_id", "epoch", "workflow", "journal_length", "id", "queue", "arguments", "rows", "mail", "trace", "after_loss", "after_timeout", "created_at", "parent_run_id", "metadata", "lost_session_id", "attach_no", "mail_taken", "handed_back")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -199,6 +199,7 @@ class Lease(_message.Message):
     LOST_SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     ATTACH_NO_FIELD_NUMBER: _ClassVar[int]
     MAIL_TAKEN_FIELD_NUMBER: _ClassVar[int]
+    HANDED_BACK_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     epoch: int
     workflow: str
@@ -217,7 +218,8 @@ class Lease(_message.Message):
     lost_session_id: str
     attach_no: int
     mail_taken: int
-    def __init__(self, run_id: _Optional[str] = ..., epoch: _Optional[int] = ..., workflow: _Optional[str] = ..., journal_length: _Optional[int] = ..., id: _Optional[str] = ..., queue: _Optional[str] = ..., arguments: _Optional[_Union[_value_pb2.Arguments, _Mapping]] = ..., rows: _Optional[_Iterable[_Union[_journal_pb2.JournalRow, _Mapping]]] = ..., mail: _Optional[_Iterable[_Union[_journal_pb2.Mail, _Mapping]]] = ..., trace: _Optional[_Union[_value_pb2.RunTrace, _Mapping]] = ..., after_loss: bool = ..., after_timeout: bool = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., parent_run_id: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., lost_session_id: _Optional[str] = ..., attach_no: _Optional[int] = ..., mail_taken: _Optional[int] = ...) -> None: ...
+    handed_back: bool
+    def __init__(self, run_id: _Optional[str] = ..., epoch: _Optional[int] = ..., workflow: _Optional[str] = ..., journal_length: _Optional[int] = ..., id: _Optional[str] = ..., queue: _Optional[str] = ..., arguments: _Optional[_Union[_value_pb2.Arguments, _Mapping]] = ..., rows: _Optional[_Iterable[_Union[_journal_pb2.JournalRow, _Mapping]]] = ..., mail: _Optional[_Iterable[_Union[_journal_pb2.Mail, _Mapping]]] = ..., trace: _Optional[_Union[_value_pb2.RunTrace, _Mapping]] = ..., after_loss: bool = ..., after_timeout: bool = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., parent_run_id: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., lost_session_id: _Optional[str] = ..., attach_no: _Optional[int] = ..., mail_taken: _Optional[int] = ..., handed_back: bool = ...) -> None: ...
 
 class QueuedAttempt(_message.Message):
     __slots__ = ("run_id", "step", "attempt", "epoch", "name", "arguments", "timeout", "retry", "workflow", "trace", "started_at", "failures", "step_id", "scheduled_at", "eligible_at", "attach_no", "seed")
