@@ -1,6 +1,7 @@
 """The client for code without asyncio: the same names, each call returns when it is done.
 
-One background thread runs the event loop of the asynchronous client; calls may come from any thread.
+One background thread runs the event loop of the asynchronous client; calls may come from any thread in which no event
+loop runs: one would be blocked, with all that runs on it.
 """
 
 import asyncio
@@ -35,6 +36,24 @@ class ClientClosed(HoldfastError, RuntimeError):
         super().__init__("this blocking client is closed; connect another one")
 
 
+class CalledInEventLoop(HoldfastError, RuntimeError):
+    """A blocking client was called where an event loop runs. Nothing was sent."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "a blocking client would block the event loop that runs here, with all that runs on it; "
+            "use holdfast.Client with await"
+        )
+
+
+def _has_running_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
 class _Background:
     """An event loop in a daemon thread."""
 
@@ -54,8 +73,8 @@ class _Background:
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         """Runs it on the loop and returns what it returns. Interrupting the caller cancels it.
 
-        Raises ClientClosed after `stop`, also to those who wait at that moment, and ForkedProcess in a process that
-        was forked meanwhile: the thread stayed in the other one.
+        Raises ClientClosed after `stop`, also to those who wait at that moment, ForkedProcess in a process that
+        was forked meanwhile: the thread stayed in the other one, and CalledInEventLoop.
         """
         if self.is_elsewhere:
             work.close()
@@ -63,6 +82,9 @@ class _Background:
         if threading.current_thread() is self._thread:
             work.close()
             raise RuntimeError("a blocking client was called from its own event loop, which it would block for ever")
+        if _has_running_loop():
+            work.close()
+            raise CalledInEventLoop
         # Under the lock: what is handed over after the loop's last turn would never be answered.
         with self._lock:
             if self._stopped:

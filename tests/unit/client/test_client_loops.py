@@ -60,6 +60,22 @@ def test_closing_a_blocking_client_ends_the_calls_of_other_threads() -> None:
     assert "closed" in str(errors[0])
 
 
+def test_a_blocking_client_is_refused_where_an_event_loop_runs() -> None:
+    """An async step that used one had blocked its worker, with all that ran there."""
+    client = blocking.Client.connect(NOBODY, timeout=None, retry_for=0)
+
+    async def use() -> None:
+        run = client.get("o-1")
+        for asked in (run.status, run.result, lambda: client.start("order"), lambda: blocking.Client.connect(NOBODY)):
+            with pytest.raises(blocking.CalledInEventLoop, match=r"use holdfast\.Client with await"):
+                asked()
+        with pytest.raises(CoordinatorUnavailable):  # a thread has no loop
+            await asyncio.to_thread(run.status)
+
+    asyncio.run(use())
+    client.close()
+
+
 def test_a_blocking_client_is_closed_twice_and_then_refuses() -> None:
     client = blocking.Client.connect(NOBODY, timeout=None)
     client.close()
