@@ -30,6 +30,7 @@ from holdfast.record import record
 from holdfast.worker.log_facts import AttemptFacts, current_attempt
 from holdfast.worker.process_calls import RaisedThere, submit_by_name, value_of
 from holdfast.worker.process_pools import ProcessLost, ProcessPools
+from holdfast.worker.process_shield import let_pool_threads_go
 from holdfast.worker.retries import Ended, Expired, Lost, Raised, Returned
 from holdfast.worker.threads import DaemonThreads
 from holdfast.worker.trace_context import headers_of
@@ -185,6 +186,7 @@ class AttemptRunner:
         self._leaving.discard(attempt)
         self.abandoned.discard(attempt)
         self._free_slot(attempt)
+        let_pool_threads_go(attempt.call.run_id, attempt.call.number, attempt.call.attempt)
 
     def _free_slot(self, attempt: Attempt) -> None:
         if attempt.has_slot:

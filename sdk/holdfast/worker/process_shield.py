@@ -55,6 +55,8 @@ _installed = threading.Lock()
 _is_installed = False
 _worker_pid = 0
 _threads: WeakKeyDictionary[threading.Thread, AttemptFacts] = WeakKeyDictionary()
+_pool_threads: WeakKeyDictionary[threading.Thread, AttemptFacts] = WeakKeyDictionary()
+"""Threads that an attempt has made a pool start: while it runs, what they do is taken for its own."""
 _loops: WeakKeyDictionary[asyncio.AbstractEventLoop, int] = WeakKeyDictionary()
 """How many workers each has."""
 
@@ -87,7 +89,7 @@ def refuse(call: str) -> None:
 
 
 def _whose_code() -> str:
-    attempt = current_attempt.get() or _threads.get(threading.current_thread())
+    attempt = _attempt_here()
     if attempt is not None:
         return str(attempt)
     runtime = current_runtime.get()
@@ -213,13 +215,28 @@ def _of_loop(original: Any, name: str, *, only_for: frozenset[int]) -> Any:
     return shielding
 
 
+def let_pool_threads_go(run_id: str, number: int, attempt: int) -> None:
+    """An attempt has ended: threads of pools that it has made are no longer taken for its code."""
+    if _pool_threads:
+        over = (run_id, number, attempt)
+        for thread, facts in list(_pool_threads.items()):
+            if (facts.run_id, facts.number, facts.attempt) == over:
+                _pool_threads.pop(thread, None)
+
+
+def _attempt_here() -> AttemptFacts | None:
+    thread = threading.current_thread()
+    return current_attempt.get() or _threads.get(thread) or _pool_threads.get(thread)
+
+
 def _start_noted(start: Callable[[threading.Thread], None]) -> Callable[[threading.Thread], None]:
     @functools.wraps(start)
     def noted(self: threading.Thread) -> None:
-        attempt = current_attempt.get() or _threads.get(threading.current_thread())
-        # A thread of a pool goes on to the work of others; what `asyncio.to_thread` runs there brings its context.
-        if attempt is not None and getattr(self, "_target", None) is not _POOL_THREAD:
-            _threads[self] = attempt
+        attempt = _attempt_here()
+        if attempt is not None:
+            # A thread of a pool goes on to the work of others; any other is the step's for as long as it runs.
+            is_of_pool = getattr(self, "_target", None) is _POOL_THREAD
+            (_pool_threads if is_of_pool else _threads)[self] = attempt
         start(self)
 
     return noted

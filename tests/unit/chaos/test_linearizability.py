@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.chaos.courier_model import (
@@ -374,5 +374,8 @@ def test_a_signal_that_is_missing_in_a_result_is_refused_whatever_else_has_happe
             for one in steps
         ]
 
-    check_linearizable(CourierModel(), [*history, *told("kept", "lost", "end-z")])
+    try:
+        check_linearizable(CourierModel(), [*history, *told("kept", "lost", "end-z")])
+    except TooMuchAtOnce:
+        assume(False)  # so many calls without an answer that the checker says so itself
     assert refutations(CourierModel(), [*history, *told("kept", "end-z")])

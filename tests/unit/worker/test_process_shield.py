@@ -12,7 +12,7 @@ from os import kill as kill_by_name
 import pytest
 
 from holdfast.worker.log_facts import AttemptFacts, current_attempt
-from holdfast.worker.process_shield import DRAINS, ProcessIsShared, shielded
+from holdfast.worker.process_shield import DRAINS, ProcessIsShared, let_pool_threads_go, shielded
 
 FACTS = AttemptFacts("run_1", "order", "charge", 2, "", 1)
 
@@ -84,10 +84,14 @@ async def test_a_thread_that_a_step_has_started_is_code_of_the_step() -> None:
 
 
 async def test_a_pool_thread_that_a_step_has_made_is_not_the_steps_afterwards(received: list[int]) -> None:
+    loop = asyncio.get_running_loop()
     token = current_attempt.set(FACTS)
     await asyncio.to_thread(int)
     current_attempt.reset(token)
-    await asyncio.get_running_loop().run_in_executor(None, os.kill, os.getpid(), signal.SIGTERM)
+    with pytest.raises(ProcessIsShared):  # the attempt still runs
+        await loop.run_in_executor(None, os.kill, os.getpid(), signal.SIGTERM)
+    let_pool_threads_go(FACTS.run_id, FACTS.number, FACTS.attempt)
+    await loop.run_in_executor(None, os.kill, os.getpid(), signal.SIGTERM)
     assert received == [signal.SIGTERM]
 
 
