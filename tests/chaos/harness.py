@@ -60,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     seed = given.seed if given.seed is not None else secrets.randbelow(10**6)
     directory = given.directory or Path(tempfile.mkdtemp(prefix="holdfast-chaos-"))
     directory.mkdir(parents=True, exist_ok=True)
+    directory.chmod(0o755)  # where root runs this, Postgres is another user, who has to get through
     # Whatever else of holdfast is on this machine is none of its business.
     for name in [name for name in os.environ if name.startswith(("HOLDFAST_", "OTEL_", "PG"))]:
         del os.environ[name]

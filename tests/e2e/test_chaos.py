@@ -2,10 +2,13 @@
 
 import asyncio
 import os
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support.watching import until
 
 SEED = os.environ.get("SEED", "1")
 MINUTES = "2"
@@ -41,3 +44,30 @@ async def test_chaos_refuses_a_fault_that_there_is_not() -> None:
     assert code == 2
     assert "there is no fault earthquake; there are" in output
     assert "worker killed" in output
+
+
+async def test_chaos_that_is_interrupted_leaves_nothing_behind() -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.chaos", "--faults", "worker killed",
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    assert process.stdout is not None
+    first = (await process.stdout.readline()).decode()
+    directory = first.strip().rpartition(" ")[2]
+
+    async def is_under_way() -> bool:
+        return "ledger" in os.listdir(directory)
+
+    await until(is_under_way, bool, seconds=60)
+    process.terminate()
+    output, _ = await process.communicate()
+    assert process.returncode == 130, output.decode()
+    assert directory not in await _printed("mount")
+    assert directory not in await _printed("ps", "axeww")
+    shutil.rmtree(directory)
+
+
+async def _printed(*command: str) -> str:
+    listed = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    output, _ = await listed.communicate()
+    return output.decode(errors="replace")
