@@ -81,8 +81,8 @@ class Burials:
     async def reap(self) -> None:
         """Declares silent sessions dead, detaches them and ends their leases, in this order.
 
-        Buries nobody until heartbeats were written and the database's clock ran on for one TTL without a gap. Then
-        only who was seen silent for a while with a row that nobody had locked: else the lock was the silence.
+        Buries no session until heartbeats were written and the database's clock ran on for one TTL without a gap. Then
+        only who was seen silent for a while with a row that was not locked: else the lock was the silence.
         """
         now, watched_for = self._database_clock.now(), self._policy.watched_for
         found = await self._control.silent_sessions(

@@ -99,7 +99,7 @@ def translated(handler: Handler) -> Handler:
 def in_time(handler: Handler) -> Handler:
     """Wraps an rpc handler that waits for nothing but the database: a caller whose time is nearly over gets the reason.
 
-    A database that hangs gives no error; without this the caller would only see that nobody answered.
+    A database that hangs gives no error; without this the caller would only see that no answer came.
     """
 
     @wraps(handler)
