@@ -1,13 +1,15 @@
 """The states of open runs and of queued steps as tables: which trigger leads from where to where, and what it changes.
 
 Whatever the core does to a run or a queued step, its state changes through `move_run` and `move_task` alone. A trigger
-that the table does not have for a state is refused. docs/ARCHITECTURE.md shows these tables, generated from here; the
-CHECK constraints of the database are made of RUN_FIELDS and TASK_FIELDS.
+that the table does not have for a state is refused. docs/ARCHITECTURE.md shows these tables, generated from here. No
+row is written that does not hold what RUN_FIELDS and TASK_FIELDS say of its state: see `check_run`, `check_task`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import product
+from operator import attrgetter
 from typing import Generic, TypeVar
 
 from holdfast.errors import HoldfastError
@@ -63,6 +65,10 @@ class Holding(Generic[State]):
 
     states: tuple[State, ...]
     always: bool = True
+
+
+class UnsoundRow(HoldfastError):
+    """A row that cannot be: it has what its state does not, or the other way round. Nothing of it is recorded."""
 
 
 class MoveRefused(HoldfastError):
@@ -149,6 +155,53 @@ TASK_FIELDS: Mapping[str, Holding[TaskState]] = {
     "started_at": Holding((TaskState.CLAIMED,)),
     "deadline_at": Holding((TaskState.CLAIMED,), always=False),
 }
+
+
+def _held_by_state(fields: Mapping[str, Holding[State]], states: Iterable[State]) -> dict[State, set[tuple[bool, ...]]]:
+    """By state: which of the columns have a value together, in the order of `fields`."""
+    return {
+        state: set(
+            product(
+                *(
+                    (False,) if state not in held.states else (True,) if held.always else (False, True)
+                    for held in fields.values()
+                )
+            )
+        )
+        for state in states
+    }
+
+
+_RUN_HELD = _held_by_state(RUN_FIELDS, RunState)
+_TASK_HELD = _held_by_state(TASK_FIELDS, TaskState)
+_run_fields = attrgetter(*RUN_FIELDS)
+_task_fields = attrgetter(*TASK_FIELDS)
+
+
+def check_run(run: OpenRun) -> None:
+    """Raises UnsoundRow for a run that cannot be. Not a CHECK constraint, whose text Postgres reads anew in each
+    statement that writes the table: that was a tenth of what it used for an idle run."""
+    held = tuple([value is not None for value in _run_fields(run)])
+    if held not in _RUN_HELD.get(run.state, ()):
+        raise UnsoundRow(f"run {run.run_id} cannot be {run.state!r} with {_shown(RUN_FIELDS, held)}")
+    if run.epoch < 0 or run.length < 0 or not 0 <= run.mail_taken < run.mail_next:
+        raise UnsoundRow(
+            f"run {run.run_id} cannot have epoch {run.epoch}, {run.length} entries, and mail {run.mail_taken} taken "
+            f"before {run.mail_next}"
+        )
+
+
+def check_task(task: TaskRow) -> None:
+    """As `check_run`, of a queued step."""
+    held = tuple([value is not None for value in _task_fields(task)])
+    if task.number < 1 or held not in _TASK_HELD.get(task.state, ()):
+        raise UnsoundRow(
+            f"step {task.number} of run {task.run_id} cannot be {task.state!r} with {_shown(TASK_FIELDS, held)}"
+        )
+
+
+def _shown(fields: Mapping[str, Holding[State]], held: tuple[bool, ...]) -> str:
+    return ", ".join(name for name, has_it in zip(fields, held, strict=True) if has_it) or "nothing"
 
 
 def move_run(run: OpenRun, trigger: RunTrigger) -> None:

@@ -11,7 +11,8 @@ from holdfast_coordinator.domain.asks import CloseAsk
 from holdfast_coordinator.domain.changes import Changes
 from holdfast_coordinator.domain.commands import CommitTransition
 from holdfast_coordinator.domain.events import Appended, Closed
-from holdfast_coordinator.domain.rows import AlarmKind, KeyRow, RunResult, Side, TaskRow
+from holdfast_coordinator.domain.rows import AlarmKind, JournalRow, KeyRow, OpenRun, RunResult, Side, TaskRow
+from holdfast_coordinator.domain.states import UnsoundRow, check_run, check_task
 from holdfast_coordinator.domain.workspace import REQUEST_KEPT_FOR, not_before
 from holdfast_coordinator.wire.entries import encode_failure, join_attempts, join_entries, mail_bytes
 from holdfast_coordinator.wire.stored_mail import parts_of
@@ -40,7 +41,7 @@ def plan_writes(statements: CellWrites, changes: Changes) -> list[tuple[Statemen
     """One call for each kind of change that there is, and how many rows it must insert where that is known.
 
     Updates and deletes of rows that must be there check themselves. Sweeps come first, but for what copies the mail
-    that they delete.
+    that they delete. Raises UnsoundRow for a row that cannot be.
     """
     plan: list[tuple[StatementCall, int | None]] = []
 
@@ -80,8 +81,8 @@ def plan_writes(statements: CellWrites, changes: Changes) -> list[tuple[Statemen
         opened = {run_id: run for run_id, run in opened.items() if run_id not in ended}
         write(statements.delete_open_runs, [run_id for run_id in ended if run_id not in made], _alone)
         write(statements.insert_results, ended.values(), _result_values, count=True)
-    write(statements.insert_open_runs, opened.values(), _open_run_values, count=True)
-    write(statements.update_open_runs, updated.values(), _open_run_changes)
+    write(statements.insert_open_runs, opened.values(), _opened_run_values, count=True)
+    write(statements.update_open_runs, updated.values(), _changed_run_values)
     keys = {(key.namespace, key.kind, key.key): key for key in changes.keys}
     write(statements.point_keys, keys.values(), _key_values)
     write(statements.insert_joins, changes.joins, _key_values, count=True)
@@ -200,7 +201,21 @@ def _released_values(row: KeyRow) -> Sequence[Any]:
     return row.namespace, row.kind, row.key, row.run_id
 
 
-def _journal_values(row: Any) -> Sequence[Any]:
+def _opened_run_values(run: OpenRun) -> Sequence[Any]:
+    check_run(run)
+    values: tuple[Any, ...] = _open_run_values(run)
+    return values
+
+
+def _changed_run_values(run: OpenRun) -> Sequence[Any]:
+    check_run(run)
+    values: tuple[Any, ...] = _open_run_changes(run)
+    return values
+
+
+def _journal_values(row: JournalRow) -> Sequence[Any]:
+    if not 1 <= row.count <= row.seq:
+        raise UnsoundRow(f"entry {row.seq} of run {row.run_id} cannot be the last of {row.count}")
     return row.run_id, row.seq, row.count, row.epoch, row.transition_id, join_entries(row.entries)
 
 
@@ -213,10 +228,12 @@ def _alarm_values(row: Any) -> Sequence[Any]:
 
 
 def _added_task_values(row: TaskRow) -> Sequence[Any]:
+    check_task(row)
     return (*_task_values(row), join_attempts(row.attempts_ended) if row.attempts_ended else b"")
 
 
 def _changed_task_values(row: TaskRow) -> Sequence[Any]:
+    check_task(row)
     return (*_task_changes(row), join_attempts(row.attempts_ended) if row.attempts_ended else b"")
 
 

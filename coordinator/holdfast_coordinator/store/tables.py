@@ -6,11 +6,10 @@ foreign keys, ids as text in byte order, protobuf as bytea. Indexes of hot table
 changes from one transition of a leased run to the next is in any index, so that those updates stay HOT.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import (
-    DDL,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -25,7 +24,6 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
-    event,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
@@ -33,7 +31,6 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from holdfast.statuses import ClosePolicy, RunStatus
 from holdfast_coordinator.domain.mail import MailKind
 from holdfast_coordinator.domain.rows import AlarmKind, RunState, TaskState
-from holdfast_coordinator.domain.states import RUN_FIELDS, TASK_FIELDS, Holding
 
 # By a constant number of dead rows: the default, a share of the table, comes later the longer a queue is.
 _HOT = {
@@ -79,43 +76,6 @@ def _one_of(column: str, numbers: Iterable[int]) -> str:
     ordered = sorted(numbers)
     assert ordered == list(range(ordered[0], ordered[-1] + 1)), ordered
     return f"{column} BETWEEN {ordered[0]} AND {ordered[-1]}"
-
-
-def _holds(fields: Mapping[str, Holding[Any]]) -> str:
-    """The condition that a row holds what its state says, and nothing else."""
-    return " AND ".join(
-        f"(state IN ({states})) = ({column} IS NOT NULL)"
-        if holding.always
-        else f"(state IN ({states}) OR {column} IS NULL)"
-        for column, holding in fields.items()
-        for states in (", ".join(str(int(state)) for state in holding.states),)
-    )
-
-
-_OPEN_RUN_CHECKED = {
-    "state": "smallint", "epoch": "bigint", "length": "bigint", "mail_next": "bigint", "mail_taken": "bigint",
-    "owner": "text", "ready_at": "timestamptz", "attempt_deadline_at": "timestamptz", "stall_reason": "text",
-    "stall_build": "text", "waits": "text",
-}  # fmt: skip
-_STEP_TASK_CHECKED = {
-    "number": "integer", "state": "smallint", "owner": "text", "started_at": "timestamptz",
-    "deadline_at": "timestamptz",
-}  # fmt: skip
-assert _OPEN_RUN_CHECKED.keys() >= RUN_FIELDS.keys()
-assert _STEP_TASK_CHECKED.keys() >= TASK_FIELDS.keys()
-
-
-def _check_function(name: str, checked: Mapping[str, str], condition: str) -> DDL:
-    """The function of a CHECK constraint of a table whose rows change often.
-
-    Postgres reads the text of a constraint anew in each statement that writes its table, 19 us for that of open_runs;
-    a function is compiled once for a connection, and costs 5.
-    """
-    parameters = ", ".join(f"{column} {kind}" for column, kind in checked.items())
-    return DDL(  # type: ignore[no-untyped-call]
-        f"CREATE FUNCTION {name}({parameters}) RETURNS boolean LANGUAGE plpgsql IMMUTABLE "
-        f"AS $$ BEGIN RETURN {condition}; END $$"
-    )
 
 
 def _id(name: str, *, nullable: bool = False) -> "Column[Any]":
@@ -189,7 +149,6 @@ open_runs = Table(
     _text("stall_reason", nullable=True), _id("stall_build", nullable=True), _text("waits", nullable=True),
     _small("side"), _id("parent_run_id", nullable=True), _int("parent_number"),
     PrimaryKeyConstraint("run_id", name="open_runs_pkey"),
-    CheckConstraint(f"open_run_is_sound({', '.join(_OPEN_RUN_CHECKED)})", name="open_runs_sound"),
     Index(
         "open_runs_to_claim", "namespace", "queue", "workflow", "priority", "ready_at",
         postgresql_where=text(f"state = {RunState.READY}"),
@@ -202,7 +161,6 @@ journal = Table(
     "journal", cell_metadata,
     _id("run_id"), _big("seq"), _int("count"), _big("epoch"), _big("transition_id"), _bytes("entries"),
     PrimaryKeyConstraint("run_id", "seq", name="journal_pkey"),
-    CheckConstraint("count >= 1 AND seq >= count", name="journal_sound"),
 )  # fmt: skip
 
 mail = Table(
@@ -221,7 +179,6 @@ step_tasks = Table(
     Column("timeout", Interval, nullable=True), _int("recoveries", nullable=True), _bytes("retry"),
     _id("step_id"), _id("seed"), _id("workflow"), _bytes("attempts_ended"),
     PrimaryKeyConstraint("run_id", "number", name="step_tasks_pkey"),
-    CheckConstraint(f"step_task_is_sound({', '.join(_STEP_TASK_CHECKED)})", name="step_tasks_sound"),
     Index(
         "step_tasks_to_claim", "namespace", "queue", "name", "priority", "ready_at",
         postgresql_where=text(f"state = {TaskState.READY}"),
@@ -229,26 +186,6 @@ step_tasks = Table(
     Index("step_tasks_by_owner", "owner", postgresql_where=text("owner IS NOT NULL")),
     Index("step_tasks_by_deadline", "deadline_at", postgresql_where=text(f"state = {TaskState.CLAIMED}")),
 )  # fmt: skip
-
-event.listen(
-    open_runs,
-    "before_create",
-    _check_function(
-        "open_run_is_sound",
-        _OPEN_RUN_CHECKED,
-        f"{_one_of('state', RunState)} AND epoch >= 0 AND length >= 0 AND mail_taken >= 0 AND mail_next > mail_taken "
-        f"AND {_holds(RUN_FIELDS)}",
-    ),
-)
-event.listen(
-    step_tasks,
-    "before_create",
-    _check_function(
-        "step_task_is_sound",
-        _STEP_TASK_CHECKED,
-        f"number >= 1 AND {_one_of('state', TaskState)} AND {_holds(TASK_FIELDS)}",
-    ),
-)
 
 alarms = Table(
     "alarms", cell_metadata,

@@ -349,9 +349,7 @@ async def test_what_a_claim_brings_is_bounded_in_bytes(cell: PostgresCellStore) 
     ],
     ids=str,
 )
-async def test_rows_that_cannot_be_are_refused_by_the_database_itself(
-    cell: PostgresCellStore, unsound: Changes
-) -> None:
+async def test_rows_that_cannot_be_are_refused_by_the_store_itself(cell: PostgresCellStore, unsound: Changes) -> None:
     """A close as RUNNING was committed: the second fence behind the checks of requests and of the core."""
     await write(cell, starting(open_run("r1")))
     with pytest.raises(DataRejected):

@@ -1,4 +1,4 @@
-"""The database agrees with the tables of states: a row holds what its state has, and nothing else."""
+"""The store holds rows to the tables of states: a row holds what its state has, and nothing else."""
 
 from itertools import product
 from typing import Any
@@ -19,7 +19,7 @@ CASES: list[tuple[Any, str, Any, Any]] = [
 TEXTS = {"owner": "s1", "stall_reason": "poison", "stall_build": "build", "waits": "signal go"}
 
 
-async def test_the_database_takes_what_the_state_of_a_row_holds_and_nothing_else(cell: PostgresCellStore) -> None:
+async def test_the_store_takes_what_the_state_of_a_row_holds_and_nothing_else(cell: PostgresCellStore) -> None:
     wrong = []
     for number, ((state, column, held, make), has_it) in enumerate(product(CASES, (True, False))):
         value = {column: TEXTS.get(column, T0) if has_it else None}

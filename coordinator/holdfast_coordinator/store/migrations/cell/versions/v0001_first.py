@@ -75,8 +75,7 @@ CREATE TABLE journal (
     epoch BIGINT NOT NULL,
     transition_id BIGINT NOT NULL,
     entries BYTEA NOT NULL,
-    CONSTRAINT journal_pkey PRIMARY KEY (run_id, seq),
-    CONSTRAINT journal_sound CHECK (count >= 1 AND seq >= count)
+    CONSTRAINT journal_pkey PRIMARY KEY (run_id, seq)
 ) WITH (
     autovacuum_vacuum_insert_scale_factor = 0.0,
     autovacuum_vacuum_insert_threshold = 200000,
@@ -100,15 +99,6 @@ CREATE TABLE mail (
     autovacuum_analyze_scale_factor = 0.0,
     autovacuum_analyze_threshold = 5000
 );
-
-CREATE FUNCTION open_run_is_sound(state smallint, epoch bigint, length bigint, mail_next bigint, mail_taken bigint,
-    owner text, ready_at timestamptz, attempt_deadline_at timestamptz, stall_reason text, stall_build text, waits text)
-RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN state BETWEEN 1 AND 5
-    AND epoch >= 0 AND length >= 0 AND mail_taken >= 0 AND mail_next > mail_taken
-    AND (state IN (2)) = (owner IS NOT NULL)
-    AND (state IN (1)) = (ready_at IS NOT NULL) AND (state IN (2) OR attempt_deadline_at IS NULL)
-    AND (state IN (3) OR waits IS NULL) AND (state IN (5)) = (stall_reason IS NOT NULL)
-    AND (state IN (1, 5) OR stall_build IS NULL); END $$;
 
 CREATE TABLE open_runs (
     run_id TEXT COLLATE "C" NOT NULL,
@@ -137,9 +127,7 @@ CREATE TABLE open_runs (
     side SMALLINT NOT NULL,
     parent_run_id TEXT COLLATE "C",
     parent_number INTEGER NOT NULL,
-    CONSTRAINT open_runs_pkey PRIMARY KEY (run_id),
-    CONSTRAINT open_runs_sound CHECK (open_run_is_sound(state, epoch, length, mail_next, mail_taken, owner, ready_at,
-        attempt_deadline_at, stall_reason, stall_build, waits))
+    CONSTRAINT open_runs_pkey PRIMARY KEY (run_id)
 ) WITH (
     fillfactor = 50,
     autovacuum_vacuum_scale_factor = 0.0,
@@ -270,12 +258,6 @@ CREATE INDEX runs_by_metadata ON runs USING gin (metadata jsonb_path_ops) WHERE 
 
 CREATE INDEX runs_by_workflow ON runs (namespace, workflow, created_at, run_id);
 
-CREATE FUNCTION step_task_is_sound(number integer, state smallint, owner text, started_at timestamptz,
-    deadline_at timestamptz)
-RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN number >= 1 AND state BETWEEN 1 AND 2
-    AND (state IN (2)) = (owner IS NOT NULL)
-    AND (state IN (2)) = (started_at IS NOT NULL) AND (state IN (2) OR deadline_at IS NULL); END $$;
-
 CREATE TABLE step_tasks (
     run_id TEXT COLLATE "C" NOT NULL,
     number INTEGER NOT NULL,
@@ -301,8 +283,7 @@ CREATE TABLE step_tasks (
     seed TEXT COLLATE "C" NOT NULL,
     workflow TEXT COLLATE "C" NOT NULL,
     attempts_ended BYTEA NOT NULL,
-    CONSTRAINT step_tasks_pkey PRIMARY KEY (run_id, number),
-    CONSTRAINT step_tasks_sound CHECK (step_task_is_sound(number, state, owner, started_at, deadline_at))
+    CONSTRAINT step_tasks_pkey PRIMARY KEY (run_id, number)
 ) WITH (
     fillfactor = 80,
     autovacuum_vacuum_scale_factor = 0.0,
