@@ -30,7 +30,7 @@ from holdfast_coordinator.telemetry.run_spans import DEFAULT_RULES
 from holdfast_coordinator.telemetry.spans import SpanRules
 
 from .attachments import Attachment, Held
-from .background_tasks import Background
+from .background_tasks import Background, set_within
 from .cell_writer import COMMAND_SECONDS
 from .cells import Cell, Cells
 from .claims import Claims
@@ -193,11 +193,7 @@ class Engine:
                 for result in await self._closed_of(namespace, unknown):
                     waiter.notify(result)
             if not waiter.closed:
-                try:
-                    async with asyncio.timeout(seconds):
-                        await waiter.news.wait()
-                except TimeoutError:
-                    return []
+                await set_within(waiter.news, seconds)
             return list(waiter.closed.values())
         finally:
             self.waiters.unregister(waiter, run_ids)

@@ -3,13 +3,13 @@
 What does not come through, since the answer has no room for it or the worker has gone, is kept for its next poll.
 """
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from holdfast_coordinator.domain.rows import RunRow
 
 from .attachments import NO_MAIL, Attachment, Handed, Held
+from .background_tasks import set_within
 from .database_clock import boot_seconds
 from .held_work import HeldWork
 from .matcher import Matcher
@@ -54,11 +54,7 @@ class Polls:
         try:
             self._matcher.has_room(attachment)
             if not attachment.news.is_set():
-                try:
-                    async with asyncio.timeout(self._sessions.policy.poll_wait.total_seconds()):
-                        await attachment.news.wait()
-                except TimeoutError:
-                    return Delivery(Handed())
+                await set_within(attachment.news, self._sessions.policy.poll_wait.total_seconds())
         finally:
             attachment.end_poll(msg_no, boot_seconds())
         self._sessions.attached(session_id, attach_no)

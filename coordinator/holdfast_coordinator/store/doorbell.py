@@ -4,6 +4,7 @@ Nothing but latency depends on it. It does not work behind a pooler that gives e
 then no notice arrives, and the looks at the rows find it.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
@@ -64,11 +65,21 @@ class PostgresDoorbell:
 
 
 async def _notices(connection: "psycopg.AsyncConnection[Any]", silent_seconds: float) -> AsyncGenerator[str, None]:
-    """Raises StoreUnavailable when nothing came for `silent_seconds`: the connection may be dead without an error."""
-    is_alive = True
-    while is_alive:
-        is_alive = False
-        async for notice in connection.notifies(timeout=silent_seconds):
-            is_alive = True
-            yield notice.payload
-    raise StoreUnavailable(f"nothing came for {silent_seconds:g} s")
+    """Raises StoreUnavailable when nothing came for `silent_seconds`: the connection may be dead without an error.
+
+    Not psycopg's own `notifies`, which wakes up ten times a second for as long as nothing comes.
+    """
+    loop, socket, bytes_came = asyncio.get_running_loop(), connection.fileno(), asyncio.Event()
+    loop.add_reader(socket, bytes_came.set)
+    try:
+        while True:
+            while notice := connection.pgconn.notifies():
+                yield notice.extra.decode()
+            async with asyncio.timeout(silent_seconds):
+                await bytes_came.wait()
+            bytes_came.clear()
+            connection.pgconn.consume_input()
+    except TimeoutError:
+        raise StoreUnavailable(f"nothing came for {silent_seconds:g} s") from None
+    finally:
+        loop.remove_reader(socket)
