@@ -12,9 +12,10 @@ from rich.console import Console
 
 from holdfast.client.loops import run
 
-from .cases import FULL, Sizes, Values, measure_idle, measure_one_step_runs, measure_ten_step_runs, run_all
+from .cases import measure_idle, measure_one_step_runs, measure_ten_step_runs, run_all
 from .figures import DUES, Figure
 from .flows import ten_steps
+from .sizes import FULL, Sizes, Values
 from .stack import Stack, stack
 
 WORKERS = 2

@@ -15,46 +15,28 @@ from holdfast.client import Client
 
 from . import flows
 from .figures import percentile
+from .programs import BenchFailed
 from .replay import recorded_pages, replay_us_per_step
+from .sizes import Sizes, Values
 from .spans import recorded_rows, us_per_span
-from .stack import BenchFailed, Stack
+from .stack import Stack
 
 NANOSECONDS_PER_MS = 1e6
 QUEUED_SECONDS = 30.0
 RUNS_SECONDS = 300.0
 
-Values = Mapping[str, float | None]
-"""Figures by name; None for what this build of holdfast or this machine cannot do."""
-
-
-@dataclass(slots=True, frozen=True)
-class Sizes:
-    """How much is run in a round of each case, and how many rounds there are; pairs: of loads that are compared."""
-
-    rounds: int
-    one_step_runs: int
-    ten_step_runs: int
-    idle_runs: int
-    sequential_steps: int
-    replayed_steps: int
-    traced_runs: int
-    limit_seconds: float
-    pairs: int
-    in_flight: int = 500
-
-
-FULL = Sizes(3, 5_000, 1_000, 300, 500, 10_000, 500, limit_seconds=1.0, pairs=10)
-QUICK = Sizes(3, 2_000, 300, 150, 200, 10_000, 500, limit_seconds=0.4, pairs=4)
-SMOKE = Sizes(1, 20, 5, 5, 5, 100, 5, limit_seconds=0.02, pairs=1, in_flight=10)
-
 
 @dataclass(slots=True, frozen=True)
 class Case:
-    """figures: the names of what `measure` returns."""
+    """What is measured on the stack that cases share. figures: the names of what `measure` returns.
+
+    is_long: not a case for --quick.
+    """
 
     name: str
     figures: tuple[str, ...]
     measure: Callable[[Stack, Sizes], Awaitable[Values]]
+    is_long: bool = False
 
 
 async def measure_one_step_runs(stack: Stack, sizes: Sizes) -> Values:
@@ -67,11 +49,21 @@ async def measure_one_step_runs(stack: Stack, sizes: Sizes) -> Values:
 
 async def measure_ten_step_runs(stack: Stack, sizes: Sizes) -> Values:
     """B2: steps per second, and what a step costs in all processes together."""
+    return await _ten_steps("B2", flows.ten_steps, stack, sizes)
+
+
+async def measure_queued_steps(stack: Stack, sizes: Sizes) -> Values:
+    """B3: the same, every step queued."""
+    return await _ten_steps("B3", flows.ten_queued_steps, stack, sizes)
+
+
+async def _ten_steps(name: str, workflow: Workflow[[str], str], stack: Stack, sizes: Sizes) -> Values:
     steps = sizes.ten_step_runs * flows.STEPS_PER_RUN
     before = stack.cpu_seconds()
-    seconds = await run_all(stack.client, flows.ten_steps, sizes.ten_step_runs, in_flight=sizes.in_flight)
-    used = _cpu_ms("B2.cpu_ms_per_step", before, stack.cpu_seconds(), steps)
-    return {"B2": steps / seconds, "B2.cpu_ms_per_step": sum(used.values()) if used else None, **used}
+    seconds = await run_all(stack.client, workflow, sizes.ten_step_runs, in_flight=sizes.in_flight)
+    per_step = f"{name}.cpu_ms_per_step"
+    used = _cpu_ms(per_step, before, stack.cpu_seconds(), steps)
+    return {name: steps / seconds, per_step: sum(used.values()) if used else None, **used}
 
 
 def _cpu_ms(name: str, before: Mapping[str, float], after: Mapping[str, float], count: int) -> dict[str, float]:
@@ -92,6 +84,18 @@ async def measure_idle(stack: Stack, sizes: Sizes) -> Values:
         "B4.step_p50": _between(await stack.client.run(flows.clocked_steps, sizes.sequential_steps, flows.PAYLOAD)),
         "B4.queued_step_p50": await _queued_step_p50(stack.client, sizes.sequential_steps),
     }
+
+
+async def measure_fan_out(stack: Stack, sizes: Sizes) -> Values:
+    """B5: many steps at once in one run, by one worker."""
+    workflow = flows.fan_out.with_options(queue=flows.FAN_OUT_QUEUE)
+    took = []
+    for _ in range(sizes.fan_outs):
+        started = time.perf_counter()
+        count = await stack.client.run(workflow, sizes.branches, flows.PAYLOAD)
+        took.append(time.perf_counter() - started)
+        assert count == sizes.branches, count
+    return {"B5": statistics.median(took)}
 
 
 async def measure_replay(stack: Stack, sizes: Sizes) -> Values:
@@ -119,7 +123,9 @@ async def measure_spans(stack: Stack, sizes: Sizes) -> Values:
 CASES = (
     Case("B1", ("B1",), measure_one_step_runs),
     Case("B2", ("B2", "B2.cpu_ms_per_step"), measure_ten_step_runs),
+    Case("B3", ("B3", "B3.cpu_ms_per_step"), measure_queued_steps),
     Case("B4", ("B4.run_p50", "B4.run_p99", "B4.step_p50", "B4.queued_step_p50"), measure_idle),
+    Case("B5", ("B5",), measure_fan_out),
     Case("B10", ("B10",), measure_replay),
     Case("B11.span_us", ("B11.span_us",), measure_spans),
 )

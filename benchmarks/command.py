@@ -10,9 +10,14 @@ from rich.console import Console
 
 
 def bench(
-    quick: Annotated[bool, typer.Option("--quick", help="Less of everything; under two minutes.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Less, without what takes minutes; under two minutes.")
+    ] = False,
     as_json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    profile: Annotated[bool, typer.Option("--profile", help="Profile all processes, in a further round.")] = False,
+    profile: Annotated[
+        bool,
+        typer.Option("--profile", help="Profile all processes, in a further round."),
+    ] = False,
     case: Annotated[
         list[str] | None,
         typer.Option("--case", help="Only this case, such as B2; may be given many times.", show_default=False),
@@ -27,26 +32,29 @@ def bench(
     # Imported here: --help should not wait for it.
     from holdfast.client.loops import run
 
-    from .cases import CASES, FULL, QUICK, SMOKE
+    from .apart import APART
+    from .cases import CASES
     from .profiles import Profiles
     from .report import as_json, show
     from .rounds import measure
-    from .telemetry import CASE as TELEMETRY
+    from .sizes import FULL, QUICK, SMOKE
 
-    names = [*(one.name for one in CASES), TELEMETRY]
-    wanted = set(case or names)
-    if unknown := wanted - set(names):
+    names = [one.name for one in (*CASES, *APART)]
+    if unknown := set(case or ()) - set(names):
         raise typer.BadParameter(f"{', '.join(sorted(unknown))}: the cases are {', '.join(names)}", param_hint="--case")
+    left_out = [one.name for one in (*CASES, *APART) if one.is_long and quick and not case]
+    wanted = set(case or names).difference(left_out)
     cases = [one for one in CASES if one.name in wanted]
+    apart = [one for one in APART if one.name in wanted]
     sizes = SMOKE if smoke else QUICK if quick else FULL
     err = Console(stderr=True)
     profiles = Profiles(Path(tempfile.mkdtemp(prefix="holdfast-profile-"))) if profile else None
     with err.status("") as status:
-        results = run(measure(cases, sizes, has_telemetry=TELEMETRY in wanted, profiles=profiles, say=status.update))
+        results = run(measure(cases, apart, sizes, profiles=profiles, say=status.update))
     if as_json_:
         typer.echo(json.dumps(as_json(results)))
     else:
-        show(results, Console())
+        show(results, Console(), left_out=left_out)
     if profiles is not None:
         for one in cases:
             profiles.show(err if as_json_ else Console(), one.name)

@@ -33,47 +33,56 @@ class Figure:
 class Due:
     """What a case is, what it must reach on the reference machine, and what is hoped for.
 
-    more_is_better: a rate, which a slower machine lowers; else a time, which it raises. is_ratio: neither, of two
-    figures of the same machine.
+    due, goal: None where nothing is said of it. more_is_better: a rate, which a slower machine lowers; else a time,
+    which it raises. is_fixed: the same on every machine: a ratio of two of its figures, a size, a number of things.
     """
 
     what: str
     unit: str
-    due: float
-    goal: float
+    due: float | None
+    goal: float | None
     more_is_better: bool = False
-    is_ratio: bool = False
+    is_fixed: bool = False
 
     def scaled(self, factor: float) -> "Due":
         """The same for a machine of this factor; see `machine_factor`."""
-        if self.is_ratio:
+        if self.is_fixed:
             return self
         scale = factor if self.more_is_better else 1.0 / factor
-        return Due(self.what, self.unit, self.due * scale, self.goal * scale, self.more_is_better)
+        due, goal = (None if one is None else one * scale for one in (self.due, self.goal))
+        return Due(self.what, self.unit, due, goal, self.more_is_better)
 
-    def is_reached(self, value: float) -> bool:
-        """Whether a value is what is due, or better."""
-        return value >= self.due if self.more_is_better else value <= self.due
+    def is_reached(self, value: float) -> bool | None:
+        """Whether a value is what is due, or better; None where nothing is due."""
+        return self._is_as_good(value, self.due)
 
-    def is_goal_reached(self, value: float) -> bool:
-        """Whether a value is what is hoped for, or better."""
-        return value >= self.goal if self.more_is_better else value <= self.goal
+    def is_goal_reached(self, value: float) -> bool | None:
+        """Whether a value is what is hoped for, or better; None where nothing is."""
+        return self._is_as_good(value, self.goal)
+
+    def _is_as_good(self, value: float, wanted: float | None) -> bool | None:
+        if wanted is None:
+            return None
+        return value >= wanted if self.more_is_better else value <= wanted
 
 
 DUES: Mapping[str, Due] = {
     "B1": Due("one-step runs, 500 in flight", "runs/s", 2_000, 5_000, more_is_better=True),
     "B2": Due("10-step runs, 500 in flight", "steps/s", 5_000, 12_000, more_is_better=True),
     "B2.cpu_ms_per_step": Due("the same: CPU of all processes", "ms", 0.35, 0.15),
+    "B3": Due("10-step runs, every step queued", "steps/s", 2_500, 6_000, more_is_better=True),
+    "B3.cpu_ms_per_step": Due("the same: CPU of all processes", "ms", None, None),
     "B4.run_p50": Due("idle: one-step run, median", "ms", 4.0, 2.5),
     "B4.run_p99": Due("idle: one-step run, 99th percentile", "ms", 8.0, 5.0),
     "B4.step_p50": Due("idle: sequential step, median", "ms", 1.1, 0.6),
     "B4.queued_step_p50": Due("idle: queued step, median", "ms", 3.0, 1.5),
+    "B5": Due("fan-out of 1,000 steps and join, 100 slots", "s", 0.4, 0.12),
     "B10": Due("cold replay of a 10,000-step run", "us/step", 50.0, 25.0),
     "B11.span_us": Due("telemetry: CPU to build and encode a span", "us/span", 15.0, 8.0),
-    "B11.all": Due("B2 with all runs exported, over B2 without", "x", 0.75, 0.9, more_is_better=True, is_ratio=True),
-    "B11.hundredth": Due("B2 with 1 % of them, over B2 without", "x", 0.95, 1.0, more_is_better=True, is_ratio=True),
-    "B11.black_hole": Due("B2 with a collector that never answers", "x", 0.9, 1.0, more_is_better=True, is_ratio=True),
-    "B11.metrics": Due("B2 with metrics alone, over B2 without", "x", 0.9, 0.97, more_is_better=True, is_ratio=True),
+    "B11.all": Due("B2 with all runs exported, over B2 without", "x", 0.75, 0.9, more_is_better=True, is_fixed=True),
+    "B11.hundredth": Due("B2 with 1 % of them, over B2 without", "x", 0.95, 1.0, more_is_better=True, is_fixed=True),
+    "B11.black_hole": Due("B2 with a collector that never answers", "x", 0.9, 1.0, more_is_better=True, is_fixed=True),
+    "B11.metrics": Due("B2 with metrics alone, over B2 without", "x", 0.9, 0.97, more_is_better=True, is_fixed=True),
 }
 """In the order in which they are shown."""
 

@@ -3,6 +3,7 @@
 Nothing here may do work of its own: what is measured is the engine.
 """
 
+import asyncio
 import os
 import time
 
@@ -13,12 +14,21 @@ PAYLOAD = "holdfast benchmark payload ".ljust(150, ".")
 
 STEPS_PER_RUN = 10
 
+FAN_OUT_QUEUE = "fan-out"
+"""The queue of a single worker."""
+
 app = App("bench")
 
 
 @app.step
 async def echo(payload: str) -> str:
     """Does nothing."""
+    return payload
+
+
+@app.step(placement="queued")
+async def echo_in_queue(payload: str) -> str:
+    """Does nothing, through the queue."""
     return payload
 
 
@@ -53,6 +63,20 @@ async def ten_steps(payload: str) -> str:
     for _ in range(STEPS_PER_RUN):
         payload = await echo(payload)
     return payload
+
+
+@app.workflow
+async def ten_queued_steps(payload: str) -> str:
+    """B3: the same, each through the queue."""
+    for _ in range(STEPS_PER_RUN):
+        payload = await echo_in_queue(payload)
+    return payload
+
+
+@app.workflow
+async def fan_out(count: int, payload: str) -> int:
+    """B5: `count` steps at once; how many results there are."""
+    return len(await asyncio.gather(*(echo(payload) for _ in range(count))))
 
 
 @app.workflow

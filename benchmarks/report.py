@@ -1,6 +1,6 @@
 """How results are shown: a table for people, JSON for programs. Writes nothing to anywhere but the given console."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -37,8 +37,11 @@ def as_json(results: Results) -> dict[str, Any]:
     }
 
 
-def show(results: Results, console: Console) -> None:
-    """One table: the limits of the machine, then every case beside what is due on such a machine."""
+def show(results: Results, console: Console, *, left_out: Sequence[str] = ()) -> None:
+    """One table: the limits of the machine, then every case beside what is due on such a machine.
+
+    left_out: the cases that were not measured, which is said below.
+    """
     if not console.is_terminal:
         console.width = max(console.width, WIDTH_MIN)
     factor = results.limits[FACTOR].median
@@ -58,17 +61,19 @@ def show(results: Results, console: Console) -> None:
             if whole == name:
                 table.add_row("", f"[dim]CPU of {part}[/]", _number(figure.median), _range(figure), figure.unit)
     console.print(table)
+    if left_out:
+        console.print(f"Not measured, as they take minutes: {', '.join(left_out)}. --case measures one.")
 
 
 def _add_case(table: Table, name: str, due: Due, found: Figure | None) -> None:
-    expected = (_number(due.due), _number(due.goal))
+    expected = tuple("-" if wanted is None else _number(wanted) for wanted in (due.due, due.goal))
     if found is None:
         table.add_row(name, due.what, NOT_AVAILABLE, "", due.unit, *expected, "[yellow]-[/]")
         return
     if due.is_goal_reached(found.median):
         verdict = "[bold green]goal[/]"
     else:
-        verdict = "[green]pass[/]" if due.is_reached(found.median) else "[red]fail[/]"
+        verdict = {True: "[green]pass[/]", False: "[red]fail[/]", None: ""}[due.is_reached(found.median)]
     table.add_row(name, due.what, _number(found.median), _range(found), due.unit, *expected, verdict)
 
 

@@ -1,16 +1,14 @@
 """What is measured: Postgres, a coordinator and workers, each in processes of their own, and a client in this one.
 
 Nothing is tuned beyond what `holdfast dev` does, and everything is durable: the ephemeral Postgres syncs as any other.
+A stack brings its own database and listens where nothing else does; there is no way to point it at another one.
 """
 
 import asyncio
 import contextlib
 import os
-import socket
-import tempfile
-from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from holdfast.client import Client
@@ -19,35 +17,27 @@ from holdfast_coordinator.postgres import EmbeddedPostgres
 
 from . import flows
 from .cpu import cpu_seconds
-from .processes import command_of, environment
 from .profiles import CLIENT, Profiles
+from .programs import CONCURRENCY, BenchFailed, Programs, free_port
 
 START_SECONDS = 60.0
-STOP_SECONDS = 10.0
-CONCURRENCY = 100
-LOG_LINES = 20
 NO_WORK = f"the workers do nothing for {START_SECONDS:g} s"
-
-
-class BenchFailed(HoldfastError):
-    """The stack does not do its work, so there is nothing to measure. The end of what it wrote is in the text."""
-
-    def __init__(self, problem: str, *, log: str = "") -> None:
-        super().__init__(f"{problem}{f'; the stack wrote:{os.linesep}{log}' if log else ''}")
+COORDINATOR = "coordinator"
 
 
 @dataclass(slots=True)
 class Stack:
-    """A running stack. processes: coordinator and workers by name."""
+    """A running stack. addresses: of its coordinators. client: of the first of them."""
 
     server: EmbeddedPostgres
+    programs: Programs
+    addresses: Sequence[str]
     client: Client
-    processes: dict[str, Process] = field(default_factory=dict)
 
     @property
     def pids(self) -> dict[str, int]:
         """The processes that program.py runs, by name."""
-        return {name: process.pid for name, process in self.processes.items()}
+        return self.programs.pids
 
     def cpu_seconds(self) -> dict[str, float]:
         """CPU that everything has used so far, by process, "client" and "postgres". Empty where it cannot be known."""
@@ -63,95 +53,63 @@ class Stack:
 
 @contextlib.asynccontextmanager
 async def stack(
-    *, workers: int, profiles: Profiles | None = None, options: Sequence[str] = (), checkout: Path | None = None
+    *,
+    workers: int,
+    queues: Sequence[str] = (),
+    replicas: int = 1,
+    profiles: Profiles | None = None,
+    options: Sequence[str] = (),
+    checkout: Path | None = None,
 ) -> AsyncIterator[Stack]:
     """A stack for as long as the block runs; when it is entered, all workers take work.
 
-    options: more of them for `holdfast serve`. checkout: another revision of the project, whose code runs instead.
+    workers: they serve the default queue, and take turns at the replicas. queues: each has one more worker, of the
+    first replica. options: more of them for `holdfast serve`. checkout: another revision of the project, whose code
+    runs instead.
     """
     async with contextlib.AsyncExitStack() as exits:
         server = await exits.enter_async_context(EmbeddedPostgres(None))
-        log_path = Path(exits.enter_context(tempfile.TemporaryDirectory(prefix="holdfast-bench-"))) / "stack.log"
-        address = f"127.0.0.1:{_free_port()}"
-        processes: dict[str, Process] = {}
-        exits.push_async_callback(_stop, processes)
-
-        async def start(name: str, arguments: Sequence[str]) -> None:
-            profile = str(profiles.path_of(name)) if profiles else "-"
-            processes[name] = await _started(arguments, log_path, profile, checkout)
-
-        serve = ["serve", "--database-url", server.url(), "--port", address.rpartition(":")[2]]
-        work = ["worker", flows.__name__, "--address", address, "--concurrency", str(CONCURRENCY)]
+        programs = Programs(profiles=profiles, checkout=checkout)
+        exits.push_async_callback(programs.stop_all)
+        ports = [free_port() for _ in range(replicas)]
+        addresses = [f"127.0.0.1:{port}" for port in ports]
         # All of them before the client: gRPC in this process and a fork do not go well together.
-        await start("coordinator", [*serve, "--log-level", "warning", *options])
+        for number, port in enumerate(ports, start=1):
+            name = COORDINATOR if replicas == 1 else f"{COORDINATOR}-{number}"
+            await programs.start_coordinator(name, server.url(), port=port, options=options)
         for number in range(1, workers + 1):
-            await start(f"worker-{number}", work)
+            await programs.start_worker(f"worker-{number}", addresses[(number - 1) % replicas])
+        for queue in queues:
+            await programs.start_worker(f"worker-{queue}", addresses[0], queue=queue)
         try:
-            client = await exits.enter_async_context(Client.connect(address, timeout=START_SECONDS))
-            running = Stack(server, client, processes)
-            await _all_work(running, workers)
-        except (HoldfastError, TimeoutError, _Ended) as error:
-            raise BenchFailed(str(error) or NO_WORK, log=_tail(log_path)) from error
+            client = await exits.enter_async_context(Client.connect(addresses[0], timeout=START_SECONDS))
+            running = Stack(server, programs, addresses, client)
+            await until_all_work(running, {"default": workers} | dict.fromkeys(queues, 1))
+        except (HoldfastError, TimeoutError) as error:
+            raise BenchFailed(str(error) or NO_WORK, log=programs.log) from error
         yield running
 
 
-class _Ended(Exception):
-    pass
-
-
-async def _all_work(running: Stack, workers: int) -> None:
-    """Waits until every worker has run something."""
+async def until_all_work(running: Stack, workers: dict[str, int]) -> None:
+    """Waits until every worker has run something. workers: how many there are, by queue. Raises BenchFailed."""
     asking = asyncio.ensure_future(_seen_at_work(running.client, workers))
-    ends = {asyncio.ensure_future(process.wait()): name for name, process in running.processes.items()}
+    ending = asyncio.ensure_future(running.programs.first_end())
     try:
         async with asyncio.timeout(START_SECONDS):
-            await asyncio.wait((asking, *ends), return_when=asyncio.FIRST_COMPLETED)
-        for end, name in ends.items():
-            if end.done():
-                raise _Ended(f"{name} ended with {end.result()}")
+            await asyncio.wait((asking, ending), return_when=asyncio.FIRST_COMPLETED)
+        if ending.done():
+            raise BenchFailed(ending.result())
         await asking
     finally:
-        for task in (asking, *ends):
+        for task in (asking, ending):
             task.cancel()
-        await asyncio.gather(asking, *ends, return_exceptions=True)
+        await asyncio.gather(asking, ending, return_exceptions=True)
 
 
-async def _seen_at_work(client: Client, workers: int) -> None:
-    seen: set[int] = set()
-    while len(seen) < workers:
-        # More runs than one worker has slots.
-        seen.update(await asyncio.gather(*(client.run(flows.who, 0.1) for _ in range(CONCURRENCY + 20))))
-
-
-async def _started(arguments: Sequence[str], log_path: Path, profile: str, checkout: Path | None) -> Process:
-    inherited = environment(checkout).items()
-    # --otlp is for spans alone: what metrics cost is another figure.
-    env = {name: value for name, value in inherited if not name.startswith("OTEL_")} | {"OTEL_METRICS_EXPORTER": "none"}
-    with log_path.open("ab") as log:
-        return await asyncio.create_subprocess_exec(
-            *command_of("program", [profile, *arguments]), stdin=PIPE, stdout=log, stderr=log, env=env
-        )
-
-
-async def _stop(processes: dict[str, Process]) -> None:
-    """Ends workers before the coordinator; kills what does not end."""
-    for process in reversed(processes.values()):
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
-        try:
-            await asyncio.wait_for(process.wait(), STOP_SECONDS)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-
-
-def _tail(path: Path) -> str:
-    with contextlib.suppress(OSError):
-        return "\n".join(path.read_text(errors="replace").splitlines()[-LOG_LINES:])
-    return ""
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+async def _seen_at_work(client: Client, workers: dict[str, int]) -> None:
+    for queue, count in workers.items():
+        who = flows.who.with_options(queue=queue)
+        seen: set[int] = set()
+        while len(seen) < count:
+            # More runs than one worker has slots.
+            seen.update(await asyncio.gather(*(client.run(who, 0.1) for _ in range(CONCURRENCY + 20))))

@@ -11,13 +11,13 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from . import flows
-from .cases import Sizes, run_all
+from .cases import run_all
 from .processes import command_of, environment
+from .sizes import Sizes
 from .stack import Stack, stack
 
 WORKERS = 2
 WARM_UP_SHARE = 5
-CASE = "B11"
 LONGER = 3
 """Loads of one B2 each: what is exported after the end of a load, within half a second, must not count for much."""
 FIGURES = ("B11.all", "B11.hundredth", "B11.black_hole", "B11.metrics")
@@ -33,7 +33,7 @@ class Load:
     cpu_ms_per_step: float | None
 
 
-async def measure_telemetry(sizes: Sizes, *, pairs: int, say: Say) -> dict[str, list[float]]:
+async def measure_telemetry(sizes: Sizes, say: Say) -> dict[str, list[float]]:
     """For each of FIGURES, the steps per second with telemetry over those without, of each pair.
 
     Raises BenchFailed when a stack does not work.
@@ -47,19 +47,19 @@ async def measure_telemetry(sizes: Sizes, *, pairs: int, say: Say) -> dict[str, 
         )
         ratios = {}
         for name, chosen in zip(FIGURES, options, strict=True):
-            say(f"{name}: {pairs} pairs")
+            say(f"{name}: {sizes.pairs} pairs")
             async with stack(workers=WORKERS, options=chosen) as on:
-                loads = await _in_turns(off, on, sizes, pairs)
+                loads = await _in_turns(off, on, sizes)
             ratios[name] = [with_it.steps_per_second / without.steps_per_second for without, with_it in loads]
         return ratios
 
 
-async def _in_turns(one: Stack, other: Stack, sizes: Sizes, pairs: int) -> list[tuple[Load, Load]]:
+async def _in_turns(one: Stack, other: Stack, sizes: Sizes) -> list[tuple[Load, Load]]:
     for running in (one, other):
         await run_all(running.client, flows.ten_steps, max(sizes.ten_step_runs // WARM_UP_SHARE, 1),
                       in_flight=sizes.in_flight)  # fmt: skip
     loads = []
-    for number in range(pairs):
+    for number in range(sizes.pairs):
         # Who goes first takes turns too: what the second finds is not what the first found.
         first, second = (one, other) if number % 2 == 0 else (other, one)
         found = {id(running): await _load(running, sizes) for running in (first, second)}

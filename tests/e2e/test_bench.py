@@ -12,10 +12,13 @@ CASES = {
     "B1",
     "B2",
     "B2.cpu_ms_per_step",
+    "B3",
+    "B3.cpu_ms_per_step",
     "B4.run_p50",
     "B4.run_p99",
     "B4.step_p50",
     "B4.queued_step_p50",
+    "B5",
     "B10",
     "B11.span_us",
     "B11.all",
@@ -49,7 +52,7 @@ def test_a_bench_of_one_case_with_profiles_shows_where_every_process_spent_its_t
     done = bench("--smoke", "--profile", "--case", "B2", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "B1 " not in done.stdout
-    for process in ("client", "coordinator", "worker-1", "worker-2"):
+    for process in ("client", "coordinator", "worker-1", "worker-2", "worker-fan-out"):
         assert f"B2: {process}" in done.stdout
 
 

@@ -5,11 +5,11 @@ import json
 
 from rich.console import Console
 
+from benchmarks.apart import APART
 from benchmarks.cases import CASES
 from benchmarks.figures import DUES, Figure
 from benchmarks.limits import LIMITS
 from benchmarks.report import FACTOR, NOT_AVAILABLE, Results, as_json, show
-from benchmarks.telemetry import FIGURES
 
 
 def results(**cases: Figure | None) -> Results:
@@ -38,7 +38,7 @@ def test_json_says_null_for_what_is_not_available() -> None:
 
 
 def test_every_figure_of_every_case_has_something_due() -> None:
-    assert [*(name for case in CASES for name in case.figures), *FIGURES] == list(DUES)
+    assert sorted(name for case in (*CASES, *APART) for name in case.figures) == sorted(DUES)
 
 
 def test_the_table_scales_what_is_due_and_says_whether_it_is_reached() -> None:
@@ -56,3 +56,16 @@ def test_the_table_divides_cpu_by_process_below_the_figure_it_belongs_to() -> No
     found = shown(results(**{"B2": Figure(1.0, 1.0, 1.0, "steps/s"), "B2.cpu_ms_per_step": cpu}))
     assert found.count("CPU of client") == 1
     assert found.index("B2.cpu_ms_per_step") < found.index("CPU of client")
+
+
+def test_nothing_is_said_to_be_reached_where_nothing_is_due() -> None:
+    found = shown(results(**{"B3.cpu_ms_per_step": Figure(0.6, 0.5, 0.7, "ms")})).splitlines()
+    (line,) = [line for line in found if "B3.cpu_ms_per_step" in line]
+    assert not {"pass", "fail", "goal"} & set(line.split())
+
+
+def test_what_was_left_out_is_said_below_the_table() -> None:
+    console = Console(file=io.StringIO(), force_terminal=False)
+    show(results(B1=None), console, left_out=["B8"])
+    assert isinstance(console.file, io.StringIO)
+    assert "Not measured, as they take minutes: B8." in console.file.getvalue()

@@ -1,0 +1,39 @@
+"""How much is run of each case: in full, quickly, and only to see whether it works."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+Values = Mapping[str, float | None]
+"""Figures by name; None for what this build of holdfast or this machine cannot do."""
+
+
+@dataclass(slots=True, frozen=True)
+class Sizes:
+    """How much is run in a round of each case, and how many rounds there are; pairs: of loads that are compared."""
+
+    rounds: int
+    one_step_runs: int
+    ten_step_runs: int
+    idle_runs: int
+    sequential_steps: int
+    replayed_steps: int
+    traced_runs: int
+    limit_seconds: float
+    pairs: int
+    fan_outs: int
+    lone_timers: int
+    process_starts: int
+    in_flight: int = 500
+    branches: int = 1_000
+
+
+FULL = Sizes(
+    3, 5_000, 1_000, 300, 500, 10_000, 500, limit_seconds=1.0, pairs=10, fan_outs=5, lone_timers=100, process_starts=5
+)
+QUICK = Sizes(
+    3, 2_000, 300, 150, 200, 10_000, 500, limit_seconds=0.4, pairs=4, fan_outs=2, lone_timers=20, process_starts=1
+)
+SMOKE = Sizes(
+    1, 20, 5, 5, 5, 100, 5, limit_seconds=0.02, pairs=1, fan_outs=1, lone_timers=2, process_starts=1,
+    in_flight=10, branches=20,
+)  # fmt: skip
