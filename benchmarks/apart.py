@@ -7,11 +7,8 @@ They run after the cases that share a stack, each with rounds of its own.
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from . import telemetry
-from .sizes import Sizes
-
-Say = Callable[[str], None]
-"""Told what is done next."""
+from . import deep_queue, telemetry
+from .sizes import Say, Sizes
 
 
 @dataclass(slots=True, frozen=True)
@@ -24,4 +21,7 @@ class Apart:
     is_long: bool = False
 
 
-APART = (Apart("B11", telemetry.FIGURES, telemetry.measure_telemetry),)
+APART = (
+    Apart("B7", deep_queue.FIGURES, deep_queue.measure_deep_queue, is_long=True),
+    Apart("B11", telemetry.FIGURES, telemetry.measure_telemetry),
+)

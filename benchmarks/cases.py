@@ -18,8 +18,11 @@ from .figures import percentile
 from .programs import BenchFailed
 from .replay import recorded_pages, replay_us_per_step
 from .sizes import Sizes, Values
+from .sleepers import LONE, measure_lone_timers, measure_sleepers
 from .spans import recorded_rows, us_per_span
 from .stack import Stack
+from .startup import FIGURES as START_UP
+from .startup import measure_start_up
 
 NANOSECONDS_PER_MS = 1e6
 QUEUED_SECONDS = 30.0
@@ -126,8 +129,11 @@ CASES = (
     Case("B3", ("B3", "B3.cpu_ms_per_step"), measure_queued_steps),
     Case("B4", ("B4.run_p50", "B4.run_p99", "B4.step_p50", "B4.queued_step_p50"), measure_idle),
     Case("B5", ("B5",), measure_fan_out),
+    Case("B6", ("B6",), measure_sleepers, is_long=True),
+    Case("B6.lone", LONE, measure_lone_timers),
     Case("B10", ("B10",), measure_replay),
     Case("B11.span_us", ("B11.span_us",), measure_spans),
+    Case("B17", START_UP, measure_start_up),
 )
 
 

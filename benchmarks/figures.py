@@ -77,12 +77,20 @@ DUES: Mapping[str, Due] = {
     "B4.step_p50": Due("idle: sequential step, median", "ms", 1.1, 0.6),
     "B4.queued_step_p50": Due("idle: queued step, median", "ms", 3.0, 1.5),
     "B5": Due("fan-out of 1,000 steps and join, 100 slots", "s", 0.4, 0.12),
+    "B6": Due("10,000 sleepers due at once: until all are awake", "s", 5.0, 2.0),
+    "B6.lone_p50": Due("idle: how late a timer is, median", "ms", None, None),
+    "B6.lone_p99": Due("idle: how late a timer is, 99th percentile", "ms", None, 50.0),
+    "B7": Due("claimed of 1,000,000 in a queue, over 10,000", "x", 0.7, 0.9, more_is_better=True, is_fixed=True),
     "B10": Due("cold replay of a 10,000-step run", "us/step", 50.0, 25.0),
     "B11.span_us": Due("telemetry: CPU to build and encode a span", "us/span", 15.0, 8.0),
     "B11.all": Due("B2 with all runs exported, over B2 without", "x", 0.75, 0.9, more_is_better=True, is_fixed=True),
     "B11.hundredth": Due("B2 with 1 % of them, over B2 without", "x", 0.95, 1.0, more_is_better=True, is_fixed=True),
     "B11.black_hole": Due("B2 with a collector that never answers", "x", 0.9, 1.0, more_is_better=True, is_fixed=True),
     "B11.metrics": Due("B2 with metrics alone, over B2 without", "x", 0.9, 0.97, more_is_better=True, is_fixed=True),
+    "B17.import": Due("import holdfast", "ms", 150.0, 60.0),
+    "B17.help": Due("holdfast --help", "ms", 250.0, 120.0),
+    "B17.worker_ready": Due("a worker, from its start until it is ready", "s", 0.8, 0.5),
+    "B17.distributions": Due("what an installation without extras brings", "dists", 25, 20, is_fixed=True),
 }
 """In the order in which they are shown."""
 

@@ -6,7 +6,9 @@ Nothing here may do work of its own: what is measured is the engine.
 import asyncio
 import os
 import time
+from datetime import datetime, timedelta
 
+import holdfast
 from holdfast import App
 
 PAYLOAD = "holdfast benchmark payload ".ljust(150, ".")
@@ -89,6 +91,22 @@ async def clocked_steps(count: int, payload: str) -> list[int]:
 async def clocked_queued_steps(count: int, payload: str) -> list[int]:
     """B4: the same for queued steps."""
     return [await clocked_in_queue(payload) for _ in range(count)]
+
+
+@app.workflow
+async def sleeps_until(moment: datetime) -> None:
+    """B6: one of many that are due at once."""
+    await holdfast.sleep(moment)
+
+
+@app.workflow
+async def timer_between_clocks(payload: str) -> tuple[int, int, float]:
+    """B6: the clock before a timer and after it, and for how many milliseconds it was set."""
+    # Different ones: at a distance of whole periods of anything they would say nothing of the others.
+    span_ms = holdfast.random().uniform(50.0, 150.0)
+    asked_at = await clocked(payload)
+    await holdfast.sleep(timedelta(milliseconds=span_ms))
+    return asked_at, await clocked(payload), span_ms
 
 
 @app.workflow

@@ -17,7 +17,7 @@ from . import flows
 from .processes import command_of, environment
 from .profiles import Profiles
 
-READY = ("holdfast listens on ", "holdfast worker: ready", "worker ready")
+READY = ("holdfast listens on ", "holdfast.worker: ready:")
 """One of these is in the line by which a coordinator or a worker says that it is ready."""
 READY_SECONDS = 60.0
 STOP_SECONDS = 40.0

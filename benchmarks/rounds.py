@@ -5,13 +5,13 @@ from collections import defaultdict
 from collections.abc import Sequence, Set
 
 from . import flows
-from .apart import Apart, Say
+from .apart import Apart
 from .cases import Case, run_all
 from .figures import DUES, Figure, machine_factor
 from .limits import echo_server, measure_limits
 from .profiles import Profiles
 from .report import FACTOR, Results
-from .sizes import Sizes
+from .sizes import Say, Sizes
 from .stack import stack
 
 WORKERS = 2
@@ -30,10 +30,14 @@ async def measure(
     say("starting Postgres, a coordinator and workers")
     async with (
         echo_server() as echo_address,
-        stack(workers=WORKERS, queues=(flows.FAN_OUT_QUEUE,), profiles=profiles) as running,
+        # Workers only where a case needs them: the limits are measured in any case.
+        stack(
+            workers=WORKERS if cases else 0, queues=(flows.FAN_OUT_QUEUE,) if cases else (), profiles=profiles
+        ) as running,
     ):
         say("warming up")
-        for workflow, count in ((flows.one_step, sizes.one_step_runs), (flows.ten_steps, sizes.ten_step_runs)):
+        warm_up = ((flows.one_step, sizes.one_step_runs), (flows.ten_steps, sizes.ten_step_runs))
+        for workflow, count in warm_up if cases else ():
             await run_all(running.client, workflow, max(count // WARM_UP_SHARE, 1), in_flight=sizes.in_flight)
         gc.collect()
         gc.freeze()

@@ -7,13 +7,13 @@ that a machine that drifts, or does something else for a while, changes little.
 import asyncio
 import contextlib
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from . import flows
 from .cases import run_all
 from .processes import command_of, environment
-from .sizes import Sizes
+from .sizes import Say, Sizes
 from .stack import Stack, stack
 
 WORKERS = 2
@@ -21,8 +21,6 @@ WARM_UP_SHARE = 5
 LONGER = 3
 """Loads of one B2 each: what is exported after the end of a load, within half a second, must not count for much."""
 FIGURES = ("B11.all", "B11.hundredth", "B11.black_hole", "B11.metrics")
-
-Say = Callable[[str], None]
 
 
 @dataclass(slots=True, frozen=True)

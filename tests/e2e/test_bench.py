@@ -8,24 +8,26 @@ from pathlib import Path
 
 import pytest
 
-CASES = {
-    "B1",
-    "B2",
-    "B2.cpu_ms_per_step",
-    "B3",
-    "B3.cpu_ms_per_step",
-    "B4.run_p50",
-    "B4.run_p99",
-    "B4.step_p50",
-    "B4.queued_step_p50",
-    "B5",
-    "B10",
-    "B11.span_us",
-    "B11.all",
-    "B11.hundredth",
-    "B11.black_hole",
-    "B11.metrics",
+from benchmarks.apart import APART
+from benchmarks.cases import CASES
+
+SHARED = {
+    "B1": ("B1",),
+    "B2": ("B2", "B2.cpu_ms_per_step"),
+    "B3": ("B3", "B3.cpu_ms_per_step"),
+    "B4": ("B4.run_p50", "B4.run_p99", "B4.step_p50", "B4.queued_step_p50"),
+    "B5": ("B5",),
+    "B6": ("B6",),
+    "B6.lone": ("B6.lone_p50", "B6.lone_p99"),
+    "B10": ("B10",),
+    "B11.span_us": ("B11.span_us",),
+    "B17": ("B17.import", "B17.help", "B17.worker_ready", "B17.distributions"),
 }
+ALONE = {
+    "B7": ("B7",),
+    "B11": ("B11.all", "B11.hundredth", "B11.black_hole", "B11.metrics"),
+}
+"""The names that programs find in the JSON, by case."""
 
 
 def bench(*options: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -34,18 +36,28 @@ def bench(*options: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_a_bench_prints_every_case_as_json_with_median_range_and_unit(tmp_path: Path) -> None:
-    done = bench("--smoke", "--json", cwd=tmp_path)
+@pytest.mark.parametrize(
+    "figures", [SHARED, *({case: names} for case, names in ALONE.items())], ids=["cases of one stack", *ALONE]
+)
+def test_a_bench_prints_every_case_as_json_with_median_range_and_unit(
+    tmp_path: Path, figures: dict[str, tuple[str, ...]]
+) -> None:
+    cases = [f"--case={case}" for case in figures]
+    done = bench("--smoke", "--json", *cases, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert set(found) == {"limits", "cases"}
-    assert set(found["cases"]) == CASES
+    assert set(found["cases"]) == {name for names in figures.values() for name in names}
     for name, figure in found["cases"].items():
         assert figure is not None, name
         assert figure["min"] <= figure["median"] <= figure["max"], name
         assert figure["unit"], name
-    if sys.platform == "linux":
+    if sys.platform == "linux" and "B2" in figures:
         assert found["cases"]["B2.cpu_ms_per_step"]["median"] > 0
+
+
+def test_every_case_is_tried() -> None:
+    assert {one.name for one in (*CASES, *APART)} == SHARED.keys() | ALONE.keys()
 
 
 def test_a_bench_of_one_case_with_profiles_shows_where_every_process_spent_its_time(tmp_path: Path) -> None:
