@@ -7,7 +7,7 @@ They run after the cases that share a stack, each with rounds of its own.
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from . import deep_queue, telemetry
+from . import deep_queue, horizon, restarts, suspended, telemetry, two_replicas
 from .sizes import Say, Sizes
 
 
@@ -23,5 +23,9 @@ class Apart:
 
 APART = (
     Apart("B7", deep_queue.FIGURES, deep_queue.measure_deep_queue, is_long=True),
+    Apart("B8", horizon.FIGURES, horizon.measure_held_horizon, is_long=True),
+    Apart("B9", suspended.FIGURES, suspended.measure_suspended, is_long=True),
     Apart("B11", telemetry.FIGURES, telemetry.measure_telemetry),
+    Apart("B14", restarts.FIGURES, restarts.measure_restarts, is_long=True),
+    Apart("B15", two_replicas.FIGURES, two_replicas.measure_two_replicas, is_long=True),
 )

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import psycopg
 from psycopg import sql
 
+from holdfast.ids import CELL_IN_RUN_ID
 from holdfast_coordinator.store.migrate import cell_schema
 
 ROWS_PER_STATEMENT = 50_000
-_CELL = slice(4, 6)
 _COUNTED = 8
 """How many characters at the end of a run id become the number of the run."""
 _COLUMNS_OF_RUNS = """
@@ -30,7 +30,7 @@ def fill(url: str, run_id: str, queue: str, *, first: int, count: int) -> None:
 
     first: the number of the first of them; each number may be used once.
     """
-    schema = cell_schema(run_id[_CELL])
+    schema = cell_schema(run_id[CELL_IN_RUN_ID])
     with psycopg.connect(url, autocommit=True) as connection:
         copies = list(_copies(connection, schema, run_id))
         for start in range(first, first + count, ROWS_PER_STATEMENT):

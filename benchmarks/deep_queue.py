@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from holdfast.ids import CELL_IN_RUN_ID
 from holdfast_coordinator.store.migrate import cell_schema
 
 from . import flows
@@ -40,7 +41,7 @@ class Backlog:
         self._run_id = run_id
         self._depth = depth
         self._made = 0
-        self._schema = cell_schema(run_id[4:6])
+        self._schema = cell_schema(run_id[CELL_IN_RUN_ID])
 
     async def fill_up(self) -> None:
         """Makes as many runs as were worked off."""

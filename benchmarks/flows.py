@@ -16,6 +16,8 @@ PAYLOAD = "holdfast benchmark payload ".ljust(150, ".")
 
 STEPS_PER_RUN = 10
 
+NOTED_STEPS = 3
+
 FAN_OUT_QUEUE = "fan-out"
 """The queue of a single worker."""
 
@@ -44,6 +46,34 @@ async def clocked(payload: str) -> int:
 async def clocked_in_queue(payload: str) -> int:
     """The same, through the queue."""
     return time.monotonic_ns()
+
+
+@app.step
+async def hold(payload: str) -> None:
+    """Ends when it is cancelled."""
+    await asyncio.Event().wait()
+
+
+@app.step
+async def note(ledger: str, line: str) -> str:
+    """Writes a line to a file: how often it ran is seen there."""
+    return _noted(ledger, line)
+
+
+@app.step(placement="queued")
+async def note_in_queue(ledger: str, line: str) -> str:
+    """The same, through the queue."""
+    return _noted(ledger, line)
+
+
+def _noted(ledger: str, line: str) -> str:
+    # One call with O_APPEND: lines of several processes do not mix.
+    descriptor = os.open(ledger, os.O_WRONLY | os.O_APPEND)
+    try:
+        os.write(descriptor, f"{line}\n".encode())
+    finally:
+        os.close(descriptor)
+    return line
 
 
 @app.step
@@ -107,6 +137,33 @@ async def timer_between_clocks(payload: str) -> tuple[int, int, float]:
     asked_at = await clocked(payload)
     await holdfast.sleep(timedelta(milliseconds=span_ms))
     return asked_at, await clocked(payload), span_ms
+
+
+@app.workflow
+async def waits() -> str:
+    """B9: suspended until it gets a signal."""
+    return await holdfast.receive("go", str)
+
+
+@app.workflow
+async def three_noted_steps(ledger: str, name: str) -> None:
+    """B14: inline, queued and inline, with a timer between them."""
+    await note(ledger, f"first {name}")
+    await holdfast.sleep(timedelta(milliseconds=20))
+    await note_in_queue(ledger, f"second {name}")
+    await note(ledger, f"third {name}")
+
+
+@app.workflow
+async def answers(count: int, payload: str) -> list[int]:
+    """B15: when it had each of `count` signals. A step keeps its lease for as long."""
+    holding = asyncio.ensure_future(hold(payload))
+    clocks = []
+    for _ in range(count):
+        await holdfast.receive("ping")
+        clocks.append(await clocked(payload))
+    holding.cancel()
+    return clocks
 
 
 @app.workflow

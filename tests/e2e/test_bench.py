@@ -25,7 +25,11 @@ SHARED = {
 }
 ALONE = {
     "B7": ("B7",),
+    "B8": ("B8",),
+    "B9": ("B9", "B9.new_run"),
     "B11": ("B11.all", "B11.hundredth", "B11.black_hole", "B11.metrics"),
+    "B14": ("B14.failed_calls", "B14.slowest_start", "B14.repeated_steps"),
+    "B15": ("B15", "B15.mail_p50", "B15.mail_p99"),
 }
 """The names that programs find in the JSON, by case."""
 
