@@ -15,6 +15,7 @@ from holdfast.client.loops import run
 from .cases import measure_idle, measure_one_step_runs, measure_ten_step_runs, run_all
 from .figures import DUES, Figure
 from .flows import ten_steps
+from .processes import forget_settings
 from .sizes import FULL, Sizes, Values
 from .stack import Stack, stack
 
@@ -24,6 +25,7 @@ WARM_UP_RUNS = 200
 
 def main() -> None:
     """Prints the median and the range of the pairs. The one argument: where the other revision is checked out."""
+    forget_settings()
     checkout = Path(sys.argv[1]).resolve()
     console = Console()
     with console.status(f"{FULL.pairs} pairs of loads"):

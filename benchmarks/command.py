@@ -34,6 +34,7 @@ def bench(
 
     from .apart import APART
     from .cases import CASES
+    from .processes import forget_settings
     from .profiles import Profiles
     from .report import as_json, show
     from .rounds import measure
@@ -46,6 +47,7 @@ def bench(
     wanted = set(case or names).difference(left_out)
     cases = [one for one in CASES if one.name in wanted]
     apart = [one for one in APART if one.name in wanted]
+    forget_settings()
     sizes = SMOKE if smoke else QUICK if quick else FULL
     err = Console(stderr=True)
     profiles = Profiles(Path(tempfile.mkdtemp(prefix="holdfast-profile-"))) if profile else None

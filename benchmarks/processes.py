@@ -7,6 +7,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
+SETTINGS = "HOLDFAST_"
+POSTGRES_BIN = "HOLDFAST_POSTGRES_BIN"
+"""Where the programs of the server are is a fact of the machine; all other settings change what is measured."""
+
 
 def command_of(module: str, arguments: Sequence[str] = ()) -> tuple[str, ...]:
     """The command that runs benchmarks.<module>."""
@@ -17,8 +21,20 @@ def command_of(module: str, arguments: Sequence[str] = ()) -> tuple[str, ...]:
 def environment(checkout: Path | None = None) -> dict[str, str]:
     """The environment of such a process. checkout: another revision of the project, whose holdfast runs instead.
 
-    The benchmarks are always these: a revision may keep them elsewhere, or measure something else.
+    The benchmarks are always these: a revision may keep them elsewhere, or measure something else. Settings of the
+    user are left out: they name databases, addresses, namespaces and collectors of the user.
     """
+    inherited = {name: value for name, value in os.environ.items() if not _is_setting(name)}
     holdfast = [] if checkout is None else [checkout / "sdk", checkout / "coordinator"]
     paths = [*map(str, holdfast), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    return inherited | {"PYTHONPATH": os.pathsep.join(paths)}
+
+
+def forget_settings() -> None:
+    """Takes the settings of the user out of the environment of this process too, before it makes clients."""
+    for name in filter(_is_setting, list(os.environ)):
+        del os.environ[name]
+
+
+def _is_setting(variable: str) -> bool:
+    return variable.startswith(SETTINGS) and variable != POSTGRES_BIN

@@ -1,9 +1,11 @@
 """`holdfast bench` in a checkout runs from end to end, in a size that measures nothing, from any directory."""
 
 import json
+import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -34,9 +36,20 @@ ALONE = {
 """The names that programs find in the JSON, by case."""
 
 
-def bench(*options: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+OF_ANOTHER_SYSTEM = {
+    "HOLDFAST_ADDRESS": "127.0.0.1:9",
+    "HOLDFAST_DATABASE_URL": "postgresql://nobody@127.0.0.1:9/nothing",
+    "HOLDFAST_NAMESPACE": "another",
+    "HOLDFAST_QUEUE": "another",
+    "HOLDFAST_OTLP": "http://127.0.0.1:9",
+    "HOLDFAST_EMBEDDED": "on",
+}
+
+
+def bench(*options: str, cwd: Path, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "holdfast", "bench", *options]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=110, cwd=cwd)
+    env = os.environ | (environment or {})
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=110, cwd=cwd, env=env)
 
 
 @pytest.mark.slow
@@ -76,6 +89,19 @@ def test_an_unknown_case_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     done = bench("--case", "B99", cwd=tmp_path)
     assert done.returncode == 2
     assert "B10" in done.stderr
+
+
+def test_a_bench_leaves_the_system_alone_that_the_environment_names(tmp_path: Path) -> None:
+    done = bench("--smoke", "--json", "--case", "B1", cwd=tmp_path, environment=OF_ANOTHER_SYSTEM)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["cases"]["B1"]["median"] > 0
+
+
+@pytest.mark.parametrize("option", ["--database-url", "--address"])
+def test_no_option_points_a_bench_at_another_system(tmp_path: Path, option: str) -> None:
+    done = bench(option, "somewhere", cwd=tmp_path)
+    assert done.returncode == 2
+    assert option in done.stderr
 
 
 PROCESS_SECONDS = 5.0
