@@ -10,6 +10,7 @@ from holdfast.ids import child_run_id
 from holdfast.journal import Failure
 from holdfast.statuses import ClosePolicy, RunStatus, Then
 from holdfast_coordinator.domain.asks import SetTimerAsk
+from holdfast_coordinator.domain.batch import reads_of
 from holdfast_coordinator.domain.commands import (
     DeliverChildClosed,
     PostponeAlarm,
@@ -49,6 +50,16 @@ def test_a_child_that_closes_is_mail_of_its_parent_once(cell: CoreCell) -> None:
     assert cell.ask(told) is False
     assert mail_kinds(cell) == [MailKind.CHILD_CLOSED]
     assert cell.children[RUN, 1].closed
+
+
+def test_the_end_of_a_child_reads_no_other_child_of_its_parent(cell: CoreCell) -> None:
+    """Each of 2,000 ends read all children that were still open: four million rows."""
+    leased(cell)
+    take(cell, child_of())
+    cell.ask(child_start(cell))
+    cell.ask(TerminateRun(CHILD, "req", "why"))
+    reads = reads_of([child_closed(cell)])
+    assert (reads.children, reads.children_of) == ({(RUN, 1)}, set())
 
 
 def test_a_child_that_closes_after_its_parent_is_told_to_nobody(cell: CoreCell) -> None:
