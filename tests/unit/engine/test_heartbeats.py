@@ -28,6 +28,18 @@ async def test_a_heartbeat_that_reaches_another_replica_is_as_good_and_answered_
         await (await other.beat(moved))
 
 
+async def test_a_replica_keeps_nothing_of_workers_that_have_left_it() -> None:
+    """Attachments of workers that had gone on with another replica were looked at in each turn, for good."""
+    left = Liveness()
+    entered = Liveness(left.control, replica_id="r2")
+    sessions = [(await left.sessions.open(introduction()))[0] for _ in range(3)]
+    for session in sessions[:2]:
+        await entered.sessions.open(introduction(session_id=session.session_id))
+    await left.turn()
+    assert [one.session_id for one in left.matcher.sessions()] == [sessions[2].session_id]
+    assert len(list(entered.matcher.sessions())) == 2
+
+
 async def test_a_session_with_heartbeats_lives() -> None:
     live = Liveness()
     session, _ = await live.sessions.open(introduction())
