@@ -55,9 +55,8 @@ bench: $(READY) ## measure every case and the limits of this machine
 bench-quick: $(READY) ## the same in under two minutes
 	@$(BIN)/python -m benchmarks --quick
 
-bench-peers: $(READY) ## the same work on DBOS, side by side
-	@$(BIN)/python -m pip install --quiet 'dbos>=3,<4'
-	@$(BIN)/python -m benchmarks.peers
+bench-peers: $(READY) ## the same work on Restate and DBOS, side by side: PEER=<name>, optional
+	@$(BIN)/python -m benchmarks.peers $(if $(PEER),--peer $(PEER))
 
 bench-against: $(READY) ## B1, B2 and B4 beside another revision, REV=<commit>: what a change costs
 	@git worktree add --quiet --force --detach .cache/against $(REV)

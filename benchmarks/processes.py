@@ -12,10 +12,10 @@ POSTGRES_BIN = "HOLDFAST_POSTGRES_BIN"
 """Where the programs of the server are is a fact of the machine; all other settings change what is measured."""
 
 
-def command_of(module: str, arguments: Sequence[str] = ()) -> tuple[str, ...]:
-    """The command that runs benchmarks.<module>."""
+def command_of(module: str, arguments: Sequence[str] = (), *, python: str = sys.executable) -> tuple[str, ...]:
+    """The command that runs benchmarks.<module>. python: the interpreter, such as that of another environment."""
     # -P: a folder `benchmarks` in the working directory is another one.
-    return (sys.executable, "-P", "-m", f"{__package__}.{module}", *arguments)
+    return (python, "-P", "-m", f"{__package__}.{module}", *arguments)
 
 
 def environment(checkout: Path | None = None) -> dict[str, str]:
