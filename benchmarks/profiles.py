@@ -48,6 +48,8 @@ class Profiles:
         """The functions of each process that took the longest, themselves."""
         for path in sorted(self.directory.glob(f"{case}.*.pstats")):
             process = path.name.removeprefix(f"{case}.").removesuffix(".pstats")
+            if "." in process:
+                continue  # of a case whose name goes on
             console.print(f"\n[bold]{case}: {process}[/]  ({path})", highlight=False)
             pstats.Stats(str(path), stream=console.file).sort_stats("tottime").print_stats(LINES)
 

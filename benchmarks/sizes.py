@@ -44,7 +44,7 @@ FULL = Sizes(
     suspended_runs=100_000, mails=100, stale_seconds=5.0,
 )  # fmt: skip
 QUICK = Sizes(
-    3, 2_000, 300, 150, 200, 10_000, 500, limit_seconds=0.4, pairs=4, fan_outs=2, lone_timers=20,
+    3, 2_000, 300, 150, 200, 10_000, 500, limit_seconds=0.4, pairs=3, fan_outs=2, lone_timers=10,
     process_starts=1, shallow_queue=5_000, deep_queue=200_000, held_seconds=20.0, window_seconds=5.0,
     suspended_runs=20_000, mails=50, stale_seconds=5.0,
 )  # fmt: skip
