@@ -77,3 +77,15 @@ def test_a_percentile_is_a_measured_value(share: float, expected: float) -> None
 def test_a_percentile_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="0 values"):
         percentile([], 0.5)
+
+
+@pytest.mark.parametrize("name", ["B7", "B9", "B14.failed_calls", "B17.distributions"])
+def test_ratios_sizes_and_counts_are_due_alike_on_every_machine(name: str) -> None:
+    assert DUES[name].scaled(0.5) == DUES[name]
+
+
+def test_where_nothing_is_due_nothing_is_reached_or_missed() -> None:
+    due = DUES["B3.cpu_ms_per_step"].scaled(0.5)
+    assert due.is_reached(0.1) is None
+    assert due.is_goal_reached(0.1) is None
+    assert DUES["B6.lone_p99"].scaled(0.5).goal == 100.0
