@@ -131,7 +131,11 @@ async def test_what_only_the_coordinator_refuses_is_refused_by_its_field_beside_
         assert await client.wait_many(runs, timeout=10) == list(range(5))
 
 
-@pytest.mark.parametrize("value", ["\ud800", object(), {1, object()}, float, lambda: None], ids=repr)
+@pytest.mark.parametrize(
+    "value",
+    ["\ud800", object(), {1, object()}, float, lambda: None],
+    ids=["half a character", "an object", "a set with an object", "a class", "a function"],
+)
 async def test_an_argument_that_cannot_be_encoded_is_refused_beside_good_starts(
     client: Client, worker: WorkerFactory, queue: str, value: Any
 ) -> None:

@@ -26,7 +26,7 @@ _PACKAGES = ["pydantic", "typing-extensions", "opentelemetry-api"]
 def _minor_of(python: str) -> tuple[int, int] | None:
     code = "import sys; print(sys.implementation.name, *sys.version_info[:2])"
     try:
-        ran = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+        ran = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     except OSError:
         return None
     found = re.fullmatch(r"cpython (\d+) (\d+)\s*", ran.stdout)
