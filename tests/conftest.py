@@ -1,4 +1,4 @@
-"""Fixtures of all tests: one Postgres per test session, one database per test or module."""
+"""Fixtures of all tests: one Postgres per test process, one database per test or module."""
 
 import signal
 from collections.abc import Iterator
@@ -11,6 +11,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from holdfast_coordinator.postgres import EmbeddedPostgres
 from tests.support.databases import DatabasePool
+from tests.support.several_processes import pytest_collection_modifyitems, pytest_runtest_protocol
+
+__all__ = ["pytest_collection_modifyitems", "pytest_runtest_protocol"]
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As in a shell's background: the programs that tests interrupt would inherit that, and never end.
@@ -19,7 +22,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[EmbeddedPostgres]:
-    """An ephemeral Postgres for the whole test session."""
+    """An ephemeral Postgres for all tests of this process."""
     with EmbeddedPostgres(None) as server:
         yield server
 

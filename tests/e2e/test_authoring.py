@@ -171,6 +171,7 @@ async def quick() -> int:
     return await returns_its_thread()
 
 
+@pytest.mark.alone
 async def test_a_blocking_plain_step_delays_no_async_step(client: Client, worker: WorkerFactory, queue: str) -> None:
     """F15."""
     async with worker(workflows=[app]):

@@ -93,6 +93,7 @@ async def test_health_follows_the_database_and_the_coordinator() -> None:
             await until_health(worker_address, NOT_SERVING)
 
 
+@pytest.mark.alone
 async def test_an_idle_worker_polls_rarely_and_new_work_starts_at_once(coordinator: Coordinator, queue: str) -> None:
     async with counting_proxy(coordinator.address) as proxy, Client.connect(proxy.address) as client:
         worker = Worker(client, queue, workflows=[flows.one_step])

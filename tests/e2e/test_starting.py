@@ -45,6 +45,7 @@ async def dawdles(seconds: float, *, answer: str = "done") -> str:
     return await noted(answer)
 
 
+@pytest.mark.alone
 async def test_a_start_answers_with_an_id_before_the_run_ends(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
@@ -300,6 +301,7 @@ async def visit() -> None:
     await visits()
 
 
+@pytest.mark.alone
 async def test_a_worker_runs_at_most_its_concurrency_of_steps_at_once(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:

@@ -47,6 +47,7 @@ async def sleeps_between(form: str) -> float:
     return await noted("after") - before
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("form", FORMS)
 async def test_a_sleep_between_two_steps_takes_its_time_and_suspends_the_run(
     client: Client, worker: WorkerFactory, queue: str, form: str
@@ -90,6 +91,7 @@ async def sleeps_until(moment: datetime) -> float:
     return (holdfast.now() - moment.replace(tzinfo=moment.tzinfo or UTC)).total_seconds()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("kind", ["aware", "naive"])
 async def test_a_sleep_until_an_instant_wakes_then_and_a_naive_one_is_utc(
     client: Client, worker: WorkerFactory, queue: str, kind: str
@@ -174,6 +176,7 @@ async def test_an_invalid_duration_fails_the_run_and_records_no_timer(
     assert await kinds(run) == ["RunStarted", "RunClosed"]
 
 
+@pytest.mark.alone
 async def test_a_sleep_outside_a_run_is_an_ordinary_sleep() -> None:
     """F82."""
     begun = time.monotonic()

@@ -143,6 +143,7 @@ async def test_a_cancelled_batch_leaves_nothing_and_the_next_one_works(cell: Pos
     await write(cell, starting(open_run("r2")))
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("row", "reads", "kind"),
     [

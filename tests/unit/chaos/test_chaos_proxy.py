@@ -88,6 +88,7 @@ async def test_without_faults_everything_passes_and_connections_show_their_calls
     assert line.proxy.faults == []
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("directions", [(Direction.TO_SERVER,), (Direction.TO_CLIENT,), tuple(Direction)])
 async def test_a_delay_is_had_once_in_each_of_its_directions(line: Line, directions: tuple[Direction, ...]) -> None:
     delay = line.proxy.delay(0.2, jitter_seconds=0.01, directions=directions)

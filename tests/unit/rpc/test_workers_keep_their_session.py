@@ -168,6 +168,7 @@ async def test_a_worker_leaves_a_replica_that_acknowledges_no_heartbeats_while_i
     assert replica.peers[1] != replica.peers[0]  # over a new connection, which may lead elsewhere
 
 
+@pytest.mark.alone
 async def test_a_worker_that_is_sent_away_takes_its_session_to_a_new_connection_at_once() -> None:
     async with working() as replica:
         await replica.until_beats(1)

@@ -34,6 +34,7 @@ def seconds_of_replay(function: object, steps: int, journal: list[Entry]) -> flo
     return time.perf_counter() - started
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("function", [sequential, parallel])
 def test_a_replay_of_10_000_steps_is_linear(function: object) -> None:
     figures = []
