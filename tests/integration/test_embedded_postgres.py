@@ -134,7 +134,7 @@ def test_a_server_starts_from_each_source_of_binaries(source: str, place: Path) 
         ("listen_addresses", ""),
         ("jit", "off"),
         ("server_encoding", "UTF8"),
-        ("max_connections", "60"),
+        ("max_connections", "150"),
     ],
 )
 def test_the_server_is_durable_and_private(shared: EmbeddedPostgres, setting: str, expected: str) -> None:

@@ -18,8 +18,9 @@ fsync = on
 synchronous_commit = on
 full_page_writes = on
 
-# Few, busy connections on a machine that has other things to do.
-max_connections = 60
+# Room for seven coordinators of 20 connections each. What is not open costs nothing but a little shared memory.
+max_connections = 150
+# A machine that has other things to do.
 shared_buffers = 128MB
 max_wal_size = 2GB
 min_wal_size = 128MB
