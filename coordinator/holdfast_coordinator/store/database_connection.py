@@ -7,6 +7,7 @@ connection whose state is not known is closed and never used again.
 """
 
 import asyncio
+import select
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -120,6 +121,8 @@ class DatabaseConnection:
         self._pending: _Pending | None = None
         self._writing = False
         self.is_open = True
+        self._poll = select.poll()
+        self._poll.register(self._fd, 0)  # errors and hang-ups are reported in any case
         self._pgconn.enter_pipeline_mode()
         self._loop.add_reader(self._fd, self._on_readable)
 
@@ -214,23 +217,28 @@ class DatabaseConnection:
             self._fail(str(error))
 
     def _on_readable(self) -> None:
-        pgconn = self._pgconn
         try:
-            pgconn.consume_input()
-            pending = self._pending
-            if pending is None:
-                if pgconn.status == pq.ConnStatus.BAD:
-                    self._fail("Postgres closed the connection")
-                return
-            while not pgconn.is_busy():
-                result = pgconn.get_result()
-                if result is not None and self._take(pending, result):
-                    return
-                if pgconn.status == pq.ConnStatus.BAD:
-                    self._fail("Postgres closed the connection")
-                    return
+            self._pgconn.consume_input()
+            self._collect()
+            # libuv, below uvloop, reports a socket with an error once and polls it no more; what libpq has read may be
+            # Postgres' last words only. Without this the round trip would wait for the end of its time.
+            while self.is_open and self._poll.poll(0):
+                self._pgconn.consume_input()
+                self._collect()
         except psycopg.Error as error:
             self._fail(str(error))
+
+    def _collect(self) -> None:
+        """Takes the results that have been read."""
+        pgconn, pending = self._pgconn, self._pending
+        while pending is not None and not pending.future.done() and not pgconn.is_busy():
+            result = pgconn.get_result()
+            if result is not None and self._take(pending, result):
+                return
+            if pgconn.status == pq.ConnStatus.BAD:
+                break
+        if pgconn.status == pq.ConnStatus.BAD:
+            self._fail("Postgres closed the connection")
 
     def _take(self, pending: _Pending, result: Any) -> bool:
         """Takes one result of the pipeline; True when it was the last."""
