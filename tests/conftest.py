@@ -1,7 +1,10 @@
 """Fixtures of all tests: one Postgres per test process, one database per test or module."""
 
+import os
 import signal
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from opentelemetry import trace
@@ -51,6 +54,14 @@ def module_database(databases: DatabasePool) -> Iterator[str]:
     """The URL of a migrated database without rows that the tests of one module share."""
     with databases.migrated() as url:
         yield url
+
+
+@pytest.fixture
+def open_directory() -> Iterator[Path]:
+    """An empty directory that every user can enter. pytest's own are for one user, and Postgres is not root."""
+    with tempfile.TemporaryDirectory(prefix="holdfast-test-") as name:
+        os.chmod(name, 0o755)
+        yield Path(name)
 
 
 @pytest.fixture

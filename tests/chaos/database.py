@@ -21,11 +21,16 @@ PASSWORD = "chaos"
 
 
 class Database:
-    """See the module. `url` is for coordinators, `admin_url` for the nemesis."""
+    """See the module. `url` is for coordinators.
 
-    def __init__(self, directory: Path) -> None:
+    disk_mb: of the disk of its own; with 0 it has none.
+    """
+
+    def __init__(self, directory: Path, *, disk_mb: int = DISK_MB) -> None:
         self.disk = directory / "disk"
         self.has_own_disk = False
+        self._disk_mb = disk_mb
+        self._earlier_logs = ""
         self._port = free_port()
         self._server = EmbeddedPostgres(self.disk / "postgres", tcp_port=self._port)
 
@@ -37,11 +42,11 @@ class Database:
     @property
     def log(self) -> str:
         """What the server has logged, over all of its restarts."""
-        return (self.disk / "postgres" / "server.log").read_text(errors="replace")
+        return self._earlier_logs + self._log_of_this_start()
 
     async def __aenter__(self) -> Self:
         self.disk.mkdir(parents=True)
-        self.has_own_disk = _mount(self.disk)
+        self.has_own_disk = self._disk_mb > 0 and _mount(self.disk, self._disk_mb)
         await self.start()
         return self
 
@@ -54,10 +59,15 @@ class Database:
 
     async def start(self) -> None:
         """Starts the server on the data that is there; the password of the role is the known one again."""
+        self._earlier_logs += self._log_of_this_start()  # the server begins a new one
         await asyncio.to_thread(self._server.start)
         async with await self.connect() as connection:
             await connection.execute(f"ALTER ROLE holdfast PASSWORD '{PASSWORD}'".encode())
             await connection.execute("ALTER ROLE holdfast CONNECTION LIMIT -1")
+
+    def _log_of_this_start(self) -> str:
+        path = self.disk / "postgres" / "server.log"
+        return path.read_text(errors="replace") if path.exists() else ""
 
     async def crash(self) -> None:
         """As `pg_ctl stop -m immediate`: no checkpoint, every connection is cut. Returns when it has ended."""
@@ -66,6 +76,12 @@ class Database:
         while self._server.failure() is None:  # noqa: ASYNC110 - the guardian of the server says so in its own time
             await asyncio.sleep(0.02)
         await asyncio.to_thread(self._server.stop)
+
+    @property
+    def pid(self) -> int:
+        """The process id of the postmaster."""
+        assert self._server.pid is not None
+        return self._server.pid
 
     @property
     def has_ended(self) -> bool:
@@ -87,9 +103,9 @@ def _unmount(directory: Path) -> None:
     subprocess.run(["umount", str(directory)], check=True)
 
 
-def _mount(directory: Path) -> bool:
+def _mount(directory: Path, size_mb: int) -> bool:
     """Whether a file system in memory is now mounted there; only root can."""
-    options = f"size={DISK_MB}m,mode=0755"
+    options = f"size={size_mb}m,mode=0755"
     if os.geteuid() != 0:
         return False
     command = ["mount", "-t", "tmpfs", "-o", options, "holdfast-chaos", str(directory)]
