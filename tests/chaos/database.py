@@ -40,6 +40,11 @@ class Database:
         return f"postgresql://holdfast:{PASSWORD}@127.0.0.1:{self._port}/holdfast"
 
     @property
+    def admin_url(self) -> str:
+        """The URL of the superuser, who may connect when coordinators have taken all connections."""
+        return self._server.url(role="postgres")
+
+    @property
     def log(self) -> str:
         """What the server has logged, over all of its restarts."""
         return self._earlier_logs + self._log_of_this_start()

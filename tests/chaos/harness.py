@@ -9,11 +9,9 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
 import random
 import secrets
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +24,7 @@ from tests.chaos import ledger
 from tests.chaos.fleet import Fleet, fleet
 from tests.chaos.load import Load
 from tests.chaos.nemesis import FAULTS, Nemesis
+from tests.chaos.own import forget_others, own_directory
 from tests.chaos.programs import HARMS, Generator
 from tests.chaos.verdict import Evidence, journal_text, violations, why_invalid
 from tests.support.cell_rows import read_cell
@@ -53,17 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     unknown = set(given.faults) - FAULTS.keys()
     if unknown:
         parser.error(f"there is no fault {', '.join(sorted(unknown))}; there are {', '.join(FAULTS)}")
-    if given.directory is not None and given.directory.exists() and any(given.directory.iterdir()):
-        parser.error(
-            f"{given.directory} holds files that are not of this run; give a directory that does not exist yet"
-        )
     seed = given.seed if given.seed is not None else secrets.randbelow(10**6)
-    directory = given.directory or Path(tempfile.mkdtemp(prefix="holdfast-chaos-"))
-    directory.mkdir(parents=True, exist_ok=True)
-    directory.chmod(0o755)  # where root runs this, Postgres is another user, who has to get through
-    # Whatever else of holdfast is on this machine is none of its business.
-    for name in [name for name in os.environ if name.startswith(("HOLDFAST_", "OTEL_", "PG"))]:
-        del os.environ[name]
+    directory = own_directory(parser, given.directory, prefix="holdfast-chaos-")
+    forget_others()
     print(f"seed {seed}, {given.minutes:g} minutes, files in {directory}", flush=True)
     try:
         code = asyncio.run(run(seed, given.minutes * 60, given.rate, given.faults or [*FAULTS], directory))
@@ -114,7 +105,7 @@ async def _evidence(serving: Fleet, load: Load) -> Evidence:
         # The relay waits 30 s before it takes a closed run for one whose spans nobody else exports; here all are over.
         await connection.execute("UPDATE holdfast_c00.trace_marks SET relay_at = now() WHERE relay_at IS NOT NULL")
         letters = await (await connection.execute("SELECT * FROM holdfast_c00.dead_letters")).fetchall()
-    rows = await asyncio.to_thread(read_cell, serving.database.url)
+    rows = await asyncio.to_thread(read_cell, serving.database.admin_url)
     closed = {result.run_id for result in rows.results}
 
     def ended(sink: Any) -> bool:
