@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 # Files run at once, not tests, because those of a file share a coordinator.
 AT_ONCE = $(if $(PROCESSES),-n $(PROCESSES) --dist loadfile --no-loadscope-reorder)
 
-.PHONY: help setup demo test test-slow replicas-test chaos trace-test check bench bench-quick bench-peers bench-against proto mutants clean
+.PHONY: help setup demo test test-slow replicas-test chaos recoveries endurance trace-test check bench bench-quick bench-peers bench-against proto mutants clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -29,7 +29,7 @@ demo: $(READY) ## audit this machine's Python packages, durably, with a worker k
 test: $(READY) ## run all tests but the slow ones; PROCESSES=2 runs two files at once
 	@$(BIN)/python -m pytest $(AT_ONCE)
 
-test-slow: $(READY) ## run the slow tests: a bench of every case, two minutes of chaos
+test-slow: $(READY) ## run the slow tests: a bench of every case, minutes of chaos and of load
 	@$(BIN)/python -m pytest -m slow
 
 replicas-test: $(READY) ## run the end-to-end tests with three replicas, once with the doorbell cut
@@ -38,6 +38,12 @@ replicas-test: $(READY) ## run the end-to-end tests with three replicas, once wi
 
 chaos: $(READY) ## run random programs under random faults: SEED=<n> MINUTES=<n>, both optional
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
+
+recoveries: $(READY) ## kill workers, coordinators and Postgres, and time what follows: KILLS=<n>, of each
+	@$(BIN)/python -m tests.chaos.recoveries $(if $(KILLS),--kills $(KILLS))
+
+endurance: $(READY) ## load for an hour, and what grows under it: MINUTES=<n> RUNS=<n>, both optional
+	@$(BIN)/python -m tests.chaos.endurance $(if $(MINUTES),--minutes $(MINUTES)) $(if $(RUNS),--runs $(RUNS))
 
 trace-test: $(READY) ## build Jaeger with Go and ask it what it shows of our traces
 	@jaeger=$$($(BIN)/python -m tests.jaeger.build) && \

@@ -1,0 +1,1 @@
+"""How soon things go on after a process was killed, many times over. Start at harness.py."""
