@@ -36,6 +36,7 @@ def bench(
     from .cases import CASES
     from .processes import forget_settings
     from .profiles import Profiles
+    from .programs import BenchFailed
     from .report import as_json, show
     from .rounds import measure
     from .sizes import FULL, QUICK, SMOKE
@@ -60,3 +61,5 @@ def bench(
     if profiles is not None:
         for one in cases:
             profiles.show(err if as_json_ else Console(), one.name)
+    if results.problems:
+        raise BenchFailed("; ".join(f"{name}: {problem}" for name, problem in results.problems.items()))

@@ -1,7 +1,7 @@
 """How results are shown: a table for people, JSON for programs. Writes nothing to anywhere but the given console."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich.console import Console
@@ -20,13 +20,15 @@ WIDTH_MIN = 120
 class Results:
     """What was measured.
 
-    limits: by name, and the machine's factor as `factor`. cases: by name, None for what is not available.
-    details: CPU by process, `<name of a figure>.<process>`; shown below that figure, in no JSON.
+    limits: by name, and the machine's factor as `factor`. cases: by name, None for what is not available. problems: why
+    a case that stands apart gave no figures. details: CPU by process, `<name of a figure>.<process>`; shown below that
+    figure, in no JSON.
     """
 
     limits: Mapping[str, Figure]
     cases: Mapping[str, Figure | None]
     details: Mapping[str, Figure]
+    problems: Mapping[str, str] = field(default_factory=dict)
 
 
 def as_json(results: Results) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import gc
 from collections import defaultdict
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 
 from . import flows
 from .apart import Apart
@@ -10,6 +10,7 @@ from .cases import Case, run_all
 from .figures import DUES, Figure, machine_factor
 from .limits import echo_server, measure_limits
 from .profiles import Profiles
+from .programs import BenchFailed
 from .report import FACTOR, Results
 from .sizes import Say, Sizes
 from .stack import stack
@@ -23,7 +24,7 @@ async def measure(
 ) -> Results:
     """Brings up a stack, runs every case once per round, and takes it down; then the cases that stand apart.
 
-    say: told what is done next. Raises BenchFailed when a stack does not work.
+    say: told what is done next. Raises BenchFailed when the shared stack does not work, or a case on it.
     """
     limits: dict[str, list[float]] = defaultdict(list)
     values: dict[str, list[float]] = defaultdict(list)
@@ -57,13 +58,20 @@ async def measure(
                 say(f"profiling {case.name}")
                 async with profiles.taken(case.name, running.pids):
                     await case.measure(running, sizes)
+    problems: dict[str, str] = {}
     for alone in apart:
-        values.update({name: list(found) for name, found in (await alone.measure(sizes, say)).items()})
+        try:
+            values.update({name: list(found) for name, found in (await alone.measure(sizes, say)).items()})
+        except BenchFailed as error:
+            # What took a quarter of an hour is shown all the same.
+            problems[alone.name] = str(error)
     named = {name for some in (cases, apart) for case in some for name in case.figures}
-    return _results(named, limits, values)
+    return _results(named, limits, values, problems)
 
 
-def _results(named: Set[str], limits: dict[str, list[float]], values: dict[str, list[float]]) -> Results:
+def _results(
+    named: Set[str], limits: dict[str, list[float]], values: dict[str, list[float]], problems: Mapping[str, str]
+) -> Results:
     return Results(
         limits={name: Figure.of(found, "" if name == FACTOR else "1/s") for name, found in limits.items()},
         cases={
@@ -72,4 +80,5 @@ def _results(named: Set[str], limits: dict[str, list[float]], values: dict[str, 
             if name in named
         },
         details={name: Figure.of(found, "ms") for name, found in values.items() if name not in named and found},
+        problems=problems,
     )

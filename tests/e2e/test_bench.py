@@ -10,8 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.apart import APART
+from benchmarks.apart import APART, Apart
 from benchmarks.cases import CASES
+from benchmarks.figures import Figure
+from benchmarks.programs import BenchFailed
+from benchmarks.rounds import measure
+from benchmarks.sizes import SMOKE, Say, Sizes
 
 SHARED = {
     "B1": ("B1",),
@@ -83,6 +87,19 @@ def test_a_bench_of_one_case_with_profiles_shows_where_every_process_spent_its_t
     assert "B1 " not in done.stdout
     for process in ("client", "coordinator", "worker-1", "worker-2", "worker-fan-out"):
         assert f"B2: {process}" in done.stdout
+
+
+async def test_a_case_that_fails_takes_the_figures_of_no_other_with_it() -> None:
+    async def fails(sizes: Sizes, say: Say) -> dict[str, list[float]]:
+        raise BenchFailed("nothing works")
+
+    async def goes(sizes: Sizes, say: Say) -> dict[str, list[float]]:
+        return {"B8": [1.0]}
+
+    apart = [Apart("B7", ("B7",), fails), Apart("B8", ("B8",), goes)]
+    results = await measure([], apart, SMOKE, say=lambda what: None)
+    assert results.cases == {"B7": None, "B8": Figure(1.0, 1.0, 1.0, "x")}
+    assert results.problems == {"B7": "nothing works"}
 
 
 def test_an_unknown_case_is_refused_with_the_known_ones(tmp_path: Path) -> None:
