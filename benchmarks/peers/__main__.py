@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from holdfast import HoldfastError
 from holdfast.cli.root import RootGroup
 from holdfast.client.loops import run
 
@@ -33,8 +34,12 @@ def bench_peers(
         raise typer.BadParameter(f"{', '.join(sorted(unknown))}: the peers are {', '.join(PEERS)}", param_hint="--peer")
     wanted = [one for one in PEERS.values() if not peer or one.name in peer]
     err = Console(stderr=True)
-    with err.status("") as status:
-        results = run(measure(wanted, is_smoke=smoke, say=status.update))
+    try:
+        with err.status("") as status:
+            results = run(measure(wanted, is_smoke=smoke, say=status.update))
+    except HoldfastError as error:
+        err.print(f"error: {error}", highlight=False, markup=False)
+        raise typer.Exit(1) from error
     if as_json_:
         typer.echo(json.dumps(as_json(results)))
         for name, why in results.left_out.items():
