@@ -22,7 +22,8 @@ from holdfast_coordinator.domain.rows import (
     RunState,
 )
 from holdfast_coordinator.domain.snapshot import Reads, Snapshot
-from holdfast_coordinator.store.cell import PostgresCellStore
+from holdfast_coordinator.store import cell as cell_module
+from holdfast_coordinator.store.cell import LOCK_WAIT_MS, PostgresCellStore
 from holdfast_coordinator.store.errors import ConnectionLost, QueryFailed, translated
 from holdfast_coordinator.store.port import (
     DataRejected,
@@ -170,6 +171,24 @@ async def test_a_row_that_another_connection_has_locked_is_skipped_and_named(
             locked = (await read(cell, reads)).locked
     assert locked
     assert {name for name in ("runs", "tasks", "alarms", "keys") if getattr(locked, name)} == {kind}
+
+
+async def test_a_transaction_that_waits_for_a_moved_run_holds_no_lock(
+    cell: PostgresCellStore, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Replicas whose batches cross would wait for each other."""
+    patient = cell_module.WRITER_OPTIONS.replace(f"lock_timeout={LOCK_WAIT_MS}ms", "lock_timeout=20s")
+    monkeypatch.setattr(cell_module, "WRITER_OPTIONS", patient)
+    await write(cell, starting(open_run("r1"), open_run("r2")))
+    lock = b"SELECT FROM holdfast_c00.open_runs WHERE run_id = %s FOR UPDATE NOWAIT"
+    with psycopg.connect(database) as first, psycopg.connect(database) as second:
+        first.execute(lock, ["r1"])
+        waiting = asyncio.create_task(cell.transact(Reads(lock_runs={"r2"}), _signals("r2"), [appending("r1")], at=T0))
+        await _until_waiting(database, 1)
+        second.execute(lock, ["r2"])
+        second.rollback()
+        first.rollback()
+        assert "r1" in await waiting
 
 
 async def test_replicas_whose_batches_cross_never_wait_for_each_other(cell: PostgresCellStore, database: str) -> None:

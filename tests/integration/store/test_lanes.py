@@ -57,6 +57,19 @@ async def test_a_listing_that_looks_for_runs_of_a_status_is_a_slow_one_too(datab
             assert await cell.clients.results(["r1"]) == []
 
 
+async def test_slow_reads_of_single_runs_hold_up_no_loop(database: str) -> None:
+    async with PostgresCellStore.open(database, "00") as cell:
+        await write(cell, starting(open_run("r1")))
+        with psycopg.connect(database) as other:
+            other.execute("LOCK TABLE holdfast_c00.runs IN ACCESS EXCLUSIVE MODE")
+            slow = [asyncio.create_task(cell.clients.view("default", "r1")) for _ in range(CLIENT_CONNECTIONS)]
+            async with asyncio.timeout(5):
+                while len(_waiting(database)) < CLIENT_CONNECTIONS:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+                assert await cell.loops.lease_owners() == {"s1"}
+        assert None not in await asyncio.gather(*slow)
+
+
 @asynccontextmanager
 async def _slow_listings(
     database: str, cell: PostgresCellStore, wanted: RunSelection, *, reading: str, pages: int = 1

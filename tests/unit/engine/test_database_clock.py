@@ -23,8 +23,8 @@ async def test_a_step_of_the_databases_clock_kills_nobody_who_lives_and_spares_n
         await live.turn()
     silent, _ = await live.sessions.open(introduction())
     live.database_ahead += step
-    for _ in range(3):
-        await live.turn()  # no heartbeat has come since the step
+    for _ in range(8):
+        await live.turn()  # no heartbeat has come since the step, for less than a TTL
     mended = live.now()
     await live.control.pull_back_heartbeats(mended)
     for _ in range(12):
