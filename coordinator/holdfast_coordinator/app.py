@@ -40,7 +40,7 @@ if TYPE_CHECKING:  # prometheus_client is imported only where metrics are on
 
 log = structlog.get_logger(__name__)
 
-CELLS = ("00",)
+CELLS: tuple[str, ...] = ("00",)
 STOP_SECONDS = 5.0
 
 

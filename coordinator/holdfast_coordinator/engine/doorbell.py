@@ -9,6 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 from holdfast_coordinator.store.port import NOTICE_BYTES_MAX, Place
 
@@ -46,6 +47,21 @@ class Doorbell:
         self._rung = Rung()
         self.on_news: Callable[[], None] = lambda: None
         self.on_rung: Callable[[], None] = lambda: None
+
+    @property
+    def others(self) -> int:
+        """How many other replicas are known to listen."""
+        return len(self._heard_at)
+
+    def has_turn(self, at: datetime, every: timedelta) -> bool:
+        """Whether something that one replica is to do for all, once in this time, is for this one to do now.
+
+        Replicas take turns by the database's time. The turn of one that was killed passes unused until it is
+        forgotten, and who knows of no other, as without a doorbell, always has the turn: it is for nets only, which may
+        come late or twice.
+        """
+        replicas = sorted((self._replica_id, *self._heard_at))
+        return replicas[int(at.timestamp() // every.total_seconds()) % len(replicas)] == self._replica_id
 
     # What this replica committed
 

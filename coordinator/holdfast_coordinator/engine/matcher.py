@@ -21,6 +21,8 @@ from .reservations import Reservations
 
 QueueKey = tuple[str, str]
 """(namespace, queue)."""
+COMPARED_MAX = 16
+"""How many sessions that could take a run or a step are compared: to find the freest of a thousand took 0.7 ms each."""
 
 
 @dataclass(slots=True)
@@ -32,6 +34,15 @@ class _Queue:
     steps: set[str] = field(default_factory=set)
     claimed_workflows: set[str] = field(default_factory=set)
     claimed_steps: set[str] = field(default_factory=set)
+    first: int = 0
+    """Which of the sessions was looked at first, the last time."""
+
+    def in_turn(self) -> list[Attachment]:
+        """The sessions, beginning with another one each time where not all of them are going to be compared."""
+        if len(self.attachments) <= COMPARED_MAX:
+            return self.attachments
+        self.first = (self.first + 1) % len(self.attachments)
+        return self.attachments[self.first :] + self.attachments[: self.first]
 
 
 class Matcher(Reservations):
@@ -95,7 +106,7 @@ class Matcher(Reservations):
         self._reserved.clear()
 
     def run(self, run: OpenRun, *, claimed: bool = False) -> str | None:
-        """The session that had the run last if it has room, else the freest one that knows the workflow."""
+        """The session that had the run last if it has room, else the freest of some that know the workflow."""
         queue = self._queues.get((run.namespace, run.queue))
         if queue is None:
             return None
@@ -107,25 +118,33 @@ class Matcher(Reservations):
             if sticky is not None and sticky.free_runs > 0 and self._fits_run(sticky, run, now):
                 return self._reserve(sticky, run=True)
         best: Attachment | None = None
-        for attachment in queue.attachments:
+        fitting = 0
+        for attachment in queue.in_turn():
             if attachment.free_runs <= 0 or not self._fits_run(attachment, run, now):
                 continue
             if best is None or _room(attachment, run) > _room(best, run):
                 best = attachment
+            fitting += 1
+            if fitting >= COMPARED_MAX and best.free_slots > 0 and run.build in (None, best.build):
+                break
         return None if best is None else self._reserve(best, run=True)
 
     def task(self, task: TaskRow, *, claimed: bool = False) -> str | None:
-        """The freest session that knows the step."""
+        """The freest of some sessions that know the step."""
         queue = self._queues.get((task.namespace, task.queue))
         if queue is None or (not claimed and (task.name in queue.steps or task.name in queue.claimed_steps)):
             return None
         now = self._clock()
         best: Attachment | None = None
-        for attachment in queue.attachments:
+        fitting = 0
+        for attachment in queue.in_turn():
             if attachment.free_slots <= 0 or task.name not in attachment.steps or not self._takes_work(attachment, now):
                 continue
             if best is None or attachment.free_slots > best.free_slots:
                 best = attachment
+            fitting += 1
+            if fitting >= COMPARED_MAX:
+                break
         return None if best is None else self._reserve(best, run=False)
 
     def release(self, event: RunLeased | TaskClaimed) -> None:

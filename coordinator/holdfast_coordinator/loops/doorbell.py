@@ -16,11 +16,22 @@ from holdfast_coordinator.store.port import DoorbellStore, StoreError
 log = structlog.get_logger(__name__)
 
 GATHER_SECONDS = 0.005
-"""How long keys are gathered after a notice was said, so that a busy replica says many at once."""
+"""How long keys are gathered after a notice was said, for each other replica: a busy one says many at once."""
+GATHER_SECONDS_MAX = 0.1
+"""Longer, and work that is ready where nobody serves its queue would wait for it."""
 AGAIN_SECONDS = 1.0
 LAST_SECONDS = 1.0
 SILENT_SECONDS = 3 * HELLO_SECONDS
 """Seconds without even its own notices after which a replica listens anew."""
+
+
+def gather_seconds(others: int) -> float:
+    """How long keys are gathered after a notice was said. others: how many replicas get each notice.
+
+    Each gets the notices of all the others: with the same pause for any number of replicas, a hundred busy ones would
+    say 20,000 a second and take in two million, each with a key or two. So twenty together say no more than a lone one.
+    """
+    return min(GATHER_SECONDS * max(others, 1), GATHER_SECONDS_MAX)
 
 
 class DoorbellLoops:
@@ -52,7 +63,7 @@ class DoorbellLoops:
                     self._bell.here()
                 self._news.clear()
                 await self._try("ring", self._ring)
-                await asyncio.sleep(GATHER_SECONDS)
+                await asyncio.sleep(gather_seconds(self._bell.others))
         finally:
             await self._leave()
 

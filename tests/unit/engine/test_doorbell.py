@@ -1,7 +1,12 @@
 """What replicas tell each other: keys, in notices that Postgres takes."""
 
+from collections import Counter
+from datetime import timedelta
+
 from holdfast_coordinator.engine.doorbell import FORGOTTEN_AFTER_SECONDS, KEYS_MAX, Doorbell, Rung
+from holdfast_coordinator.loops.doorbell import GATHER_SECONDS, GATHER_SECONDS_MAX, gather_seconds
 from holdfast_coordinator.store.port import NOTICE_BYTES_MAX
+from tests.support.store_rows import T0
 
 
 class Clock:
@@ -113,3 +118,57 @@ def test_who_comes_is_known_to_all_and_knows_all() -> None:
     assert [bell.take_rung().closed for bell in (one, two, three)] == [
         {"run_1", "run_2"}, {"run_0", "run_2"}, {"run_0", "run_1"}
     ]  # fmt: skip
+
+
+def all_acquainted(clock: Clock, count: int) -> list[Doorbell]:
+    """Replicas that know each other."""
+    bells = [Doorbell(f"r{number}", clock=clock) for number in range(count)]
+    for bell in bells:
+        bell.here()
+        tell(bell, *(other for other in bells if other is not bell))
+    return bells
+
+
+TTL = timedelta(seconds=10)
+
+
+def test_what_one_replica_does_for_all_is_done_by_each_in_turn() -> None:
+    bells = all_acquainted(Clock(), 4)
+    turns = Counter[int]()
+    for number in range(40):
+        at = T0 + number * TTL + timedelta(seconds=3)
+        having = [place for place, bell in enumerate(bells) if bell.has_turn(at, TTL)]
+        assert len(having) == 1, at
+        turns.update(having)
+    assert turns == dict.fromkeys(range(4), 10)
+
+
+def test_a_replica_that_hears_of_no_other_has_every_turn() -> None:
+    bell = Doorbell("r1")
+    assert all(bell.has_turn(T0 + number * TTL, TTL) for number in range(5))
+
+
+def test_turns_of_a_killed_replica_are_taken_by_the_others_once_it_is_forgotten() -> None:
+    clock = Clock()
+    one, two, killed = all_acquainted(clock, 3)
+
+    def missed() -> int:
+        return sum(not one.has_turn(T0 + n * TTL, TTL) and not two.has_turn(T0 + n * TTL, TTL) for n in range(6))
+
+    assert missed() == 2, "no two turns in a row"
+    assert killed.others == 2
+    clock.now = FORGOTTEN_AFTER_SECONDS / 2
+    for bell, other in ((one, two), (two, one)):
+        bell.here()
+        tell(bell, other)
+    clock.now = FORGOTTEN_AFTER_SECONDS
+    for bell, other in ((one, two), (two, one)):
+        bell.here()
+        tell(bell, other)
+    assert missed() == 0
+
+
+def test_the_pause_between_notices_is_short_for_few_replicas_and_never_long() -> None:
+    assert gather_seconds(0) == gather_seconds(1) == GATHER_SECONDS
+    assert gather_seconds(2) == 2 * GATHER_SECONDS
+    assert gather_seconds(10_000) == GATHER_SECONDS_MAX <= 0.1

@@ -1,6 +1,7 @@
 """What a replica does by itself: alarms fire when they are due, old rows go."""
 
 import asyncio
+import json
 from datetime import timedelta
 from typing import cast
 
@@ -8,6 +9,7 @@ import pytest
 
 from holdfast_coordinator.domain.rows import AlarmKind, AlarmRow, RequestRow, RunState
 from holdfast_coordinator.engine.cells import WHILE_READING
+from holdfast_coordinator.engine.policy import SessionPolicy
 from holdfast_coordinator.loops import alarms, upkeep
 from holdfast_coordinator.loops.alarms import AlarmLoop
 from holdfast_coordinator.loops.periodic import periodic
@@ -52,6 +54,34 @@ async def test_all_expired_requests_go_in_one_turn_however_many_there_are(monkey
             while store.requests:  # noqa: ASYNC110
                 await asyncio.sleep(0)
         pruning.cancel()
+
+
+@pytest.mark.parametrize("other", [None, "first of all", "~ last of all"])
+async def test_the_sweep_of_a_cell_is_made_by_the_replica_whose_turn_it_is(other: str | None) -> None:
+    class SweptCell(FailingCell):
+        async def lease_owners(self) -> set[str]:
+            swept.set()
+            return await super().lease_owners()
+
+    async def ready(_: bool) -> None:
+        pass
+
+    swept = asyncio.Event()
+    policy = SessionPolicy(ttl=timedelta(days=365))
+    async with replica(SweptCell(), policy=policy) as engine:
+        if other is not None:
+            engine.doorbell.receive(json.dumps([other, [["here"]]]))
+        has_turn = engine.doorbell.has_turn(engine.database_time(), policy.ttl)
+        loops = dict(upkeep.all_loops(engine, on_ready=ready))
+        sweeping = asyncio.create_task(loops.pop("sweep"))
+        for loop in loops.values():
+            loop.close()
+        turned = asyncio.create_task(swept.wait())
+        await asyncio.wait([turned], timeout=5 if has_turn else 0.05)
+        assert swept.is_set() is has_turn
+        assert has_turn or other is not None
+        for task in (sweeping, turned):
+            task.cancel()
 
 
 async def test_a_loop_goes_on_whatever_one_of_its_turns_meets() -> None:

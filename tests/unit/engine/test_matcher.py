@@ -1,7 +1,11 @@
 """Who gets a run or a queued step, and what a replica believes to wait."""
 
+from collections import Counter
+
+import pytest
+
 from holdfast_coordinator.engine.attachments import Attachment
-from holdfast_coordinator.engine.matcher import Matcher, QueueKey
+from holdfast_coordinator.engine.matcher import COMPARED_MAX, Matcher, QueueKey
 from tests.support.engine_replicas import QUEUE, attachment, claim, lease, leased, run_named
 from tests.support.store_rows import open_run, task
 
@@ -46,6 +50,37 @@ def test_a_queued_step_goes_to_the_freest_session_that_knows_it() -> None:
     matcher = matcher_of(attachment("s1", slots=1), attachment("s2", slots=2), attachment("s3", slots=9, steps=[]))
     step = task(run_named(1), 1)
     assert [matcher.task(step) for _ in range(4)] == ["s2", "s1", "s2", None]
+
+
+@pytest.mark.parametrize("is_run", [True, False])
+def test_a_hand_off_costs_the_same_however_many_workers_there_are_and_spreads_the_work(
+    monkeypatch: pytest.MonkeyPatch, is_run: bool
+) -> None:
+    looks = 0
+
+    def takes_work(self: Attachment, now: float) -> bool:
+        nonlocal looks
+        looks += 1
+        return self.polling
+
+    monkeypatch.setattr(Attachment, "takes_work", takes_work)
+    workers = 500
+    matcher = matcher_of(*(attachment(f"s{number}", runs=10, slots=10) for number in range(workers)))
+    looks = 0
+    step = task(run_named(1), 1)
+    given = Counter(matcher.run(open_run(run_named(1))) if is_run else matcher.task(step) for _ in range(2 * workers))
+    assert looks <= 2 * workers * COMPARED_MAX
+    assert len(given) == workers
+    assert max(given.values()) <= 3
+
+
+def test_a_run_finds_the_only_worker_with_a_free_slot_or_with_its_build_among_many() -> None:
+    busy = [attachment(f"s{number}", runs=10, slots=0) for number in range(100)]
+    run = open_run(run_named(1))
+    assert matcher_of(*busy, attachment("free", runs=1, slots=1)).run(run) == "free"
+    others = [attachment(f"s{number}", runs=10, build="b2") for number in range(100)]
+    run = open_run(run_named(1), build="b1")
+    assert matcher_of(*others, attachment("same", runs=1, build="b1")).run(run) == "same"
 
 
 def test_room_is_given_back_when_a_commit_fails() -> None:
