@@ -72,12 +72,15 @@ class Claims:
         room = self._matcher.room(key)
         left_runs, left_steps = set(workflows), set(steps)
         try:
-            found_runs, found_steps = set[str](), set[str]()
-            for cell in self._cells:
-                runs, queued = await self._claim_in(cell, key, workflows, steps)
-                found_runs |= runs
-                found_steps |= queued
-            left_runs, left_steps = found_runs, found_steps
+            # In all cells at once. Nothing is handed off meanwhile: with one cell after the other, what was left ready
+            # in that time was enough, with many cells, to keep replicas claiming for ever.
+            claiming = [self._claim_in(cell, key, workflows, steps) for cell in self._cells]
+            answers = await asyncio.gather(*claiming, return_exceptions=True)
+            found = [answer for answer in answers if not isinstance(answer, BaseException)]
+            if len(found) < len(answers):
+                raise next(answer for answer in answers if isinstance(answer, BaseException))
+            left_runs = set[str]().union(*(runs for runs, _ in found))
+            left_steps = set[str]().union(*(queued for _, queued in found))
         finally:
             self._matcher.end_claim(key, left_runs, left_steps)
         # With the room that it had before, another claim would find the same again and again.

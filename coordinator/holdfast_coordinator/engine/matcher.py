@@ -227,7 +227,8 @@ class Matcher(Reservations):
         """Claims for the queue of a session, where work may wait."""
         key = (attachment.namespace, attachment.queue)
         queue = self._queues.get(key)
-        if queue is not None and (queue.workflows or queue.steps):
+        # Also what a claim looks for: it may have counted the room before there was this.
+        if queue is not None and (queue.workflows or queue.steps or queue.claimed_workflows or queue.claimed_steps):
             self.on_room(key)
 
     # Beliefs about what waits in the database

@@ -3,11 +3,25 @@
 import asyncio
 from datetime import timedelta
 
+from holdfast.ids import run_id, start_id
 from holdfast_coordinator.domain.commands import OnConflict
 from holdfast_coordinator.domain.rows import AlarmKind, AlarmRow, RunState
 from holdfast_coordinator.domain.starts import Started
+from holdfast_coordinator.engine.engine import Engine
+from holdfast_coordinator.engine.policy import SessionPolicy
 from holdfast_coordinator.store.port import StoreUnavailable
-from tests.support.engine_replicas import QUEUE, FailingCell, introduction, poll, replica, run_named, settled, start
+from tests.support.engine_replicas import (
+    QUEUE,
+    Codec,
+    FailingCell,
+    introduction,
+    poll,
+    replica,
+    run_named,
+    settled,
+    start,
+)
+from tests.support.memory_control_store import MemoryControlStore
 from tests.support.store_rows import ready_run, record
 
 
@@ -21,6 +35,28 @@ async def test_runs_that_were_left_ready_go_to_a_session_that_comes() -> None:
                 handed = await poll(engine, session, received=[(run_id, 0, 1) for run_id in taken])
                 taken |= {event.run.run_id for event in handed.leases}
         assert taken == {run_named(number) for number in range(1, 6)}
+
+
+async def test_a_cell_that_is_slow_keeps_no_worker_from_the_work_of_another() -> None:
+    slow, fast = FailingCell(), FailingCell()
+    cells = [("00", slow), ("01", fast)]
+    engine = Engine(MemoryControlStore(), cells, replica_id="r1", policy=SessionPolicy(), codec=Codec())
+    writing = [asyncio.create_task(cell.writer.run()) for cell in engine.cells]
+    there = run_id("01", start_id(1, bytes(10)))
+    await engine.start_runs([start(1), start(2, run_id=there)])
+    slow.answers_commits.clear()
+    session, _ = await engine.open_session(introduction())
+    async with asyncio.timeout(5):
+        handed = await poll(engine, session, runs=2)
+    assert [event.run.run_id for event in handed.leases] == [there]
+    slow.answers_commits.set()
+    async with asyncio.timeout(5):
+        handed = await poll(engine, session, runs=2, received=[(there, 0, 1)])
+    assert [event.run.run_id for event in handed.leases] == [run_named(1)]
+    for cell in engine.cells:
+        cell.writer.close()
+    await asyncio.gather(*writing)
+    await engine.close()
 
 
 async def test_runs_whose_arguments_do_not_fit_one_answer_come_with_the_next() -> None:

@@ -212,3 +212,17 @@ def test_a_claim_leaves_out_runs_that_the_only_build_with_room_has_stalled() -> 
     assert matcher.lone_builds(QUEUE, ("order", "unknown")) == ("b1", "")
     matcher.attach(attachment("s2", build="b2"))
     assert matcher.lone_builds(QUEUE, ("order",)) == ("",)
+
+
+def test_room_that_comes_while_a_claim_is_under_way_is_claimed_for_after_it() -> None:
+    session = attachment(runs=1)
+    matcher = matcher_of(session)
+    claims: list[QueueKey] = []
+    matcher.left_ready(QUEUE, "order")
+    matcher.on_room = claims.append
+    assert matcher.take_backlog(QUEUE) == (("order",), ())
+    matcher.has_room(session)
+    assert claims == [QUEUE]
+    matcher.end_claim(QUEUE, (), ())
+    matcher.has_room(session)
+    assert claims == [QUEUE], "nothing waits"
