@@ -26,18 +26,28 @@ WHILE_READING = datetime.max.replace(tzinfo=UTC)
 
 
 class AlarmWatch:
-    """When a loop looks for due alarms again, and what wakes it before that."""
+    """When a loop looks for due alarms again, and what wakes it before that.
 
-    __slots__ = ("read_at", "rung")
+    own: when alarms are due that this replica has set, as far as they are soon.
+    """
+
+    __slots__ = ("own", "read_at", "rung")
 
     def __init__(self) -> None:
         self.read_at = WHILE_READING
         self.rung = asyncio.Event()
+        self.own: list[datetime] = []
 
     def alarm_set(self, due_at: datetime) -> None:
         """An alarm is due at this time, by the database's clock."""
+        self.own.append(due_at)
         if due_at < self.read_at:
             self.rung.set()
+
+    def first_own(self, after: datetime, before: datetime) -> datetime | None:
+        """When the first alarm of this replica between these times is due; forgets all others."""
+        self.own = [due_at for due_at in self.own if after < due_at < before]
+        return min(self.own, default=None)
 
 
 class Cell:

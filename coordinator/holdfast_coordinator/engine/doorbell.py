@@ -53,15 +53,16 @@ class Doorbell:
         """How many other replicas are known to listen."""
         return len(self._heard_at)
 
-    def has_turn(self, at: datetime, every: timedelta) -> bool:
-        """Whether something that one replica is to do for all, once in this time, is for this one to do now.
+    def has_turn(self, at: datetime, every: timedelta, *, of: int = 1) -> bool:
+        """Whether something that some replicas, `of` them, do for all is for this one to do now.
 
         Replicas take turns by the database's time. The turn of one that was killed passes unused until it is
-        forgotten, and who knows of no other, as without a doorbell, always has the turn: it is for nets only, which may
-        come late or twice.
+        forgotten, and who knows of no other, as without a doorbell, always has the turn: so it may only be late for
+        want of it, or be done twice.
         """
         replicas = sorted((self._replica_id, *self._heard_at))
-        return replicas[int(at.timestamp() // every.total_seconds()) % len(replicas)] == self._replica_id
+        begins = int(at.timestamp() // every.total_seconds())
+        return (replicas.index(self._replica_id) - begins) % len(replicas) < of
 
     # What this replica committed
 

@@ -2,13 +2,15 @@
 
 Reads due rows without locks and submits them to the cell writer, which clears each by its key: two replicas that
 read the same row make it happen once. Sleeps until the next one is due, until a sooner one is set, or for a second.
+Where there are more than a few replicas, a few of them in turn wake for all alarms; the others wake for those that they
+have set themselves, and once a second for what is still there.
 Alarms of runs and deliveries to other runs have a loop each, and neither waits for long for one that is slow.
 """
 
 import asyncio
 import time
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 import structlog
@@ -18,6 +20,7 @@ from holdfast_coordinator.domain.batch import Answer
 from holdfast_coordinator.domain.commands import AlarmDue, EndAttempt
 from holdfast_coordinator.domain.rows import AlarmKind, AlarmRow
 from holdfast_coordinator.engine.cells import WHILE_READING, Cell
+from holdfast_coordinator.engine.doorbell import Doorbell
 from holdfast_coordinator.engine.engine import Engine
 from holdfast_coordinator.store.port import StoreError
 
@@ -38,7 +41,24 @@ PROBE_SECONDS = 5.0
 MEASURED = {kind: kind.name.lower() for kind in (AlarmKind.START, AlarmKind.TIMER, AlarmKind.RETRY, AlarmKind.DEADLINE)}
 """Alarms whose lateness is measured, by their label: what people wait for, at a time that they chose."""
 
+ON_TIME_REPLICAS = 3
+"""How many replicas wake for all alarms when they are due. One of them may have been killed a moment ago."""
+TURN = timedelta(seconds=10)
+SOON = timedelta(seconds=2)
+"""Alarms that are due later than this were seen by those replicas before."""
+SLACK = timedelta(milliseconds=50)
+"""How far this replica's estimate of the database's clock may be off."""
+
 Key = tuple[str, AlarmKind, int]
+
+
+def wakes_for_all(doorbell: Doorbell, now: datetime) -> bool:
+    """Whether a replica is to wake for all alarms. It begins a look early, so that none falls between two turns.
+
+    With each replica waking for each, a hundred of them read it a hundred times and commit it a hundred times in vain.
+    """
+    soon = now + timedelta(seconds=LONGEST_SLEEP_SECONDS)
+    return any(doorbell.has_turn(at, TURN, of=ON_TIME_REPLICAS) for at in (now, soon))
 
 
 class AlarmLoop:
@@ -93,11 +113,18 @@ class AlarmLoop:
             await asyncio.wait(fresh, timeout=SLOW_SECONDS)
         while len(self._under_way) > ALARMS_UNDER_WAY_MAX:
             await asyncio.wait(self._under_way.values(), return_when=asyncio.FIRST_COMPLETED)
+        now_there = self._engine.database_time()
+        first_own = self._watch.first_own(now_there - SLACK, now_there + SOON)
         if until_next is None:
             return LONGEST_SLEEP_SECONDS
         if len(due) == limit:
             return 0.0
-        return min(max(until_next.total_seconds(), SHORTEST_SLEEP_SECONDS), LONGEST_SLEEP_SECONDS)
+        seconds = min(max(until_next.total_seconds(), SHORTEST_SLEEP_SECONDS), LONGEST_SLEEP_SECONDS)
+        if wakes_for_all(self._engine.doorbell, now_there):
+            return seconds
+        if first_own is None:
+            return LONGEST_SLEEP_SECONDS
+        return max(seconds, min((first_own - SLACK - now_there).total_seconds(), LONGEST_SLEEP_SECONDS))
 
     def _fire(self, alarm: AlarmRow) -> asyncio.Future[object]:
         if self._outbox:

@@ -143,6 +143,14 @@ def test_what_one_replica_does_for_all_is_done_by_each_in_turn() -> None:
     assert turns == dict.fromkeys(range(4), 10)
 
 
+def test_what_some_replicas_do_for_all_is_done_by_as_many_at_any_time() -> None:
+    bells = all_acquainted(Clock(), 5)
+    for number in range(20):
+        assert sum(bell.has_turn(T0 + number * TTL, TTL, of=3) for bell in bells) == 3
+    few = all_acquainted(Clock(), 3)
+    assert all(bell.has_turn(T0, TTL, of=3) for bell in few)
+
+
 def test_a_replica_that_hears_of_no_other_has_every_turn() -> None:
     bell = Doorbell("r1")
     assert all(bell.has_turn(T0 + number * TTL, TTL) for number in range(5))

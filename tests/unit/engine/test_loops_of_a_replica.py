@@ -9,6 +9,7 @@ import pytest
 
 from holdfast_coordinator.domain.rows import AlarmKind, AlarmRow, RequestRow, RunState
 from holdfast_coordinator.engine.cells import WHILE_READING
+from holdfast_coordinator.engine.engine import Engine
 from holdfast_coordinator.engine.policy import SessionPolicy
 from holdfast_coordinator.loops import alarms, upkeep
 from holdfast_coordinator.loops.alarms import AlarmLoop
@@ -114,3 +115,53 @@ async def test_the_alarm_loop_goes_on_after_a_defect_that_one_alarm_met(monkeypa
             while store.open_runs[run_named(1)].state is not RunState.READY:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
         looping.cancel()
+
+
+def make_others(engine: Engine, count: int, *, turns_to_wait: int) -> None:
+    """Has a replica hear of so many others, so that it has a turn with the alarms only after so many turns."""
+    turn = int(engine.database_time().timestamp() // alarms.TURN.total_seconds())
+    before = (turn + turns_to_wait) % (count + 1)
+    for number in range(count):
+        name = f"a{number:03}" if number < before else f"z{number:03}"  # this one is called r1
+        engine.doorbell.receive(json.dumps([name, [["here"]]]))
+
+
+@pytest.mark.parametrize(("others", "turns_to_wait", "seconds"), [(0, 0, 0.4), (2, 2, 0.4), (9, 0, 0.4), (9, 6, 1.0)])
+async def test_among_many_replicas_only_those_whose_turn_it_is_wake_for_an_alarm_of_another(
+    others: int, turns_to_wait: int, seconds: float
+) -> None:
+    store = FailingCell()
+    async with replica(store) as engine:
+        (cell,) = engine.cells
+        await engine.sessions.read_clock()
+        make_others(engine, others, turns_to_wait=turns_to_wait)
+        due_at = await engine.control.now() + timedelta(seconds=0.4)
+        store.alarms[run_named(1), AlarmKind.TIMER, 0] = AlarmRow(run_named(1), AlarmKind.TIMER, 0, due_at)
+        sleep_seconds = await AlarmLoop(engine, cell).run_once()
+        assert seconds - 0.2 < sleep_seconds <= seconds
+
+
+async def test_an_alarm_fires_on_time_at_the_replica_that_set_it_although_it_is_not_its_turn() -> None:
+    store = FailingCell()
+    async with replica(store) as engine:
+        (cell,) = engine.cells
+        await engine.sessions.read_clock()
+        make_others(engine, 9, turns_to_wait=6)
+        loop = AlarmLoop(engine, cell)
+        await engine.start_runs([start(1, delay=timedelta(seconds=0.3))])
+        assert 0.05 < await loop.run_once() <= 0.3
+        looping = asyncio.create_task(loop.run())
+        async with asyncio.timeout(5):
+            while store.open_runs[run_named(1)].state is not RunState.READY:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+        looping.cancel()
+
+
+async def test_what_is_due_much_later_is_not_kept_in_mind() -> None:
+    async with replica(FailingCell()) as engine:
+        (cell,) = engine.cells
+        await engine.sessions.read_clock()
+        await engine.start_runs([start(number, delay=timedelta(hours=1)) for number in range(1, 20)])
+        await engine.start_runs([start(20, delay=timedelta(seconds=1))])
+        await AlarmLoop(engine, cell).run_once()
+        assert len(cell.alarms.own) == 1
