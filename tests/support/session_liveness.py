@@ -25,6 +25,7 @@ class Liveness:
 
     def __init__(self, control: MemoryControlStore | None = None, *, replica_id: str = "r1") -> None:
         self.seconds = 100.0
+        self.has_turn = True
         self.database_ahead = timedelta(0)
         self.control = control or HangingControl(self.now)
         self.ended: list[Command] = []
@@ -35,6 +36,7 @@ class Liveness:
         self.sessions = Sessions(
             self.control, self.matcher, replica_id=replica_id, policy=SessionPolicy(ttl=TTL), submit=self._submit,
             find_held=self._held, spawn=self._spawn, on_step=self.steps.append, clock=lambda: self.seconds,
+            has_turn=lambda _: self.has_turn,
         )  # fmt: skip
 
     def now(self) -> datetime:
@@ -74,6 +76,15 @@ class HangingControl(MemoryControlStore):
     """A control store that does not answer while `hangs` is set."""
 
     hangs = False
+    looks = 0
+    """How often the rows of all sessions were looked through."""
+
+    async def silent_sessions(
+        self, replica_id: str, *, own_before: datetime, others_before: datetime
+    ) -> dict[str, datetime]:
+        """See control_port.ControlStore."""
+        self.looks += 1
+        return await super().silent_sessions(replica_id, own_before=own_before, others_before=others_before)
 
     async def attached(self, attachments: Mapping[str, int]) -> set[str]:
         """See control_port.ControlStore."""

@@ -103,6 +103,10 @@ class Burials:
         if due and self._heartbeats.have_worked_for_a_ttl() and self._database_clock.is_steady():
             self._detach(await self._control.bury_sessions(due, now))
 
+    def not_looked(self) -> None:
+        """Nobody was looked at: who was silent before is watched anew, as its row may have been locked meanwhile."""
+        self._silent.clear()
+
     def clock_stepped(self) -> None:
         """The database's clock has stepped: who was silent by the time before it is looked at anew."""
         self._silent.clear()

@@ -18,6 +18,8 @@ KEYS_MAX = 20_000
 HELLO_SECONDS = 10.0
 """How often a replica says that it is there."""
 FORGOTTEN_AFTER_SECONDS = 60.0
+SEVERAL = 3
+"""How many replicas do for all what must not wait for one, as it may have been killed a moment ago."""
 
 Item = tuple[str, ...]
 _HELD, _RUN, _STEP, _CLOSED, _HERE, _HELLO, _BYE = "held", "run", "step", "closed", "here", "hello", "bye"

@@ -39,7 +39,7 @@ from .commit_metrics import CommitMetrics
 from .commit_notes import CommitNotes, OnJournal
 from .committed import Committed, Report
 from .database_clock import DatabaseClock
-from .doorbell import Doorbell, Rung
+from .doorbell import SEVERAL, Doorbell, Rung
 from .facts import Facts
 from .held_work import HeldWork
 from .late_results import Emit, LateResults
@@ -130,6 +130,7 @@ class Engine:
             spawn=self._background.spawn,
             on_step=self.stepped_clock.stepped,
             database_clock=self._clock,
+            has_turn=partial(self.doorbell.has_turn, every=policy.ttl, of=SEVERAL),
         )
         self.polls = Polls(self.sessions, self.matcher, self.held_work, self.records, is_traced=origins is not None)
         self._stalled_offers = StalledOffers(self.cells, self.matcher)

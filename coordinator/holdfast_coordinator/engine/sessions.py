@@ -55,15 +55,17 @@ def _ignore(_step: ClockStep) -> None:
 class Sessions:
     """See the module. spawn: runs what is not awaited. on_step: called when the database's clock has stepped.
 
-    database_clock: made for others too; else one of its own.
+    database_clock: made for others too; else one of its own. has_turn: whether this replica is to look for dead
+    sessions of others at that time.
     """
 
     def __init__(
         self, control: ControlStore, matcher: Matcher, *, replica_id: str, policy: SessionPolicy, submit: Submit,
         find_held: FindHeld, spawn: Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"],
         on_step: Callable[[ClockStep], None] = _ignore, clock: Callable[[], float] = boot_seconds,
-        database_clock: DatabaseClock | None = None,
+        database_clock: DatabaseClock | None = None, has_turn: Callable[[datetime], bool] = lambda _at: True,
     ) -> None:  # fmt: skip
+        self._has_turn = has_turn
         self._control = control
         self._matcher = matcher
         self._replica_id = replica_id
@@ -241,9 +243,18 @@ class Sessions:
     async def reap(self) -> None:
         """See Burials.reap. The clock is read first: another replica may have been faster to see a step of it, and has
         written heartbeats by what it says since.
+
+        Reads the rows of all sessions, and so only in its turn, or when one that is attached here is silent.
         """
-        await self.read_clock()
-        await self.burials.reap()
+        now = await self.read_clock()
+        if self._has_turn(now) or self._is_one_silent():
+            await self.burials.reap()
+        else:
+            self.burials.not_looked()
+
+    def _is_one_silent(self) -> bool:
+        silent_since = self._clock() - (self.policy.ttl - self.policy.watched_for).total_seconds()
+        return any(min(one.heard_at, one.unwritten_since) < silent_since for one in self._matcher.sessions())
 
     async def sweep(self, owners: set[str]) -> None:
         """See Burials.sweep."""

@@ -20,7 +20,7 @@ from holdfast_coordinator.domain.batch import Answer
 from holdfast_coordinator.domain.commands import AlarmDue, EndAttempt
 from holdfast_coordinator.domain.rows import AlarmKind, AlarmRow
 from holdfast_coordinator.engine.cells import WHILE_READING, Cell
-from holdfast_coordinator.engine.doorbell import Doorbell
+from holdfast_coordinator.engine.doorbell import SEVERAL, Doorbell
 from holdfast_coordinator.engine.engine import Engine
 from holdfast_coordinator.store.port import StoreError
 
@@ -41,9 +41,8 @@ PROBE_SECONDS = 5.0
 MEASURED = {kind: kind.name.lower() for kind in (AlarmKind.START, AlarmKind.TIMER, AlarmKind.RETRY, AlarmKind.DEADLINE)}
 """Alarms whose lateness is measured, by their label: what people wait for, at a time that they chose."""
 
-ON_TIME_REPLICAS = 3
-"""How many replicas wake for all alarms when they are due. One of them may have been killed a moment ago."""
 TURN = timedelta(seconds=10)
+"""How long a replica has its turn to wake for all alarms."""
 SOON = timedelta(seconds=2)
 """Alarms that are due later than this were seen by those replicas before."""
 SLACK = timedelta(milliseconds=50)
@@ -58,7 +57,7 @@ def wakes_for_all(doorbell: Doorbell, now: datetime) -> bool:
     With each replica waking for each, a hundred of them read it a hundred times and commit it a hundred times in vain.
     """
     soon = now + timedelta(seconds=LONGEST_SLEEP_SECONDS)
-    return any(doorbell.has_turn(at, TURN, of=ON_TIME_REPLICAS) for at in (now, soon))
+    return any(doorbell.has_turn(at, TURN, of=SEVERAL) for at in (now, soon))
 
 
 class AlarmLoop:

@@ -8,7 +8,7 @@ import pytest
 from holdfast.session_refusals import SessionExpired
 from holdfast_coordinator.domain.commands import EndLease, LeaseEnd
 from tests.support.engine_replicas import introduction, lease, run_named
-from tests.support.session_liveness import Liveness, two_replicas
+from tests.support.session_liveness import HangingControl, Liveness, two_replicas
 from tests.support.store_rows import open_run
 
 
@@ -23,6 +23,49 @@ async def test_a_silent_session_dies_after_its_ttl_and_its_leases_end() -> None:
     assert len(live.ended) == 1
     with pytest.raises(SessionExpired):
         await (await live.beat(session))
+
+
+async def test_a_replica_whose_turn_it_is_not_buries_its_own_dead_as_soon() -> None:
+    live = Liveness()
+    live.has_turn = False
+    session, _ = await live.sessions.open(introduction())
+    live.held[0].owner = session.session_id
+    for _ in range(10):
+        await live.turn()
+    assert live.ended == []
+    await live.turn()
+    assert len(live.ended) == 1
+
+
+async def test_a_replica_whose_turn_it_is_not_reads_no_sessions_while_all_of_its_own_live() -> None:
+    live = Liveness()
+    control = live.control
+    assert isinstance(control, HangingControl)
+    live.has_turn = False
+    session, _ = await live.sessions.open(introduction())
+    for _ in range(20):
+        beating = await live.beat(session)
+        await live.turn()
+        await beating
+    assert control.looks == 0
+    live.has_turn = True
+    await live.turn()
+    assert control.looks == 1
+
+
+async def test_a_session_whose_replica_is_gone_is_buried_by_the_one_whose_turn_it_is() -> None:
+    first, second, session = await two_replicas()
+    second.has_turn = False
+    for _ in range(30):
+        first.seconds += 1
+        await second.turn()
+    assert first.control.rows[session.session_id].died_at is None
+    second.has_turn = True
+    while first.control.rows[session.session_id].died_at is None:
+        first.seconds += 1
+        await second.turn()
+        assert second.seconds < 100 + 30 + 5
+    assert len(second.ended) == 1
 
 
 async def test_a_session_that_another_replica_has_buried_is_detached_by_the_next_look() -> None:
