@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+CELLS_VARIABLE = "HOLDFAST_BENCH_CELLS"
+"""How many cells a coordinator that program.py runs has; no option of holdfast says that yet."""
 
 SETTINGS = "HOLDFAST_"
 POSTGRES_BIN = "HOLDFAST_POSTGRES_BIN"

@@ -2,7 +2,8 @@
 
     python -m benchmarks.program <profile, or -> <arguments of holdfast>...
 
-SIGUSR1 begins a profile of the main thread, SIGUSR2 ends it and writes it to the file.
+SIGUSR1 begins a profile of the main thread, SIGUSR2 ends it and writes it to the file. HOLDFAST_BENCH_CELLS says how
+many cells a coordinator has: its code keeps as many as one likes, but no option of the program says so yet.
 """
 
 import cProfile
@@ -13,6 +14,8 @@ import threading
 import time
 from types import FrameType
 
+from .processes import CELLS_VARIABLE
+
 KILL_SECONDS = 10.0
 
 
@@ -22,9 +25,18 @@ def main() -> None:
     if profile != "-":
         _profile_on_signals(profile)
     threading.Thread(target=_end_with_stdin, daemon=True).start()
+    if sys.argv[1] == "serve":
+        _have_cells(int(os.environ.get(CELLS_VARIABLE, "1")))
     from holdfast.cli import main as holdfast
 
     holdfast()
+
+
+def _have_cells(count: int) -> None:
+    from holdfast_coordinator import app
+
+    if count > 1:
+        app.CELLS = tuple(f"{number:02}" for number in range(count))
 
 
 def _profile_on_signals(path: str) -> None:

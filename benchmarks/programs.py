@@ -14,7 +14,7 @@ from pathlib import Path
 from holdfast.errors import HoldfastError
 
 from . import flows
-from .processes import command_of, environment
+from .processes import CELLS_VARIABLE, command_of, environment
 from .profiles import Profiles
 
 READY = ("holdfast listens on ", "holdfast.worker: ready:")
@@ -77,10 +77,12 @@ class Program:
 class Programs:
     """The processes of one stack by name, in the order in which they were started.
 
-    profiles: where each writes its profile. checkout: another revision of the project, whose code runs instead.
+    profiles: where each writes its profile. checkout: another revision of the project, whose code runs instead. cells:
+    of each coordinator.
     """
 
-    def __init__(self, *, profiles: Profiles | None = None, checkout: Path | None = None) -> None:
+    def __init__(self, *, profiles: Profiles | None = None, checkout: Path | None = None, cells: int = 1) -> None:
+        self._cells = cells
         self._profiles = profiles
         self._checkout = checkout
         self._running: dict[str, Program] = {}
@@ -138,7 +140,13 @@ class Programs:
             stdin=PIPE,
             stdout=PIPE,
             stderr=STDOUT,
-            env=env | {"OTEL_METRICS_EXPORTER": "none", "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"},
+            env=env
+            | {
+                "OTEL_METRICS_EXPORTER": "none",
+                "PYTHONUNBUFFERED": "1",
+                "NO_COLOR": "1",
+                CELLS_VARIABLE: str(self._cells),
+            },
         )
         self._running[name] = Program(name, process)
         return self._running[name]

@@ -27,12 +27,13 @@ COORDINATOR = "coordinator"
 
 @dataclass(slots=True)
 class Stack:
-    """A running stack. addresses: of its coordinators. client: of the first of them."""
+    """A running stack. addresses: of its coordinators. client: of the first of them; others: of each of the others."""
 
     server: EmbeddedPostgres
     programs: Programs
     addresses: Sequence[str]
     client: Client
+    others: Sequence[Client] = ()
 
     @property
     def pids(self) -> dict[str, int]:
@@ -57,6 +58,8 @@ async def stack(
     workers: int,
     queues: Sequence[str] = (),
     replicas: int = 1,
+    cells: int = 1,
+    server: EmbeddedPostgres | None = None,
     profiles: Profiles | None = None,
     options: Sequence[str] = (),
     checkout: Path | None = None,
@@ -64,12 +67,13 @@ async def stack(
     """A stack for as long as the block runs; when it is entered, all workers take work.
 
     workers: they serve the default queue, and take turns at the replicas. queues: each has one more worker, of the
-    first replica. options: more of them for `holdfast serve`. checkout: another revision of the project, whose code
-    runs instead.
+    first replica. cells: of each coordinator. server: one that runs, else an ephemeral one of its own. options: more of
+    them for `holdfast serve`. checkout: another revision of the project, whose code runs instead.
     """
     async with contextlib.AsyncExitStack() as exits:
-        server = await exits.enter_async_context(EmbeddedPostgres(None))
-        programs = Programs(profiles=profiles, checkout=checkout)
+        if server is None:
+            server = await exits.enter_async_context(EmbeddedPostgres(None))
+        programs = Programs(profiles=profiles, checkout=checkout, cells=cells)
         exits.push_async_callback(programs.stop_all)
         ports = [free_port() for _ in range(replicas)]
         addresses = [f"127.0.0.1:{port}" for port in ports]
@@ -82,8 +86,9 @@ async def stack(
         for queue in queues:
             await programs.start_worker(f"worker-{queue}", addresses[0], queue=queue)
         try:
-            client = await exits.enter_async_context(Client.connect(addresses[0], timeout=START_SECONDS))
-            running = Stack(server, programs, addresses, client)
+            connecting = [Client.connect(address, timeout=START_SECONDS) for address in addresses]
+            client, *others = [await exits.enter_async_context(one) for one in connecting]
+            running = Stack(server, programs, addresses, client, others)
             await until_all_work(running, {"default": workers} | dict.fromkeys(queues, 1))
         except (HoldfastError, TimeoutError) as error:
             raise BenchFailed(str(error) or NO_WORK, log=programs.log) from error
@@ -92,7 +97,7 @@ async def stack(
 
 async def until_all_work(running: Stack, workers: dict[str, int]) -> None:
     """Waits until every worker has run something. workers: how many there are, by queue. Raises BenchFailed."""
-    asking = asyncio.ensure_future(_seen_at_work(running.client, workers))
+    asking = asyncio.ensure_future(_seen_at_work((running.client, *running.others), workers))
     ending = asyncio.ensure_future(running.programs.first_end())
     try:
         async with asyncio.timeout(START_SECONDS):
@@ -106,10 +111,11 @@ async def until_all_work(running: Stack, workers: dict[str, int]) -> None:
         await asyncio.gather(asking, ending, return_exceptions=True)
 
 
-async def _seen_at_work(client: Client, workers: dict[str, int]) -> None:
+async def _seen_at_work(clients: Sequence[Client], workers: dict[str, int]) -> None:
     for queue, count in workers.items():
         who = flows.who.with_options(queue=queue)
         seen: set[int] = set()
         while len(seen) < count:
-            # More runs than one worker has slots.
-            seen.update(await asyncio.gather(*(client.run(who, 0.1) for _ in range(CONCURRENCY + 20))))
+            # By each client, as a coordinator gives what it starts to its own workers; more runs than one has slots.
+            started = [client.run(who, 0.1) for client in clients for _ in range(CONCURRENCY + 20)]
+            seen.update(await asyncio.gather(*started))
