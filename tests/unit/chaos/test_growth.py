@@ -81,7 +81,7 @@ def samples(**rising: int) -> Samples:
         ({"live": 100}, {"open_runs: live rows"}),
         ({"dead": 10_000}, {"open_runs: dead rows", "runs: dead rows"}),
     ],
-    ids=str,
+    ids=lambda value: ", ".join(sorted(value)) or "nothing",
 )
 def test_what_grows_in_an_hour_is_named(rising: dict[str, int], named: set[str]) -> None:
     probes = [(minute * 60.0, 0.010) for minute in range(SAMPLES)]
