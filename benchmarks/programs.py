@@ -19,7 +19,7 @@ from .profiles import Profiles
 
 READY = ("holdfast listens on ", "holdfast.worker: ready:")
 """One of these is in the line by which a coordinator or a worker says that it is ready."""
-READY_SECONDS = 60.0
+READY_SECONDS = 120.0
 STOP_SECONDS = 40.0
 """Longer than a worker drains."""
 LINES_KEPT = 20

@@ -102,6 +102,13 @@ async def test_a_case_that_fails_takes_the_figures_of_no_other_with_it() -> None
     assert results.problems == {"B7": "nothing works"}
 
 
+def test_a_bench_that_cannot_go_on_says_why_in_one_sentence(tmp_path: Path) -> None:
+    done = bench("--smoke", "--case", "B1", cwd=tmp_path, environment={"HOLDFAST_POSTGRES_BIN": str(tmp_path)})
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith("holdfast: ")
+    assert "Traceback" not in done.stderr
+
+
 def test_an_unknown_case_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     done = bench("--case", "B99", cwd=tmp_path)
     assert done.returncode == 2
