@@ -18,6 +18,8 @@ from .stack import Stack, stack
 
 FIGURES = ("B8",)
 WORKERS = 2
+NO_TIMEOUT = "SET idle_in_transaction_session_timeout = 0"
+"""The role of a coordinator does not leave a transaction open for long; others of the same database may."""
 HOLD = "SELECT count(*) FROM pg_class"
 """With its snapshot the horizon stands."""
 
@@ -74,5 +76,6 @@ async def _load(running: Stack, sizes: Sizes) -> AsyncIterator[list[float]]:
 async def _held_horizon(url: str) -> AsyncIterator[psycopg.AsyncConnection]:
     async with await psycopg.AsyncConnection.connect(url) as holder:
         await holder.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
+        await holder.execute(NO_TIMEOUT)
         await holder.execute(HOLD)
         yield holder
