@@ -23,6 +23,7 @@ from .engine.engine import Engine
 from .engine.sessions import SessionPolicy
 from .loops.upkeep import OnReady, all_loops
 from .metrics_export import metering, pushing
+from .open_files import room_for_connections
 from .postgres import ProvidedPostgres, provide
 from .rpc.server import Server
 from .store.cell import PostgresCellStore
@@ -151,6 +152,7 @@ def _server(config: Config, engine: Engine, exported: TraceExport | None) -> Ser
         host=config.host,
         port=config.port,
         connection_age=parse_duration(config.connection_age),
+        connections_max=room_for_connections(config.connections_max),
         advertise=config.advertise,
         exports=exported.tracing.exports if exported is not None else None,
         span_rules=span_rules(config),

@@ -45,6 +45,9 @@ class Config(BaseSettings):
     session_ttl: str = Field(default="10s", description="how long a worker may be silent before it is dead")
     drain: str = Field(default="0s", description="how long it serves on after SIGTERM")
     connection_age: str = Field(default="10m", description="age at which connections are ended, about, to spread them")
+    connections_max: int = Field(
+        default=4_000, ge=16, le=1_000_000, description="connections it serves at a time; more are hung up on at once"
+    )
     poll_wait: str = Field(default="30s", description="how long a poll of a worker is held")
     payload_bytes_max: int = Field(default=DEFAULT_LIMITS.payload_bytes, ge=1_024, description="the largest payload")
     otlp: str | None = Field(

@@ -85,13 +85,13 @@ def translated(handler: Handler) -> Handler:
         try:
             return await handler(service, request, context)
         except errors.HoldfastError as error:
-            await _abort(context, error)
+            await refuse(context, error)
         except DataRejected as error:
-            await _abort(context, errors.InvalidRequest("request", f"its data cannot be stored ({error})"))
+            await refuse(context, errors.InvalidRequest("request", f"its data cannot be stored ({error})"))
         except StoreBusy as error:
-            await _abort(context, errors.CoordinatorOverloaded(retry_after_seconds=1.0, detail=str(error)))
+            await refuse(context, errors.CoordinatorOverloaded(retry_after_seconds=1.0, detail=str(error)))
         except StoreError as error:
-            await _abort(context, errors.CoordinatorUnavailable("", f"its database: {error}", is_reached=True))
+            await refuse(context, errors.CoordinatorUnavailable("", f"its database: {error}", is_reached=True))
 
     return call  # type: ignore[return-value]
 
@@ -115,7 +115,8 @@ def in_time(handler: Handler) -> Handler:
     return call  # type: ignore[return-value]
 
 
-async def _abort(context: ServicerContext, error: errors.HoldfastError) -> None:
+async def refuse(context: ServicerContext, error: errors.HoldfastError) -> None:
+    """Ends a call with the status, the reason and the facts of a refusal; raises what gRPC ends handlers with."""
     code, reason, facts = describe(error)
     detail = any_pb2.Any()
     detail.Pack(error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=facts))

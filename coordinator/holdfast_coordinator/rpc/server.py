@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from holdfast.api.v1 import run_service_pb2, run_service_pb2_grpc, worker_service_pb2, worker_service_pb2_grpc
 from holdfast.errors import HoldfastError
@@ -15,9 +15,11 @@ from holdfast_coordinator.engine.engine import Engine
 from holdfast_coordinator.telemetry.run_spans import DEFAULT_RULES
 from holdfast_coordinator.telemetry.spans import SpanRules
 
+from .readable_requests import readable
 from .run_service import RunService
 from .run_traces import TraceExports
 from .server_spans import ServerSpans
+from .unread_answers import UnreadAnswers
 from .worker_service import WorkerService
 
 _RUNS = run_service_pb2.DESCRIPTOR.services_by_name["RunService"].full_name
@@ -39,22 +41,31 @@ class AddressInUse(HoldfastError):
 class _ByName:
     """Takes services for a server as gRPC's generated code gives them, to be found by the name of the call.
 
+    Their handlers are wrapped: `readable`, and `watched` by unread answers.
+
     Registered, as that code would have it, each method has a future of its own, and the server waits for all of them
     anew for each call that comes: 0.6 us of CPU per call and method, of which there are twenty here.
     """
 
-    def __init__(self, server: grpc.aio.Server) -> None:
+    def __init__(self, server: grpc.aio.Server, unread: UnreadAnswers) -> None:
         self._server = server
+        self._unread = unread
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
-        self._server.add_generic_rpc_handlers(handlers)
+        pass  # they stand in the call below too, by name
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler]) -> None:
-        pass
+        wrapped = {name: readable(self._unread.watched(name, handler)) for name, handler in handlers.items()}
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
 
 
 CALL_MAX = timedelta(seconds=90)
 """No call but a stream takes longer."""
+HANDSHAKE_SECONDS = 10
+"""After that a connection is ended on which nobody spoke HTTP/2."""
+SILENCE_SECONDS, ANSWER_SECONDS = 30, 20
+"""So long after the last bytes of a peer it is asked whether it is there, and so long it has for an answer: else
+what has vanished without a word, or is half open, would keep its connection and its calls for minutes."""
 PENDING_CALLS_MAX = 100_000
 """Calls that have come and that the event loop has not taken yet. Of more than 1,000 gRPC by itself cancels some at
 random: whoever sent them does not learn why, and does not repeat them. What is too much is refused by load_limits."""
@@ -73,6 +84,7 @@ class Server:
         host: str,
         port: int,
         connection_age: timedelta,
+        connections_max: int | None = None,
         advertise: str | None = None,
         exports: TraceExports | None = None,
         span_rules: SpanRules = DEFAULT_RULES,
@@ -81,6 +93,7 @@ class Server:
         """advertise: host:port at which workers reach this replica; None for where it listens, if that is one address.
 
         connection_age: about the age at which a connection is ended, so that its other side looks for replicas anew.
+        connections_max: what connects beyond it is hung up on at once; None for any number.
         exports: None while tracing is off. server_spans: makes spans of single rpcs too.
         """
         options = [
@@ -90,6 +103,9 @@ class Server:
             ("grpc.so_reuseport", 0),
             ("grpc.server.max_pending_requests", PENDING_CALLS_MAX),
             ("grpc.server.max_pending_requests_hard_limit", PENDING_CALLS_MAX),
+            ("grpc.server_handshake_timeout_ms", HANDSHAKE_SECONDS * 1_000),
+            ("grpc.keepalive_time_ms", SILENCE_SECONDS * 1_000),
+            ("grpc.keepalive_timeout_ms", ANSWER_SECONDS * 1_000),
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
             # gRPC spreads the age by a tenth. Calls under way go on: the longest are streams of workers, which end
@@ -97,11 +113,14 @@ class Server:
             ("grpc.max_connection_age_ms", int(connection_age.total_seconds() * 1_000)),
             ("grpc.max_connection_age_grace_ms", int((connection_age + CALL_MAX).total_seconds() * 1_000)),
         ]
+        if connections_max is not None:
+            options.append(("grpc.max_allowed_incoming_connections", connections_max))
         interceptors = None if server_spans is None else [server_spans]
         self._server = grpc.aio.server(options=options, interceptors=interceptors)
-        services = _ByName(self._server)
+        unread = UnreadAnswers()
+        services = _ByName(self._server, unread)
         self._engine = engine
-        self._workers = WorkerService(engine, limits, connection_age=connection_age)
+        self._workers = WorkerService(engine, limits, connection_age=connection_age, unread=unread)
         run_service_pb2_grpc.add_RunServiceServicer_to_server(  # type: ignore[no-untyped-call]
             RunService(engine, limits, exports=exports, rules=span_rules), services
         )
@@ -112,7 +131,8 @@ class Server:
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, services)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server)  # asks for the type of what it is given
+        # Not `enable_server_reflection`, which takes nothing but a server.
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflection.aio.ReflectionServicer(names), services)
         shown = f"[{host}]" if ":" in host else host
         address = f"{shown}:{port}"
         try:

@@ -14,7 +14,12 @@ from holdfast.api.v1 import worker_service_pb2 as pb
 from holdfast.errors import HoldfastError, InvalidRequest
 from holdfast_coordinator.store.port import StoreError
 
+from .unread_answers import UnreadAnswers
+
 log = structlog.get_logger(__name__)
+
+POLLS_OPEN_MAX = 4
+"""Polls of one stream without an answer; nothing more is read of it until one is answered."""
 
 FillPoll = Callable[[pb.PollRequest, pb.PollResponse], Awaitable[None]]
 FillReport = Callable[[pb.ReportRequest, pb.ReportResponse], Awaitable[None]]
@@ -23,8 +28,12 @@ FillReport = Callable[[pb.ReportRequest, pb.ReportResponse], Awaitable[None]]
 class WorkStreamServer:
     """See the module. Ends with the first refusal; `serve` raises it. last_poll: names the attachment."""
 
-    def __init__(self, context: ServicerContext, *, fill_poll: FillPoll, fill_report: FillReport) -> None:
+    def __init__(
+        self, context: ServicerContext, unread: UnreadAnswers, *, fill_poll: FillPoll, fill_report: FillReport
+    ) -> None:
         self._context = context
+        self._unread = unread
+        self._peer: str = context.peer()
         self._fill_poll = fill_poll
         self._fill_report = fill_report
         self._writing = asyncio.Lock()
@@ -79,6 +88,9 @@ class WorkStreamServer:
                 case "poll":
                     self.last_poll = request.poll
                     self._begin(self._answer_poll(request.poll), self._polls)
+                    if len(self._polls) >= POLLS_OPEN_MAX:
+                        # A newer poll answers the older ones: these are as many only when nobody reads the answers.
+                        await asyncio.wait(self._polls, return_when=asyncio.FIRST_COMPLETED)
                 case _:
                     raise InvalidRequest("body", "is neither a poll nor a report")
 
@@ -106,7 +118,7 @@ class WorkStreamServer:
             if self._has_ended:
                 return
             try:
-                await self._context.write(response)
+                await self._unread.written(self._peer, response, self._context)
             except Exception as error:  # noqa: BLE001 - gRPC raises this and that when a stream is gone
                 if not self._has_ended:
                     log.info("stream_broken", error=repr(error))

@@ -22,6 +22,7 @@ from .fields import run_id, span, whole
 from .refusals import translated
 from .report_parts import ReportParts, parts_of
 from .session_messages import held_key, held_message, introduction, mail_seen
+from .unread_answers import UnreadAnswers
 from .work_messages import Room, add_result, fill_poll_response
 from .work_stream import WorkStreamServer
 
@@ -32,10 +33,11 @@ STREAM_SHARE = (0.5, 0.8)
 class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
     """See the module. address: where workers reach this replica, host:port; "" while that is not known."""
 
-    def __init__(self, engine: Engine, limits: Limits, *, connection_age: timedelta) -> None:
+    def __init__(self, engine: Engine, limits: Limits, *, connection_age: timedelta, unread: UnreadAnswers) -> None:
         self.address = ""
         self._engine = engine
         self._limits = limits
+        self._unread = unread
         self._streams: set[WorkStreamServer] = set()
         self._stream_seconds = connection_age.total_seconds()
         self._stops: ReplicaAway | None = None
@@ -82,7 +84,7 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
     async def Work(self, requests: AsyncIterator[pb.WorkRequest], context: Context) -> None:
         if self._stops is not None:
             raise self._stops
-        stream = WorkStreamServer(context, fill_poll=self._poll, fill_report=self._report)
+        stream = WorkStreamServer(context, self._unread, fill_poll=self._poll, fill_report=self._report)
         self._streams.add(stream)
         seconds = self._stream_seconds * random.uniform(*STREAM_SHARE)
         renewal = asyncio.get_running_loop().call_later(
