@@ -14,9 +14,13 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from holdfast_coordinator.postgres import EmbeddedPostgres
 from tests.support.databases import DatabasePool
-from tests.support.several_processes import pytest_collection_modifyitems, pytest_runtest_protocol
+from tests.support.several_processes import (
+    pytest_collection_modifyitems,
+    pytest_report_to_serializable,
+    pytest_runtest_protocol,
+)
 
-__all__ = ["pytest_collection_modifyitems", "pytest_runtest_protocol"]
+__all__ = ["pytest_collection_modifyitems", "pytest_report_to_serializable", "pytest_runtest_protocol"]
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # As in a shell's background: the programs that tests interrupt would inherit that, and never end.
