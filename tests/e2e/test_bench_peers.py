@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,14 @@ from benchmarks.peers.peer import Peer
 from benchmarks.processes import ROOT, command_of
 
 
+def run(command: Sequence[str], *, timeout: float, cwd: Path) -> "subprocess.CompletedProcess[str]":
+    """The checkout is not installed as a package: a program of it finds it by the path, wherever it is started."""
+    environment = {"PYTHONPATH": str(ROOT), "PATH": str(Path(sys.executable).parent)}
+    return subprocess.run(
+        command, check=False, capture_output=True, text=True, timeout=timeout, cwd=cwd, env=environment
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("peer", PEERS.values(), ids=PEERS)
@@ -23,10 +32,7 @@ def test_a_peer_does_all_its_work_beside_holdfast(peer: Peer, tmp_path: Path) ->
     except CannotInstall as error:
         pytest.skip(f"{peer.title} cannot be installed: {error}")
     command = (*command_of("peers"), "--smoke", "--json", "--peer", peer.name)
-    environment = {"PYTHONPATH": str(ROOT), "PATH": str(Path(sys.executable).parent)}
-    done = subprocess.run(
-        command, check=False, capture_output=True, text=True, timeout=800, cwd=tmp_path, env=environment
-    )
+    done = run(command, timeout=800, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["left_out"] == {}
@@ -40,6 +46,6 @@ def test_a_peer_does_all_its_work_beside_holdfast(peer: Peer, tmp_path: Path) ->
 
 def test_an_unknown_peer_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     command = (*command_of("peers"), "--peer", "nobody")
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    done = run(command, timeout=60, cwd=tmp_path)
     assert done.returncode == 2
     assert all(name in done.stderr for name in PEERS)
