@@ -6,7 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Files run at once, not tests, because those of a file share a coordinator.
-AT_ONCE = $(if $(PROCESSES),-n $(PROCESSES) --dist loadfile --no-loadscope-reorder)
+PROCESSES ?= 2
+AT_ONCE = -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup demo test test-slow replicas-test chaos recoveries endurance trace-test check bench bench-quick bench-peers bench-against proto mutants clean
 
@@ -26,7 +27,7 @@ setup: $(READY) ## make the virtual environment .venv with everything in it
 demo: $(READY) ## audit this machine's Python packages, durably, with a worker killed half-way
 	@$(BIN)/holdfast demo
 
-test: $(READY) ## run all tests but the slow ones; PROCESSES=2 runs two files at once
+test: $(READY) ## run all tests but the slow ones, two files at once; PROCESSES=<n> is another number
 	@$(BIN)/python -m pytest $(AT_ONCE)
 
 test-slow: $(READY) ## run the slow tests: a bench of every case, minutes of chaos and of load
