@@ -26,7 +26,7 @@ GROUP BY table_name
 
 
 def fill(url: str, run_id: str, queue: str, *, first: int, count: int) -> None:
-    """Makes `count` runs like this one, which is ready and which nobody takes, in another queue.
+    """Makes `count` runs like this one, which is ready in a queue without workers, in another queue.
 
     first: the number of the first of them; each number may be used once.
     """
@@ -41,7 +41,7 @@ def fill(url: str, run_id: str, queue: str, *, first: int, count: int) -> None:
 
 
 def settle(admin_url: str) -> None:
-    """What the server would do by and by after so many rows, at once: statistics, visibility, a checkpoint."""
+    """Does at once what the server does in the minutes after a large insert: statistics, visibility, a checkpoint."""
     with psycopg.connect(admin_url, autocommit=True) as connection:
         connection.execute("VACUUM (ANALYZE)")
         connection.execute("CHECKPOINT")

@@ -20,7 +20,7 @@ class Clockwork:
         self._count = 0
 
     def after(self, seconds: float, act: Act) -> None:
-        """Has something happen in so many seconds."""
+        """Calls a function after `seconds` of simulated time."""
         self._count += 1
         heapq.heappush(self._due, (self.now + seconds, self._count, act))
 

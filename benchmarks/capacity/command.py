@@ -18,7 +18,7 @@ def main(
     step_seconds: Annotated[float, typer.Option(min=0, help="How long a step takes.")] = DEFAULT.step_seconds,
     step_cpu: Annotated[float, typer.Option(min=0, help="Milliseconds of CPU of its own code.")] = DEFAULT.step_cpu_ms,
     open_runs: Annotated[int, typer.Option(min=0, help="Runs that wait for something.")] = DEFAULT.open_runs,
-    workers: Annotated[int, typer.Option(min=0, help="At least so many worker processes.")] = DEFAULT.workers,
+    workers: Annotated[int, typer.Option(min=0, help="The smallest number of worker processes.")] = DEFAULT.workers,
     cells: Annotated[int, typer.Option(min=1, help="Complete sets of tables.")] = DEFAULT.cells,
     retention_days: Annotated[float, typer.Option(min=0, help="How long closed runs stay.")] = DEFAULT.retention_days,
     commit_ms: Annotated[float, typer.Option(min=0.01, help="What a lone commit takes.")] = DEFAULT.commit_ms,

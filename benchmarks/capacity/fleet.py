@@ -129,7 +129,7 @@ class Traffic:
 
 
 def traffic(tally: Tally, seconds: float) -> Traffic:
-    """What was counted in so many seconds, per second."""
+    """Counts of `seconds`, per second."""
 
     def rates(counted: Counter[str]) -> dict[str, float]:
         return {name: counted[name] / seconds for name in sorted(counted)}

@@ -100,7 +100,7 @@ async def _round(running: Stack, coordinators: int, cells: int, load: Load) -> M
         raise BenchFailed(f"{load.runs} runs were closed, and the tables have {left.runs} more")
     steps = load.runs * flows.STEPS_PER_RUN
     idle_transactions = idle_counted / load.idle_seconds
-    # What would have been there without load is taken off: it is told by itself.
+    # What an idle fleet writes is taken off: it is a figure of its own.
     busy_seconds = seconds + load.statistics_seconds
     return Measured(
         coordinators=coordinators,

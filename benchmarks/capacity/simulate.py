@@ -16,7 +16,7 @@ def main(
     coordinators: Annotated[int, typer.Option(min=1)] = 100,
     workers: Annotated[int, typer.Option(min=0)] = 10_000,
     cells: Annotated[int, typer.Option(min=1, max=99)] = 1,
-    queues: Annotated[int, typer.Option(min=1, help="Workers and runs are spread over so many.")] = 1,
+    queues: Annotated[int, typer.Option(min=1, help="How many queues the workers and runs are spread over.")] = 1,
     starts: Annotated[float, typer.Option(min=0, help="Runs that are started per second.")] = 1_000.0,
     steps: Annotated[int, typer.Option(min=1, help="Steps of a run, inline, one after the other.")] = 10,
     held: Annotated[int, typer.Option(min=0, help="Leased runs of each worker that do nothing.")] = 0,

@@ -232,7 +232,7 @@ class SimulatedReplica:
         self.bell.here()
         return 0.0
 
-    def hear(self, notice: str) -> None:
+    def take_notice(self, notice: str) -> None:
         """A notice comes, of whomever."""
         self.bell.receive(notice)
 

@@ -103,7 +103,7 @@ class SimulatedWorker:
 
 
 class News(asyncio.Event):
-    """What wakes the poll of an attachment: here, at once, and nobody waits for it."""
+    """What wakes the poll of an attachment: here it is answered at once."""
 
     def __init__(self, on_set: Callable[[], None]) -> None:
         super().__init__()

@@ -55,6 +55,6 @@ class World:
                 self.tally.notices_taken += len(notices)
                 for notice in notices:
                     self.tally.notice_bytes += len(notice)
-                    replica.hear(notice)
+                    replica.take_notice(notice)
 
         self.clockwork.after(ROUND_TRIP_SECONDS, arrive)

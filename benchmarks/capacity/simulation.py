@@ -15,7 +15,7 @@ from .simulated_world import SimulatedRun, World
 
 
 def simulate(fleet: Fleet, *, seconds: float, seed: int = 1, settle_seconds: float = 12.0) -> Traffic:
-    """What a fleet does per second, in so many seconds of its time; the same for the same seed, on any machine.
+    """What a fleet does per second of its own time; the same for the same seed, on any machine.
 
     settle_seconds: how long it runs before anything is counted, until replicas know each other and loops are spread.
     """

@@ -6,11 +6,13 @@ import os
 import re
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.support.process_tree import frozen
+from tests.support.processes import module_run
 from tests.support.watching import until
 
 SEED = os.environ.get("SEED", "1")
@@ -23,15 +25,7 @@ EXECUTIONS = 10
 UNANSWERED_SECONDS = 25.0
 """A user repeats a call for ten seconds."""
 
-
-async def _chaos(*arguments: str) -> tuple[int, str]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.chaos", *arguments,
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
-    output, _ = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, output.decode()
+_chaos = partial(module_run, "tests.chaos")
 
 
 @pytest.mark.slow

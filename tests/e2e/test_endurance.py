@@ -1,22 +1,15 @@
 """What grows under load is found: a minute of it in the slow tests; `make endurance` does so for an hour."""
 
-import asyncio
 import json
 import os
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests.support.processes import module_run
 
-async def _endurance(*arguments: str) -> tuple[int, str]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.chaos.endurance", *arguments,
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
-    output, _ = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, output.decode()
+_endurance = partial(module_run, "tests.chaos.endurance")
 
 
 @pytest.mark.slow

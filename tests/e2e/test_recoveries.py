@@ -1,25 +1,18 @@
 """Killed processes are recovered from: two kills of each kind; `make recoveries` measures fifty."""
 
-import asyncio
 import json
 import os
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests.support.processes import module_run
+
 SLACK_SECONDS = "20"
 """A machine that does other work at the same time may be late."""
 
-
-async def _recoveries(*arguments: str) -> tuple[int, str]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.chaos.recoveries", *arguments,
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
-    output, _ = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, output.decode()
+_recoveries = partial(module_run, "tests.chaos.recoveries")
 
 
 @pytest.mark.slow

@@ -64,7 +64,7 @@ CALL_MAX = timedelta(seconds=90)
 HANDSHAKE_SECONDS = 10
 """After that a connection is ended on which nobody spoke HTTP/2."""
 SILENCE_SECONDS, ANSWER_SECONDS = 30, 20
-"""So long after the last bytes of a peer it is asked whether it is there, and so long it has for an answer: else
+"""Seconds after the last bytes of a peer until it is pinged, and seconds that it has for the answer: else
 what has vanished without a word, or is half open, would keep its connection and its calls for minutes."""
 PENDING_CALLS_MAX = 100_000
 """Calls that have come and that the event loop has not taken yet. Of more than 1,000 gRPC by itself cancels some at

@@ -48,11 +48,11 @@ SAMPLES = 240
 """Over the whole time, but not more than two in a second."""
 SAMPLE_SECONDS_MIN = 0.5
 SAMPLES_PER_LINE = 20
-"""One line of progress for so many."""
+"""Samples between two lines of progress."""
 WARM_UP_SHARE = 0.15
 """Of the time. What is measured then does not count: pools fill, code is loaded, caches get their size."""
 SECONDS_MAX_SHARE = 1.15
-"""Of the time: so long runs are started, when the machine does not keep up."""
+"""Of the time. When it is over no more runs are started, also on a machine that does not keep up."""
 RUNS_SHARE_MIN = 0.9
 UNANSWERED_SHARE_MAX = 0.001
 """Of the runs, on a machine that stood still for a while. With more, nothing is proven."""

@@ -55,7 +55,7 @@ class Users:
         return self.ended.total() + self.ended["has a child"]
 
     async def run(self, runs: int, *, seconds: float, seconds_max: float) -> None:
-        """Starts so many runs over these seconds, and waits for them. What is not started after seconds_max is not."""
+        """Starts `runs` over `seconds`, and waits for them. Starts none after seconds_max."""
         starts, begun_at = -int(-runs // RUNS_PER_START), time.monotonic()
         probing = asyncio.create_task(self._probe(), name="probes")
         try:

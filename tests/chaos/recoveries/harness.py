@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def measure(name: str, kills: int, directory: Path) -> Measured:
-    """One kind, so many times."""
+    """Kills one kind `kills` times, and measures each recovery."""
     async with AsyncExitStack() as stack:
         fleet = await stack.enter_async_context(
             replicas(
