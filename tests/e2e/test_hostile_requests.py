@@ -15,12 +15,9 @@ from google.protobuf.duration_pb2 import Duration
 from hypothesis import HealthCheck, given, settings
 
 from holdfast.api.v1 import journal_pb2, run_service_pb2, status_pb2, worker_service_pb2
-from tests.support.bystanders import beside, nothing_grows
-from tests.support.processes import coordinator_process
+from tests.support.bystanders import under_attack
 from tests.support.raw_worker import RawWorker, entry, transition
 from tests.support.wild_messages import broken, wild
-
-from .conftest import LISTENS_ON
 
 REFUSALS = frozenset(
     {
@@ -116,21 +113,10 @@ class Attacker:
 @pytest.fixture(scope="module")
 def attacker(module_database: str) -> Iterator[Attacker]:
     """An attacker of a coordinator process with honest work beside; afterwards all is as it was."""
-    with asyncio.Runner() as runner:
-        process = coordinator_process(module_database, options=("--session-ttl", "60s"))
-        runner.run(process.start())
-        try:
-            address = runner.run(process.wait_for_line(LISTENS_ON))[1]
-            with beside(address):
-                attacker = Attacker(address, runner)
-                with nothing_grows(process.pid, megabytes=150):
-                    yield attacker
-                    runner.run(attacker.worker.close())
-            runner.run(process.stop())
-            assert "Traceback" not in process.output
-            assert "[error" not in process.output
-        finally:
-            runner.run(process.stop())
+    with under_attack(module_database) as (runner, address):
+        attacker = Attacker(address, runner)
+        yield attacker
+        runner.run(attacker.worker.close())
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)

@@ -13,11 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from holdfast.api.v1 import journal_pb2, run_service_pb2, status_pb2, value_pb2, worker_service_pb2
-from tests.support.bystanders import beside, nothing_grows
-from tests.support.processes import coordinator_process
+from tests.support.bystanders import under_attack
 from tests.support.raw_worker import RawWorker, entry, payload, transition
-
-from .conftest import LISTENS_ON
 
 COMMITTED = worker_service_pb2.TRANSITION_STATUS_COMMITTED
 NOT_TAKEN = {worker_service_pb2.TRANSITION_STATUS_SUPERSEDED, worker_service_pb2.TRANSITION_STATUS_REFUSED}
@@ -41,22 +38,11 @@ class Siege:
 
 @pytest.fixture(scope="module")
 def siege(module_database: str) -> Iterator[Siege]:
-    with asyncio.Runner() as runner:
-        process = coordinator_process(module_database, options=("--session-ttl", "60s"))
-        runner.run(process.start())
-        try:
-            address = runner.run(process.wait_for_line(LISTENS_ON))[1]
-            with beside(address):
-                siege = Siege(runner, address)
-                runner.run(siege.worker.open())
-                with nothing_grows(process.pid, megabytes=150):
-                    yield siege
-                    runner.run(siege.worker.close())
-            runner.run(process.stop())
-            assert "Traceback" not in process.output
-            assert "[error" not in process.output
-        finally:
-            runner.run(process.stop())
+    with under_attack(module_database) as (runner, address):
+        siege = Siege(runner, address)
+        runner.run(siege.worker.open())
+        yield siege
+        runner.run(siege.worker.close())
 
 
 def test_who_claims_the_runs_of_another_worker_changes_nothing_in_them(siege: Siege) -> None:

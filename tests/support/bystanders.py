@@ -23,6 +23,7 @@ from typing import Self
 from holdfast import App
 from holdfast.client import Client
 from holdfast.worker import Worker
+from tests.support.processes import coordinator_process
 
 CLIENTS = 4
 """How many runs are under way at any time."""
@@ -169,6 +170,26 @@ def nothing_grows(pid: int, *, megabytes: int, files: int = 10) -> Iterator[None
 
 
 # The process itself
+
+
+@contextmanager
+def under_attack(database_url: str) -> Iterator[tuple[asyncio.Runner, str]]:
+    """A loop for what attacks, and the address of a coordinator process with honest work beside.
+
+    Afterwards the honest work is right, nothing has grown, and the coordinator has logged no error.
+    """
+    with asyncio.Runner() as runner:
+        process = coordinator_process(database_url, options=("--session-ttl", "60s"))
+        runner.run(process.start())
+        try:
+            address = runner.run(process.wait_for_line(r"listens on (\S+:\d+)"))[1]
+            with beside(address), nothing_grows(process.pid, megabytes=150):
+                yield runner, address
+            runner.run(process.stop())
+            assert "Traceback" not in process.output
+            assert "[error" not in process.output
+        finally:
+            runner.run(process.stop())
 
 
 async def _work(address: str, lines: Path) -> None:
