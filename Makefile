@@ -68,7 +68,8 @@ bench-peers: $(READY) ## the same work on Restate and DBOS, side by side: PEER=<
 	@$(BIN)/python -m benchmarks.peers $(if $(PEER),--peer $(PEER))
 
 bench-against: $(READY) ## B1, B2 and B4 beside another revision, REV=<commit>: what a change costs
-	@git worktree add --quiet --force --detach .cache/against $(REV)
+	@: "what an interrupted one has left goes first"
+	@git worktree remove --force .cache/against 2>/dev/null; git worktree add --quiet --force --detach .cache/against $(REV)
 	@$(BIN)/python -m benchmarks.against .cache/against; status=$$?; \
 		git worktree remove --force .cache/against; exit $$status
 

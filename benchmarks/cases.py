@@ -6,7 +6,7 @@ Only ordinary calls of the public client are used.
 import asyncio
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -76,17 +76,24 @@ def _cpu_ms(name: str, before: Mapping[str, float], after: Mapping[str, float], 
 
 async def measure_idle(stack: Stack, sizes: Sizes) -> Values:
     """B4: one thing at a time."""
-    took = []
-    for _ in range(sizes.idle_runs):
-        started = time.perf_counter()
-        await stack.client.run(flows.one_step, flows.PAYLOAD)
-        took.append((time.perf_counter() - started) * 1e3)
+    steps = sizes.sequential_steps
     return {
-        "B4.run_p50": statistics.median(took),
-        "B4.run_p99": percentile(took, 0.99),
-        "B4.step_p50": _between(await stack.client.run(flows.clocked_steps, sizes.sequential_steps, flows.PAYLOAD)),
-        "B4.queued_step_p50": await _queued_step_p50(stack.client, sizes.sequential_steps),
+        **of_idle_runs([await idle_run_ms(stack) for _ in range(sizes.idle_runs)]),
+        "B4.step_p50": statistics.median(between_ms(await stack.client.run(flows.clocked_steps, steps, flows.PAYLOAD))),
+        "B4.queued_step_p50": statistics.median(await queued_step_ms(stack.client, steps)),
     }
+
+
+async def idle_run_ms(stack: Stack) -> float:
+    """How many milliseconds a run takes that has everything to itself."""
+    started = time.perf_counter()
+    await stack.client.run(flows.one_step, flows.PAYLOAD)
+    return (time.perf_counter() - started) * 1e3
+
+
+def of_idle_runs(took_ms: Sequence[float]) -> dict[str, float]:
+    """The figures of B4 that such times give."""
+    return {"B4.run_p50": statistics.median(took_ms), "B4.run_p99": percentile(took_ms, 0.99)}
 
 
 async def measure_fan_out(stack: Stack, sizes: Sizes) -> Values:
@@ -162,15 +169,16 @@ async def run_all(client: Client, workflow: Workflow[[str], str], count: int, *,
     return time.perf_counter() - started
 
 
-async def _queued_step_p50(client: Client, steps: int) -> float | None:
+async def queued_step_ms(client: Client, steps: int) -> list[float]:
+    """The times between queued steps, one after the other in a run, in milliseconds. Raises BenchFailed."""
     handle = await client.start(flows.clocked_queued_steps, steps, flows.PAYLOAD)
     try:
-        return _between(await handle.result(timeout=QUEUED_SECONDS))
-    except (HoldfastError, TimeoutError):
+        return between_ms(await handle.result(timeout=QUEUED_SECONDS))
+    except (HoldfastError, TimeoutError) as error:
         await handle.terminate("queued steps do not work here")
-        return None
+        raise BenchFailed(f"{steps} queued steps do not end in {QUEUED_SECONDS:g} s: {error!r}") from error
 
 
-def _between(clocks_ns: list[int]) -> float:
-    """The median time between two steps, in milliseconds."""
-    return statistics.median(later - earlier for earlier, later in pairwise(clocks_ns)) / NANOSECONDS_PER_MS
+def between_ms(clocks_ns: Sequence[int]) -> list[float]:
+    """The times between steps, in milliseconds."""
+    return [(later - earlier) / NANOSECONDS_PER_MS for earlier, later in pairwise(clocks_ns)]

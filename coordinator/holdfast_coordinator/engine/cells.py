@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -134,36 +134,31 @@ class Cells:
             groups.setdefault(self.of_run(of_run_id).name, []).append(of_run_id)
         return [(self._cells[name], group) for name, group in groups.items()]
 
-    async def submit(
+    def submit(
         self, of_run_id: str, commands: Sequence[BatchCommand], *, seconds: float = COMMAND_SECONDS,
         parked_seconds: float | None = None,
-    ) -> list[Answer]:  # fmt: skip
+    ) -> Awaitable[list[Answer]]:  # fmt: skip
         """Submits commands of one run to the writer of its cell. seconds, parked_seconds: see CellWriter."""
         writer = self.of_run(of_run_id).writer
-        return await writer.submit_all(commands, seconds=seconds, parked_seconds=parked_seconds)
+        return writer.submit_all(commands, seconds=seconds, parked_seconds=parked_seconds)
 
-    async def submit_each(
+    def submit_each(
         self, commands: Sequence[StartRun | RunCommand], *, seconds: float = COMMAND_SECONDS,
         parked_seconds: float | None = None,
-    ) -> list[Answer]:  # fmt: skip
+    ) -> Awaitable[list[Answer]]:  # fmt: skip
         """Submits commands to the cells of their runs at once; the answers in order."""
         if len(self._cells) == 1 and commands:
-            return await self.submit(commands[0].run_id, commands, seconds=seconds, parked_seconds=parked_seconds)
+            return self.submit(commands[0].run_id, commands, seconds=seconds, parked_seconds=parked_seconds)
         places: dict[str, list[int]] = {}
         for place, command in enumerate(commands):
             places.setdefault(self.of_run(command.run_id).name, []).append(place)
-        answered = await asyncio.gather(
-            *(
-                self._cells[name].writer.submit_all(
-                    [commands[place] for place in group], seconds=seconds, parked_seconds=parked_seconds
-                )
-                for name, group in places.items()
+        submitted = [
+            self._cells[name].writer.submit_all(
+                [commands[place] for place in group], seconds=seconds, parked_seconds=parked_seconds
             )
-        )
-        answers: dict[int, Answer] = {}
-        for group, given in zip(places.values(), answered, strict=True):
-            answers.update(zip(group, given, strict=True))
-        return [answers[place] for place in range(len(commands))]
+            for name, group in places.items()
+        ]
+        return _in_order(list(places.values()), submitted)
 
     async def held_by(self, session_ids: Sequence[str], limit: int) -> tuple[list[OpenRun], list[TaskRow]]:
         """Leased runs and claimed tasks of sessions, over all cells; of each cell at most `limit` of either."""
@@ -173,3 +168,11 @@ class Cells:
     async def lease_owners(self) -> set[str]:
         """The sessions that own something in any cell."""
         return set().union(*[await cell.store.loops.lease_owners() for cell in self._cells.values()])
+
+
+async def _in_order(places: Sequence[Sequence[int]], submitted: Sequence[Awaitable[list[Answer]]]) -> list[Answer]:
+    """The answers of several cells; places: to which commands they are."""
+    answers: dict[int, Answer] = {}
+    for group, given in zip(places, await asyncio.gather(*submitted), strict=True):
+        answers.update(zip(group, given, strict=True))
+    return [answers[place] for place in sorted(answers)]

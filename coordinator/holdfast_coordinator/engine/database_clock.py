@@ -7,15 +7,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 STEP_MIN = timedelta(seconds=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def boot_seconds() -> float:
-    """Seconds since the machine started, suspension included; no step of the time of day moves it."""
-    return time.clock_gettime(_CLOCK)
+boot_seconds: Callable[[], float] = partial(time.clock_gettime, _CLOCK)
+"""Seconds since the machine started, suspension included; no step of the time of day moves it."""
 
 
 @dataclass(slots=True, frozen=True)

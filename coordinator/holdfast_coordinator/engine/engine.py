@@ -4,7 +4,7 @@ Everything it keeps in memory can be lost at any time; what must not be lost is 
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, cast
@@ -37,7 +37,7 @@ from .claims import Claims
 from .commit_effects import CommitEffects
 from .commit_metrics import CommitMetrics
 from .commit_notes import CommitNotes, OnJournal
-from .committed import Committed, Report
+from .committed import Committed
 from .database_clock import DatabaseClock
 from .doorbell import SEVERAL, Doorbell, Rung
 from .facts import Facts
@@ -63,6 +63,9 @@ LEASE_END_SECONDS = 1.0
 """How long the end of a lease waits for a row that is locked; then the next look at the session ends it."""
 REPORT_PARKED_SECONDS = 0.02
 """How long the other runs of a report wait for one whose row is locked; it is reported again by itself."""
+
+Reported = tuple[list[TransitionAnswer], list[bool | None]]
+"""The answers to a report in order: of its transitions, and of each attempt whether it was recorded, None when busy."""
 
 
 class EngineCodec(OutboxCodec, ContinuationCodec, Protocol):
@@ -237,22 +240,25 @@ class Engine:
         self._background.spawn(self._stalled_offers.offer(worker, opened[0]))
         return opened
 
-    async def report(
+    def report(
         self, attachment: Attachment, transitions: Sequence[CommitTransition], attempts: Sequence[ReportAttempt]
-    ) -> tuple[list[TransitionAnswer], list[bool | None]]:
-        """Commits what a worker did; answers in order, of an attempt whether it was recorded, None when it is busy."""
-        commands: list[Report] = [*transitions, *attempts]
-        answers: list[Answer]
+    ) -> Coroutine[None, None, Reported]:
+        """Submits what a worker did, and returns what waits until it is committed."""
+        answering = self.cells.submit_each([*transitions, *attempts], parked_seconds=REPORT_PARKED_SECONDS)
+        return self._reported(answering, attachment, transitions, attempts)
+
+    async def _reported(
+        self, answering: Awaitable[list[Answer]], attachment: Attachment, transitions: Sequence[CommitTransition],
+        attempts: Sequence[ReportAttempt],
+    ) -> Reported:  # fmt: skip
         try:
-            answers = await self.cells.submit_each(commands, parked_seconds=REPORT_PARKED_SECONDS)
+            answers = await answering
         except CoordinatorOverloaded:  # nothing of it was taken, and nothing but time is lost
-            answers = [RunBusy(asked.run_id) for asked in commands]
-        taken = [
-            answer
-            if type(answer) is TransitionAnswer and answer.status is not TransitionStatus.SUPERSEDED
-            else await self._recognise_repeat(attachment.namespace, transition, cast(TransitionAnswer, answer))
-            for transition, answer in zip(transitions, answers, strict=False)
-        ]
+            answers = [RunBusy(asked.run_id) for parts in (transitions, attempts) for asked in parts]
+        taken = cast(list[TransitionAnswer], answers[: len(transitions)])
+        for place, answer in enumerate(taken):
+            if type(answer) is not TransitionAnswer or answer.status is TransitionStatus.SUPERSEDED:
+                taken[place] = await self._recognise_repeat(attachment.namespace, transitions[place], answer)
         recorded = [None if isinstance(answer, RunBusy) else answer is True for answer in answers[len(transitions) :]]
         for attempt, was_recorded in zip(attempts, recorded, strict=True):
             if was_recorded is not None:

@@ -64,9 +64,9 @@ class Heartbeats:
 
     def require_here(self) -> None:
         """Raises ReplicaAway, which sends workers to another replica."""
-        if self.is_away():
-            seconds = self._clock() - self._flushed_at
-            raise ReplicaAway(f"its database has not answered for {seconds:.1f} s")
+        silent_seconds = self._clock() - self._flushed_at
+        if silent_seconds > self._away_seconds:
+            raise ReplicaAway(f"its database has not answered for {silent_seconds:.1f} s")
 
     def send_away(self) -> None:
         """Refuses the heartbeats and ends the polls that wait here, when this replica is away."""

@@ -57,6 +57,8 @@ class Matcher(Reservations):
         self._silent_max_seconds = silent_max_seconds
         self.grants_until = inf
         self._attachments: dict[str, Attachment] = {}
+        self.attachment: Callable[[str], Attachment | None] = self._attachments.get
+        """The attachment of a session, if it is here."""
         self._queues: dict[QueueKey, _Queue] = {}
         self._reserved: list[tuple[Attachment, bool]] = []
         self.on_room: Callable[[QueueKey], None] = lambda _key: None
@@ -80,10 +82,6 @@ class Matcher(Reservations):
             if not self._queues[key].attachments:
                 del self._queues[key]
             attachment.news.set()
-
-    def attachment(self, session_id: str) -> Attachment | None:
-        """The attachment of a session, if it is here."""
-        return self._attachments.get(session_id)
 
     def sessions(self) -> list[Attachment]:
         """The sessions of this replica; may be called in any thread."""

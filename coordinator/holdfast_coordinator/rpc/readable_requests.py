@@ -1,10 +1,10 @@
 """Requests that cannot be read are refused like all that is misshapen: bytes that are no message of the rpc's type.
 
-Left to gRPC the call fails with UNKNOWN and the name of an exception, as if it were the server's fault. Every handler
-is wrapped here, also those of health and reflection; none of them sees such a request.
+Left to gRPC the call fails with UNKNOWN and the name of an exception, as if it were the server's fault. So what takes
+the place of such a request raises the refusal when anything of it is read. Our own handlers answer with a refusal by
+themselves (`translated`), at no cost to requests that can be read; those of health and reflection are wrapped.
 """
 
-import inspect
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -19,17 +19,22 @@ from .refusals import refuse
 Behavior = Callable[[Any, ServicerContext], Any]
 
 
-def readable(handler: Any) -> grpc.RpcMethodHandler:
-    """The handler of an rpc, which refuses what it cannot read with INVALID_ARGUMENT, INVALID_REQUEST."""
-    read = handler.request_deserializer
-    if not handler.request_streaming:
-        make = (
-            grpc.unary_stream_rpc_method_handler if handler.response_streaming else grpc.unary_unary_rpc_method_handler
-        )
-        behavior = _with_one_request(handler.unary_stream if handler.response_streaming else handler.unary_unary)
+def readable(handler: Any, *, translates: bool) -> grpc.RpcMethodHandler:
+    """The handler of an rpc, which refuses what it cannot read with INVALID_ARGUMENT, INVALID_REQUEST.
+
+    translates: it ends its calls with the refusals that are raised in it.
+    """
+    if handler.request_streaming:
+        make, behavior, wrapped = grpc.stream_stream_rpc_method_handler, handler.stream_stream, _with_requests
+    elif handler.response_streaming:
+        make, behavior, wrapped = grpc.unary_stream_rpc_method_handler, handler.unary_stream, _with_one_request
     else:
-        make, behavior = grpc.stream_stream_rpc_method_handler, _with_requests(handler.stream_stream)
-    return make(behavior, request_deserializer=_or_refusal(read), response_serializer=handler.response_serializer)
+        make, behavior, wrapped = grpc.unary_unary_rpc_method_handler, handler.unary_unary, _with_one_request
+    return make(
+        behavior if translates else wrapped(behavior),
+        request_deserializer=_or_refusal(handler.request_deserializer),
+        response_serializer=handler.response_serializer,
+    )
 
 
 def _or_refusal(read: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
@@ -53,6 +58,10 @@ class _Unreadable:
     def __init__(self, problem: str) -> None:
         self.error = InvalidRequest("request", problem)
 
+    def __getattr__(self, name: str) -> Any:
+        """Called for whatever it does not have, which is every field and method of a message."""
+        raise self.error
+
 
 def _with_one_request(behavior: Behavior) -> Behavior:
     async def call(request: Any, context: ServicerContext) -> Any:
@@ -64,27 +73,11 @@ def _with_one_request(behavior: Behavior) -> Behavior:
 
 
 def _with_requests(behavior: Behavior) -> Behavior:
-    async def readable_ones(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        async for request in requests:
-            if type(request) is _Unreadable:
-                raise request.error
-            yield request
-
-    if inspect.isasyncgenfunction(behavior):
-
-        async def answers(requests: AsyncIterator[Any], context: ServicerContext) -> AsyncIterator[Any]:
-            try:
-                async for answer in behavior(readable_ones(requests), context):
-                    yield answer
-            except InvalidRequest as error:
-                await refuse(context, error)
-
-        return answers
-
-    async def call(requests: AsyncIterator[Any], context: ServicerContext) -> None:
+    async def answers(requests: AsyncIterator[Any], context: ServicerContext) -> AsyncIterator[Any]:
         try:
-            await behavior(readable_ones(requests), context)
+            async for answer in behavior(requests, context):
+                yield answer
         except InvalidRequest as error:
             await refuse(context, error)
 
-    return call
+    return answers

@@ -55,7 +55,10 @@ class _ByName:
         pass  # they stand in the call below too, by name
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, grpc.RpcMethodHandler]) -> None:
-        wrapped = {name: readable(self._unread.watched(name, handler)) for name, handler in handlers.items()}
+        wrapped = {
+            name: readable(self._unread.watched(name, handler), translates=service in SERVICES)
+            for name, handler in handlers.items()
+        }
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
 
 

@@ -8,7 +8,7 @@ unread answers are too many together, the connection with the most of them is en
 import asyncio
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 from urllib.parse import unquote
@@ -42,15 +42,19 @@ _NO_ROOM = "answers that are not read yet leave no room for this one"
 _FAMILIES = frozenset({socket.AF_INET, socket.AF_INET6})
 
 HangUp = Callable[[str], bool]
+Behavior = Callable[[Any, ServicerContext], Awaitable[Any]]
 
 
-class _Connection:
-    __slots__ = ("calls", "reads", "unread_bytes")
+class Reader:
+    """Who has one connection. uses: calls, streams and answers that are counted on it; without any it is forgotten."""
 
-    def __init__(self) -> None:
-        self.calls = 0
+    __slots__ = ("peer", "reads", "unread_bytes", "uses")
+
+    def __init__(self, peer: str) -> None:
+        self.peer = peer
+        self.uses = 0
         self.unread_bytes = 0
-        self.reads = asyncio.Semaphore(READS_MAX)
+        self.reads: asyncio.Semaphore | None = None
 
 
 class UnreadAnswers:
@@ -59,89 +63,99 @@ class UnreadAnswers:
     def __init__(self, *, bytes_max: int = UNREAD_BYTES_MAX, hang_up: HangUp | None = None) -> None:
         self._bytes_max = bytes_max
         self._hang_up = hang_up or end_connection
-        self._connections: dict[str, _Connection] = {}
+        self._readers: dict[str, Reader] = {}
         self._bytes = 0
-        self._ending: _Connection | None = None
+        self._ending: Reader | None = None
         self._has_room = asyncio.Event()
         self._has_room.set()
 
-    def watched(self, name: str, handler: Any) -> Any:
+    def watched(self, name: str, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
         """The handler of an rpc that answers once, whose answers count until they are read."""
         behavior = handler.unary_unary
         if behavior is None:
             return handler
-        at_once = asyncio.Semaphore(READS_AT_ONCE)
+        if name in READS:
+            behavior = self._taking_turns(behavior)
 
         async def call(request: Any, context: ServicerContext) -> Any:
-            peer = context.peer()
-            connection = self._entered(peer)
-            counted = [0]
-            # gRPC calls it when the task of the call has ended: the answer has gone, or its caller has.
-            context.add_done_callback(lambda _: self._left(peer, connection, counted[0]))
             response = await behavior(request, context)
-            counted[0] = self._taken(connection, response)
+            reader = self.enter(context.peer())
+            size = self.count(reader, response)
+
+            def ended(_: Any) -> None:
+                self._bytes -= size
+                reader.unread_bytes -= size
+                self.leave(reader)
+
+            # gRPC calls it when the task of the call has ended: the answer has gone, or its caller has.
+            context.add_done_callback(ended)
             return response
 
+        return grpc.unary_unary_rpc_method_handler(call, handler.request_deserializer, handler.response_serializer)
+
+    def _taking_turns(self, behavior: Behavior) -> Behavior:
+        """A read waits for those of its connection that are under way or unread, and for room."""
+        at_once = asyncio.Semaphore(READS_AT_ONCE)
+
         async def read(request: Any, context: ServicerContext) -> Any:
-            peer = context.peer()
-            connection = self._entered(peer)
-            counted = [0]
-            context.add_done_callback(lambda _: self._left(peer, connection, counted[0]))
+            reader = self.enter(context.peer())
+            context.add_done_callback(lambda _: self.leave(reader))
+            reads = reader.reads = reader.reads or asyncio.Semaphore(READS_MAX)
             try:
                 async with asyncio.timeout(seconds_for_the_database(context)) as waiting:
-                    await connection.reads.acquire()
-                    context.add_done_callback(lambda _: connection.reads.release())
+                    await reads.acquire()
+                    context.add_done_callback(lambda _: reads.release())
                     async with at_once:
                         await self._has_room.wait()
                         waiting.reschedule(None)  # from here on the call has its own limit
-                        response = await behavior(request, context)
-                        counted[0] = self._taken(connection, response)
-                    return response
+                        return await behavior(request, context)
             except TimeoutError:
                 if not waiting.expired():
                     raise
                 await refuse(context, CoordinatorOverloaded(retry_after_seconds=1.0, detail=_NO_ROOM))
 
-        return grpc.unary_unary_rpc_method_handler(
-            read if name in READS else call, handler.request_deserializer, handler.response_serializer
-        )
+        return read
 
-    async def written(self, peer: str, response: Any, context: ServicerContext) -> None:
+    async def written(self, reader: Reader, response: Any, context: ServicerContext) -> None:
         """Writes an answer of a stream, which counts until it is read."""
-        connection = self._entered(peer)
-        size = self._taken(connection, response)
+        size = self.count(reader, response)
         try:
             await context.write(response)
         finally:
-            self._left(peer, connection, size)
+            self._bytes -= size
+            reader.unread_bytes -= size
+            self._look_for_room()
 
-    def _entered(self, peer: str) -> _Connection:
-        connection = self._connections.get(peer)
-        if connection is None:
-            connection = self._connections[peer] = _Connection()
-        connection.calls += 1
-        return connection
+    def enter(self, peer: str) -> Reader:
+        """Who has the connection with a peer; `leave` must follow."""
+        reader = self._readers.get(peer)
+        if reader is None:
+            reader = self._readers[peer] = Reader(peer)
+        reader.uses += 1
+        return reader
 
-    def _taken(self, connection: _Connection, response: Any) -> int:
-        """Counts an answer; its bytes."""
+    def leave(self, reader: Reader) -> None:
+        """A call, or an answer that was counted, has ended."""
+        reader.uses -= 1
+        if not reader.uses:
+            self._readers.pop(reader.peer, None)
+            if reader is self._ending:
+                self._ending = None
+        self._look_for_room()
+
+    def count(self, reader: Reader, response: Any) -> int:
+        """Counts an answer as unread; its bytes."""
         size: int = response.ByteSize() + CALL_BYTES
-        connection.unread_bytes += size
+        reader.unread_bytes += size
         self._bytes += size
         if self._bytes > self._bytes_max:
             self._relieve()
         return size
 
-    def _left(self, peer: str, connection: _Connection, size: int) -> None:
-        connection.calls -= 1
-        connection.unread_bytes -= size
-        self._bytes -= size
-        if not connection.calls:
-            self._connections.pop(peer, None)
-            if connection is self._ending:
-                self._ending = None
+    def _look_for_room(self) -> None:
         if self._bytes > self._bytes_max:
             self._relieve()
-        else:
+        elif not self._has_room.is_set():
             self._has_room.set()
 
     def _relieve(self) -> None:
@@ -149,7 +163,7 @@ class UnreadAnswers:
         self._has_room.clear()
         if self._ending is not None:
             return
-        peer, worst = max(self._connections.items(), key=lambda one: one[1].unread_bytes)
+        peer, worst = max(self._readers.items(), key=lambda one: one[1].unread_bytes)
         is_ended = self._hang_up(peer)
         if is_ended:
             self._ending = worst

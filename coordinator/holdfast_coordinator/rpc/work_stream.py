@@ -14,7 +14,7 @@ from holdfast.api.v1 import worker_service_pb2 as pb
 from holdfast.errors import HoldfastError, InvalidRequest
 from holdfast_coordinator.store.port import StoreError
 
-from .unread_answers import UnreadAnswers
+from .unread_answers import Reader, UnreadAnswers
 
 log = structlog.get_logger(__name__)
 
@@ -22,7 +22,8 @@ POLLS_OPEN_MAX = 4
 """Polls of one stream without an answer; nothing more is read of it until one is answered."""
 
 FillPoll = Callable[[pb.PollRequest, pb.PollResponse], Awaitable[None]]
-FillReport = Callable[[pb.ReportRequest, pb.ReportResponse], Awaitable[None]]
+FillReport = Callable[[pb.ReportRequest, pb.ReportResponse], Coroutine[None, None, None]]
+"""Takes a report when it is called, and returns what answers it."""
 
 
 class WorkStreamServer:
@@ -33,7 +34,6 @@ class WorkStreamServer:
     ) -> None:
         self._context = context
         self._unread = unread
-        self._peer: str = context.peer()
         self._fill_poll = fill_poll
         self._fill_report = fill_report
         self._writing = asyncio.Lock()
@@ -43,11 +43,13 @@ class WorkStreamServer:
         self._error: BaseException | None = None
         self._leaves = False
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._reader: Reader
         self._has_ended = False
         self.last_poll: pb.PollRequest | None = None
 
     async def serve(self, requests: AsyncIterator[pb.WorkRequest]) -> None:
         """Answers until the worker has closed its side and its report is answered, or something is refused."""
+        reader = self._reader = self._unread.enter(self._context.peer())
         reading = asyncio.ensure_future(self._read(requests))
         reading.add_done_callback(self._settled)
         try:
@@ -64,6 +66,7 @@ class WorkStreamServer:
             reading.cancel()
             for poll in self._polls:
                 poll.cancel()
+            self._unread.leave(reader)
 
     def end(self, error: BaseException) -> None:
         """Ends the stream from this side; the first error counts."""
@@ -81,10 +84,7 @@ class WorkStreamServer:
         async for request in requests:
             match request.WhichOneof("body"):
                 case "report":
-                    if self._report_is_open:
-                        raise InvalidRequest("report", "one is open; send the next when it is answered")
-                    self._report_is_open = True
-                    self._begin(self._answer_report(request.report), self._reports)
+                    self._take_report(request.report)
                 case "poll":
                     self.last_poll = request.poll
                     self._begin(self._answer_poll(request.poll), self._polls)
@@ -94,10 +94,19 @@ class WorkStreamServer:
                 case _:
                     raise InvalidRequest("body", "is neither a poll nor a report")
 
+    def _take_report(self, request: pb.ReportRequest) -> None:
+        if self._report_is_open:
+            raise InvalidRequest("report", "one is open; send the next when it is answered")
+        self._report_is_open = True
+        response = pb.WorkResponse()
+        response.report.SetInParent()  # an answer without results is one too
+        # Taken here and not by its task, which begins a turn of the loop later: this is on the path of every step.
+        filling = self._fill_report(request, response.report)
+        self._begin(self._answer_report(filling, response), self._reports)
+
     def _begin(self, answering: Coroutine[None, None, None], tasks: set[asyncio.Task[None]]) -> None:
         task = asyncio.get_running_loop().create_task(answering)
         tasks.add(task)
-        task.add_done_callback(tasks.discard)
         task.add_done_callback(self._settled)
 
     async def _answer_poll(self, request: pb.PollRequest) -> None:
@@ -105,10 +114,8 @@ class WorkStreamServer:
         await self._fill_poll(request, response.poll)
         await self._write(response)
 
-    async def _answer_report(self, request: pb.ReportRequest) -> None:
-        response = pb.WorkResponse()
-        response.report.SetInParent()  # an answer without results is one too
-        await self._fill_report(request, response.report)
+    async def _answer_report(self, filling: Coroutine[None, None, None], response: pb.WorkResponse) -> None:
+        await filling
         # Not after the write: the worker may have read the answer, and sent the next report, before it returns.
         self._report_is_open = False
         await self._write(response)
@@ -118,7 +125,7 @@ class WorkStreamServer:
             if self._has_ended:
                 return
             try:
-                await self._unread.written(self._peer, response, self._context)
+                await self._unread.written(self._reader, response, self._context)
             except Exception as error:  # noqa: BLE001 - gRPC raises this and that when a stream is gone
                 if not self._has_ended:
                     log.info("stream_broken", error=repr(error))
@@ -128,6 +135,8 @@ class WorkStreamServer:
                     self._failed.set_result(None)
 
     def _settled(self, task: asyncio.Task[None]) -> None:
+        self._polls.discard(task)
+        self._reports.discard(task)
         if task.cancelled() or (error := task.exception()) is None:
             return
         if not self._has_ended:

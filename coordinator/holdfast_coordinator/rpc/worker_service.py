@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Sequence
 from datetime import timedelta
 
 from grpc.aio import ServicerContext as Context
@@ -14,7 +14,7 @@ from holdfast.session_refusals import ReattachRequired, ReplicaAway
 from holdfast.wire import set_time
 from holdfast_coordinator.domain.transitions import TransitionAnswer, answer_of_refusal
 from holdfast_coordinator.engine.attachments import Attachment, Held
-from holdfast_coordinator.engine.engine import Engine
+from holdfast_coordinator.engine.engine import Engine, Reported
 from holdfast_coordinator.engine.polls import POLL_BYTES_MAX
 from holdfast_coordinator.wire.journals import journal_message
 
@@ -130,7 +130,8 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
         later = fill_poll_response(response, delivery, room, attach_no=request.attach_no)
         self._engine.polls.hand_later(request.session_id, request.attach_no, later)
 
-    async def _report(self, request: pb.ReportRequest, response: pb.ReportResponse) -> None:
+    def _report(self, request: pb.ReportRequest, response: pb.ReportResponse) -> Coroutine[None, None, None]:
+        """Takes a report, which is in the line of its writer then; returns what waits for the answers."""
         engine = self._engine
         parts = parts_of(request, engine.cells, self._limits, engine.sessions.policy.ttl)
         try:
@@ -138,7 +139,14 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
         except ReattachRequired:
             engine.late_results.unattached(parts.transitions, parts.attempts)
             raise
-        taken, recorded = await engine.report(attachment, parts.transitions, parts.attempts)
+        reporting = engine.report(attachment, parts.transitions, parts.attempts)
+        return self._answer_report(reporting, attachment, request, response, parts)
+
+    async def _answer_report(
+        self, reporting: Awaitable[Reported], attachment: Attachment, request: pb.ReportRequest,
+        response: pb.ReportResponse, parts: ReportParts,
+    ) -> None:  # fmt: skip
+        taken, recorded = await reporting
         self._fill_report(attachment, request, response, parts, taken, recorded)
 
     def _fill_report(

@@ -54,22 +54,22 @@ class CellFloors:
         """A batch was committed: floors rise to what it claimed, and sink to what it made ready or due."""
         for alarm in changes.alarms_set.values():
             self.alarm_is_due(alarm.kind, alarm.due_at)
-        claimed_runs = [run for claim in snapshot.claimed_runs for run, _ in claim]
-        if all(run.run_id in changes.updated or run.run_id in changes.closed for run in claimed_runs):
-            self._runs.claimed(_run_positions(claimed_runs))
-        else:
-            self._runs.forget()
+        if claimed_runs := [run for claim in snapshot.claimed_runs for run, _ in claim]:
+            if all(run.run_id in changes.updated or run.run_id in changes.closed for run in claimed_runs):
+                self._runs.claimed(_run_positions(claimed_runs))
+            else:
+                self._runs.forget()
         for runs in (changes.opened, changes.updated):
             for run in runs.values():
                 if run.state is RunState.READY:
                     for place, position in _run_positions([run]):
                         self._runs.lower(place, position)
-        claimed_tasks = [task for claim in snapshot.claimed_tasks for task in claim]
-        gone = changes.tasks_updated.keys() | changes.tasks_deleted
-        if all((task.run_id, task.number) in gone for task in claimed_tasks):
-            self._tasks.claimed(_task_positions(claimed_tasks))
-        else:
-            self._tasks.forget()
+        if claimed_tasks := [task for claim in snapshot.claimed_tasks for task in claim]:
+            gone = changes.tasks_updated.keys() | changes.tasks_deleted
+            if all((task.run_id, task.number) in gone for task in claimed_tasks):
+                self._tasks.claimed(_task_positions(claimed_tasks))
+            else:
+                self._tasks.forget()
         for tasks in (changes.tasks_added, changes.tasks_updated):
             for task in tasks.values():
                 if task.state is TaskState.READY:
