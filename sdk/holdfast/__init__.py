@@ -1,6 +1,8 @@
 """holdfast: durable execution for Python. The public names; everything else may change.
 
-Importing this connects nowhere and imports no gRPC: Client and Worker are loaded when first used.
+Importing this connects nowhere. It brings what a module of steps and workflows needs to be defined, which is neither
+gRPC nor asyncio: what starts or runs them is loaded when it is first used. pydantic comes with the first hint that is
+not made of Python's own types.
 """
 
 import importlib
@@ -41,12 +43,12 @@ from holdfast.errors import (
     UnguardedCall,
     WorkflowNotRegistered,
 )
-from holdfast.logs import configure_logging
 from holdfast.statuses import RunStatus, StepStatus
 from holdfast.workflow.current_run import RunInfo
 
 if TYPE_CHECKING:
     from holdfast.client import Client, RunHandle
+    from holdfast.logs import configure_logging
     from holdfast.worker import Worker
 
 __all__ = [
@@ -103,7 +105,12 @@ __all__ = [
     "workflow",
 ]
 
-_LAZY = {"Client": "holdfast.client", "RunHandle": "holdfast.client", "Worker": "holdfast.worker"}
+_LAZY = {
+    "Client": "holdfast.client",
+    "RunHandle": "holdfast.client",
+    "Worker": "holdfast.worker",
+    "configure_logging": "holdfast.logs",
+}
 
 
 def __getattr__(name: str) -> Any:

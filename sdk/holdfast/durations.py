@@ -5,10 +5,13 @@ Pure: no clock is read here.
 
 import re
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from holdfast.limits import SPAN_MAX
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 Duration = str | int | float | timedelta
 
@@ -74,6 +77,9 @@ def _span_of_text(text: str) -> timedelta:
     match = _TEXT.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"{text!r} is not a duration; {ACCEPTED_FORMS}")
+    # Imported here: a module without a duration as text does not need it.
+    from decimal import Decimal
+
     return _span_of_microseconds(Decimal(match[1]) * _UNITS_US[match[2] or "s"], text)
 
 
@@ -84,7 +90,7 @@ def _span_of_seconds(seconds: int | float) -> timedelta:
         raise ValueError(f"{seconds!r} is not a duration of at most ten years; {ACCEPTED_FORMS}") from None
 
 
-def _span_of_microseconds(microseconds: Decimal, text: str) -> timedelta:
+def _span_of_microseconds(microseconds: "Decimal", text: str) -> timedelta:
     try:
         return timedelta(microseconds=round(microseconds))
     except OverflowError:

@@ -4,9 +4,9 @@ Shared by the SDK and the coordinator. Internal control flow never passes throug
 BaseException, so that a user's `except Exception` is safe.
 """
 
+import os
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from pathlib import PurePath
 from typing import Any
 
 
@@ -195,7 +195,7 @@ class NotAwaited(HoldfastError):
 
     def __init__(self, call: str, *, filename: str, line: int) -> None:
         super().__init__(
-            f"{call}, {PurePath(filename).name} line {line}, was called and never awaited, so it was not done; "
+            f"{call}, {os.path.basename(filename)} line {line}, was called and never awaited, so it was not done; "
             f"write `await {call}(...)`, or give the call to asyncio.gather, asyncio.create_task or a TaskGroup"
         )
         self.call = call

@@ -5,7 +5,6 @@ milliseconds, the rest random. A run id is "run_", two characters for the cell, 
 Pure: times and random bytes are arguments.
 """
 
-import hashlib
 import re
 from functools import lru_cache
 
@@ -31,6 +30,9 @@ def start_id(now_ms: int, entropy: bytes) -> str:
 
 def child_start_id(parent_run_id: str, number: int) -> str:
     """The start id of child `number` of a run: always the same, with the parent's time in front."""
+    # Imported here: of all who import this module, only a worker whose run has children needs it.
+    import hashlib
+
     digest = hashlib.sha256(f"{parent_run_id}/{number}".encode()).digest()
     time_part = parent_run_id[len(RUN_ID_PREFIX) + CELL_LENGTH :][:10]
     return time_part + _base32(int.from_bytes(digest[:10], "big"), 16)

@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from holdfast.errors import ArgumentsRejected
-from holdfast.hints import HopelessHint, UnknownYet, ValueType, hint_of, problem_of, value_type
+from holdfast.hints.refusals import HopelessHint, UnknownYet, problem_of
+from holdfast.hints.type_texts import hint_of
+from holdfast.hints.value_types import ValueType, value_type
 from holdfast_coordinator.domain.hashed_calls import Signature
 
 CHECKED_BYTES_MAX = 16_384

@@ -6,7 +6,7 @@ from typing import Any
 
 from holdfast.api.v1 import worker_service_pb2 as pb
 from holdfast.errors import InvalidRequest
-from holdfast.hints import hint_of
+from holdfast.hints.type_texts import hint_of
 from holdfast_coordinator.domain.hashed_calls import HASH_BYTES
 from holdfast_coordinator.engine.attachments import Held
 from holdfast_coordinator.engine.sessions import SessionOpening

@@ -42,7 +42,7 @@ from holdfast.definitions.options import (
 from holdfast.definitions.signatures import CallSignature
 from holdfast.durations import Duration
 from holdfast.errors import HoldfastError
-from holdfast.hints import HopelessHint
+from holdfast.hints.refusals import HopelessHint
 
 Definition = TypeVar("Definition", StepDefinition, WorkflowDefinition)
 

@@ -4,9 +4,7 @@ One wrinkle: workflow code awaits every step, so in a workflow that is called as
 must give something to await. Everywhere else it gives its result at once.
 """
 
-import asyncio
 import inspect
-import threading
 import warnings
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import ContextVar
@@ -68,6 +66,10 @@ async def _step(function: Callable[..., Any], is_async: bool, args: tuple[Any, .
 
 async def _in_thread(act: Callable[[], Any]) -> Any:
     """What `act` returns. Who is cancelled meanwhile leaves it running, and leaves no coroutine of it unawaited."""
+    # Imported here: a module that defines steps needs neither.
+    import asyncio
+    import threading
+
     lock = threading.Lock()
     returned: list[Any] = []
     is_left = False

@@ -3,17 +3,20 @@
 Inside a run each asks the runtime and is durable. Outside, those that make sense are ordinary Python.
 """
 
-import asyncio
-import random as _random
-import uuid as _uuid
 from collections.abc import Awaitable
 from contextvars import Token
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar, overload
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from holdfast.definitions.options import checked_name
 from holdfast.durations import Duration, parse_duration, parse_moment
 from holdfast.workflow.current_run import RunInfo, WorkflowRuntime, guards_are_off, runtime_here
+
+# A module that defines workflows needs none of these: what they are for imports them.
+if TYPE_CHECKING:
+    import random as _random
+    import uuid as _uuid
 
 T = TypeVar("T")
 
@@ -32,6 +35,8 @@ async def sleep(until: Duration | datetime, /, name: str = "") -> None:
         else:
             await runtime.sleep(moment, None, name)
         return
+    import asyncio
+
     span = moment - datetime.now(UTC) if isinstance(moment, datetime) else moment
     await asyncio.sleep(max(span, timedelta(0)).total_seconds())
 
@@ -56,16 +61,20 @@ def now() -> datetime:
     return datetime.now(UTC) if runtime is None else runtime.now()
 
 
-def random() -> _random.Random:
+def random() -> "_random.Random":
     """A source of random numbers: `random().choice(...)`; inside a run the same on every replay."""
     runtime = runtime_here()
-    return _outside if runtime is None else runtime.random
+    return _outside() if runtime is None else runtime.random
 
 
-def uuid4() -> _uuid.UUID:
+def uuid4() -> "_uuid.UUID":
     """A random UUID; inside a run the same on every replay."""
     runtime = runtime_here()
-    return _uuid.uuid4() if runtime is None else runtime.uuid4()
+    if runtime is not None:
+        return runtime.uuid4()
+    import uuid
+
+    return uuid.uuid4()
 
 
 def current_run() -> RunInfo:
@@ -75,6 +84,8 @@ def current_run() -> RunInfo:
 
 async def shield(awaitable: Awaitable[T], /) -> T:
     """Awaits something that goes on when the waiting code is cancelled, as asyncio.shield does."""
+    import asyncio
+
     return await asyncio.shield(awaitable)
 
 
@@ -106,4 +117,8 @@ def _runtime(call: str) -> WorkflowRuntime:
     return runtime
 
 
-_outside = _random.Random()
+@cache
+def _outside() -> "_random.Random":
+    import random
+
+    return random.Random()

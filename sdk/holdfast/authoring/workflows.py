@@ -23,7 +23,6 @@ from holdfast.definitions.options import (
 from holdfast.durations import Duration, parse_moment
 from holdfast.ids import business_id_problem
 from holdfast.workflow.current_run import runtime_here
-from holdfast.workflow.unawaited_calls import place_of
 
 if TYPE_CHECKING:
     from holdfast.client import RunHandle
@@ -63,7 +62,8 @@ class Workflow(Generic[P, T_co]):
             plain_calls.warn_of_plain_call(self.name)
             made: Any = plain_calls.call_workflow(self.function, args, kwargs)
         else:
-            made = runtime.call_child(self._definition, args, kwargs, place_of(sys._getframe(1)))
+            frame = sys._getframe(1)
+            made = runtime.call_child(self._definition, args, kwargs, (frame.f_code, frame.f_lasti))
         return cast("Coroutine[object, None, T_co]", made)
 
     def with_options(

@@ -15,8 +15,8 @@ from typing import Any
 from pydantic_core import from_json
 
 from holdfast.codec.values import Codec
-from holdfast.hints import value_type
 from holdfast.hints.changes import change_of
+from holdfast.hints.value_types import value_type
 
 _NOT_FACTS = frozenset({"args", "exceptions", "message"})
 # Any object at all, of which only the name matters: what an attribute was looked for in.

@@ -20,8 +20,9 @@ from pydantic_core import CoreConfig, PydanticSerializationError, SchemaSerializ
 
 from holdfast.definitions.signatures import CallSignature
 from holdfast.errors import ArgumentsRejected, PayloadNotSerializable, PayloadTooLarge
-from holdfast.hints import UNDECLARED, HopelessHint, UnknownYet, ValueType, named, problem_of, value_type
-from holdfast.hints.value_types import DIGITS_MAX
+from holdfast.hints.compiled_hints import DIGITS_MAX
+from holdfast.hints.refusals import HopelessHint, UnknownYet, named, problem_of
+from holdfast.hints.value_types import UNDECLARED, ValueType, value_type
 from holdfast.journal import Arguments, Payload
 from holdfast.limits import DEFAULT_LIMITS, Limits
 

@@ -3,13 +3,15 @@
 Plain: it never talks to anything by itself. What needs the worker is a callable given to the constructor.
 """
 
-import logging
-from asyncio import CancelledError
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from holdfast.errors import HoldfastError
+
+# A module that defines steps needs the class only: logging and asyncio are imported where an attempt runs.
+if TYPE_CHECKING:
+    import logging
 
 Deps = TypeVar("Deps")
 
@@ -18,14 +20,6 @@ _NOT_GIVEN: Any = object()
 
 class ContextUnavailable(HoldfastError):
     """A step asked for something that its context was not given."""
-
-
-class _StepLog(logging.LoggerAdapter[logging.Logger]):
-    """Adds its facts to what a call gives as `extra`; the adapter of the library would replace that."""
-
-    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
-        kwargs["extra"] = {**(self.extra or {}), **(kwargs.get("extra") or {})}
-        return msg, kwargs
 
 
 class Context(Generic[Deps]):
@@ -77,7 +71,11 @@ class Context(Generic[Deps]):
         self.idempotency_key = idempotency_key
         self.saved = saved
         facts = {"run_id": run_id, "workflow_name": workflow, "step_name": step, "attempt": attempt}
-        self.log = log or _StepLog(logging.getLogger(f"holdfast.step.{step}"), facts)
+        if log is None:
+            from holdfast.definitions.step_log import step_log
+
+            log = step_log(step, facts)
+        self.log = log
         self._deps = deps
         self._heartbeat = heartbeat
         self._save = save
@@ -115,6 +113,8 @@ class Context(Generic[Deps]):
     def raise_if_cancelled(self) -> None:
         """Ends the attempt with asyncio.CancelledError when it is cancelled; for plain functions that loop."""
         if self.cancelled:
+            from asyncio import CancelledError
+
             raise CancelledError(f"step {self.step} was cancelled")
 
     @property

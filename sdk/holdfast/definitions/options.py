@@ -7,14 +7,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from enum import Enum
-from typing import Any, Final, cast, get_args
+from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
 from holdfast.backoff import Backoff, BackoffLike, Constant, Exponential, Linear, Listed, parse_backoff
 from holdfast.definitions.definitions import PlacementChoice, RetryOn, StepOptions, StepOverrides
 from holdfast.durations import Duration, parse_duration
 from holdfast.ids import is_printable
-from holdfast.journal import RetryPolicy
 from holdfast.limits import NAME_MAX, PRIORITY_MAX
+
+if TYPE_CHECKING:
+    from holdfast.journal import RetryPolicy
 
 
 class Unset(Enum):
@@ -119,7 +121,7 @@ def resolve(options: StepOptions, overrides: StepOverrides) -> StepOptions:
     )
 
 
-def recorded_retry(overrides: StepOverrides, options: StepOptions) -> RetryPolicy | None:
+def recorded_retry(overrides: StepOverrides, options: StepOptions) -> "RetryPolicy | None":
     """What the journal says of retries: None when the call overrides nothing that can be recorded.
 
     options: of the definition, before the overrides.
@@ -129,6 +131,9 @@ def recorded_retry(overrides: StepOverrides, options: StepOptions) -> RetryPolic
     backoff = options.backoff if overrides.backoff is None else overrides.backoff
     if not is_recordable(backoff):
         return None
+    # Imported here: a module that defines steps needs no journal.
+    from holdfast.journal import RetryPolicy
+
     return RetryPolicy(options.retries if overrides.retries is None else overrides.retries, cast(Backoff, backoff))
 
 

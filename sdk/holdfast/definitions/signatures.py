@@ -8,14 +8,15 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Never, NoReturn, get_args, get_origin, get_type_hints
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING, Any, Never, NoReturn, get_args, get_origin, get_type_hints
 
 from holdfast.definitions.context import Context
 from holdfast.errors import ArgumentsRejected
-from holdfast.hints.value_types import UNDECLARED, HopelessHint, UnknownYet, ValueType, compiled, problem_of, refusing
-from holdfast.journal import Arguments
+from holdfast.hints.refusals import HopelessHint, UnknownYet, is_misfit, problem_of
+from holdfast.hints.value_types import UNDECLARED, ValueType, compiled, refusing
+
+if TYPE_CHECKING:
+    from holdfast.journal import Arguments
 
 
 class ParameterKind(Enum):
@@ -77,7 +78,8 @@ class CallSignature:
     Type hints that cannot be resolved where the function is defined are tried again at first use, when the
     rest of its module exists; what is still unknown then counts as Any.
 
-    Each hint is compiled here, once: how a value is read depends on nothing else that the process has done.
+    Each hint is compiled once, for this signature: how a value is read depends on nothing else that the process has
+    done.
     """
 
     __slots__ = ("_function", "_now", "_signature")
@@ -203,7 +205,7 @@ class CallSignature:
         parameter = resolved.by_name.get(name)
         return resolved.extra_named_type if parameter is None else parameter.type
 
-    def read(self, arguments: Arguments, *, target: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def read(self, arguments: "Arguments", *, target: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments as they are annotated, without the context.
 
         Coerces as pydantic does: "3" fits an int, "x" does not. Raises ArgumentsRejected naming `target` and the
@@ -245,7 +247,7 @@ class CallSignature:
 
     @staticmethod
     def _misfit(target: str, name: str, found: ValueType, error: Exception) -> ArgumentsRejected:
-        words = "does not fit" if isinstance(error, ValidationError) else f"cannot be read as {found.name}"
+        words = "does not fit" if is_misfit(error) else f"cannot be read as {found.name}"
         return ArgumentsRejected(target, parameter=name, reason=f"{words}: {problem_of(error)}")
 
     def with_context(

@@ -10,6 +10,8 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import BaseModel
 from typing_extensions import TypeAliasType
 
+from holdfast.hints.refusals import named
+
 _ONCE = frozenset({abc.Iterator, abc.Generator, abc.AsyncIterator, abc.AsyncGenerator, abc.AsyncIterable})
 _CODE = frozenset({abc.Callable, abc.Awaitable, abc.Coroutine, type})
 _NO_KEYS = (tuple, list, set, frozenset, dict, BaseModel)
@@ -90,8 +92,3 @@ def _bad_key(hint: Any) -> str:
         is_bad = issubclass(kind, _NO_KEYS) or dataclasses.is_dataclass(kind)
         return named(hint) if is_bad else ""
     return ""
-
-
-def named(hint: Any) -> str:
-    """The hint in words, as it is written in code."""
-    return hint.__qualname__ if isinstance(hint, type) and not get_args(hint) else str(hint)

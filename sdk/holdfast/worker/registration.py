@@ -15,7 +15,8 @@ from holdfast.codec.values import content_hash
 from holdfast.definitions import signatures
 from holdfast.definitions.definitions import StepDefinition, WorkflowDefinition
 from holdfast.definitions.signatures import NO_EXTRA, CallSignature
-from holdfast.hints import HopelessHint, text_of
+from holdfast.hints.refusals import HopelessHint
+from holdfast.hints.type_texts import text_of
 
 _PORTABLE = (str, int, UUID, Decimal)
 """What looks the same in an id whether it is filled in from a Python value or from its JSON."""

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol
 
 from holdfast.definitions.definitions import StepDefinition, StepOverrides, WorkflowDefinition
 from holdfast.definitions.options import recorded_retry, resolve
-from holdfast.hints import ValueType
+from holdfast.hints.value_types import ValueType
 from holdfast.journal import Arguments
 from holdfast.workflow.commands import (
     CallStep,

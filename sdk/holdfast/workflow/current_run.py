@@ -1,17 +1,20 @@
 """Which run the calling code belongs to, and what it can ask of it. Authoring reaches the runtime only through this."""
 
-from asyncio import events
+import sys
 from collections.abc import Awaitable, Coroutine, Mapping
 from contextvars import ContextVar
 from dataclasses import field
 from datetime import datetime, timedelta
-from random import Random
-from typing import Any, Protocol
-from uuid import UUID
+from typing import TYPE_CHECKING, Any, Protocol
 
 from holdfast.definitions.definitions import StepDefinition, StepOverrides, WorkflowDefinition
 from holdfast.record import record
-from holdfast.workflow.unawaited_calls import CallPlace
+
+if TYPE_CHECKING:
+    from random import Random
+    from uuid import UUID
+
+    from holdfast.workflow.unawaited_calls import CallPlace
 
 
 @record
@@ -40,11 +43,11 @@ class WorkflowRuntime(Protocol):
         ...
 
     @property
-    def random(self) -> Random: ...
+    def random(self) -> "Random": ...
 
     def now(self) -> datetime: ...
 
-    def uuid4(self) -> UUID: ...
+    def uuid4(self) -> "UUID": ...
 
     def call_step(
         self,
@@ -52,7 +55,7 @@ class WorkflowRuntime(Protocol):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         overrides: StepOverrides,
-        place: CallPlace | None = None,
+        place: "CallPlace | None" = None,
     ) -> Coroutine[Any, Any, Any]:
         """The call as a coroutine, which asks for the step when it is first awaited. place: where it stands."""
         ...
@@ -62,7 +65,7 @@ class WorkflowRuntime(Protocol):
         workflow: WorkflowDefinition,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        place: CallPlace | None = None,
+        place: "CallPlace | None" = None,
     ) -> Coroutine[Any, Any, Any]:
         """The same for a child run."""
         ...
@@ -88,6 +91,10 @@ guards_are_off: ContextVar[bool] = ContextVar("holdfast_unguarded", default=Fals
 """True in the parts of workflow code that answer for themselves."""
 
 
+def _no_loop() -> None:
+    """Stands for asyncio's, also while another thread imports asyncio."""
+
+
 def runtime_here() -> WorkflowRuntime | None:
     """The runtime of the run that the caller belongs to; None outside of runs.
 
@@ -96,7 +103,9 @@ def runtime_here() -> WorkflowRuntime | None:
     """
     runtime = current_runtime.get()
     if runtime is None:
-        loop = events._get_running_loop()
+        # Not imported: a module that defines workflows does not need asyncio, and without it no loop runs.
+        events: Any = sys.modules.get("asyncio.events")
+        loop = getattr(events, "_get_running_loop", _no_loop)()
         if loop is not None and hasattr(loop, "refuse_strangers"):
             loop.refuse_strangers()
     return runtime

@@ -6,7 +6,7 @@ It never decides which call an outcome belongs to.
 from holdfast.codec import Codec
 from holdfast.codec.failures import as_step_failed
 from holdfast.errors import HoldfastError
-from holdfast.hints import ValueType
+from holdfast.hints.value_types import ValueType
 from holdfast.journal import Failure, Payload, StepOrigin
 from holdfast.workflow.calls import ChildCall, StepCall
 from holdfast.workflow.loop import WorkflowLoop

@@ -14,7 +14,8 @@ from uuid import UUID
 from holdfast.codec import Codec
 from holdfast.definitions.definitions import StepDefinition, StepOverrides, WorkflowDefinition
 from holdfast.errors import DuplicateStepId, HoldfastError
-from holdfast.hints import HopelessHint, UnknownYet, value_type
+from holdfast.hints.refusals import HopelessHint, UnknownYet
+from holdfast.hints.value_types import value_type
 from holdfast.journal import Arguments, RunStarted
 from holdfast.workflow.calls import ReceiveCall, StepCall, TimerCall
 from holdfast.workflow.children import child_arguments, start_child

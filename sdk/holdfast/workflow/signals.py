@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from holdfast.hints import problem_of
+from holdfast.hints.refusals import problem_of
 from holdfast.journal import Payload, Signal, SignalSetAside
 from holdfast.limits import PROBLEM_MAX
 from holdfast.workflow.calls import Misfit, ReceiveCall

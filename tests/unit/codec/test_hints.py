@@ -17,8 +17,8 @@ from holdfast import App
 from holdfast.codec import Codec
 from holdfast.definitions.signatures import CallSignature
 from holdfast.errors import ArgumentsRejected
-from holdfast.hints import HopelessHint, value_type
-from holdfast.hints.value_types import HINTS_CACHED
+from holdfast.hints.refusals import HopelessHint
+from holdfast.hints.value_types import HINTS_CACHED, value_type
 from holdfast.journal import Arguments, Payload
 from tests.support import value_zoo as zoo
 
@@ -74,6 +74,38 @@ def test_literals_that_python_takes_for_equal_are_told_apart() -> None:
     true: Any = Literal[True]
     assert codec.decode(Payload(b"1"), one, what="x") == 1
     assert codec.decode(Payload(b"true"), true, what="x") is True
+
+
+@pytest.mark.parametrize(
+    "hint",
+    [
+        None, int, bytes, list, dict, tuple, set, frozenset, date, list[Any], list[date | str], dict[str, Any],
+        dict[int, list[float]], tuple[()], tuple[int, str], tuple[list[int], ...], int | str | None,
+        typing.Optional[list[date | str]], typing.List[dict[str, int]], Literal[1, True, "one", None],  # noqa: UP006, UP045
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_a_hint_that_waits_for_its_first_value_can_always_be_compiled(hint: Any) -> None:
+    def step(value: hint) -> hint: ...
+
+    (parameter,) = CallSignature.of(step).parameters
+    parameter.type.compile()
+    assert isinstance(parameter.type.plain, frozenset)
+
+
+@pytest.mark.parametrize(
+    "hint",
+    [
+        list[Iterator[int]], dict[str, Callable[[], int]], tuple[int, bytearray], tuple[memoryview, ...],
+        int | type[int], dict[tuple[int, int], str], list[list[object()]],  # type: ignore[misc]
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_what_is_hopeless_inside_of_pythons_own_types_is_refused_at_the_definition(hint: Any) -> None:
+    def step(value: hint) -> None: ...
+
+    with pytest.raises(HopelessHint, match="parameter 'value' is annotated"):
+        CallSignature.of(step)
 
 
 def test_a_class_that_every_run_makes_anew_does_not_pile_up() -> None:

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 from pydantic import BaseModel
 
-from holdfast.hints import hint_of, text_of
+from holdfast.hints.type_texts import hint_of, text_of
 
 
 class Special(int):
