@@ -34,8 +34,8 @@ test-slow: $(READY) ## run the slow tests: a bench of every case, minutes of cha
 	@$(BIN)/python -m pytest -m slow
 
 replicas-test: $(READY) ## run the end-to-end tests with three replicas, once with the doorbell cut
-	@HOLDFAST_TEST_REPLICAS=3 $(BIN)/python -m pytest tests/e2e
-	@HOLDFAST_TEST_REPLICAS=3 HOLDFAST_DOORBELL=off $(BIN)/python -m pytest tests/e2e
+	@HOLDFAST_TEST_REPLICAS=3 $(BIN)/python -m pytest $(AT_ONCE) tests/e2e
+	@HOLDFAST_TEST_REPLICAS=3 HOLDFAST_DOORBELL=off $(BIN)/python -m pytest $(AT_ONCE) tests/e2e
 
 chaos: $(READY) ## run random programs under random faults: SEED=<n> MINUTES=<n>, both optional
 	@$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))

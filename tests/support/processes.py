@@ -19,7 +19,9 @@ class Process:
     def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
         self.name = name
         self.command = command
-        self._environment = os.environ | {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1"} | (environment or {})
+        # What gRPC logs is for the program to say; a bench that was imported beside the tests has its own setting.
+        inherited = {key: value for key, value in os.environ.items() if key != "GRPC_VERBOSITY"}
+        self._environment = inherited | {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1"} | (environment or {})
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
