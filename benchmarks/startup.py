@@ -1,6 +1,6 @@
 """B17: how long an import, the command line and a worker take to start, and how much an installation brings along.
 
-Processes as a user starts them, in this environment: with [dev] in it they find more entry points than with the SDK
+Processes as a user starts them, in this environment: with [dev] in it they find more packages than with the SDK
 alone. What they read from disk is in memory after the first one.
 """
 

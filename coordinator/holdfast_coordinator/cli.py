@@ -1,4 +1,7 @@
-"""The commands that need the server extra: dev, serve, migrate, demo. The program finds them by entry point."""
+"""The commands that need the server extra: dev, serve, migrate, demo. The program asks this module to add them.
+
+What declares them is imported with this; what a command does, when it is called.
+"""
 
 import os
 import sys
@@ -78,10 +81,7 @@ TtlOption = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the commands to the `holdfast` program. Raises ImportError when the server extra is not installed.
-
-    What a command needs is imported when it is called: the others should not wait for it.
-    """
+    """Adds the commands to the `holdfast` program. Raises ImportError when the server extra is not installed."""
     missing = [name for name in SERVER_PACKAGES if find_spec(name) is None]
     if missing:
         raise ImportError(f"no module named {missing[0]!r}")

@@ -5,13 +5,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from holdfast.client.loops import run
 from holdfast.errors import HoldfastError
-
-from ..logs import configure_logs
-from .places import metadata_paths, site_directories
 
 
 def demo(
@@ -35,9 +30,15 @@ def demo(
 ) -> None:  # fmt: skip
     """Audit this machine's Python packages, durably, with a worker killed half-way."""
     # Imported here: the other commands should not wait for it.
+    from rich.console import Console
+
+    from holdfast.client.loops import run
+
+    from ..logs import configure_logs
     from . import direct, report
     from .announcer import announcing
     from .driver import drive
+    from .places import metadata_paths, site_directories
 
     directories = list(path or site_directories())
     if not any(map(metadata_paths, directories)):

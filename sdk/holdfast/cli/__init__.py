@@ -1,4 +1,8 @@
-"""The command line. Commands are thin: they parse, ask the client or the worker, and print."""
+"""The command line. Commands are thin: they parse, ask the client or the worker, and print.
+
+Their modules import what declares the commands; each command imports what it needs when it is called, so that `--help`
+and the other commands do not wait for it.
+"""
 
 import os
 import signal

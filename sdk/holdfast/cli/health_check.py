@@ -4,10 +4,7 @@ from typing import Annotated
 
 import typer
 
-from holdfast.channel.connection import address_or_default
-from holdfast.channel.health import Health, ask_health
 from holdfast.cli.options import duration
-from holdfast.client.loops import run
 from holdfast.errors import HoldfastError
 
 
@@ -25,6 +22,10 @@ def health(
     timeout: Annotated[str, typer.Option("--timeout", help="How long to wait for the answer.")] = "3s",
 ) -> None:
     """Ask a coordinator or a worker whether it serves. With --alive: whether it answers at all."""
+    from holdfast.channel.connection import address_or_default
+    from holdfast.channel.health import Health, ask_health
+    from holdfast.client.loops import run
+
     target = address_or_default(address)
     seconds = duration(timeout, option="--timeout")
     assert seconds is not None

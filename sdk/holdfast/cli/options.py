@@ -4,15 +4,15 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from holdfast.channel.connection import CONNECT_SECONDS
-from holdfast.client import Client
-from holdfast.client.loops import run
 from holdfast.durations import parse_duration
 from holdfast.errors import HoldfastError
+
+if TYPE_CHECKING:
+    from holdfast.client import Client
 
 T = TypeVar("T")
 
@@ -54,21 +54,24 @@ class TimePassed(HoldfastError):
 def with_client(
     address: str | None,
     namespace: str,
-    use: Callable[[Client], Awaitable[T]],
+    use: "Callable[[Client], Awaitable[T]]",
     *,
     checked: bool = True,
-    drive: Callable[[Coroutine[Any, Any, T]], T] = run,
+    drive: Callable[[Coroutine[Any, Any, T]], T] | None = None,
 ) -> T:
     """Connects, lets `use` do its work, and disconnects. checked: fails at once when no coordinator answers.
 
-    drive: runs all this on a loop.
+    drive: runs all this on a loop; a new one by default.
     """
+    from holdfast.channel.connection import CONNECT_SECONDS
+    from holdfast.client import Client
+    from holdfast.client.loops import run
 
     async def connected() -> T:
         async with Client.connect(address, namespace, timeout=CONNECT_SECONDS if checked else None) as client:
             return await use(client)
 
-    return drive(connected())
+    return (drive or run)(connected())
 
 
 def pairs(given: Iterable[str], *, option: str) -> dict[str, str]:

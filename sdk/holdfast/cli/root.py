@@ -3,17 +3,18 @@
 Exit codes: 0 success, 1 an error or a run that did not complete, 2 wrong usage, 124 the time that was given has passed.
 """
 
-from importlib.metadata import EntryPoint, entry_points
-from importlib.metadata import version as installed_version
+import importlib
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from holdfast.cli import health_check, runs, start, traces, worker
+from holdfast.cli.command_group import CommandGroup
 from holdfast.errors import HoldfastError
 
-COMMANDS_GROUP = "holdfast.commands"
+SERVER_MODULE = "holdfast_coordinator.cli"
+"""It is in the same distribution, but the SDK does not know it. What it needs is there with an extra only."""
+
 UsageError: Any = typer.BadParameter.__base__
 """Any wrong usage. It is a class of click, which some versions of Typer hold inside of themselves."""
 SERVER_COMMANDS = ("dev", "serve", "migrate", "demo", "bench")
@@ -21,11 +22,13 @@ SERVER_COMMANDS = ("dev", "serve", "migrate", "demo", "bench")
 
 def _say_version(is_asked: bool) -> None:
     if is_asked:
-        typer.echo(f"holdfast {installed_version('holdfast')}")
+        from importlib.metadata import version
+
+        typer.echo(f"holdfast {version('holdfast')}")
         raise typer.Exit
 
 
-class RootGroup(TyperGroup):
+class RootGroup(CommandGroup):
     """Says an error of holdfast, or wrong usage, in one sentence on stderr, without a traceback."""
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
@@ -55,13 +58,15 @@ def _said(error: Any) -> Any:
 
 
 def make_app() -> typer.Typer:
-    """The whole command line, with the commands of every installed package."""
+    """The whole command line, with the commands of the server."""
     app = typer.Typer(
         cls=RootGroup,
         name="holdfast",
         help="Durable execution for Python.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
+        # Plain help: what draws boxes takes longer to import than all that the help needs.
+        rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
@@ -71,8 +76,7 @@ def make_app() -> typer.Typer:
     app.add_typer(runs.app, name="runs")
     app.add_typer(traces.app, name="trace")
     app.command("health")(health_check.health)
-    for entry_point in entry_points(group=COMMANDS_GROUP):
-        add_commands(app, entry_point)
+    add_commands(app, SERVER_MODULE)
     return app
 
 
@@ -84,15 +88,13 @@ def _root(
     """Durable execution for Python."""
 
 
-def add_commands(app: typer.Typer, entry_point: EntryPoint) -> None:
-    """Lets a package register its commands; when it cannot be imported, commands that say what is missing."""
+def add_commands(app: typer.Typer, module: str) -> None:
+    """Lets a module register its commands; when it cannot be imported, commands that say what is missing."""
     try:
-        register = entry_point.load()
-    except (ImportError, AttributeError) as error:
+        importlib.import_module(module).register(app)
+    except ImportError as error:
         for name in SERVER_COMMANDS:
             _add_missing(app, name, reason=str(error))
-    else:
-        register(app)
 
 
 def _add_missing(app: typer.Typer, name: str, *, reason: str) -> None:

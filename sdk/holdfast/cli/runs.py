@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from holdfast.cli import display, plain_values
 from holdfast.cli.arguments import parse_value
+from holdfast.cli.command_group import CommandGroup
 from holdfast.cli.options import (
     AddressOption,
     NamespaceOption,
@@ -21,14 +21,15 @@ from holdfast.cli.options import (
     pairs,
     with_client,
 )
-from holdfast.cli.story import story_of
-from holdfast.client import Client, RunHandle, RunPage
 from holdfast.errors import HoldfastError
 from holdfast.statuses import RunStatus
 
+if TYPE_CHECKING:
+    from holdfast.client import Client, RunHandle, RunPage
+
 T = TypeVar("T")
 
-app = typer.Typer(help="List, look at and steer runs.", no_args_is_help=True)
+app = typer.Typer(cls=CommandGroup, help="List, look at and steer runs.", no_args_is_help=True)
 
 ReasonOption = Annotated[str | None, typer.Option("--reason", help="Why, for people.", show_default=False)]
 
@@ -40,7 +41,13 @@ def list_runs(
     ] = None,
     status: Annotated[
         list[RunStatus] | None,
-        typer.Option("--status", "-s", help="Only in this state; repeatable.", show_default=False),
+        typer.Option(
+            "--status",
+            "-s",
+            metavar="STATUS",
+            show_default=False,
+            help=f"Only in this state; repeatable: {', '.join(RunStatus)}.",
+        ),
     ] = None,
     metadata: Annotated[
         list[str] | None,
@@ -64,11 +71,13 @@ def list_runs(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """List runs, newest first."""
+    from holdfast.cli import display, plain_values
+
     facts = pairs(metadata or (), option="--metadata")
     after = moment(started_after, option="--started-after")
     before = moment(started_before, option="--started-before")
 
-    async def page_of(client: Client) -> RunPage:
+    async def page_of(client: "Client") -> "RunPage":
         return await client.list(
             workflow=workflow,
             status=status or None,
@@ -97,6 +106,8 @@ def show(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Show what is known of a run: status, current step, arguments, result or error."""
+    from holdfast.cli import display, plain_values
+
     described = _with_run(address, namespace, run, lambda handle: handle.describe())
     if output is Output.JSON:
         _print_json(plain_values.shown_run(described))
@@ -112,11 +123,13 @@ def history(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Show the journal of a run: its steps with their attempts, timers, signals and children."""
+    from holdfast.cli import display, plain_values, story
+
     journal = _with_run(address, namespace, run, lambda handle: handle.history())
     if output is Output.JSON:
         _print_json([plain_values.history_entry(entry) for entry in journal])
     else:
-        display.print_story(journal.run_id, story_of(journal))
+        display.print_story(journal.run_id, story.story_of(journal))
 
 
 @app.command()
@@ -190,8 +203,8 @@ def signal(
     _answer(accepted is not False, f"signal {name} was sent", refused=f"{run} has a signal {name} already")
 
 
-def _with_run(address: str | None, namespace: str, run: str, use: Callable[[RunHandle[Any]], Awaitable[T]]) -> T:
-    async def used(client: Client) -> T:
+def _with_run(address: str | None, namespace: str, run: str, use: "Callable[[RunHandle[Any]], Awaitable[T]]") -> T:
+    async def used(client: "Client") -> T:
         return await use(client.get(run))
 
     return with_client(address, namespace, used)

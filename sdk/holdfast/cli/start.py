@@ -1,13 +1,10 @@
 """`holdfast start` and `holdfast run`: start a run from the command line, by the name of its workflow."""
 
-import asyncio
 import json
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from holdfast.authoring.workflows import WorkflowStart
-from holdfast.channel.run_records import OnConflict, Reuse
 from holdfast.cli.arguments import ARGUMENT_OPTION, INPUT_OPTION, parse_call
 from holdfast.cli.options import (
     AddressOption,
@@ -20,9 +17,13 @@ from holdfast.cli.options import (
     pairs,
     with_client,
 )
-from holdfast.client import Client, RunHandle, by_name
 from holdfast.errors import HoldfastError, RunFailed
 from holdfast.statuses import RunStatus
+
+if TYPE_CHECKING:
+    from holdfast.authoring.workflows import WorkflowStart
+    from holdfast.channel.run_records import OnConflict, Reuse
+    from holdfast.client import Client, RunHandle
 
 PENDING_SECONDS = 3.0
 """How long a run may wait for its first worker before `holdfast run` says why."""
@@ -92,7 +93,7 @@ def start(
     args, kwargs = parse_call(input, arg or ())
     what = _with_options(workflow, id, idempotency_key, queue, priority, delay, metadata, on_conflict, reuse, sampled)
 
-    async def started(client: Client) -> RunHandle[Any]:
+    async def started(client: "Client") -> "RunHandle[Any]":
         return await client.start(what, *args, **kwargs)
 
     handle = with_client(address, namespace, started)
@@ -128,11 +129,13 @@ def run(
 
     Exit code 0 only when it completed, 1 when it did not, 124 when --timeout has passed and the run goes on.
     """
+    import asyncio
+
     args, kwargs = parse_call(input, arg or ())
     seconds = duration(timeout, option="--timeout")
     what = _with_options(workflow, id, idempotency_key, queue, priority, None, metadata, on_conflict, reuse, sampled)
 
-    async def result_of(client: Client) -> Any:
+    async def result_of(client: "Client") -> Any:
         handle = await client.start(what, *args, **kwargs)
         note(_about(handle))
         waiting = asyncio.create_task(_note_why_it_waits(handle))
@@ -149,7 +152,7 @@ def run(
     typer.echo(json.dumps(result, ensure_ascii=False))
 
 
-def _about(handle: RunHandle[Any]) -> str:
+def _about(handle: "RunHandle[Any]") -> str:
     named = f" ({handle.id})" if handle.id else ""
     return f"run {handle.run_id}{named}{' was there already and is joined' if handle.attached else ''}"
 
@@ -161,8 +164,10 @@ class RunDidNotComplete(HoldfastError):
         super().__init__(f"{failed}\n`holdfast runs history {failed.run_id}` shows its steps")
 
 
-async def _note_why_it_waits(handle: RunHandle[Any]) -> None:
+async def _note_why_it_waits(handle: "RunHandle[Any]") -> None:
     """After a moment without a worker, says why the run does not begin."""
+    import asyncio
+
     await asyncio.sleep(PENDING_SECONDS)
     described = await handle.describe()
     if described.status in (RunStatus.PENDING, RunStatus.STALLED) and described.reason:
@@ -180,7 +185,9 @@ def _with_options(
     on_conflict: str,
     reuse: str,
     sampled: bool | None,
-) -> WorkflowStart[..., Any]:
+) -> "WorkflowStart[..., Any]":
+    from holdfast.client import by_name
+
     seconds = duration(delay, option="--delay")
     facts = pairs(metadata or (), option="--metadata")
     try:
@@ -191,8 +198,8 @@ def _with_options(
             priority=priority,
             delay=seconds,
             metadata=facts,
-            on_conflict=cast(OnConflict, on_conflict),
-            reuse=cast(Reuse, reuse),
+            on_conflict=cast("OnConflict", on_conflict),
+            reuse=cast("Reuse", reuse),
             sampled=sampled,
         )
     except ValueError as error:

@@ -1,17 +1,19 @@
 """`holdfast trace`: a run as a tree of spans, here or in the collector's backend."""
 
 import json
+from typing import TYPE_CHECKING
 
 import typer
 
-from holdfast.channel.run_calls import RunCalls
-from holdfast.channel.run_records import ExportedTrace, TraceSpan
-from holdfast.cli import display, plain_values
+from holdfast.cli.command_group import CommandGroup
 from holdfast.cli.options import AddressOption, NamespaceOption, Output, OutputOption, RunArgument, with_client
-from holdfast.client import Client
 from holdfast.errors import HoldfastError
 
-app = typer.Typer(help="Show runs as traces, and export them.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from holdfast.channel.run_records import ExportedTrace, TraceSpan
+    from holdfast.client import Client
+
+app = typer.Typer(cls=CommandGroup, help="Show runs as traces, and export them.", no_args_is_help=True)
 
 
 @app.command()
@@ -25,6 +27,8 @@ def show(
 
     Needs no tracing backend, and shows every run, whether it was sampled or not.
     """
+    from holdfast.cli import display, plain_values
+
     spans = with_client(address, namespace, lambda client: _get_trace(client, run))
     if not spans:
         raise HoldfastError(f"nothing of run {run} has ended yet, so there is no span to show; ask again later")
@@ -44,9 +48,13 @@ def export(run: RunArgument, address: AddressOption = None, namespace: Namespace
     typer.echo(f"{exported.spans} {'span was' if exported.spans == 1 else 'spans were'} sent to {exported.collector}")
 
 
-async def _get_trace(client: Client, run: str) -> list[TraceSpan]:
+async def _get_trace(client: "Client", run: str) -> "list[TraceSpan]":
+    from holdfast.channel.run_calls import RunCalls
+
     return await RunCalls(client.connection, client.namespace).get_trace(run)
 
 
-async def _export_trace(client: Client, run: str) -> ExportedTrace:
+async def _export_trace(client: "Client", run: str) -> "ExportedTrace":
+    from holdfast.channel.run_calls import RunCalls
+
     return await RunCalls(client.connection, client.namespace).export_trace(run)

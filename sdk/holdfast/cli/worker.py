@@ -1,7 +1,5 @@
 """`holdfast worker`: runs the steps and workflows of some modules until it is stopped."""
 
-import asyncio
-import logging
 import os
 import sys
 from collections.abc import Coroutine
@@ -11,19 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from holdfast.authoring.discovery import Discovered, discover
 from holdfast.cli.options import GUARDS_HELP, AddressOption, GuardsChoice, NamespaceOption, duration, note, with_client
-from holdfast.cli.project_file import FILE, TABLE, modules_of_project
-from holdfast.cli.stdin import end_with_stdin
-from holdfast.cli.worker_processes import run_in_processes
-from holdfast.client import Client
-from holdfast.client.loops import run
 from holdfast.definitions.options import checked_name
 from holdfast.errors import HoldfastError
-from holdfast.garbage import settle_garbage_collector
-from holdfast.logs import configure_logging
 
 if TYPE_CHECKING:
+    from holdfast.authoring.discovery import Discovered
+    from holdfast.client import Client
     from holdfast.worker import Worker
 
 T = TypeVar("T")
@@ -103,6 +95,8 @@ def worker(
 
     Three seconds after the second the process is gone, whatever its code does.
     """
+    from holdfast.cli.project_file import modules_of_project
+
     targets = modules or modules_of_environment() or modules_of_project(Path.cwd())
     found = load_modules(targets)
     try:
@@ -121,6 +115,9 @@ def worker(
             log_level=log_level, address=address, namespace=namespace, loop_blocked_max=loop_blocked_max,
             guards=guards,
         )  # fmt: skip
+        from holdfast.cli.worker_processes import run_in_processes
+        from holdfast.client.loops import run
+
         run(run_in_processes(options, processes))
         return
     is_logged = _log(LogLevel.ERROR if quiet else log_level, as_json=log_json)
@@ -130,8 +127,7 @@ def worker(
             f"queue {queue}, {concurrency} at once"
         )
 
-    async def work(client: Client) -> None:
-        # Imported here: the other commands should not wait for the worker's modules.
+    async def work(client: "Client") -> None:
         from holdfast.worker import Worker
 
         made = Worker(
@@ -146,6 +142,8 @@ def worker(
     except HoldfastError as error:
         if not log_json:
             raise
+        import logging
+
         logging.getLogger("holdfast.worker").error("%s", error)
         raise typer.Exit(1) from None
 
@@ -158,7 +156,11 @@ def _drive(main: Coroutine[Any, Any, T]) -> T:
 
 async def _run(worker: "Worker", *, exit_with_stdin: bool, quiet: bool) -> None:
     """Runs a worker until it is stopped. quiet: it does not print that it is ready."""
+    import asyncio
+
     if exit_with_stdin:
+        from holdfast.cli.stdin import end_with_stdin
+
         end_with_stdin(worker)
     settling = asyncio.create_task(_settle(worker, quiet=quiet))
     try:
@@ -196,6 +198,10 @@ def _options_of_one(
 
 def _log(level: LogLevel, *, as_json: bool) -> bool:
     """Sets up logging, unless the modules have done so and JSON is not asked for; True when ready workers say so."""
+    import logging
+
+    from holdfast.logs import configure_logging
+
     if logging.getLogger().handlers and not as_json:
         return False
     configure_logging(level, json_logs=as_json)
@@ -204,6 +210,7 @@ def _log(level: LogLevel, *, as_json: bool) -> bool:
 
 async def _settle(worker: "Worker", *, quiet: bool) -> None:
     """Once the worker is ready, makes the process one that does nothing else."""
+    from holdfast.garbage import settle_garbage_collector
     from holdfast.worker.worker import WorkerEnded
 
     try:
@@ -221,11 +228,14 @@ def modules_of_environment() -> list[str]:
     return os.environ.get(MODULES_VARIABLE, "").replace(",", " ").split()
 
 
-def load_modules(modules: list[str]) -> Discovered:
+def load_modules(modules: list[str]) -> "Discovered":
     """What the modules define; they are found from the current directory too.
 
     A usage error when there are no modules; HoldfastError when one cannot be imported or they define nothing.
     """
+    from holdfast.authoring.discovery import discover
+    from holdfast.cli.project_file import FILE, TABLE
+
     if not modules:
         raise typer.BadParameter(
             f"name the modules of your workflows, set {MODULES_VARIABLE}, or list them in {FILE} under [{TABLE}]",

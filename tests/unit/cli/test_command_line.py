@@ -1,9 +1,10 @@
 """The command line: exit codes, one-sentence errors, and what is parsed before anything connects."""
 
 import socket
+import subprocess
 import sys
-from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -19,7 +20,7 @@ runner = CliRunner()
 @pytest.fixture
 def nobody(monkeypatch: pytest.MonkeyPatch) -> str:
     """An address where nothing listens."""
-    monkeypatch.setattr("holdfast.cli.options.CONNECT_SECONDS", 0.3)
+    monkeypatch.setattr("holdfast.channel.connection.CONNECT_SECONDS", 0.3)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{free.getsockname()[1]}"
@@ -30,6 +31,48 @@ def test_help_names_the_commands() -> None:
     assert result.exit_code == 0
     for command in ("worker", "start", "run", "runs", "trace"):
         assert command in result.output
+
+
+def test_help_has_the_first_sentence_of_every_command_whole() -> None:
+    for path in ([], ["runs"], ["trace"]):
+        shown = " ".join(runner.invoke(make_app(), [*path, "--help"]).output.split())
+        group: Any = typer.main.get_command(make_app())
+        for name in path:
+            group = group.commands[name]
+        for name, command in group.commands.items():
+            sentence = " ".join(command.help.split()).partition(". ")[0].rstrip(".")
+            assert f"{name} {sentence}." in shown
+
+
+HEAVY = {
+    "asyncio", "google", "grpc", "holdfast.channel", "holdfast.client", "holdfast.worker", "importlib.metadata",
+    "holdfast_coordinator.server_commands", "logging", "pydantic", "rich", "sqlalchemy", "structlog", "uvloop",
+}  # fmt: skip
+"""What takes longer to import than what declares the commands, and what would bring it along."""
+
+
+def test_help_waits_for_nothing_that_only_a_command_needs() -> None:
+    script = (
+        "import sys\n"
+        "before = set(sys.modules)\n"
+        "from holdfast.cli import main\n"
+        "sys.argv[1:] = ['--help']\n"
+        "try:\n"
+        "    main()\n"
+        "except SystemExit:\n"
+        "    print('imported:', *set(sys.modules) - before)"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True)
+    help, _, imported = ran.stdout.partition("imported:")
+    assert "Commands:" in help
+    assert sorted(HEAVY.intersection(imported.split())) == []
+
+
+def test_without_the_server_extra_its_commands_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("holdfast_coordinator.cli.SERVER_PACKAGES", ("a_package_that_is_not_there",))
+    result = runner.invoke(make_app(), ["serve"])
+    assert result.exit_code == 1
+    assert "(no module named 'a_package_that_is_not_there'); install it with: pip install" in result.stderr
 
 
 def test_every_way_to_steer_a_run_is_a_command() -> None:
@@ -129,7 +172,7 @@ def test_a_worker_finds_modules_in_the_current_directory_and_in_the_environment(
 
 def test_commands_of_a_missing_package_say_what_to_install() -> None:
     app = typer.Typer(cls=RootGroup)
-    add_commands(app, EntryPoint("server", "package_that_is_not_there.cli:register", "holdfast.commands"))
+    add_commands(app, "package_that_is_not_there.cli")
     for name in SERVER_COMMANDS:
         result = runner.invoke(app, [name, "--whatever", "module"])
         assert result.exit_code == 1
