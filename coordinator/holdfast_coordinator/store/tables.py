@@ -184,7 +184,7 @@ step_tasks = Table(
         postgresql_where=text(f"state = {TaskState.READY}"),
     ),
     Index("step_tasks_by_owner", "owner", postgresql_where=text("owner IS NOT NULL")),
-    Index("step_tasks_by_deadline", "deadline_at", postgresql_where=text(f"state = {TaskState.CLAIMED}")),
+    Index("step_tasks_by_deadline", "deadline_at", postgresql_where=text("deadline_at IS NOT NULL")),
 )  # fmt: skip
 
 alarms = Table(

@@ -293,7 +293,7 @@ CREATE TABLE step_tasks (
     autovacuum_analyze_threshold = 5000
 );
 
-CREATE INDEX step_tasks_by_deadline ON step_tasks (deadline_at) WHERE state = 2;
+CREATE INDEX step_tasks_by_deadline ON step_tasks (deadline_at) WHERE deadline_at IS NOT NULL;
 
 CREATE INDEX step_tasks_by_owner ON step_tasks (owner) WHERE owner IS NOT NULL;
 
