@@ -112,6 +112,11 @@ class RunHolder:
         return self._outbox.flight is not None
 
     @property
+    def _goes_on(self) -> bool:
+        """True when entries may still follow: not behind a close or a stall, which may wait to be reported."""
+        return self.phase is Phase.ACTIVE and not self.closed and not self._stalled
+
+    @property
     def flight_bytes(self) -> int:
         """An upper estimate of the size of the transition that was taken last."""
         return self._outbox.flight_bytes
@@ -198,9 +203,7 @@ class RunHolder:
     def slot_granted(self, number: int) -> bool:
         """Starts the next attempt of a step with a slot that was taken for it; False: it needs none any more."""
         step = self.progress.steps.get(number)
-        if step is None or self.phase is not Phase.ACTIVE or self.closed or self._stalled:
-            return False
-        if step.state not in (StepState.WAITING, StepState.HELD):
+        if step is None or not self._goes_on or step.state not in (StepState.WAITING, StepState.HELD):
             return False
         self._start(step, self._at())
         return True
@@ -208,7 +211,7 @@ class RunHolder:
     def retry_due(self, number: int) -> None:
         """The held wait before a retry is over."""
         step = self.progress.steps.get(number)
-        if step is not None and step.state is StepState.HELD and self.phase is Phase.ACTIVE:
+        if step is not None and step.state is StepState.HELD and self._goes_on:
             self._ask_for_slot(step, self._at())
 
     def advance(self) -> None:
@@ -340,7 +343,7 @@ class RunHolder:
 
     def hand_back(self) -> None:
         """Gives up all running attempts, because the worker shuts down; their outcomes no longer count."""
-        if self.phase is Phase.ACTIVE and not self.closed and not self._stalled:
+        if self._goes_on:
             self.advance()
             self._hand_back(self._at())
 

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from holdfast.authoring.apps import App
 from holdfast.backoff import constant
+from holdfast.channel.leases import TransitionResult
 from holdfast.journal import (
     AttemptEnded,
     AttemptStarted,
@@ -14,8 +15,8 @@ from holdfast.journal import (
     StepCancelled,
     StepResult,
 )
-from holdfast.statuses import AttemptOutcome, Placement, RunStatus, Then
-from holdfast.worker.holder import Phase
+from holdfast.statuses import AttemptOutcome, Placement, RunStatus, Then, TransitionStatus
+from holdfast.worker.holder import Phase, RunHolder
 from tests.support.worker_driving import (
     Bench,
     Journal,
@@ -86,6 +87,53 @@ def test_a_held_wait_found_by_a_new_holder_starts_at_once():
     transition, ready = go(hold(app, journal, Bench()), journal)
     assert kinds(transition) == ["AttemptStarted"]
     assert ready[0].attempt == 2
+
+
+def left_with_a_retry() -> tuple[RunHolder, Journal, int]:
+    """A run whose code has ended while the retry of a step, whose number this is, waits for its time."""
+    app = App("not-awaited")
+
+    @app.step(retries=2, backoff=constant(0.5))
+    async def unreliable() -> None: ...
+
+    @app.step
+    async def sure() -> None: ...
+
+    @app.workflow
+    async def flow() -> None:
+        first = asyncio.ensure_future(unreliable())
+        await sure()
+        del first
+
+    journal = Journal()
+    holder = hold(app, journal, Bench())
+    _, ready = go(holder, journal)
+    numbers = {step.name: step.number for step in ready}
+    holder.attempt_ended(numbers["unreliable"], 1, raised(KeyError("k")))
+    go(holder, journal)
+    holder.attempt_ended(numbers["sure"], 1, returned(None))
+    holder.advance()
+    return holder, journal, numbers["unreliable"]
+
+
+def test_a_retry_that_is_due_when_the_run_has_just_closed_is_not_started():
+    """Its start came behind the close, which the coordinator refused: the run was stalled instead of closed."""
+    holder, journal, waiting = left_with_a_retry()
+    holder.retry_due(waiting)
+    transition, ready = settle(holder, journal)
+    assert kinds(transition) == ["StepCompleted", "RunClosed"]
+    assert (ready, holder.phase) == ([], Phase.GONE)
+
+
+def test_a_retry_that_is_due_when_the_run_has_just_stalled_is_not_started():
+    holder, journal, waiting = left_with_a_retry()
+    transition = holder.take_transition()
+    assert transition is not None
+    holder.settle(TransitionResult(transition.run_id, TransitionStatus.REFUSED, refusal="too large"))
+    holder.retry_due(waiting)
+    transition, ready = settle(holder, journal)
+    assert kinds(transition) == ["RunStalled"]
+    assert (ready, holder.phase) == ([], Phase.GONE)
 
 
 # Losses
