@@ -343,11 +343,10 @@ class RunHolder:
 
     def hand_back(self) -> None:
         """Gives up all running attempts, because the worker shuts down; their outcomes no longer count."""
-        if self._goes_on:
-            self.advance()
-            self._hand_back(self._at())
-
-    def _hand_back(self, at: datetime) -> None:
+        self.advance()
+        if not self._goes_on:
+            return  # also when this news has ended its code
+        at = self._at()
         for step in self.progress.in_state(StepState.RUNNING):
             entry = self.progress.handed_back(step.number, at=at)
             self._outbox.append(entry)
