@@ -115,6 +115,13 @@ class CallSignature:
             if found.problem and found.hint not in _NO_RESULT:
                 raise HopelessHint(f"{words} annotated {found.name}: {found.problem}")
 
+    def prepare(self) -> None:
+        """Compiles the hints that wait for their first value."""
+        resolved = self._resolved()
+        kinds = (one.type for one in resolved.parameters)
+        for found in (*kinds, resolved.extra_positional_type, resolved.extra_named_type, resolved.result):
+            found.prepare()
+
     @property
     def parameters(self) -> tuple[Parameter, ...]:
         """The parameters a caller can fill, in order."""

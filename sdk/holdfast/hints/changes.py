@@ -6,6 +6,7 @@ text may become the text. What its hint does not declare comes back as JSON data
 """
 
 import math
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
@@ -15,7 +16,7 @@ from enum import Enum
 from pathlib import PurePath
 from typing import Any
 
-from pydantic import BaseModel, SecretBytes, SecretStr
+from pydantic import BaseModel
 
 
 @dataclass(slots=True, frozen=True)
@@ -183,7 +184,7 @@ def _object(value: Any, seen: Any) -> Change | None:
         return _attributes(value, seen, (one.name for one in fields(value) if one.compare))
     if isinstance(value, Iterator):
         return Change(_READ_ONCE)
-    if isinstance(value, (SecretStr, SecretBytes)):
+    if _is_secret(value):
         return None if value == seen else Change(_SECRET)
     if isinstance(value, BaseException):
         return _attributes(value, seen, ("args", "__dict__"))
@@ -322,11 +323,17 @@ def _data_parts(value: Any) -> Any:
 
 
 def _scalar_data(value: Any, seen: Any) -> Change | None:
-    if isinstance(value, (SecretStr, SecretBytes)) and value.get_secret_value() != seen:
+    if _is_secret(value) and value.get_secret_value() != seen:
         return Change(_SECRET)
     if isinstance(value, Iterator):
         return Change(_READ_ONCE)
     return None
+
+
+def _is_secret(value: Any) -> bool:
+    # Not imported: pydantic loads its own types when they are first asked for, and who has a secret has asked.
+    loaded: Any = sys.modules.get("pydantic.types")
+    return loaded is not None and isinstance(value, (loaded.SecretStr, loaded.SecretBytes))
 
 
 def _short(value: Any) -> str:

@@ -40,6 +40,10 @@ class ValueType:
         self.name = named(hint)
         self.problem = problem
 
+    def prepare(self) -> None:
+        """Compiles it unless that is done: for whom its first value should not keep waiting."""
+        getattr(self, _COMPILED[0])
+
     def compile(self) -> None:
         """Compiles it now. Raises HopelessHint or UnknownYet."""
         from holdfast.hints.compiled_hints import compile_hint

@@ -86,6 +86,8 @@ def _check_annotations(what: str, signature: CallSignature) -> None:
         signature.check_annotations()
     except HopelessHint as error:
         raise HopelessHint(f"{what}: {error}") from None
+    # Before the worker is ready: its first run should not wait for what pydantic does once in a process.
+    signature.prepare()
 
 
 def workflow_registration(workflow: WorkflowDefinition) -> WorkflowRegistration:

@@ -10,6 +10,7 @@ import pytest
 from holdfast.authoring.apps import App, DuplicateName
 from holdfast.channel.leases import ParameterRegistration
 from holdfast.definitions.signatures import ParameterKind
+from holdfast.journal import Arguments, Payload
 from holdfast.worker.loop_watch import LoopWatch
 from holdfast.worker.registration import Registrations, workflow_registration
 
@@ -104,3 +105,20 @@ def test_a_workflow_is_announced_with_its_parameters():
         ),
     )
     assert (announced.extra_positional, announced.extra_named) == (False, False)
+
+
+def test_the_first_run_of_a_worker_waits_for_no_hint_to_be_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = App("prepared")
+
+    @app.step
+    def count(order: str, *sizes: int, **notes: list[str]) -> dict[str, int]: ...
+
+    step = Registrations.of([], [count]).steps["count"]
+
+    def refuse(hint: object) -> None:
+        raise AssertionError(f"{hint} is compiled when its value has come")
+
+    monkeypatch.setattr("holdfast.hints.compiled_hints.compile_hint", refuse)
+    arguments = Arguments((Payload(b'"o-1"'), Payload(b"3")), {"why": Payload(b'["late"]')})
+    assert step.signature.read(arguments, target="step count") == (("o-1", 3), {"why": ["late"]})
+    assert step.signature.result.decode(b'{"boxes": 2}') == {"boxes": 2}
