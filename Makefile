@@ -33,7 +33,7 @@ test: $(READY) ## run all tests but the slow ones, two files at once; PROCESSES=
 test-slow: $(READY) ## run the slow tests: a bench of every case, minutes of chaos and of load
 	@$(BIN)/python -m pytest -m slow
 
-replicas-test: $(READY) ## run the end-to-end tests with three replicas, once with the doorbell cut
+replicas-test: $(READY) ## run the end-to-end tests with three replicas, once with the doorbell cut; PROCESSES=<n> too
 	@HOLDFAST_TEST_REPLICAS=3 $(BIN)/python -m pytest $(AT_ONCE) tests/e2e
 	@HOLDFAST_TEST_REPLICAS=3 HOLDFAST_DOORBELL=off $(BIN)/python -m pytest $(AT_ONCE) tests/e2e
 
@@ -68,10 +68,9 @@ bench-peers: $(READY) ## the same work on Restate and DBOS, side by side: PEER=<
 	@$(BIN)/python -m benchmarks.peers $(if $(PEER),--peer $(PEER))
 
 bench-against: $(READY) ## B1, B2 and B4 beside another revision, REV=<commit>: what a change costs
-	@: "what an interrupted one has left goes first"
-	@git worktree remove --force .cache/against 2>/dev/null; git worktree add --quiet --force --detach .cache/against $(REV)
-	@$(BIN)/python -m benchmarks.against .cache/against; status=$$?; \
-		git worktree remove --force .cache/against; exit $$status
+	@checkout=.cache/against-$$$$; git worktree add --quiet --detach $$checkout $(REV) && { \
+		$(BIN)/python -m benchmarks.against $$checkout; status=$$?; \
+		git worktree remove --force $$checkout; exit $$status; }
 
 proto: $(READY) ## generate the Python code of the protos
 	@$(BIN)/python proto/generate.py

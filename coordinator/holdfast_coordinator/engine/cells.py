@@ -138,7 +138,10 @@ class Cells:
         self, of_run_id: str, commands: Sequence[BatchCommand], *, seconds: float = COMMAND_SECONDS,
         parked_seconds: float | None = None,
     ) -> Awaitable[list[Answer]]:  # fmt: skip
-        """Submits commands of one run to the writer of its cell. seconds, parked_seconds: see CellWriter."""
+        """Submits commands of one run to the writer of its cell. seconds, parked_seconds: see CellWriter.
+
+        Raises RunNotFound, when it is called, where no cell has the name that is in the run id.
+        """
         writer = self.of_run(of_run_id).writer
         return writer.submit_all(commands, seconds=seconds, parked_seconds=parked_seconds)
 
@@ -146,7 +149,7 @@ class Cells:
         self, commands: Sequence[StartRun | RunCommand], *, seconds: float = COMMAND_SECONDS,
         parked_seconds: float | None = None,
     ) -> Awaitable[list[Answer]]:  # fmt: skip
-        """Submits commands to the cells of their runs at once; the answers in order."""
+        """Submits commands to the cells of their runs at once; the answers in order. Raises as `submit`."""
         if len(self._cells) == 1 and commands:
             return self.submit(commands[0].run_id, commands, seconds=seconds, parked_seconds=parked_seconds)
         places: dict[str, list[int]] = {}

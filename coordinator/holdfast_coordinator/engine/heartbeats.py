@@ -60,11 +60,14 @@ class Heartbeats:
 
     def is_away(self) -> bool:
         """True when no turn has succeeded within the time after which other replicas may take this one for gone."""
-        return self._clock() - self._flushed_at > self._away_seconds
+        return self._silent_seconds() > self._away_seconds
+
+    def _silent_seconds(self) -> float:
+        return self._clock() - self._flushed_at
 
     def require_here(self) -> None:
         """Raises ReplicaAway, which sends workers to another replica."""
-        silent_seconds = self._clock() - self._flushed_at
+        silent_seconds = self._silent_seconds()
         if silent_seconds > self._away_seconds:
             raise ReplicaAway(f"its database has not answered for {silent_seconds:.1f} s")
 

@@ -60,6 +60,8 @@ class _Unreadable:
 
     def __getattr__(self, name: str) -> Any:
         """Called for whatever it does not have, which is every field and method of a message."""
+        if name == "error":  # of a copy that is being made
+            raise AttributeError(name)
         raise self.error
 
 

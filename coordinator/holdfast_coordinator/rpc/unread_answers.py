@@ -118,13 +118,14 @@ class UnreadAnswers:
 
     async def written(self, reader: Reader, response: Any, context: ServicerContext) -> None:
         """Writes an answer of a stream, which counts until it is read."""
+        reader.uses += 1  # its stream may leave while this answer is cut off
         size = self.count(reader, response)
         try:
             await context.write(response)
         finally:
             self._bytes -= size
             reader.unread_bytes -= size
-            self._look_for_room()
+            self.leave(reader)
 
     def enter(self, peer: str) -> Reader:
         """Who has the connection with a peer; `leave` must follow."""
@@ -141,7 +142,10 @@ class UnreadAnswers:
             self._readers.pop(reader.peer, None)
             if reader is self._ending:
                 self._ending = None
-        self._look_for_room()
+        if self._bytes > self._bytes_max:
+            self._relieve()
+        elif not self._has_room.is_set():
+            self._has_room.set()
 
     def count(self, reader: Reader, response: Any) -> int:
         """Counts an answer as unread; its bytes."""
@@ -151,12 +155,6 @@ class UnreadAnswers:
         if self._bytes > self._bytes_max:
             self._relieve()
         return size
-
-    def _look_for_room(self) -> None:
-        if self._bytes > self._bytes_max:
-            self._relieve()
-        elif not self._has_room.is_set():
-            self._has_room.set()
 
     def _relieve(self) -> None:
         """Ends the connection that reads the least of what it asked for; one at a time, which frees what it has."""

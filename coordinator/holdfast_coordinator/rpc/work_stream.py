@@ -49,7 +49,7 @@ class WorkStreamServer:
 
     async def serve(self, requests: AsyncIterator[pb.WorkRequest]) -> None:
         """Answers until the worker has closed its side and its report is answered, or something is refused."""
-        reader = self._reader = self._unread.enter(self._context.peer())
+        self._reader = self._unread.enter(self._context.peer())
         reading = asyncio.ensure_future(self._read(requests))
         reading.add_done_callback(self._settled)
         try:
@@ -66,7 +66,7 @@ class WorkStreamServer:
             reading.cancel()
             for poll in self._polls:
                 poll.cancel()
-            self._unread.leave(reader)
+            self._unread.leave(self._reader)
 
     def end(self, error: BaseException) -> None:
         """Ends the stream from this side; the first error counts."""
