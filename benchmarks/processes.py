@@ -13,6 +13,9 @@ SETTINGS = "HOLDFAST_"
 POSTGRES_BIN = "HOLDFAST_POSTGRES_BIN"
 """Where the programs of the server are is a fact of the machine; all other settings change what is measured."""
 
+COMPILES_ANEW = "PYTHONDONTWRITEBYTECODE"
+"""With it each process compiles what has changed since the last installation, which takes longer than to import it."""
+
 
 def command_of(module: str, arguments: Sequence[str] = (), *, python: str = sys.executable) -> tuple[str, ...]:
     """The command that runs benchmarks.<module>. python: the interpreter, such as that of another environment."""
@@ -39,4 +42,4 @@ def forget_settings() -> None:
 
 
 def _is_setting(variable: str) -> bool:
-    return variable.startswith(SETTINGS) and variable != POSTGRES_BIN
+    return variable == COMPILES_ANEW or (variable.startswith(SETTINGS) and variable != POSTGRES_BIN)

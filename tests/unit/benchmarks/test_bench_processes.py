@@ -34,3 +34,8 @@ def test_another_revision_is_measured_with_these_benchmarks(revision: Path) -> N
 def test_a_folder_in_the_working_directory_does_not_take_the_place_of_the_benchmarks(revision: Path) -> None:
     found = _files(None, cwd=revision)
     assert found == [ROOT / "sdk" / "holdfast" / "__init__.py", ROOT / "benchmarks" / "__init__.py"]
+
+
+def test_processes_do_not_compile_their_modules_anew_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    assert "PYTHONDONTWRITEBYTECODE" not in environment()
