@@ -72,14 +72,23 @@ class Member:
         self._keeping = asyncio.create_task(self._keep(), name=f"keeps {self.name}")
 
     async def end(self, number: signal.Signals, *, seconds: float) -> Life:
-        """Sends a signal that ends this life, and waits until it is over."""
-        before = len(self.lives)
-        self.process.send(number)
+        """Sends a signal that ends this life, and waits until it is over; it may have ended by itself just now."""
+        pid = self.pid
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send(number)
         async with asyncio.timeout(seconds):
-            while len(self.lives) == before:
+            while not self.lives or self.lives[-1].pid != pid:
                 self._has_ended.clear()
                 await self._has_ended.wait()
         return self.lives[-1]
+
+    def pause(self) -> bool:
+        """SIGSTOP; False when it has ended by itself just now."""
+        try:
+            self.process.send(signal.SIGSTOP)
+        except ProcessLookupError:
+            return False
+        return True
 
     async def stop(self) -> None:
         """Ends it for good."""

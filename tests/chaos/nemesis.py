@@ -134,7 +134,8 @@ async def pause_worker_beyond_its_lease(fleet: Fleet, rnd: random.Random) -> tup
     """Stops a worker until its session is dead, and then lets it go on."""
     member = rnd.choice(fleet.workers)
     pid = member.pid
-    member.process.send(signal.SIGSTOP)
+    if not member.pause():
+        return "", []
     try:
         evidence = await _buried(fleet, pid)
     finally:
@@ -146,7 +147,8 @@ async def pause_worker_beyond_its_lease(fleet: Fleet, rnd: random.Random) -> tup
 async def pause_coordinator(fleet: Fleet, rnd: random.Random) -> str:
     member = rnd.choice(fleet.coordinators)
     pid = member.pid
-    member.process.send(signal.SIGSTOP)
+    if not member.pause():
+        return ""
     try:
         await asyncio.sleep(rnd.choice((0.5, 1.5, SESSION_TTL_SECONDS + 2)))
         state = _state(pid)
