@@ -40,6 +40,7 @@ class Life:
     code: int
     ended_at: float
     output: str
+    was_ready: bool
 
 
 class Member:
@@ -107,8 +108,10 @@ class Member:
                 await self.process.wait_for_line(self._ready_line, seconds=START_SECONDS)
                 self.is_ready.set()
             code = await self.process.wait(seconds=FOR_EVER_SECONDS)
+            self.lives.append(
+                Life(self.process.pid, code, boottime(), self.process.output, was_ready=self.is_ready.is_set())
+            )
             self.is_ready.clear()
-            self.lives.append(Life(self.process.pid, code, boottime(), self.process.output))
             self.process.lines.clear()
             self._has_ended.set()
             await asyncio.sleep(RESTART_SECONDS)
