@@ -1,5 +1,6 @@
 """Drives a run by hand: a crew without network, threads or clock, whose moments and slots a test sets."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import holdfast.authoring.primitives as calls
@@ -189,6 +190,32 @@ def started(app=None, bench=None, **options):
     _, ready = go(holder, journal)
     assert [step.number for step in ready] == [1]
     return holder, journal, bench
+
+
+def with_one_step_not_awaited(**options) -> tuple[RunHolder, Journal, int, int]:
+    """A run whose code ends with the step `sure`, while `spare` goes on. Both run; the numbers of `spare` and `sure`.
+
+    options: of `spare`.
+    """
+    app = App("not-awaited")
+
+    @app.step(**options)
+    async def spare() -> None: ...
+
+    @app.step
+    async def sure() -> None: ...
+
+    @app.workflow
+    async def flow() -> None:
+        left = asyncio.ensure_future(spare())
+        await sure()
+        del left
+
+    journal = Journal()
+    holder = hold(app, journal, Bench())
+    _, ready = go(holder, journal)
+    numbers = {step.name: step.number for step in ready}
+    return holder, journal, numbers["spare"], numbers["sure"]
 
 
 def sleeper():

@@ -29,6 +29,7 @@ from tests.support.worker_driving import (
     returned,
     settle,
     started,
+    with_one_step_not_awaited,
 )
 
 # Retries
@@ -91,29 +92,12 @@ def test_a_held_wait_found_by_a_new_holder_starts_at_once():
 
 def left_with_a_retry() -> tuple[RunHolder, Journal, int]:
     """A run whose code has ended while the retry of a step, whose number this is, waits for its time."""
-    app = App("not-awaited")
-
-    @app.step(retries=2, backoff=constant(0.5))
-    async def unreliable() -> None: ...
-
-    @app.step
-    async def sure() -> None: ...
-
-    @app.workflow
-    async def flow() -> None:
-        first = asyncio.ensure_future(unreliable())
-        await sure()
-        del first
-
-    journal = Journal()
-    holder = hold(app, journal, Bench())
-    _, ready = go(holder, journal)
-    numbers = {step.name: step.number for step in ready}
-    holder.attempt_ended(numbers["unreliable"], 1, raised(KeyError("k")))
+    holder, journal, spare, sure = with_one_step_not_awaited(retries=2, backoff=constant(0.5))
+    holder.attempt_ended(spare, 1, raised(KeyError("k")))
     go(holder, journal)
-    holder.attempt_ended(numbers["sure"], 1, returned(None))
+    holder.attempt_ended(sure, 1, returned(None))
     holder.advance()
-    return holder, journal, numbers["unreliable"]
+    return holder, journal, spare
 
 
 def test_a_retry_that_is_due_when_the_run_has_just_closed_is_not_started():

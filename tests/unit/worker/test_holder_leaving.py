@@ -19,6 +19,7 @@ from tests.support.worker_driving import (
     settle,
     sleeper,
     started,
+    with_one_step_not_awaited,
 )
 
 # Leaving
@@ -80,25 +81,8 @@ def test_a_run_without_news_is_suspended_again_at_once():
 
 
 def test_a_draining_worker_closes_a_run_whose_code_has_just_ended_and_hands_back_nothing_of_it():
-    app = App("not-awaited")
-
-    @app.step
-    async def long() -> None: ...
-
-    @app.step
-    async def sure() -> None: ...
-
-    @app.workflow
-    async def flow() -> None:
-        first = asyncio.ensure_future(long())
-        await sure()
-        del first
-
-    journal = Journal()
-    holder = hold(app, journal, Bench())
-    _, ready = go(holder, journal)
-    numbers = {step.name: step.number for step in ready}
-    holder.attempt_ended(numbers["sure"], 1, returned(None))
+    holder, journal, _, sure = with_one_step_not_awaited()
+    holder.attempt_ended(sure, 1, returned(None))
     holder.draining = True
     holder.hand_back()
     transition, _ = settle(holder, journal)
