@@ -33,6 +33,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 NAME = "written_by_hand"
 RUNS = 40
 LOSSES_OF_EACH_KIND = 5
+QUEUED_STEPS = 20
 
 app = App("streams")
 
@@ -77,6 +78,13 @@ async def held_step(ledger: str, name: str) -> str:
 @app.workflow
 async def one_step(ledger: str, name: str) -> str:
     return await first(ledger, name)
+
+
+@app.workflow
+async def queued_steps(ledger: str, count: int) -> int:
+    for number in range(count):
+        await second(ledger, str(number))
+    return count
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -150,6 +158,42 @@ async def test_polls_and_reports_go_over_one_stream(client: Client, stub: Any, q
         assert await stream.read() is grpc.aio.EOF
         assert await stream.code() is grpc.StatusCode.OK
     assert await run.result(timeout=10) == "echo"
+
+
+async def test_a_message_with_a_poll_and_a_report_is_answered_for_both(client: Client, stub: Any, queue: str) -> None:
+    async with opened_session(stub, queue) as session:
+        stream = stub.Work()
+        await stream.write(pb.WorkRequest(poll=poll_of(session, 1)))
+        run = await client.start(by_name(NAME).with_options(queue=queue), "echo")
+        (lease,) = (await stream.read()).poll.leases
+        received = pb.Held(run_id=lease.run_id, epoch=lease.epoch)
+        await stream.write(pb.WorkRequest(poll=poll_of(session, 2, received), report=report_of(session, lease)))
+        answer = (await stream.read()).report
+        assert [one.status for one in answer.transitions] == [pb.TRANSITION_STATUS_COMMITTED]
+        # The poll is open: what comes later is its answer.
+        another = await client.start(by_name(NAME).with_options(queue=queue), "again")
+        answered = (await stream.read()).poll
+        assert (answered.msg_no, [one.run_id for one in answered.leases]) == (2, [another.run_id])
+        await stream.write(pb.WorkRequest(report=report_of(session, answered.leases[0])))
+        await stream.read()
+    assert await run.result(timeout=10) == "echo"
+    assert await another.result(timeout=10) == "again"
+
+
+async def test_queued_steps_in_a_row_need_few_messages_because_polls_and_reports_go_together(
+    coordinator: Coordinator, client: Client, worker: WorkerFactory, queue: str, ledger: Ledger
+) -> None:
+    async with (
+        counting_proxy(coordinator.address) as proxy,
+        Client.connect(proxy.address) as proxied,
+        worker(client=proxied, workflows=[app]),
+    ):
+        run = await client.start(queued_steps.with_options(queue=queue), ledger.path, QUEUED_STEPS)
+        assert await run.result(timeout=20) == QUEUED_STEPS
+    # Of a step there are two messages each way, and all four may hold both.
+    assert proxy.joined >= QUEUED_STEPS
+    assert proxy.counts["Work"] == 1, "the stream goes on however many messages hold both"
+    assert ledger.counts == {f"second {number}": 1 for number in range(QUEUED_STEPS)}
 
 
 async def test_work_whose_delivery_was_lost_with_a_stream_is_handed_out_again(

@@ -19,11 +19,13 @@ Loses = Callable[[str], bool]
 class CountingProxy(grpc.GenericRpcHandler):
     """Answers every call with what the coordinator answers.
 
-    `counts`: calls so far, by the rpc's name, and messages of streams, by the rpc that they stand for.
+    counts: calls so far, by the rpc's name, and what streams brought, by the rpc that it stands for. joined: how many
+    messages had both a poll and a report, or the answers to both.
     """
 
     def __init__(self, channel: grpc.aio.Channel, *, loses: Loses, streams: bool) -> None:
         self.counts: Counter[str] = Counter()
+        self.joined = 0
         self.address = ""
         self._channel = channel
         self._loses = loses
@@ -61,9 +63,9 @@ class CountingProxy(grpc.GenericRpcHandler):
     async def _pass_forth(self, requests: AsyncIterator[bytes], stream: Any) -> bool:
         """True when it has come to the end."""
         async for request in requests:
-            kind = str(pb.WorkRequest.FromString(request).WhichOneof("body")).capitalize()
-            self.counts[kind] += 1
-            if self._loses(kind):
+            kinds = self._kinds(pb.WorkRequest.FromString(request))
+            self.counts.update(kinds)
+            if any(self._loses(kind) for kind in kinds):
                 return False
             await stream.write(request)
         await stream.done_writing()
@@ -71,10 +73,15 @@ class CountingProxy(grpc.GenericRpcHandler):
 
     async def _pass_back(self, stream: Any, context: grpc.aio.ServicerContext) -> None:
         async for answer in stream:
-            kind = str(pb.WorkResponse.FromString(answer).WhichOneof("body")).capitalize()
-            if self._loses(f"{kind} answer"):
+            kinds = self._kinds(pb.WorkResponse.FromString(answer))
+            if any(self._loses(f"{kind} answer") for kind in kinds):
                 return
             await context.write(answer)
+
+    def _kinds(self, message: Any) -> list[str]:
+        kinds = [field.name.capitalize() for field, _ in message.ListFields()]
+        self.joined += len(kinds) > 1
+        return kinds
 
 
 @asynccontextmanager

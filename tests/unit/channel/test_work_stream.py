@@ -55,6 +55,8 @@ async def test_a_worker_reports_on_though_its_stream_was_closed_before_it_had_a_
             stream.close("its replica is left")
             with pytest.raises(CoordinatorUnavailable, match="its replica is left"):
                 await asyncio.wait_for(report, 5)
+            left = [task for task in asyncio.all_tasks() if "WorkStream" in repr(task.get_coro())]
+            await asyncio.wait_for(asyncio.wait(left), 5)  # nothing of it waits for that connection
     finally:
         silent.close()
 
