@@ -36,6 +36,9 @@ STARTS = {
     "branches": (flows.branches, "branch c"),
     "started_once": (flows.started_once, "at most once"),
     "one_queued_step": (flows.one_queued_step, "queued"),
+    "saved_pages": (flows.saved_pages, "half-way"),
+    "saved_queued_pages": (flows.saved_queued_pages, "half-way"),
+    "saved_plain_pages": (flows.saved_plain_pages, "half-way"),
 }
 """The workflow, and the line that says that it is where its worker is to be killed."""
 
@@ -152,6 +155,14 @@ async def test_a_step_that_may_be_started_once_is_not_started_again_after_a_cras
 async def test_a_queued_step_of_a_killed_worker_runs_again(crash: Crash) -> None:
     assert crash.ledgers["one_queued_step"].lines == ["queued", "queued"]
     assert isinstance(crash.outcomes["one_queued_step"], int)
+
+
+@pytest.mark.feature("F97")
+@pytest.mark.parametrize("name", ["saved_pages", "saved_queued_pages", "saved_plain_pages"])
+async def test_a_step_whose_worker_is_killed_goes_on_where_it_has_saved(crash: Crash, name: str) -> None:
+    assert crash.outcomes[name] == flows.HELD_AT
+    pages = [line for line in crash.ledgers[name].lines if line != "half-way"]
+    assert pages == [f"page {page}" for page in range(flows.PAGES)], "no page was read again"
 
 
 async def test_a_step_that_kills_its_workers_fails_after_its_recoveries(crash: Crash) -> None:

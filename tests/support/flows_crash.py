@@ -7,8 +7,8 @@ import asyncio
 import os
 import signal
 
-from holdfast import App
-from tests.support.ledger import note, until_let_go
+from holdfast import App, Context
+from tests.support.ledger import block_until_let_go, note, until_let_go
 
 app = App("crash")
 
@@ -117,3 +117,50 @@ async def queued(ledger: str) -> int:
 @app.workflow
 async def one_queued_step(ledger: str) -> int:
     return await queued(ledger)
+
+
+PAGES = 10
+HELD_AT = 5
+
+
+async def read_pages(ledger: str, ctx: Context[None]) -> int:
+    """Saves after each page how far it is, and stops half-way in the first version; returns where it began."""
+    began = ctx.saved["next"] if ctx.saved else 0
+    for page in range(began, PAGES):
+        note(ledger, f"page {page}")
+        await ctx.save({"next": page + 1})
+        if page + 1 == HELD_AT:
+            note(ledger, "half-way")
+            await hold_back(ledger)
+    return int(began)
+
+
+pages = app.step(name="pages")(read_pages)
+queued_pages = app.step(name="queued_pages", placement="queued")(read_pages)
+
+
+@app.step
+def plain_pages(ledger: str, ctx: Context[None]) -> int:
+    began = ctx.saved["next"] if ctx.saved else 0
+    for page in range(began, PAGES):
+        note(ledger, f"page {page}")
+        ctx.save({"next": page + 1})
+        if page + 1 == HELD_AT and VERSION == 1:
+            note(ledger, "half-way")
+            block_until_let_go(ledger)
+    return int(began)
+
+
+@app.workflow
+async def saved_pages(ledger: str) -> int:
+    return await pages(ledger)
+
+
+@app.workflow
+async def saved_queued_pages(ledger: str) -> int:
+    return await queued_pages(ledger)
+
+
+@app.workflow
+async def saved_plain_pages(ledger: str) -> int:
+    return await plain_pages(ledger)

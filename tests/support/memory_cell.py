@@ -23,6 +23,7 @@ from holdfast_coordinator.domain.rows import (
     JournalRow,
     KeyRow,
     OpenRun,
+    ProgressRow,
     RequestRow,
     RunResult,
     RunRow,
@@ -68,6 +69,7 @@ class MemoryCell:
         self.tasks: dict[tuple[str, int], TaskRow] = {}
         self.children: dict[tuple[str, int], ChildRow] = {}
         self.keys: dict[tuple[str, str, str], KeyRow] = {}
+        self.step_progress: dict[tuple[str, int], ProgressRow] = {}
         self.requests: dict[tuple[str, str], RequestRow] = {}
         self.trace_marks: dict[str, TraceMark] = {}
         self.locked_elsewhere: set[str] = set()
@@ -224,6 +226,7 @@ class MemoryCell:
             _insert(self.children, (child.run_id, child.number), child)
         for child_key in changes.children_closed:
             _replace(self.children, child_key, replace(self.children.get(child_key) or _missing(), closed=True))
+        self.step_progress.update(changes.progress)
         for request in changes.requests:
             _insert(self.requests, (request.run_id, request.request_id), request)
         for mark in changes.traces_closed:
@@ -242,6 +245,7 @@ class MemoryCell:
         changes.mail_taken = [key for key in changes.mail_taken if key[0] not in swept]
         changes.tasks_deleted = {key for key in changes.tasks_deleted if key[0] not in swept}
         changes.children_added = [row for row in changes.children_added if row.run_id not in swept]
+        changes.progress = {key: row for key, row in changes.progress.items() if key[0] not in swept}
         changes.children_closed = {key for key in changes.children_closed if key[0] not in swept}
         for run_id, side in swept.items():
             changes.updated.pop(run_id, None)
@@ -254,6 +258,8 @@ class MemoryCell:
                 for request in self.requests.values():
                     if request.run_id == run_id:
                         request.expires_at = min(request.expires_at, expire_at)
+            if side & Side.PROGRESS:
+                self.step_progress = {key: row for key, row in self.step_progress.items() if key[0] != run_id}
             if side & Side.CHILDREN:
                 self.children = {key: row for key, row in self.children.items() if key[0] != run_id}
 

@@ -14,6 +14,7 @@ from holdfast_coordinator.domain.rows import (
     JournalRow,
     KeyRow,
     OpenRun,
+    ProgressRow,
     RunResult,
     RunRow,
     RunState,
@@ -264,6 +265,10 @@ class MemoryCellQueries(MemoryCell):
     async def mail_after(self, run_id: str, number: int) -> list[MailRow]:
         """See port.CellStore."""
         return [mail for mail in self.waiting_mail(run_id) if mail.number > number][:1000]
+
+    async def progress_of(self, run_ids: Sequence[str]) -> list[ProgressRow]:
+        """See port.CellStore."""
+        return [row for (run_id, _), row in sorted(self.step_progress.items()) if run_id in run_ids]
 
     async def prune_requests(self, limit: int) -> int:
         """See port.CellStore."""

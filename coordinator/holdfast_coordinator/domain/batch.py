@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from holdfast.errors import HoldfastError
 
-from . import claimed_work, continuations, interventions, starts, tasks, transitions
+from . import claimed_work, continuations, interventions, progress, starts, tasks, transitions
 from .changes import Changes
 from .claimed_work import Claimed
 from .commands import Command, CommitTransition, ReportAttempt
@@ -28,6 +28,7 @@ RULES: Rules = {
     **continuations.RULES,
     **interventions.RULES,
     **tasks.RULES,
+    **progress.RULES,
     **claimed_work.RULES,
 }
 """Of each kind of command, all there is to it."""

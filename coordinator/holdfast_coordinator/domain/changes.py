@@ -12,6 +12,7 @@ from .rows import (
     JournalRow,
     KeyRow,
     OpenRun,
+    ProgressRow,
     RequestRow,
     RunResult,
     RunRow,
@@ -40,7 +41,7 @@ class Changes:
     closed: dict[str, RunResult] = field(default_factory=dict)
     """Insert into run_results and delete from open_runs."""
     swept: dict[str, Side] = field(default_factory=dict)
-    """Of these closed runs delete all mail and what else `Side` says: alarms, tasks, children.
+    """Of these closed runs delete all mail and what else `Side` says: alarms, tasks, children, progress.
 
     Swept before anything else is written, and what this batch has changed of these is not written (queued steps that it
     added are not among its changes); alarms of the outbox kinds (AlarmKind.OUTBOX_CHILD and above) stay.
@@ -69,6 +70,8 @@ class Changes:
     """Insert into children."""
     children_closed: set[tuple[str, int]] = field(default_factory=set)
     """Update children: closed."""
+    progress: dict[tuple[str, int], ProgressRow] = field(default_factory=dict)
+    """Insert into step_progress, or replace."""
     requests: list[RequestRow] = field(default_factory=list)
     """Insert into requests."""
     traces_closed: list[TraceMark] = field(default_factory=list)

@@ -312,6 +312,22 @@ class ReportAttempt:
 
 
 @dataclass(slots=True)
+class SaveProgress:
+    """Keep what a running attempt has saved for those that may follow.
+
+    epoch: of the claim of a queued attempt, else of the lease of the run. details: a Payload.
+    """
+
+    run_id: str
+    number: int
+    attempt: int
+    epoch: int
+    session_id: str
+    details: bytes
+    is_queued: bool
+
+
+@dataclass(slots=True)
 class EndAttempt:
     """Take a queued attempt from a session that is dead, or from one whose attempt passed its deadline."""
 
@@ -359,6 +375,7 @@ RunCommand = (
     | PostponeAlarm
     | EndLease
     | ReportAttempt
+    | SaveProgress
     | EndAttempt
 )
 Command = StartRun | RunCommand | ClaimRuns | ClaimTasks

@@ -40,6 +40,8 @@ class Side(IntFlag):
     """The run is sampled: what it commits is exported, and its end leaves a trace mark."""
     TRACE_FAILURE = 64
     """The run is not sampled; it leaves a trace mark when it fails."""
+    PROGRESS = 128
+    """Attempts under its lease have saved progress."""
 
     def __contains__(self, other: Self) -> bool:
         # That of Flag, which is Python, costs a tenth of a transition.
@@ -292,6 +294,8 @@ class TaskRow:
     workflow: str = ""
     attempts_ended: tuple[bytes | AttemptRecord, ...] = ()
     """AttemptRecord bytes, in order; records are encoded when written."""
+    saved: bytes | None = None
+    """The Payload that an attempt has saved last for those that may follow."""
 
     def copy(self) -> Self:
         """A copy to change."""
@@ -299,7 +303,7 @@ class TaskRow:
             self.run_id, self.number, self.namespace, self.queue, self.name, self.state, self.ready_at,
             self.scheduled_at, self.arguments, self.priority, self.attempt, self.failures, self.losses,
             self.owner, self.epoch, self.started_at, self.deadline_at, self.timeout, self.recoveries,
-            self.retry, self.step_id, self.seed, self.workflow, self.attempts_ended,
+            self.retry, self.step_id, self.seed, self.workflow, self.attempts_ended, self.saved,
         )  # fmt: skip
 
 
@@ -312,6 +316,16 @@ class ChildRow:
     child_run_id: str
     close_policy: ClosePolicy
     closed: bool = False
+
+
+@dataclass(slots=True)
+class ProgressRow:
+    """A row of `step_progress`: what an attempt of an inline step has saved last. details: a Payload."""
+
+    run_id: str
+    number: int
+    attempt: int
+    details: bytes
 
 
 @dataclass(slots=True)

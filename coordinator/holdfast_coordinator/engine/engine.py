@@ -19,7 +19,7 @@ from holdfast.errors import (
 )
 from holdfast.statuses import TransitionStatus
 from holdfast_coordinator.domain.batch import Answer
-from holdfast_coordinator.domain.commands import Command, CommitTransition, ReportAttempt, StartRun
+from holdfast_coordinator.domain.commands import Command, CommitTransition, ReportAttempt, SaveProgress, StartRun
 from holdfast_coordinator.domain.rows import JournalRow, RunResult, RunRow
 from holdfast_coordinator.domain.starts import Started
 from holdfast_coordinator.domain.transitions import TransitionAnswer, answer_of_refusal
@@ -135,7 +135,9 @@ class Engine:
             database_clock=self._clock,
             has_turn=partial(self.doorbell.has_turn, every=policy.ttl, of=SEVERAL),
         )
-        self.polls = Polls(self.sessions, self.matcher, self.held_work, self.records, is_traced=origins is not None)
+        self.polls = Polls(
+            self.cells, self.sessions, self.matcher, self.held_work, self.records, is_traced=origins is not None
+        )
         self._stalled_offers = StalledOffers(self.cells, self.matcher)
         self.outbox = Outbox(self.cells, self.records, self.registry, codec, origins, metrics)
         self._effects = CommitEffects(
@@ -282,6 +284,10 @@ class Engine:
             if repeated and await store.existing(namespace, [asked.run_id]):
                 return TransitionAnswer(TransitionStatus.COMMITTED)
         return answer
+
+    def save_progress(self, saves: Sequence[SaveProgress]) -> Awaitable[list[Answer]]:
+        """Keeps what running attempts have saved: of each True, False when it has moved on, or RunBusy."""
+        return self.cells.submit_each(saves, parked_seconds=REPORT_PARKED_SECONDS)
 
     async def read_journal(
         self, attachment: Attachment, run_id: str, epoch: int, after: int, max_bytes: int

@@ -6,10 +6,11 @@ What does not come through, since the answer has no room for it or the worker ha
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from holdfast_coordinator.domain.rows import RunRow
+from holdfast_coordinator.domain.rows import ProgressRow, RunRow, Side
 
 from .attachments import NO_MAIL, Attachment, Handed, Held
 from .background_tasks import set_within
+from .cells import Cells
 from .database_clock import boot_seconds
 from .held_work import HeldWork
 from .matcher import Matcher
@@ -22,18 +23,24 @@ POLL_BYTES_MAX = 4 * 1024 * 1024
 
 @dataclass(slots=True)
 class Delivery:
-    """What one poll answer brings, with the records of the leased runs, and of traced runs of queued attempts."""
+    """What one poll answer brings, with the records of the leased runs, and of traced runs of queued attempts.
+
+    progress: what attempts of the leased runs have saved, by run.
+    """
 
     handed: Handed
     records: dict[str, RunRow] = field(default_factory=dict)
+    progress: dict[str, list[ProgressRow]] = field(default_factory=dict)
 
 
 class Polls:
     """See the module. is_traced: whether queued attempts are given the records of their runs."""
 
     def __init__(
-        self, sessions: Sessions, matcher: Matcher, held_work: HeldWork, records: Records, *, is_traced: bool
-    ) -> None:
+        self, cells: Cells, sessions: Sessions, matcher: Matcher, held_work: HeldWork, records: Records, *,
+        is_traced: bool,
+    ) -> None:  # fmt: skip
+        self._cells = cells
         self._sessions = sessions
         self._matcher = matcher
         self._held_work = held_work
@@ -70,10 +77,19 @@ class Polls:
             records, is_cut = await self._records.first_of(wanted, POLL_BYTES_MAX)
             if is_cut:
                 self._leave_for_next_poll(attachment, handed, records)
-            return Delivery(handed, records)
+            return Delivery(handed, records, await self._progress_of(handed))
         except BaseException:  # also a worker that has gone: it polls again
             attachment.put_back(handed)
             raise
+
+    async def _progress_of(self, handed: Handed) -> dict[str, list[ProgressRow]]:
+        """Nobody but the new holders can save more for these runs: what is read now is the last."""
+        progress: dict[str, list[ProgressRow]] = {}
+        saved = [lease.run.run_id for lease in handed.leases if Side.PROGRESS in lease.run.side]
+        for cell, run_ids in self._cells.by_cell(saved) if saved else ():
+            for row in await cell.store.progress_of(run_ids):
+                progress.setdefault(row.run_id, []).append(row)
+        return progress
 
     def hand_later(self, session_id: str, attach_no: int, later: Handed) -> None:
         """Keeps for the next poll answer of a session what had no room in this one."""

@@ -30,7 +30,7 @@ from holdfast_coordinator.domain.asks import (
     StallAsk,
     StartChildAsk,
 )
-from holdfast_coordinator.domain.commands import CommitTransition, ReportAttempt
+from holdfast_coordinator.domain.commands import CommitTransition, ReportAttempt, SaveProgress
 from holdfast_coordinator.wire.protobuf_bytes import bytes_field
 
 from .fields import (
@@ -230,6 +230,22 @@ def _queue_step(step: journal_pb2.StepScheduled, at: datetime) -> QueueStepAsk:
         step_id=name("step_scheduled.step_id", step.step_id) if step.step_id else "",
         at=at,
         seed=step.seed,
+    )
+
+
+def progress_report(session_id: str, message: pb.ProgressReport, limits: Limits) -> SaveProgress:
+    """What an attempt saves as the core takes it. Raises InvalidRequest, PayloadTooLarge."""
+    if not message.HasField("details"):
+        raise InvalidRequest("details", "are missing; to save nothing, save null")
+    _check_size("the progress of a step", len(message.details.data), limits)
+    return SaveProgress(
+        run_id=run_id("run_id", message.run_id),
+        number=whole("step", message.step, least=1),
+        attempt=whole("attempt", message.attempt, least=1),
+        epoch=whole("epoch", message.epoch, least=1, most=INT64_MAX),
+        session_id=session_id,
+        details=message.details.SerializeToString(),
+        is_queued=message.queued,
     )
 
 

@@ -8,12 +8,14 @@ import structlog
 from holdfast.api.v1 import worker_service_pb2 as pb
 from holdfast.errors import HoldfastError, InvalidRequest
 from holdfast.limits import Limits
-from holdfast_coordinator.domain.commands import CommitTransition, ReportAttempt
+from holdfast_coordinator.domain.commands import CommitTransition, ReportAttempt, SaveProgress
 from holdfast_coordinator.engine.cells import Cells
 
-from .report_messages import attempt_report, transition
+from .report_messages import attempt_report, progress_report, transition
 
 log = structlog.get_logger(__name__)
+
+SAVES_MAX = 1_000
 
 
 @dataclass(slots=True)
@@ -54,6 +56,24 @@ def parts_of(request: pb.ReportRequest, cells: Cells, limits: Limits, grace: tim
     return parts
 
 
-def _refused(message: pb.Transition | pb.AttemptReport, error: HoldfastError) -> HoldfastError:
+def saves_of(
+    request: pb.SaveProgressRequest, cells: Cells, limits: Limits
+) -> tuple[list[SaveProgress], dict[int, HoldfastError]]:
+    """What is saved as the core takes it, and by their places in the request why some are refused."""
+    saves: list[SaveProgress] = []
+    refused: dict[int, HoldfastError] = {}
+    if len(request.progress) > SAVES_MAX:
+        raise InvalidRequest("progress", f"{len(request.progress):,} are given; at most {SAVES_MAX:,} at once")
+    for place, message in enumerate(request.progress):
+        try:
+            save = progress_report(request.session_id, message, limits)
+            cells.of_run(save.run_id)
+            saves.append(save)
+        except HoldfastError as error:
+            refused[place] = _refused(message, error)
+    return saves, refused
+
+
+def _refused(message: pb.Transition | pb.AttemptReport | pb.ProgressReport, error: HoldfastError) -> HoldfastError:
     log.warning("report_refused", run_id=message.run_id[:50], part=type(message).__name__, error=str(error))
     return error

@@ -6,7 +6,7 @@ from typing import cast
 
 from google.protobuf.message import Message
 
-from holdfast.api.v1 import journal_pb2
+from holdfast.api.v1 import journal_pb2, value_pb2
 from holdfast.api.v1 import worker_service_pb2 as pb
 from holdfast.statuses import TransitionStatus
 from holdfast.wire import set_time
@@ -65,6 +65,9 @@ def fill_poll_response(response: pb.PollResponse, delivery: Delivery, room: Room
         if record is None:
             continue  # the run was removed meanwhile
         message = _lease(lease, record, attach_no)
+        for saved in delivery.progress.get(record.run_id, ()):
+            details = value_pb2.Payload.FromString(saved.details)
+            message.progress.add(step=saved.number, attempt=saved.attempt, details=details)
         if not room.takes(message):
             later.leases.append(lease)
             continue
@@ -138,6 +141,9 @@ def _attempt(claim: TaskClaimed, record: RunRow | None, attach_no: int) -> pb.Qu
     set_time(message.scheduled_at, task.scheduled_at)
     set_time(message.eligible_at, task.ready_at)
     message.arguments.MergeFromString(task.arguments)
+    if task.saved is not None:
+        message.saved.MergeFromString(task.saved)
+        message.saved.SetInParent()  # what is empty was saved too
     if task.retry:
         message.retry.MergeFromString(task.retry)
     if task.timeout is not None:

@@ -9,6 +9,7 @@ from grpc.aio import ServicerContext as Context
 
 from holdfast.api.v1 import worker_service_pb2 as pb
 from holdfast.api.v1 import worker_service_pb2_grpc
+from holdfast.errors import HoldfastError, RunBusy
 from holdfast.limits import Limits
 from holdfast.session_refusals import ReattachRequired, ReplicaAway
 from holdfast.wire import set_time
@@ -20,7 +21,7 @@ from holdfast_coordinator.wire.journals import journal_message
 
 from .fields import run_id, span, whole
 from .refusals import translated
-from .report_parts import ReportParts, parts_of
+from .report_parts import ReportParts, parts_of, saves_of
 from .session_messages import held_key, held_message, introduction, mail_seen
 from .unread_answers import UnreadAnswers
 from .work_messages import Room, add_result, fill_poll_response
@@ -196,6 +197,22 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
             lag=span("loop_lag", request.loop_lag),
             draining=request.draining,
         )
+
+    @translated
+    async def SaveProgress(self, request: pb.SaveProgressRequest, context: Context) -> pb.SaveProgressResponse:
+        engine = self._engine
+        saves, refused = saves_of(request, engine.cells, self._limits)
+        engine.sessions.attached(request.session_id, request.attach_no)
+        answers = iter(await engine.save_progress(saves))
+        response = pb.SaveProgressResponse()
+        for place, asked in enumerate(request.progress):
+            answer = refused[place] if place in refused else next(answers)
+            is_busy = isinstance(answer, RunBusy)
+            refusal = str(answer) if isinstance(answer, HoldfastError) and not is_busy else ""
+            response.results.add(
+                run_id=asked.run_id, step=asked.step, saved=answer is True, refusal=refusal, busy=is_busy
+            )
+        return response
 
     @translated
     async def ReadJournal(self, request: pb.ReadJournalRequest, context: Context) -> pb.ReadJournalResponse:

@@ -28,8 +28,11 @@ _OUTBOX = AlarmKind.OUTBOX_CHILD
 _record_values = attrgetter(*(column.name for column in runs.c))
 _open_run_values = attrgetter(*(column.name for column in open_runs.c))
 _open_run_changes = attrgetter("run_id", *OPEN_RUN_CHANGES)
-_task_values = attrgetter(*(column.name for column in step_tasks.c if column.name != "attempts_ended"))
-_task_changes = attrgetter("run_id", "number", *(name for name in TASK_CHANGES if name != "attempts_ended"))
+_ENCODED = ("attempts_ended", "saved")
+"""The last columns of a queued step, the first of which is encoded when it is written."""
+_task_values = attrgetter(*(column.name for column in step_tasks.c if column.name not in _ENCODED))
+_task_changes = attrgetter("run_id", "number", *(name for name in TASK_CHANGES if name not in _ENCODED))
+_progress_values = attrgetter("run_id", "number", "attempt", "details")
 _request_values = attrgetter("run_id", "request_id", "answer", "expires_at")
 _dead_letter_values = attrgetter("run_id", "kind", "ref", "died_at", "body", "attempts", "reason")
 _mark_values = attrgetter("run_id", "exported_seq", "closed_at", "relay_at")
@@ -101,6 +104,7 @@ def plan_writes(statements: CellWrites, changes: Changes) -> list[tuple[Statemen
     write(statements.update_tasks, changes.tasks_updated.values(), _changed_task_values)
     write(statements.insert_children, changes.children_added, _child_values, count=True)
     write(statements.close_children, changes.children_closed, _closed_child_values)
+    write(statements.set_progress, changes.progress.values(), _progress_values, count=True)
     write(statements.insert_requests, changes.requests, _request_values, count=True)
     # In key order: other replicas write marks without the locks of their runs.
     write(statements.close_traces, sorted(changes.traces_closed, key=_run_id), _mark_values, count=True)
@@ -158,6 +162,7 @@ def _plan_sweeps(statements: CellWrites, changes: Changes, plan: list[tuple[Stat
         (statements.sweep_alarms, Side.ALARMS | Side.DEADLINE_ALARM),
         (statements.sweep_tasks, Side.TASKS),
         (statements.sweep_children, Side.CHILDREN),
+        (statements.sweep_progress, Side.PROGRESS),
     )
     for statement, side in sweeps:
         run_ids = sorted(run_id for run_id, sides in changes.swept.items() if side is None or sides & side)
@@ -181,6 +186,7 @@ def _without_swept(changes: Changes) -> Changes:
         tasks_deleted={key for key in changes.tasks_deleted if key[0] not in swept},
         children_added=[row for row in changes.children_added if row.run_id not in swept],
         children_closed={key for key in changes.children_closed if key[0] not in swept},
+        progress={key: row for key, row in changes.progress.items() if key[0] not in swept},
     )
 
 
@@ -229,12 +235,12 @@ def _alarm_values(row: Any) -> Sequence[Any]:
 
 def _added_task_values(row: TaskRow) -> Sequence[Any]:
     check_task(row)
-    return (*_task_values(row), join_attempts(row.attempts_ended) if row.attempts_ended else b"")
+    return (*_task_values(row), join_attempts(row.attempts_ended) if row.attempts_ended else b"", row.saved)
 
 
 def _changed_task_values(row: TaskRow) -> Sequence[Any]:
     check_task(row)
-    return (*_task_changes(row), join_attempts(row.attempts_ended) if row.attempts_ended else b"")
+    return (*_task_changes(row), join_attempts(row.attempts_ended) if row.attempts_ended else b"", row.saved)
 
 
 def _child_values(row: Any) -> Sequence[Any]:

@@ -15,6 +15,7 @@ from holdfast_coordinator.domain.rows import (
     JournalRow,
     KeyRow,
     OpenRun,
+    ProgressRow,
     RunResult,
     RunRow,
     TaskRow,
@@ -259,6 +260,11 @@ class PostgresCellQueries:
         return [row_loaders.mail_row(row) for row in answer.rows]
 
     # Gauges
+
+    async def progress_of(self, run_ids: Sequence[str]) -> list[ProgressRow]:
+        """See port.CellQueries."""
+        (answer,) = await self._pool.read(self._journals.progress_of(list(run_ids)))
+        return [row_loaders.progress(row) for row in answer.rows]
 
     async def ready_work(self, at: datetime, limit: int) -> list[ReadyWork]:
         """See port.CellQueries."""

@@ -20,6 +20,7 @@ from holdfast_coordinator.domain.rows import (
     JournalRow,
     KeyRow,
     OpenRun,
+    ProgressRow,
     RunResult,
     RunRow,
     TaskRow,
@@ -261,6 +262,9 @@ class CellQueries(Protocol):
 
     async def mail_after(self, run_id: str, number: int) -> list[MailRow]:
         """Mail of a run with a higher number, in order; at most 1,000 pieces."""
+
+    async def progress_of(self, run_ids: Sequence[str]) -> list[ProgressRow]:
+        """What attempts of inline steps of these runs have saved, of each step the last."""
 
     async def prune_requests(self, limit: int) -> int:
         """Deletes expired request answers; how many."""

@@ -20,6 +20,7 @@ from holdfast_coordinator.domain.rows import (
     JournalRow,
     KeyRow,
     OpenRun,
+    ProgressRow,
     RunResult,
     RunRow,
     RunState,
@@ -42,6 +43,7 @@ from .tables import (
     run_keys,
     run_results,
     runs,
+    step_progress,
     step_tasks,
     trace_marks,
 )
@@ -59,7 +61,7 @@ def _places(table: Table, record: type, *names: str) -> list[int]:
 
 # Looked up: calling an enum class costs as much as decoding the rest of a row.
 _STATES = {int(state): state for state in RunState}
-_SIDES = {number: Side(number) for number in range(128)}
+_SIDES = {number: Side(number) for number in range(256)}
 _MAIL_KINDS = {int(kind): kind for kind in MailKind}
 _ALARM_KINDS = {int(kind): kind for kind in AlarmKind}
 _TASK_STATES = {int(state): state for state in TaskState}
@@ -76,6 +78,7 @@ _RECORD_WIDTH = len(runs.c)
 _TASK_STATE, _TASK_ATTEMPTS = _places(step_tasks, TaskRow, "state", "attempts_ended")
 (_CHILD_POLICY,) = _places(children, ChildRow, "close_policy")
 _places(run_keys, KeyRow)
+_places(step_progress, ProgressRow)
 _places(trace_marks, TraceMark)
 
 
@@ -174,6 +177,11 @@ def task(row: Sequence[Any]) -> TaskRow:
     task.state = _TASK_STATES[row[_TASK_STATE]]
     task.attempts_ended = split_attempts(row[_TASK_ATTEMPTS])
     return task
+
+
+def progress(row: Row) -> ProgressRow:
+    """A row of `step_progress`."""
+    return ProgressRow(*row)
 
 
 def child(row: Row) -> ChildRow:

@@ -1,4 +1,4 @@
-"""The statements that read journals and mail outside of transactions, in pages. They lock nothing.
+"""The statements that read journals, mail and progress outside of transactions, in pages. They lock nothing.
 
 octet_length does not read a value that is stored out of line, so what a page leaves out costs nothing.
 """
@@ -7,7 +7,7 @@ from .database_connection import Statement
 from .parameters import BIGINT, BIGINTS, TEXT, TEXTS
 from .port import MAIL_PIECES_MAX
 from .statements import columns
-from .tables import journal, mail
+from .tables import journal, mail, step_progress
 
 JOURNAL_ROWS_MAX = 10_000
 ROWS_BEFORE_MAX = 256
@@ -25,6 +25,7 @@ class CellJournals:
         self.has_transition = has_transition(schema)
         self.mail_of = mail_of(schema)
         self.mail_after = mail_after(schema)
+        self.progress_of = progress_of(schema)
 
 
 def journal_page(schema: str) -> Statement:
@@ -127,3 +128,14 @@ def mail_after(schema: str) -> Statement:
         ORDER BY m.number LIMIT {MAIL_PIECES_MAX}
     """
     return Statement("mail_after", sql, (TEXT, BIGINT))
+
+
+def progress_of(schema: str) -> Statement:
+    """What attempts of these runs have saved. Index: step_progress_pkey."""
+    sql = f"""
+        SELECT {columns(step_progress, "p")}
+        FROM {schema}.step_progress p
+        WHERE p.run_id = ANY ($1::text[])
+        ORDER BY p.run_id, p.number
+    """
+    return Statement("progress_of", sql, (TEXTS,))

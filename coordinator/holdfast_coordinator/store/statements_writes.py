@@ -20,6 +20,7 @@ from .tables import (
     run_keys,
     run_results,
     runs,
+    step_progress,
     step_tasks,
     trace_marks,
 )
@@ -31,7 +32,7 @@ OPEN_RUN_CHANGES = tuple(
 )
 TASK_CHANGES = (
     "state", "ready_at", "priority", "attempt", "failures", "losses", "owner", "epoch", "started_at",
-    "deadline_at", "attempts_ended",
+    "deadline_at", "attempts_ended", "saved",
 )  # fmt: skip
 KEY_CHANGES = ("run_id", "call_digest", "workflow", "signature_digest")
 
@@ -58,6 +59,7 @@ class CellWrites:
         self.delete_tasks = delete_rows(step_tasks, schema, ("run_id", "number"))
         self.insert_children = insert_rows(children, schema)
         self.close_children = update_rows(children, schema, ("run_id", "number"), ("closed",))
+        self.set_progress = insert_rows(step_progress, schema, replaced=("attempt", "details"))
         self.insert_requests = insert_rows(requests, schema)
         self.point_keys = update_rows(run_keys, schema, ("namespace", "kind", "key"), KEY_CHANGES)
         self.insert_joins = insert_rows(run_keys, schema, raced=True)
@@ -68,6 +70,7 @@ class CellWrites:
         self.sweep_tasks = sweep_rows(step_tasks, schema)
         self.expire_requests = expire_requests(schema)
         self.sweep_children = sweep_rows(children, schema)
+        self.sweep_progress = sweep_rows(step_progress, schema)
         self.close_traces = insert_rows(trace_marks, schema, replaced=("closed_at", "relay_at"))
         self.append = append(schema)
         self.close = close(schema)

@@ -177,7 +177,7 @@ step_tasks = Table(
     _int("failures"), _int("losses"), _id("owner", nullable=True), _big("epoch"),
     _at("started_at", nullable=True), _at("deadline_at", nullable=True),
     Column("timeout", Interval, nullable=True), _int("recoveries", nullable=True), _bytes("retry"),
-    _id("step_id"), _id("seed"), _id("workflow"), _bytes("attempts_ended"),
+    _id("step_id"), _id("seed"), _id("workflow"), _bytes("attempts_ended"), _bytes("saved", nullable=True),
     PrimaryKeyConstraint("run_id", "number", name="step_tasks_pkey"),
     Index(
         "step_tasks_to_claim", "namespace", "queue", "name", "priority", "ready_at",

@@ -127,6 +127,7 @@ class App:
         placement: PlacementChoice = "auto",
         priority: int | None = None,
         retry_on: RetryOnLike = Exception,
+        heartbeat_timeout: Duration | None = None,
     ) -> StepDecorator: ...
     def step(self, function: Any = None, /, **options: Any) -> Any:
         """Makes a step of a function: `@step`, `@step()`, `@step("name")` or `@step(name=..., ...)`.
@@ -145,6 +146,8 @@ class App:
         placement: "auto", "inline" (by the worker that holds the run) or "queued" (by any worker that has the step).
         priority: from -100 (first) to 100 (last), where it waits in a queue; the run's own by default.
         retry_on: types of exceptions, or a predicate: what is worth a retry; every Exception by default.
+        heartbeat_timeout: the longest an attempt may be without `ctx.heartbeat` or `ctx.save`; None, the default, asks
+            for no sign of life.
         Durations are "5s", "10m", "2h", a number of seconds or a timedelta.
         Raises TypeError or ValueError that names the function, and DuplicateName.
         """
@@ -199,6 +202,7 @@ class App:
         placement: PlacementChoice = "auto",
         priority: int | None = None,
         retry_on: RetryOnLike = Exception,
+        heartbeat_timeout: Duration | None = None,
     ) -> Step[Any, Any]:
         _refuse_decorated("step", function)
         checked_function("step", function)
@@ -213,6 +217,7 @@ class App:
             placement=placement,
             priority=priority,
             retry_on=retry_on,
+            heartbeat_timeout=heartbeat_timeout,
         )
         definition = StepDefinition(
             name=registered,

@@ -96,10 +96,37 @@ class Row:
 
 
 @record
+class ProgressReport:
+    """What a running attempt saves for those that may follow.
+
+    epoch: of the claim of a queued attempt, else of the lease of the run.
+    """
+
+    run_id: str
+    step: int
+    attempt: int
+    epoch: int
+    is_queued: bool
+    details: Payload
+
+
+@record
+class ProgressResult:
+    """What came of saved progress; none of the three below means that the claim or the lease had moved on."""
+
+    run_id: str
+    step: int
+    saved: bool
+    refusal: str = ""
+    busy: bool = False
+
+
+@record
 class Lease:
     """A run that the session now holds. `rows` is the whole journal, or empty: then it has to be read.
 
-    attach_no: the attachment that it was granted to; 0 when the coordinator does not say.
+    attach_no: the attachment that it was granted to; 0 when the coordinator does not say. progress: what attempts of
+    its steps have saved, by the number of the step.
     """
 
     run_id: str
@@ -121,6 +148,7 @@ class Lease:
     handed_back: bool = False
     mail_taken: int = 0
     attach_no: int = 0
+    progress: Mapping[int, Payload] = field(default_factory=dict)
 
 
 @record
@@ -144,6 +172,7 @@ class QueuedAttempt:
     trace: TraceContext | None = None
     attach_no: int = 0
     seed: str = ""
+    saved: Payload | None = None
 
 
 @record

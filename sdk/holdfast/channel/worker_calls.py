@@ -25,6 +25,8 @@ from holdfast.channel.leases import (
     Introduction,
     JournalPage,
     OpenedSession,
+    ProgressReport,
+    ProgressResult,
     Pulse,
     ReportAnswer,
     Transition,
@@ -146,6 +148,13 @@ class WorkerCalls:
                 # recorded before is recorded once.
                 pass
         return wire.report_answer(await self._answer(self._stub.Report, request.report, CALL_SECONDS))
+
+    async def save_progress(
+        self, session_id: str, attach_no: int, progress: Iterable[ProgressReport]
+    ) -> tuple[ProgressResult, ...]:
+        """Keeps what running attempts have saved; one result for each, in order."""
+        request = wire.progress_request(session_id, attach_no, progress)
+        return wire.progress_results(await self._answer(self._stub.SaveProgress, request, CALL_SECONDS))
 
     async def read_journal(
         self, session_id: str, attach_no: int, run_id: str, epoch: int, *, after: int

@@ -18,6 +18,8 @@ from holdfast.channel.leases import (
     Lease,
     Notice,
     OpenedSession,
+    ProgressReport,
+    ProgressResult,
     Pulse,
     QueuedAttempt,
     ReportAnswer,
@@ -32,6 +34,7 @@ from holdfast.wire import (
     arguments_from_message,
     entry_from_message,
     mails_from_messages,
+    payload_from_message,
     retry_from_message,
     run_trace_from_message,
     set_span,
@@ -202,6 +205,7 @@ def _lease(message: pb.Lease) -> Lease:
         handed_back=message.handed_back,
         mail_taken=message.mail_taken,
         attach_no=message.attach_no,
+        progress={one.step: payload_from_message(one.details) for one in message.progress} if message.progress else {},
     )
 
 
@@ -224,6 +228,7 @@ def _queued_attempt(message: pb.QueuedAttempt) -> QueuedAttempt:
         trace=trace_from_message(message.trace) if message.HasField("trace") else None,
         attach_no=message.attach_no,
         seed=message.seed,
+        saved=payload_from_message(message.saved) if message.HasField("saved") else None,
     )
 
 
@@ -291,6 +296,21 @@ def _write_attempt_report(message: pb.AttemptReport, report: AttemptReport) -> N
     if report.result is not None:
         write_payload(message.result, report.result)
         message.result.SetInParent()
+
+
+def progress_request(session_id: str, attach_no: int, progress: Iterable[ProgressReport]) -> pb.SaveProgressRequest:
+    request = pb.SaveProgressRequest(session_id=session_id, attach_no=attach_no)
+    for one in progress:
+        message = request.progress.add(
+            run_id=one.run_id, step=one.step, attempt=one.attempt, epoch=one.epoch, queued=one.is_queued
+        )
+        write_payload(message.details, one.details)
+        message.details.SetInParent()
+    return request
+
+
+def progress_results(response: pb.SaveProgressResponse) -> tuple[ProgressResult, ...]:
+    return tuple([ProgressResult(one.run_id, one.step, one.saved, one.refusal, one.busy) for one in response.results])
 
 
 def report_answer(response: pb.ReportResponse) -> ReportAnswer:

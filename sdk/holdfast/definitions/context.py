@@ -3,7 +3,7 @@
 Plain: it never talks to anything by itself. What needs the worker is a callable given to the constructor.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
@@ -18,6 +18,14 @@ Deps = TypeVar("Deps")
 _NOT_GIVEN: Any = object()
 
 
+class Saved:
+    """What a plain function gets of `save`: it is done, and awaiting it returns at once."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        return
+        yield
+
+
 class ContextUnavailable(HoldfastError):
     """A step asked for something that its context was not given."""
 
@@ -28,7 +36,8 @@ class Context(Generic[Deps]):
     deps: the live objects the worker was given, of the type in brackets.
     run_id, workflow, step: whose attempt this is. attempt: from 1.
     idempotency_key: the same for every attempt of this step, also in a retry of its run; different for every other.
-    saved: what the last `save` of an earlier or this attempt stored, or None.
+    saved: what `save`, or `heartbeat` with details, has stored last, in this attempt or one before; None for nothing.
+        Of an attempt before it is what JSON makes of it: a tuple is a list.
     log: a logger that carries the facts above.
     """
 
@@ -93,17 +102,37 @@ class Context(Generic[Deps]):
         return self._deps
 
     def heartbeat(self, details: Any = None) -> None:
-        """Says that the attempt is alive. Throttled: the last seconds of `details` may be lost."""
+        """Says that the attempt is alive, as `heartbeat_timeout` may ask, and saves details without waiting for it.
+
+        details: what JSON can hold; None saves nothing. They are saved every other second at most, so that those of the
+        last two seconds may be lost. Raises PayloadNotSerializable, PayloadTooLarge.
+        """
         if self._heartbeat is None:
             self._refuse("heartbeat")
         self._heartbeat(details)
+        if details is not None:
+            self.saved = details
 
-    async def save(self, details: Any) -> None:
-        """Stores progress for later attempts and returns after it is committed."""
+    def save(self, details: Any) -> Awaitable[None]:
+        """Stores progress for the attempts that may follow; it is committed when this has been awaited.
+
+        In a plain function, which cannot await, it is committed when this returns. details: what JSON can hold.
+        Raises PayloadNotSerializable, PayloadTooLarge, and HoldfastError when this attempt no longer counts.
+        """
         if self._save is None:
             self._refuse("save")
-        await self._save(details)
-        self.saved = details
+        return self._saving(self._save(details), details)
+
+    def _saving(self, saving: Awaitable[None], details: Any) -> Awaitable[None]:
+        if isinstance(saving, Saved):
+            self.saved = details
+            return saving
+
+        async def saved() -> None:
+            await saving
+            self.saved = details
+
+        return saved()
 
     @property
     def cancelled(self) -> bool:

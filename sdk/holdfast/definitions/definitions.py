@@ -24,6 +24,7 @@ class StepOptions:
     placement: PlacementChoice = "auto"
     priority: int = 0
     retry_on: RetryOn = (Exception,)
+    heartbeat_timeout: timedelta | None = None
 
 
 @dataclass(slots=True, frozen=True, eq=False)

@@ -47,6 +47,7 @@ def step_options(
     placement: PlacementChoice,
     priority: int | None,
     retry_on: RetryOnLike,
+    heartbeat_timeout: Duration | None,
 ) -> StepOptions:
     """The options of a step, checked. `what` is "step charge". Raises ValueError or TypeError."""
     return StepOptions(
@@ -58,6 +59,7 @@ def step_options(
         placement=checked_placement(what, placement),
         priority=checked_priority(what, priority),
         retry_on=checked_retry_on(what, retry_on),
+        heartbeat_timeout=checked_span(what, "heartbeat_timeout", heartbeat_timeout),
     )
 
 

@@ -27,6 +27,7 @@ from holdfast.journal import (
     Mail,
     MailBody,
     MailConsumed,
+    Payload,
     RunClosed,
     RunStarted,
     TimerFired,
@@ -73,6 +74,7 @@ class EngineRun:
         self._progress = RunProgress({}, worker=WorkerIdentity("local"), retry_hold=SPAN_MAX)
         self._attempts: dict[int, Attempt] = {}
         self._timers: set[int] = set()
+        self._saved: dict[int, Payload] = {}
         self._mail_last = 0
 
     @property
@@ -108,6 +110,10 @@ class EngineRun:
         self._observe(entry)
         if isinstance(entry, AttemptEnded) and self.closed is None:
             self._engine.at(self._progress.steps[number].eligible_at, self._start_again, number)
+
+    def save_progress(self, number: int, details: Payload) -> None:
+        """Keep what an attempt saves for those that may follow."""
+        self._saved[number] = details
 
     def drop(self) -> None:
         """Forget the code and what it runs."""
@@ -168,6 +174,7 @@ class EngineRun:
             arguments=step.scheduled.arguments,
             timeout=step.scheduled.timeout,
             step_id=step.scheduled.step_id,
+            saved=self._saved.get(number),
         )
         self._attempts[number] = self._engine.runner.start(call)
 
@@ -330,6 +337,13 @@ class LocalEngine:
         """What came of an attempt; recorded in turn with everything else."""
         self.at(self.now(), attempt.call.owner.attempt_ended, attempt.call.number, how)
         self._changed.set()
+
+    def save_progress(self, attempt: Attempt, details: Payload) -> "asyncio.Future[None]":
+        """What an attempt saves; it is kept at once."""
+        attempt.call.owner.save_progress(attempt.call.number, details)
+        saved: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        saved.set_result(None)
+        return saved
 
     def executor_broken(self, error: BaseException) -> None:
         """Its threads take calls to the end; what is lost with them is the failure of nothing."""

@@ -21,12 +21,14 @@ from opentelemetry.context import attach
 
 from holdfast.codec import Codec
 from holdfast.codec.failures import capture
-from holdfast.definitions.context import Context
+from holdfast.definitions.context import Context, Saved
 from holdfast.definitions.definitions import StepDefinition
 from holdfast.definitions.functions import is_awaitable
+from holdfast.errors import HoldfastError
 from holdfast.journal import Arguments, Failure, Payload, StepOrigin
 from holdfast.limits import DEFAULT_LIMITS, Limits
 from holdfast.record import record
+from holdfast.worker.beats import Beats
 from holdfast.worker.log_facts import AttemptFacts, current_attempt
 from holdfast.worker.process_calls import RaisedThere, submit_by_name, value_of
 from holdfast.worker.process_pools import ProcessLost, ProcessPools
@@ -61,6 +63,7 @@ class AttemptCall:
     step_id: str = ""
     position: OtelContext | None = None
     seed: str = ""
+    saved: Payload | None = None
 
 
 class AttemptListener(Protocol):
@@ -68,6 +71,9 @@ class AttemptListener(Protocol):
 
     def attempt_ended(self, attempt: "Attempt", how: Ended) -> None:
         """It ended and was not cancelled. Called once."""
+
+    def save_progress(self, attempt: "Attempt", details: Payload) -> "asyncio.Future[None]":
+        """It saves details for the attempts that may follow; the future says when they are kept."""
 
     def executor_broken(self, error: BaseException) -> None:
         """The executor takes no calls any more, and another cannot be had: nothing more may be started."""
@@ -79,7 +85,18 @@ class AttemptListener(Protocol):
 class Attempt:
     """One attempt that was started."""
 
-    __slots__ = ("_begun", "call", "deadline", "future", "has_slot", "is_cancelled", "is_over", "task", "timer")
+    __slots__ = (
+        "_begun",
+        "beats",
+        "call",
+        "deadline",
+        "future",
+        "has_slot",
+        "is_cancelled",
+        "is_over",
+        "task",
+        "timer",
+    )
 
     def __init__(self, call: AttemptCall) -> None:
         self.call = call
@@ -90,6 +107,7 @@ class Attempt:
         self.task: asyncio.Task[None] | None = None
         self.future: Future[Any] | None = None
         self.timer: asyncio.TimerHandle | None = None
+        self.beats: Beats | None = None
         self._begun = False
 
 
@@ -131,6 +149,8 @@ class AttemptRunner:
             seconds = call.timeout.total_seconds()
             attempt.deadline = self._loop.time() + seconds
             attempt.timer = self._loop.call_later(seconds, self._expire, attempt, context=self._context)
+        if (silence := call.definition.options.heartbeat_timeout) is not None:
+            self._beats_of(attempt).expect_within(silence)
         if call.definition.is_async:
             attempt.task = self._loop.create_task(self._run(attempt), context=self._context_of(call))
         else:
@@ -141,6 +161,7 @@ class AttemptRunner:
         """Cancels the attempt, whose result has no use; of it only the slot is reported."""
         attempt.is_over = True
         attempt.is_cancelled = True
+        self._end_beats(attempt)
         if attempt.timer is not None:
             attempt.timer.cancel()
         self._leaving.add(attempt)
@@ -197,8 +218,69 @@ class AttemptRunner:
         timeout = attempt.call.timeout
         if attempt.is_over or timeout is None:
             return
+        self._ended_by_limit(attempt, Expired(timeout))
+
+    def _ended_by_limit(self, attempt: Attempt, how: Expired) -> None:
         self.cancel(attempt)
-        self._listener.attempt_ended(attempt, Expired(timeout))
+        self._listener.attempt_ended(attempt, how)
+
+    # Progress
+
+    def _beats_of(self, attempt: Attempt) -> Beats:
+        if attempt.beats is None:
+            attempt.beats = Beats(
+                self._loop,
+                self._context,
+                save=lambda details: self._listener.save_progress(attempt, details),
+                silent=lambda silence: self._ended_by_limit(attempt, Expired(silence, is_silent=True)),
+            )
+        return attempt.beats
+
+    def _end_beats(self, attempt: Attempt) -> None:
+        if attempt.beats is not None:
+            attempt.beats.end()
+            attempt.beats = None
+
+    def _heartbeat(self, attempt: Attempt, details: Any) -> None:
+        """Called by the step, on the loop or in a thread."""
+        payload = None if details is None else self._encoded_progress(attempt, details)
+
+        def beat() -> None:
+            if not attempt.is_over:
+                self._beats_of(attempt).beat(payload)
+
+        if self._is_on_loop():
+            beat()
+        else:
+            self._loop.call_soon_threadsafe(beat, context=self._context)
+
+    def _save(self, attempt: Attempt, details: Any) -> Awaitable[None]:
+        """Called by the step, on the loop, or in a thread, which it then holds until the details are kept."""
+        payload = self._encoded_progress(attempt, details)
+
+        async def save() -> None:
+            if attempt.is_over:
+                call = attempt.call
+                raise HoldfastError(
+                    f"the progress of step {call.definition.name} was not saved: this attempt no longer counts"
+                )
+            if attempt.beats is not None:
+                attempt.beats.beat(None)
+            await self._listener.save_progress(attempt, payload)
+
+        if self._is_on_loop():
+            return save()
+        asyncio.run_coroutine_threadsafe(save(), self._loop).result()
+        return Saved()
+
+    def _encoded_progress(self, attempt: Attempt, details: Any) -> Payload:
+        return self._codec.encode(details, what=f"progress of step {attempt.call.definition.name}")
+
+    def _is_on_loop(self) -> bool:
+        try:
+            return asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            return False
 
     # Async functions
 
@@ -318,6 +400,7 @@ class AttemptRunner:
 
     def _step_context(self, attempt: Attempt) -> Context[Any]:
         call = attempt.call
+        what = f"progress of step {call.definition.name}"
         given = {} if self._deps is NO_DEPS else {"deps": self._deps}
         return Context(
             run_id=call.run_id,
@@ -325,7 +408,9 @@ class AttemptRunner:
             step=call.definition.name,
             attempt=call.attempt,
             idempotency_key=f"{call.seed or call.run_id}/{call.number}",
-            heartbeat=_nothing_to_say,
+            saved=None if call.saved is None else self._codec.decode(call.saved, Any, what=what),
+            heartbeat=lambda details: self._heartbeat(attempt, details),
+            save=lambda details: self._save(attempt, details),
             is_cancelled=lambda: attempt.is_cancelled,
             time_left=lambda: self._time_left(attempt),
             **given,
@@ -348,6 +433,7 @@ class AttemptRunner:
     def _finish(self, attempt: Attempt, how: Ended | None) -> None:
         if how is not None and not attempt.is_over:
             attempt.is_over = True
+            self._end_beats(attempt)
             self._listener.attempt_ended(attempt, how)
         self._left(attempt)
 
@@ -364,7 +450,3 @@ def _close_result(future: Future[Any]) -> None:
     """Closes what a plain function has returned to be awaited, where it is not, or not to its end."""
     if not future.cancelled() and future.exception() is None and inspect.iscoroutine(future.result()):
         future.result().close()
-
-
-def _nothing_to_say(_: Any) -> None:
-    """Sessions heartbeat for all their attempts; details of single ones have no place in the protocol yet."""

@@ -13,10 +13,19 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from holdfast.channel.leases import Held, Lease, Notice, QueuedAttempt, ReportAnswer, Work
+from holdfast.channel.leases import (
+    Held,
+    Lease,
+    Notice,
+    ProgressReport,
+    ProgressResult,
+    QueuedAttempt,
+    ReportAnswer,
+    Work,
+)
 from holdfast.codec import Codec
 from holdfast.definitions.definitions import StepDefinition, WorkflowDefinition
-from holdfast.journal import Arguments
+from holdfast.journal import Arguments, Payload
 from holdfast.limits import DEFAULT_LIMITS, Limits
 from holdfast.statuses import TransitionStatus
 from holdfast.worker.attempts import Attempt, AttemptRunner
@@ -26,6 +35,7 @@ from holdfast.worker.holder import Phase, RunHolder
 from holdfast.worker.holder_factory import CrewOptions, HolderFactory
 from holdfast.worker.leased_runs import LeasedRuns
 from holdfast.worker.placement import StepPlacement
+from holdfast.worker.progress_saves import ProgressSaves
 from holdfast.worker.queued_attempts import QueuedClaims
 from holdfast.worker.reports import Report as Report
 from holdfast.worker.reports import take_report
@@ -43,6 +53,9 @@ class CrewTasks(Protocol):
 
     def report_soon(self) -> None:
         """There is something to report."""
+
+    def save_soon(self) -> None:
+        """There is progress to save."""
 
     def read_journal(self, lease: Lease) -> None:
         """A leased run has to be rebuilt, and its journal is not at hand."""
@@ -81,7 +94,8 @@ class WorkCrew:
         self.runs = LeasedRuns(self, workflows, cached_max=options.cached_runs_max)
         self._queued = QueuedClaims(steps, now=clock.now, jitter=random.random)
         self._claims: dict[tuple[str, int], Held] = {}
-        self._running = RunningAttempts(self._runner, clock, slot_freed=self.slot_freed)
+        self.saves = ProgressSaves()
+        self._running = RunningAttempts(self._runner, clock, slot_freed=self.slot_freed, forget=self.saves.forget)
         self._dirty: dict[RunHolder, None] = {}
         self._outgoing: dict[RunHolder, None] = {}
         self._placement = StepPlacement(options.queue, steps, self.slots)
@@ -213,6 +227,7 @@ class WorkCrew:
         for claim in self._queued.forget_all():
             self._running.stop((claim.run_id, claim.step))
         self._claims.clear()
+        self.saves.forget_all()
         self.ask_for_turn()
 
     # Turns
@@ -298,6 +313,24 @@ class WorkCrew:
                 self.news(owner)
         elif self._queued.ended(owner, how):
             self.ask_for_turn()
+
+    def save_progress(self, attempt: Attempt, details: Payload) -> "asyncio.Future[None]":
+        """AttemptListener: keeps what an attempt saves for those that may follow."""
+        call, owner = attempt.call, attempt.call.owner
+        is_queued = not isinstance(owner, RunHolder)
+        epoch = owner.epoch if is_queued else owner.lease.epoch
+        saving = self.saves.add(ProgressReport(call.run_id, call.number, call.attempt, epoch, is_queued, details))
+        self._tasks.save_soon()
+        return saving
+
+    def progress_kept(self, results: tuple[ProgressResult, ...]) -> int:
+        """Takes what came of saved progress; how often was tried what is to be tried again, 0 for nothing."""
+        kept, tries = self.saves.answered(results)
+        for report in kept:
+            holder = None if report.is_queued else self.runs.holders.get(report.run_id)
+            if holder is not None and holder.lease.epoch == report.epoch:
+                holder.progress.saved(report.step, report.details)
+        return tries
 
     def executor_broken(self, error: BaseException) -> None:
         """AttemptListener: takes and starts nothing more, so that no step fails for a lack of threads or processes."""

@@ -169,6 +169,8 @@ class RunHolder:
         if self.progress.steps:
             for call in self.instance.open_steps():
                 self.progress.recall(call)
+            for number, details in self.lease.progress.items():
+                self.progress.saved(number, details)
         left = self.progress.in_state(StepState.WAITING) + self.progress.in_state(StepState.HELD)
         lease = self.lease
         lost = WorkerIdentity(lease.lost_session_id)

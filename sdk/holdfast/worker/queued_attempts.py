@@ -77,7 +77,7 @@ class QueuedClaims:
             # The last attempt was ended by the coordinator at its timeout, which leaves the decision to whoever
             # claims the next one.
             if claim.timeout is not None:
-                failure = timeout_failure(claim.timeout, StepOrigin(claim.name, claim.step, claim.attempt - 1))
+                failure = timeout_failure(Expired(claim.timeout), StepOrigin(claim.name, claim.step, claim.attempt - 1))
             else:
                 failure = self._failure(claim, "TimeoutError", "the attempt before ran longer than its limit")
             self._settle(claim, AttemptOutcome.FAILED_FINAL, failure=failure)
@@ -100,7 +100,7 @@ class QueuedClaims:
     def _failed(self, claim: QueuedAttempt, how: Raised | Expired) -> None:
         now = self._now()
         wait = wait_before_retry(
-            how.error if isinstance(how, Raised) else timeout_error(how.timeout),
+            how.error if isinstance(how, Raised) else timeout_error(how),
             rules_of(self._definitions[claim.name].options, claim.retry),
             failures=claim.failures + 1,
             now=now,
@@ -110,7 +110,7 @@ class QueuedClaims:
             failure = how.failure
             outcome = AttemptOutcome.FAILED_FINAL if wait is None else AttemptOutcome.FAILED_RETRYABLE
         else:
-            failure = timeout_failure(how.timeout, StepOrigin(claim.name, claim.step, claim.attempt))
+            failure = timeout_failure(how, StepOrigin(claim.name, claim.step, claim.attempt))
             outcome = AttemptOutcome.TIMED_OUT
         record = self._record(claim, outcome, at=now, failure=failure, retry_delay=wait)
         self._report(claim, record, None)

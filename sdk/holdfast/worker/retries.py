@@ -46,9 +46,10 @@ class Raised:
 
 @record
 class Expired:
-    """The attempt ran longer than its timeout."""
+    """The attempt ran longer than its timeout. is_silent: it has given no sign of life for so long."""
 
     timeout: timedelta
+    is_silent: bool = False
 
 
 @record
@@ -96,14 +97,15 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
-def timeout_error(timeout: timedelta) -> TimeoutError:
+def timeout_error(how: Expired) -> TimeoutError:
     """The error that an attempt past its timeout failed with."""
-    return TimeoutError(f"Timeout after {timeout.total_seconds():g}s")
+    seconds = f"{how.timeout.total_seconds():g}s"
+    return TimeoutError(f"No heartbeat for {seconds}" if how.is_silent else f"Timeout after {seconds}")
 
 
-def timeout_failure(timeout: timedelta, step: StepOrigin) -> Failure:
+def timeout_failure(how: Expired, step: StepOrigin) -> Failure:
     """The stored form of `timeout_error`."""
-    return capture(timeout_error(timeout), step=step)
+    return capture(timeout_error(how), step=step)
 
 
 def _asked_wait(error: RetryableError, now: datetime) -> timedelta | None:

@@ -15,12 +15,21 @@ Key = tuple[str, int]
 
 
 class RunningAttempts:
-    """slot_freed: called for an attempt that gives up its slot without having been started."""
+    """slot_freed: called for an attempt that gives up its slot without having been started. forget: called with the
+    step of an attempt whose progress nobody needs any more."""
 
-    def __init__(self, runner: AttemptRunner, clock: SessionClock, *, slot_freed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        runner: AttemptRunner,
+        clock: SessionClock,
+        *,
+        slot_freed: Callable[[], None],
+        forget: Callable[[Key], None],
+    ) -> None:
         self._runner = runner
         self._clock = clock
         self._slot_freed = slot_freed
+        self._forget = forget
         self._attempts: dict[Key, Attempt] = {}
         self._unsure: dict[Key, AttemptCall] = {}
 
@@ -50,6 +59,7 @@ class RunningAttempts:
             self._slot_freed()
         attempt = self._attempts.pop(key, None)
         if attempt is not None:
+            self._forget(key)
             self._runner.cancel(attempt)
 
     def plain_keys(self) -> set[Key]:
@@ -65,6 +75,7 @@ class RunningAttempts:
         key = (attempt.call.run_id, attempt.call.number)
         if self._attempts.get(key) is attempt:
             del self._attempts[key]
+            self._forget(key)
 
 
 def call_of_step(holder: RunHolder, step: StepProgress) -> AttemptCall:
@@ -84,6 +95,7 @@ def call_of_step(holder: RunHolder, step: StepProgress) -> AttemptCall:
         scheduled.step_id,
         None if position is None else position.attempt(scheduled.number, step.attempt, step.scheduled_at),
         holder.instance.seed,
+        step.saved,
     )
 
 
@@ -101,4 +113,5 @@ def call_of_claim(claim: QueuedAttempt, definition: StepDefinition) -> AttemptCa
         claim.step_id,
         attempt_at(claim.trace),
         claim.seed,
+        claim.saved,
     )

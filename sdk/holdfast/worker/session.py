@@ -36,6 +36,7 @@ from holdfast.worker.busy_parts import BusyReports
 from holdfast.worker.clock import SessionClock, boot_seconds
 from holdfast.worker.crew import Report, WorkCrew
 from holdfast.worker.heartbeat import Attached, Heartbeat
+from holdfast.worker.progress_sender import ProgressSender
 from holdfast.worker.session_tasks import SessionTasks
 
 log = logging.getLogger("holdfast.worker")
@@ -78,8 +79,15 @@ class Session:
         self._busy = BusyReports()
         self._in_reach = False
         self._is_closing = False
+        self.progress = ProgressSender(calls, crew, tasks, attached=self._attached, recover=self._recover)
         self._poll_failed = False
         self._poll_answered = asyncio.Event()
+
+    async def _attached(self) -> OpenedSession:
+        """Waits until the session is attached."""
+        await self.is_attached.wait()
+        assert self._opened is not None
+        return self._opened
 
     # Opening
 

@@ -7,10 +7,11 @@ from holdfast.channel.leases import Lease
 
 
 class SessionTasks:
-    """Reports to send and journals to read, in memory. Used on the event loop only."""
+    """Reports and progress to send, journals to read, in memory. Used on the event loop only."""
 
     def __init__(self) -> None:
         self._report_is_due = asyncio.Event()
+        self._save_is_due = asyncio.Event()
         self._journals: deque[Lease] = deque()
         self._journal_is_wanted = asyncio.Event()
 
@@ -19,6 +20,10 @@ class SessionTasks:
     def report_soon(self) -> None:
         """There is something to report."""
         self._report_is_due.set()
+
+    def save_soon(self) -> None:
+        """There is progress to save."""
+        self._save_is_due.set()
 
     def read_journal(self, lease: Lease) -> None:
         """A leased run has to be rebuilt, and its journal is not at hand."""
@@ -36,6 +41,11 @@ class SessionTasks:
         """Waits until there is something to report."""
         await self._report_is_due.wait()
         self._report_is_due.clear()
+
+    async def next_save(self) -> None:
+        """Waits until there is progress to save."""
+        await self._save_is_due.wait()
+        self._save_is_due.clear()
 
     async def next_journal(self) -> Lease:
         """Waits for a lease whose journal is to be read."""

@@ -22,6 +22,7 @@ from holdfast.journal import (
     AttemptStarted,
     Failure,
     MailConsumed,
+    Payload,
     RetryDue,
     StepCancelled,
     StepCompleted,
@@ -81,6 +82,7 @@ class StepProgress:
         "losses",
         "options",
         "rules",
+        "saved",
         "scheduled",
         "scheduled_at",
         "started_at",
@@ -98,6 +100,7 @@ class StepProgress:
         self.losses = 0
         self.last_outcome: AttemptOutcome | None = None
         self.last_loss: Failure | None = None
+        self.saved: Payload | None = None
         self.scheduled_at = scheduled.at
         self.eligible_at = scheduled.at
         self.started_at = scheduled.at
@@ -253,6 +256,12 @@ class RunProgress:
             step.definition = call.definition
             step.options = call.options
 
+    def saved(self, number: int, details: Payload) -> None:
+        """Takes note of what an attempt of a step has saved for those that may follow."""
+        step = self.steps.get(number)
+        if step is not None:
+            step.saved = details
+
     def _start(self, step: StepProgress, attempt: int, at: datetime) -> None:
         step.attempt = attempt
         step.started_at = at
@@ -328,7 +337,7 @@ class RunProgress:
     ) -> StepFailed | AttemptEnded:
         number = step.number
         wait = wait_before_retry(
-            how.error if isinstance(how, Raised) else timeout_error(how.timeout),
+            how.error if isinstance(how, Raised) else timeout_error(how),
             self._rules(step),
             failures=step.failures + 1,
             now=at,
@@ -338,7 +347,7 @@ class RunProgress:
             failure = how.failure
             outcome = AttemptOutcome.FAILED_FINAL if wait is None else AttemptOutcome.FAILED_RETRYABLE
         else:
-            failure = timeout_failure(how.timeout, step.origin())
+            failure = timeout_failure(how, step.origin())
             outcome = AttemptOutcome.TIMED_OUT
         record = step.record(outcome, at, worker, failure=failure, retry_delay=wait)
         if wait is None:

@@ -273,7 +273,7 @@ class Worker:
         async with asyncio.TaskGroup() as group:
             self._ready.set()
             log.info("ready: queue %s, build %s", self._options.queue, self._options.build)
-            parts = (session.poll_on, session.report_on, session.read_on)
+            parts = (session.poll_on, session.report_on, session.read_on, session.progress.save_on)
             loops = [group.create_task(_forever(part)) for part in parts]
             await self._drain_asked.wait()
             log.info("draining: %d attempt(s) are running", crew.running_attempts)

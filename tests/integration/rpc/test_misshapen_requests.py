@@ -396,6 +396,7 @@ def requests(peer: Peer, run_id: str) -> list[tuple[Any, Any]]:
     introduction.workflows[0].parameters.add(name="value", required=True, kind=1)  # type: ignore[arg-type]
     introduction.held.append(held)
     signal = journal_pb2.Signal(name="go", payload=payload(1))
+    progress = worker_service_pb2.ProgressReport(run_id=run_id, step=1, attempt=1, epoch=1, details=payload(1))
     return [
         (runs.StartRun, pb.StartRunRequest(start=start_spec())),
         (runs.GetRun, pb.GetRunRequest(run=run_id)),
@@ -412,6 +413,7 @@ def requests(peer: Peer, run_id: str) -> list[tuple[Any, Any]]:
         (workers.OpenSession, introduction),
         (workers.Heartbeat, worker_service_pb2.HeartbeatRequest(**session, held=[held], loop_lag=Duration(nanos=5))),
         (workers.ReadJournal, worker_service_pb2.ReadJournalRequest(**session, run_id=run_id, epoch=1, after=1)),
+        (workers.SaveProgress, worker_service_pb2.SaveProgressRequest(**session, progress=[progress])),
         (workers.CloseSession, worker_service_pb2.CloseSessionRequest(**session)),
     ]
 

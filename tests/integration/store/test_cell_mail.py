@@ -15,6 +15,7 @@ from holdfast_coordinator.domain.rows import (
     JournalRow,
     MailConsumedEntry,
     MailUndeliveredEntry,
+    ProgressRow,
     RunResult,
     Side,
 )
@@ -32,6 +33,7 @@ from tests.support.store_rows import (
     open_run,
     read,
     starting,
+    task,
     write,
 )
 
@@ -63,6 +65,29 @@ async def test_mail_is_read_in_order_and_leaves_when_it_is_taken(store: CellStor
     assert [entries[1].mail_consumed.number, entries[1].mail_consumed.mail.number, len(entries)] == [1, 1, 2]
     assert entries[1].mail_consumed.mail.signal.name == "s1"
     assert entries[1].mail_consumed.mail.arrived_at.ToDatetime() == at(1).replace(tzinfo=None)
+
+
+async def test_progress_is_replaced_read_by_run_and_goes_with_its_run(store: CellStore) -> None:
+    for run_id in ("r1", "r2"):
+        await write(store, starting(open_run(run_id, side=Side.PROGRESS)))
+    first, other = ProgressRow("r1", 1, 1, b"one"), ProgressRow("r2", 1, 1, b"other")
+    await write(store, Changes(progress={("r1", 1): first, ("r2", 1): other}))
+    last, second = ProgressRow("r1", 1, 2, b"two"), ProgressRow("r1", 2, 1, b"")
+    await write(store, Changes(progress={("r1", 1): last, ("r1", 2): second}))
+    assert await store.progress_of(["r1", "r2", "r3"]) == [last, second, other]
+    result = RunResult("r1", "default", RunStatus.COMPLETED, T0)
+    late = ProgressRow("r1", 3, 1, b"late")
+    await write(store, Changes(closed={"r1": result}, swept={"r1": Side.PROGRESS}, progress={("r1", 3): late}))
+    assert await store.progress_of(["r1", "r2"]) == [other]
+
+
+async def test_what_a_queued_step_has_saved_is_in_its_row(store: CellStore) -> None:
+    await write(store, starting(open_run("r1", side=Side.TASKS)))
+    row = task("r1", 1)
+    await write(store, Changes(tasks_added={("r1", 1): row}))
+    assert (await read(store, Reads(tasks={("r1", 1)}))).tasks["r1", 1].saved is None
+    await write(store, Changes(tasks_updated={("r1", 1): replace(row, saved=b"page 5")}))
+    assert (await read(store, Reads(tasks={("r1", 1)}))).tasks["r1", 1].saved == b"page 5"
 
 
 async def test_a_journal_is_read_backward_in_whole_rows_as_far_as_their_bytes_allow(store: CellStore) -> None:

@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -336,3 +337,52 @@ async def test_decimal_settings_of_a_module_reach_workflow_code_and_stay_as_they
         run = await run_local(divides)
         assert run.value() == "0." + "3" * 40
         assert decimal.getcontext() is context
+
+
+@app.step(backoff="1s")
+async def goes_on(ctx: Context[None]) -> list[int | None]:
+    begun = ctx.saved
+    if ctx.attempt < 3:
+        await ctx.save(ctx.attempt * 10)
+        raise ValueError("not yet")
+    return [begun, ctx.attempt]
+
+
+@app.step(retries=0, heartbeat_timeout="50ms")
+def silent() -> None:
+    time.sleep(0.3)
+
+
+@app.step(heartbeat_timeout="500ms")
+def lively(ctx: Context[None]) -> Any:
+    for number in range(8):
+        time.sleep(0.1)
+        ctx.heartbeat({"at": number})
+    return ctx.saved
+
+
+@app.workflow
+async def progress() -> list[Any]:
+    with pytest.raises(StepFailed, match=r"No heartbeat for 0\.05s"):
+        await silent()
+    return [await goes_on(), await lively()]
+
+
+async def test_progress_is_kept_for_the_next_attempt_and_silence_ends_one() -> None:
+    assert (await run_local(progress)).value() == [[20, 3], {"at": 7}]
+
+
+async def test_what_cannot_be_saved_fails_the_step_and_says_so() -> None:
+    local = App("unsaved")
+
+    @local.step(retries=0)
+    async def saves_a_lock(ctx: Context[None]) -> None:
+        await ctx.save(threading.Lock())
+
+    @local.workflow
+    async def flow() -> None:
+        await saves_a_lock()
+
+    run = await run_local(flow)
+    with pytest.raises(RunFailed, match="progress of step saves_a_lock"):
+        run.value()

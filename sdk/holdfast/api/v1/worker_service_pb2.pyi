@@ -173,7 +173,7 @@ class PollRequest(_message.Message):
     def __init__(self, session_id: _Optional[str] = ..., attach_no: _Optional[int] = ..., msg_no: _Optional[int] = ..., free_slots: _Optional[int] = ..., free_runs: _Optional[int] = ..., received: _Optional[_Iterable[_Union[Held, _Mapping]]] = ...) -> None: ...
 
 class Lease(_message.Message):
-    __slots__ = ("run_id", "epoch", "workflow", "journal_length", "id", "queue", "arguments", "rows", "mail", "trace", "after_loss", "after_timeout", "created_at", "parent_run_id", "metadata", "lost_session_id", "attach_no", "mail_taken", "handed_back")
+    __slots__ = ("run_id", "epoch", "workflow", "journal_length", "id", "queue", "arguments", "rows", "mail", "trace", "after_loss", "after_timeout", "created_at", "parent_run_id", "metadata", "lost_session_id", "attach_no", "mail_taken", "handed_back", "progress")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -200,6 +200,7 @@ class Lease(_message.Message):
     ATTACH_NO_FIELD_NUMBER: _ClassVar[int]
     MAIL_TAKEN_FIELD_NUMBER: _ClassVar[int]
     HANDED_BACK_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     epoch: int
     workflow: str
@@ -219,10 +220,21 @@ class Lease(_message.Message):
     attach_no: int
     mail_taken: int
     handed_back: bool
-    def __init__(self, run_id: _Optional[str] = ..., epoch: _Optional[int] = ..., workflow: _Optional[str] = ..., journal_length: _Optional[int] = ..., id: _Optional[str] = ..., queue: _Optional[str] = ..., arguments: _Optional[_Union[_value_pb2.Arguments, _Mapping]] = ..., rows: _Optional[_Iterable[_Union[_journal_pb2.JournalRow, _Mapping]]] = ..., mail: _Optional[_Iterable[_Union[_journal_pb2.Mail, _Mapping]]] = ..., trace: _Optional[_Union[_value_pb2.RunTrace, _Mapping]] = ..., after_loss: bool = ..., after_timeout: bool = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., parent_run_id: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., lost_session_id: _Optional[str] = ..., attach_no: _Optional[int] = ..., mail_taken: _Optional[int] = ..., handed_back: bool = ...) -> None: ...
+    progress: _containers.RepeatedCompositeFieldContainer[StepProgress]
+    def __init__(self, run_id: _Optional[str] = ..., epoch: _Optional[int] = ..., workflow: _Optional[str] = ..., journal_length: _Optional[int] = ..., id: _Optional[str] = ..., queue: _Optional[str] = ..., arguments: _Optional[_Union[_value_pb2.Arguments, _Mapping]] = ..., rows: _Optional[_Iterable[_Union[_journal_pb2.JournalRow, _Mapping]]] = ..., mail: _Optional[_Iterable[_Union[_journal_pb2.Mail, _Mapping]]] = ..., trace: _Optional[_Union[_value_pb2.RunTrace, _Mapping]] = ..., after_loss: bool = ..., after_timeout: bool = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., parent_run_id: _Optional[str] = ..., metadata: _Optional[_Mapping[str, str]] = ..., lost_session_id: _Optional[str] = ..., attach_no: _Optional[int] = ..., mail_taken: _Optional[int] = ..., handed_back: bool = ..., progress: _Optional[_Iterable[_Union[StepProgress, _Mapping]]] = ...) -> None: ...
+
+class StepProgress(_message.Message):
+    __slots__ = ("step", "attempt", "details")
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    DETAILS_FIELD_NUMBER: _ClassVar[int]
+    step: int
+    attempt: int
+    details: _value_pb2.Payload
+    def __init__(self, step: _Optional[int] = ..., attempt: _Optional[int] = ..., details: _Optional[_Union[_value_pb2.Payload, _Mapping]] = ...) -> None: ...
 
 class QueuedAttempt(_message.Message):
-    __slots__ = ("run_id", "step", "attempt", "epoch", "name", "arguments", "timeout", "retry", "workflow", "trace", "started_at", "failures", "step_id", "scheduled_at", "eligible_at", "attach_no", "seed")
+    __slots__ = ("run_id", "step", "attempt", "epoch", "name", "arguments", "timeout", "retry", "workflow", "trace", "started_at", "failures", "step_id", "scheduled_at", "eligible_at", "attach_no", "seed", "saved")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
@@ -240,6 +252,7 @@ class QueuedAttempt(_message.Message):
     ELIGIBLE_AT_FIELD_NUMBER: _ClassVar[int]
     ATTACH_NO_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
+    SAVED_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     step: int
     attempt: int
@@ -257,7 +270,8 @@ class QueuedAttempt(_message.Message):
     eligible_at: _timestamp_pb2.Timestamp
     attach_no: int
     seed: str
-    def __init__(self, run_id: _Optional[str] = ..., step: _Optional[int] = ..., attempt: _Optional[int] = ..., epoch: _Optional[int] = ..., name: _Optional[str] = ..., arguments: _Optional[_Union[_value_pb2.Arguments, _Mapping]] = ..., timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., retry: _Optional[_Union[_journal_pb2.RetryPolicy, _Mapping]] = ..., workflow: _Optional[str] = ..., trace: _Optional[_Union[_value_pb2.TraceContext, _Mapping]] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., failures: _Optional[int] = ..., step_id: _Optional[str] = ..., scheduled_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., eligible_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., attach_no: _Optional[int] = ..., seed: _Optional[str] = ...) -> None: ...
+    saved: _value_pb2.Payload
+    def __init__(self, run_id: _Optional[str] = ..., step: _Optional[int] = ..., attempt: _Optional[int] = ..., epoch: _Optional[int] = ..., name: _Optional[str] = ..., arguments: _Optional[_Union[_value_pb2.Arguments, _Mapping]] = ..., timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., retry: _Optional[_Union[_journal_pb2.RetryPolicy, _Mapping]] = ..., workflow: _Optional[str] = ..., trace: _Optional[_Union[_value_pb2.TraceContext, _Mapping]] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., failures: _Optional[int] = ..., step_id: _Optional[str] = ..., scheduled_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., eligible_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., attach_no: _Optional[int] = ..., seed: _Optional[str] = ..., saved: _Optional[_Union[_value_pb2.Payload, _Mapping]] = ...) -> None: ...
 
 class Notice(_message.Message):
     __slots__ = ("held", "mail", "ended", "cancelled")
@@ -366,6 +380,52 @@ class ReportResponse(_message.Message):
     transitions: _containers.RepeatedCompositeFieldContainer[TransitionResult]
     attempts: _containers.RepeatedCompositeFieldContainer[AttemptReportResult]
     def __init__(self, transitions: _Optional[_Iterable[_Union[TransitionResult, _Mapping]]] = ..., attempts: _Optional[_Iterable[_Union[AttemptReportResult, _Mapping]]] = ...) -> None: ...
+
+class ProgressReport(_message.Message):
+    __slots__ = ("run_id", "step", "attempt", "epoch", "queued", "details")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    QUEUED_FIELD_NUMBER: _ClassVar[int]
+    DETAILS_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    step: int
+    attempt: int
+    epoch: int
+    queued: bool
+    details: _value_pb2.Payload
+    def __init__(self, run_id: _Optional[str] = ..., step: _Optional[int] = ..., attempt: _Optional[int] = ..., epoch: _Optional[int] = ..., queued: bool = ..., details: _Optional[_Union[_value_pb2.Payload, _Mapping]] = ...) -> None: ...
+
+class SaveProgressRequest(_message.Message):
+    __slots__ = ("session_id", "attach_no", "progress")
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    ATTACH_NO_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    session_id: str
+    attach_no: int
+    progress: _containers.RepeatedCompositeFieldContainer[ProgressReport]
+    def __init__(self, session_id: _Optional[str] = ..., attach_no: _Optional[int] = ..., progress: _Optional[_Iterable[_Union[ProgressReport, _Mapping]]] = ...) -> None: ...
+
+class ProgressResult(_message.Message):
+    __slots__ = ("run_id", "step", "saved", "refusal", "busy")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    SAVED_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    BUSY_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    step: int
+    saved: bool
+    refusal: str
+    busy: bool
+    def __init__(self, run_id: _Optional[str] = ..., step: _Optional[int] = ..., saved: bool = ..., refusal: _Optional[str] = ..., busy: bool = ...) -> None: ...
+
+class SaveProgressResponse(_message.Message):
+    __slots__ = ("results",)
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[ProgressResult]
+    def __init__(self, results: _Optional[_Iterable[_Union[ProgressResult, _Mapping]]] = ...) -> None: ...
 
 class WorkRequest(_message.Message):
     __slots__ = ("poll", "report")

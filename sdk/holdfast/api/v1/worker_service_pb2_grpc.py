@@ -63,6 +63,11 @@ class WorkerServiceStub(object):
                 request_serializer=holdfast_dot_api_dot_v1_dot_worker__service__pb2.HeartbeatRequest.SerializeToString,
                 response_deserializer=holdfast_dot_api_dot_v1_dot_worker__service__pb2.HeartbeatResponse.FromString,
                 _registered_method=True)
+        self.SaveProgress = channel.unary_unary(
+                '/holdfast.api.v1.WorkerService/SaveProgress',
+                request_serializer=holdfast_dot_api_dot_v1_dot_worker__service__pb2.SaveProgressRequest.SerializeToString,
+                response_deserializer=holdfast_dot_api_dot_v1_dot_worker__service__pb2.SaveProgressResponse.FromString,
+                _registered_method=True)
         self.ReadJournal = channel.unary_unary(
                 '/holdfast.api.v1.WorkerService/ReadJournal',
                 request_serializer=holdfast_dot_api_dot_v1_dot_worker__service__pb2.ReadJournalRequest.SerializeToString,
@@ -126,6 +131,14 @@ class WorkerServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SaveProgress(self, request, context):
+        """Keeps what running attempts have saved for those that may follow, of each step the last; answers when it is
+        committed. Each succeeds or is refused by itself. At most 1,000.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReadJournal(self, request, context):
         """Reads the journal of a leased run, to rebuild it.
         """
@@ -167,6 +180,11 @@ def add_WorkerServiceServicer_to_server(servicer, server):
                     servicer.Heartbeat,
                     request_deserializer=holdfast_dot_api_dot_v1_dot_worker__service__pb2.HeartbeatRequest.FromString,
                     response_serializer=holdfast_dot_api_dot_v1_dot_worker__service__pb2.HeartbeatResponse.SerializeToString,
+            ),
+            'SaveProgress': grpc.unary_unary_rpc_method_handler(
+                    servicer.SaveProgress,
+                    request_deserializer=holdfast_dot_api_dot_v1_dot_worker__service__pb2.SaveProgressRequest.FromString,
+                    response_serializer=holdfast_dot_api_dot_v1_dot_worker__service__pb2.SaveProgressResponse.SerializeToString,
             ),
             'ReadJournal': grpc.unary_unary_rpc_method_handler(
                     servicer.ReadJournal,
@@ -318,6 +336,33 @@ class WorkerService(object):
             '/holdfast.api.v1.WorkerService/Heartbeat',
             holdfast_dot_api_dot_v1_dot_worker__service__pb2.HeartbeatRequest.SerializeToString,
             holdfast_dot_api_dot_v1_dot_worker__service__pb2.HeartbeatResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SaveProgress(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holdfast.api.v1.WorkerService/SaveProgress',
+            holdfast_dot_api_dot_v1_dot_worker__service__pb2.SaveProgressRequest.SerializeToString,
+            holdfast_dot_api_dot_v1_dot_worker__service__pb2.SaveProgressResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -283,6 +283,7 @@ CREATE TABLE step_tasks (
     seed TEXT COLLATE "C" NOT NULL,
     workflow TEXT COLLATE "C" NOT NULL,
     attempts_ended BYTEA NOT NULL,
+    saved BYTEA,
     CONSTRAINT step_tasks_pkey PRIMARY KEY (run_id, number)
 ) WITH (
     fillfactor = 80,
