@@ -193,10 +193,13 @@ class NotAwaited(HoldfastError):
     call: what was called. filename, line: where.
     """
 
+    OR_TOGETHER = "or give the call to asyncio.gather, asyncio.create_task or a TaskGroup"
+    """What else may be done with a call; `holdfast check` says so too."""
+
     def __init__(self, call: str, *, filename: str, line: int) -> None:
         super().__init__(
             f"{call}, {os.path.basename(filename)} line {line}, was called and never awaited, so it was not done; "
-            f"write `await {call}(...)`, or give the call to asyncio.gather, asyncio.create_task or a TaskGroup"
+            f"write `await {call}(...)`, {self.OR_TOGETHER}"
         )
         self.call = call
         self.filename = filename

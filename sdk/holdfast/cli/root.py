@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from holdfast.cli import health_check, runs, start, traces, worker
+from holdfast.cli import check, health_check, runs, start, traces, worker
 from holdfast.cli.command_group import CommandGroup
 from holdfast.errors import HoldfastError
 
@@ -75,6 +75,7 @@ def make_app() -> typer.Typer:
     app.command("run")(start.run)
     app.add_typer(runs.app, name="runs")
     app.add_typer(traces.app, name="trace")
+    app.command("check")(check.check)
     app.command("health")(health_check.health)
     add_commands(app, SERVER_MODULE)
     return app

@@ -9,31 +9,23 @@ datetime and date are exchanged in the types.
 What a library does for itself is left alone: logging stamps its records, an import reads files.
 """
 
-import _thread
 import builtins
-import concurrent.futures
 import ctypes
 import datetime
 import functools
 import gc
 import io
-import multiprocessing.process
-import os
-import random
-import signal
-import socket
-import subprocess
+import pkgutil
 import sys
 import threading
-import time
 import types
-import uuid
 from asyncio import events
 from collections.abc import Callable
 from types import FrameType, FunctionType
 from typing import Any, Literal
 
 from holdfast.errors import UnguardedCall
+from holdfast.forbidden_calls import CLOCKS, FORBIDDEN_CALLS, UNGUARDED, Condition
 from holdfast.worker import process_shield
 from holdfast.worker.imported_names import exchange_imported_names
 from holdfast.workflow.current_run import guards_are_off
@@ -41,16 +33,8 @@ from holdfast.workflow.loop import WorkflowLoop
 
 Guards = Literal["on", "off"]
 
-_CLOCKS = ("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "process_time")
-_WITHOUT_ARGUMENTS = frozenset({*(f"time.{name}()" for name in _CLOCKS), "random.random()"})
+_WITHOUT_ARGUMENTS = frozenset({*(f"time.{name}()" for name in CLOCKS), "random.random()"})
 """Those that are called often; a guard that passes no arguments on costs half."""
-
-_NOW = "use holdfast.now(), which is the same in every replay, or put this in a step"
-_SLEEP = "use `await holdfast.sleep(...)`, which holds no worker"
-_RANDOM = "use holdfast.random(), which is the same in every replay, or put this in a step"
-_UUID = "use holdfast.uuid4(), which is the same in every replay, or put this in a step"
-_STEP = "put this in a step"
-_PROCESS = "the process runs others too; to end this run, return or raise"
 
 _AT_EASE = frozenset(
     {
@@ -104,16 +88,20 @@ def check(call: str, instead: str) -> None:
         if str(frame.f_globals.get("__name__", "")).partition(".")[0] in _AT_EASE:
             return
         frame = frame.f_back
-    raise UnguardedCall(call, instead=f"{instead}; where it does no harm, write it in `with holdfast.unguarded():`")
+    raise UnguardedCall(call, instead=f"{instead}; {UNGUARDED}")
 
 
 def _install() -> None:
     exchanged: dict[int, tuple[Any, Any]] = {}
-    for owner, names, instead, only_if in _guarded():
+    for owner_name, names, _, instead, condition in FORBIDDEN_CALLS:
+        owner, only_if = pkgutil.resolve_name(owner_name), _CONDITIONS[condition]
         for name in names:
             original = getattr(owner, name, None)
             if original is None:
                 continue  # this Python does not have it
+            if owner is datetime.datetime or owner is datetime.date:
+                _exchange_method(owner, name, f"{owner.__name__}.{name}()", instead)
+                continue
             words = f"{_name_of(owner)}{name}()"
             if isinstance(original, FunctionType) and not original.__closure__:
                 _exchange_code(original, words, instead, only_if)
@@ -121,50 +109,10 @@ def _install() -> None:
                 guard = _guard(original, words, instead, only_if)
                 setattr(owner, name, guard)
                 exchanged[id(original)] = original, guard
-    for kind, name in ((datetime.datetime, "now"), (datetime.datetime, "utcnow"), (datetime.date, "today")):
-        _exchange_method(kind, name, f"{kind.__name__}.{name}()", _NOW)
     exchange_imported_names(exchanged)
 
 
-_Names = tuple[str, ...]
 _OnlyIf = Callable[..., bool] | None
-
-
-def _guarded() -> list[tuple[Any, _Names, str, _OnlyIf]]:
-    """What is guarded: where it is, its names, what to use instead, and the condition on its arguments, if any."""
-    chance = tuple(
-        name for name in random.__all__ if getattr(getattr(random, name), "__self__", None) is _RANDOM_INSTANCE
-    )
-    files = ("open", "listdir", "scandir", "stat", "remove", "unlink", "rename", "replace", "mkdir", "rmdir")
-    processes = ("system", "fork", "forkpty", "posix_spawn", "posix_spawnp", "execv", "execve", "kill", "waitpid")
-    return [
-        (time, _CLOCKS, _NOW, None),
-        (time, ("localtime", "gmtime", "ctime"), _NOW, _without_arguments),
-        (time, ("strftime",), _NOW, _with_one_argument),
-        (time, ("sleep",), _SLEEP, None),
-        (random, chance, _RANDOM, None),
-        (random.Random, ("seed",), _RANDOM, _without_a_seed),
-        (random.SystemRandom, ("random", "getrandbits", "randbytes"), _RANDOM, None),
-        (os, ("urandom", "getrandom"), _RANDOM, None),
-        (uuid, ("uuid1", "uuid4", "uuid6", "uuid7"), _UUID, None),
-        (builtins, ("open", "input"), _STEP, None),
-        (io, ("open",), _STEP, None),
-        (os, files, _STEP, None),
-        (os, processes, _STEP, None),
-        (os, ("killpg", "abort", "_exit"), _PROCESS, None),
-        (signal, ("raise_signal", "pthread_kill", "alarm", "setitimer", "signal", "set_wakeup_fd"), _PROCESS, None),
-        (_thread, ("interrupt_main",), _PROCESS, None),
-        (subprocess.Popen, ("__init__",), _STEP, None),
-        (socket.socket, ("__init__",), _STEP, None),
-        (socket, ("getaddrinfo", "gethostbyname", "gethostname"), _STEP, None),
-        (threading.Thread, ("start",), _STEP, None),
-        (multiprocessing.process.BaseProcess, ("start",), _STEP, None),
-        (concurrent.futures.ThreadPoolExecutor, ("submit",), _STEP, None),
-        (concurrent.futures.ProcessPoolExecutor, ("submit",), _STEP, None),
-    ]
-
-
-_RANDOM_INSTANCE = random._inst
 
 
 def _without_arguments(*args: Any, **_: Any) -> bool:
@@ -177,6 +125,14 @@ def _with_one_argument(*args: Any, **_: Any) -> bool:
 
 def _without_a_seed(_: Any, a: Any = None, *_args: Any, **_kwargs: Any) -> bool:
     return a is None
+
+
+_CONDITIONS: dict[Condition, _OnlyIf] = {
+    "always": None,
+    "without_arguments": _without_arguments,
+    "with_one_argument": _with_one_argument,
+    "without_a_seed": _without_a_seed,
+}
 
 
 def _name_of(owner: Any) -> str:
