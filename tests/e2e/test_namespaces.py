@@ -15,7 +15,7 @@ import pytest_asyncio
 import holdfast
 from holdfast import App, InvalidRequest, NamespaceNotFound, RunNotFound
 from holdfast.api.v1 import run_service_pb2, worker_service_pb2
-from holdfast.channel.leases import Held, Introduction, Transition, WorkflowRegistration
+from holdfast.channel.leases import Held, Introduction, Lease, Transition, WorkflowRegistration
 from holdfast.channel.run_calls import RunCalls
 from holdfast.channel.worker_calls import HeartbeatCalls, WorkerCalls
 from holdfast.client import Client, RunHandle, by_name
@@ -93,7 +93,7 @@ PROBES: dict[str, RunProbe] = {
 }
 """What names a run. Each must answer to a stranger as if there were no such run."""
 OTHERS = {"StartRun", "StartRuns", "ListRuns"}
-WORKER_RPCS = {"OpenSession", "Poll", "Report", "Work", "Heartbeat", "ReadJournal", "CloseSession"}
+WORKER_RPCS = {"OpenSession", "Poll", "Report", "Work", "Heartbeat", "ReadJournal", "ReadJournals", "CloseSession"}
 """Work carries polls and reports, which the worker's side sends over it or by themselves."""
 
 
@@ -192,6 +192,10 @@ async def test_a_worker_cannot_take_over_or_report_what_is_not_its_own(
     with pytest.raises(RunNotFound):
         await liar.read_journal(opened.session_id, opened.attach_no, run, 1, after=0)
     epochs = {entry.epoch for entry in await tenants.open.history() if entry.epoch}
+    claimed = [Lease(run, epoch, "w", 1) for epoch in (1, *epochs)]
+    for lease in claimed:
+        (beginning,) = await liar.read_journals(opened.session_id, opened.attach_no, [lease])
+        assert (beginning.rows, beginning.more) == ((), False)
     for epoch in epochs:
         for expected, transition_id in itertools.product((1, described.journal_length), (1, 2)):
             entry = AttemptStarted(datetime.now(UTC), 1, 1)

@@ -353,7 +353,7 @@ async def test_a_worker_makes_unary_calls_where_streams_are_not_served(
     coordinator: Coordinator, client: Client, worker: WorkerFactory, queue: str, ledger: Ledger
 ) -> None:
     async with (
-        counting_proxy(coordinator.address, streams=False) as proxy,
+        counting_proxy(coordinator.address, lacks={"Work"}) as proxy,
         Client.connect(proxy.address) as plain,
         worker(client=plain, workflows=[app]),
     ):

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -23,13 +23,13 @@ class CountingProxy(grpc.GenericRpcHandler):
     messages had both a poll and a report, or the answers to both.
     """
 
-    def __init__(self, channel: grpc.aio.Channel, *, loses: Loses, streams: bool) -> None:
+    def __init__(self, channel: grpc.aio.Channel, *, loses: Loses, lacks: Collection[str]) -> None:
         self.counts: Counter[str] = Counter()
         self.joined = 0
         self.address = ""
         self._channel = channel
         self._loses = loses
-        self._streams = streams
+        self._lacks = lacks
 
     def service(self, handler_call_details: Any) -> Any:
         """The handler of one rpc, as grpc asks for it."""
@@ -56,9 +56,11 @@ class CountingProxy(grpc.GenericRpcHandler):
                 stream.cancel()
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the stream was broken")
 
+        if name in self._lacks:
+            return None
         if name != STREAM:
             return grpc.unary_unary_rpc_method_handler(pass_on)
-        return grpc.stream_stream_rpc_method_handler(pass_stream_on) if self._streams else None
+        return grpc.stream_stream_rpc_method_handler(pass_stream_on)
 
     async def _pass_forth(self, requests: AsyncIterator[bytes], stream: Any) -> bool:
         """True when it has come to the end."""
@@ -86,11 +88,11 @@ class CountingProxy(grpc.GenericRpcHandler):
 
 @asynccontextmanager
 async def counting_proxy(
-    address: str, *, loses: Loses = lambda _: False, streams: bool = True
+    address: str, *, loses: Loses = lambda _: False, lacks: Collection[str] = ()
 ) -> AsyncIterator[CountingProxy]:
-    """A proxy before the coordinator at this address. streams: False for one that knows no streams."""
+    """A proxy before the coordinator at this address. lacks: rpcs that it does not know."""
     async with grpc.aio.insecure_channel(address) as channel:
-        proxy = CountingProxy(channel, loses=loses, streams=streams)
+        proxy = CountingProxy(channel, loses=loses, lacks=lacks)
         server = grpc.aio.server()
         server.add_generic_rpc_handlers((proxy,))
         proxy.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"

@@ -29,6 +29,7 @@ from holdfast_coordinator.store.port import (
     ClaimHeld,
     HeldKey,
     HeldNews,
+    JournalBeginnings,
     LeaseHeld,
     OpenRunStates,
     Place,
@@ -256,6 +257,23 @@ class MemoryCellQueries(MemoryCell):
     async def journal(self, run_id: str, after: int, max_bytes: int) -> tuple[list[JournalRow], bool]:
         """See port.CellStore."""
         return _page([row for row in self.journals.get(run_id, ()) if row.seq > after], max_bytes)
+
+    async def journal_beginnings(
+        self, session_id: str, leases: Sequence[tuple[str, int]], max_bytes: int
+    ) -> JournalBeginnings:
+        """See port.CellStore."""
+        found: dict[str, tuple[list[JournalRow], bool]] = {}
+        size = 0
+        for run_id, epoch in leases:
+            run = self.open_runs.get(run_id)
+            if run is None or (run.owner, run.epoch) != (session_id, epoch):
+                continue
+            for row in self.journals[run_id][:32]:
+                if size <= max_bytes:
+                    size += row.stored_bytes
+                    rows = [*(found[run_id][0] if run_id in found else []), row]
+                    found[run_id] = rows, row.seq < run.length
+        return JournalBeginnings(found, is_cut=size > max_bytes)
 
     async def journal_before(self, run_id: str, before: int, max_bytes: int) -> tuple[list[JournalRow], bool]:
         """See port.CellStore."""

@@ -213,6 +213,11 @@ class JournalRow:
     is_traced: bool = False
 
     @property
+    def stored_bytes(self) -> int:
+        """How large the entries of a row are that was read."""
+        return sum(len(part) for part in self.entries if isinstance(part, bytes))
+
+    @property
     def has_stored_mail(self) -> bool:
         """Whether mail is among the entries whose body only the database has."""
         return any(

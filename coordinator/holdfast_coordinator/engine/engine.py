@@ -301,6 +301,34 @@ class Engine:
         rows, more = await store.journal(run_id, after, max_bytes)
         return rows, more, view.record
 
+    async def read_journals(
+        self, attachment: Attachment, leases: Sequence[tuple[str, int]], max_bytes: int
+    ) -> list[tuple[list[JournalRow], bool]]:
+        """How the journals of leases, as (run id, epoch), begin, each with whether more follows; [] of one not held.
+
+        Of the first of them, as far as there is room; at least of one. Raises RunNotFound for what is no run id.
+        """
+        epochs = dict(leases)
+        rows: dict[str, tuple[list[JournalRow], bool]] = {}
+        unread: set[str] = set()
+        for cell, run_ids in self.cells.by_cell(epochs):
+            of_cell = [(run_id, epochs[run_id]) for run_id in run_ids]
+            found = await cell.store.journal_beginnings(attachment.session_id, of_cell, max_bytes)
+            rows.update(found.rows)
+            while found.is_cut and run_ids[-1] not in found.rows:
+                unread.add(run_ids.pop())
+        beginnings: list[tuple[list[JournalRow], bool]] = []
+        size = 0
+        for run_id, epoch in leases:
+            if run_id in unread or size > max_bytes:  # what each cell has may be too much together
+                break
+            beginning = rows.get(run_id, ([], False))
+            if beginning[0]:
+                attachment.unacknowledged.pop((run_id, 0, epoch), None)  # who reads its journal has it
+                size += sum(row.stored_bytes for row in beginning[0])
+            beginnings.append(beginning)
+        return beginnings
+
     async def look_at(self, rung: Rung) -> None:
         """Looks at what other replicas rang for. Raises StoreError."""
         for namespace, queue, workflow in rung.runs_ready:

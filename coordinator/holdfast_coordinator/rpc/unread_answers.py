@@ -34,7 +34,7 @@ READS_MAX = 16
 READS_AT_ONCE = 4
 """Calls of one such rpc that make their answers: no more get past the limit together, or hold up the loop. The database
 has as many connections for them."""
-READS = frozenset({"GetRun", "GetHistory", "GetTrace", "ReadJournal"})
+READS = frozenset({"GetRun", "GetHistory", "GetTrace", "ReadJournal", "ReadJournals"})
 """The rpcs whose answers are as large as what is stored. Not listings, which are small, and slow where they look far:
 reads of single runs must not wait for them."""
 

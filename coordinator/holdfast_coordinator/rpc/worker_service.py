@@ -9,7 +9,7 @@ from grpc.aio import ServicerContext as Context
 
 from holdfast.api.v1 import worker_service_pb2 as pb
 from holdfast.api.v1 import worker_service_pb2_grpc
-from holdfast.errors import HoldfastError, RunBusy
+from holdfast.errors import HoldfastError, InvalidRequest, RunBusy
 from holdfast.limits import Limits
 from holdfast.session_refusals import ReattachRequired, ReplicaAway
 from holdfast.wire import set_time
@@ -27,6 +27,8 @@ from .unread_answers import UnreadAnswers
 from .work_messages import Room, add_result, fill_poll_response
 from .work_stream import WorkStreamServer
 
+JOURNALS_MAX = 1_000
+"""Leases whose journals one call asks for."""
 STREAM_SHARE = (0.5, 0.8)
 """A stream lives for a random part of the age of connections: it is to end in good order before its connection does."""
 
@@ -223,6 +225,18 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
         response = pb.ReadJournalResponse(rows=[journal_message(row) for row in rows], more=more)
         if not request.after:
             response.arguments.MergeFromString(record.arguments)
+        return response
+
+    @translated
+    async def ReadJournals(self, request: pb.ReadJournalsRequest, context: Context) -> pb.ReadJournalsResponse:
+        attachment = self._engine.sessions.attached(request.session_id, request.attach_no)
+        if len(request.leases) > JOURNALS_MAX:
+            raise InvalidRequest("leases", f"more than {JOURNALS_MAX:,}")
+        leases = [(run_id("leases.run_id", lease.run_id), lease.epoch) for lease in request.leases]
+        found = await self._engine.read_journals(attachment, leases, self._limits.journal_page_bytes)
+        response = pb.ReadJournalsResponse()
+        for (of_run_id, epoch), (rows, more) in zip(leases, found, strict=False):
+            response.journals.add(run_id=of_run_id, epoch=epoch, rows=map(journal_message, rows), more=more)
         return response
 
     @translated

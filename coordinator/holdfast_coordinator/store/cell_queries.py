@@ -32,6 +32,7 @@ from .port import (
     ClaimHeld,
     HeldKey,
     HeldNews,
+    JournalBeginnings,
     LeaseHeld,
     OpenRunStates,
     Place,
@@ -239,6 +240,22 @@ class PostgresCellQueries:
         (answer,) = await self._pool.read(self._journals.journal_page(run_id, after, max_bytes))
         return _page(answer, max_bytes)
 
+    async def journal_beginnings(
+        self, session_id: str, leases: Sequence[tuple[str, int]], max_bytes: int
+    ) -> JournalBeginnings:
+        """See port.CellQueries."""
+        run_ids, epochs = in_columns(leases, 2)
+        (answer,) = await self._pool.read(self._journals.journal_beginnings(run_ids, epochs, session_id, max_bytes))
+        found: dict[str, tuple[list[JournalRow], bool]] = {}
+        size = 0
+        for *row, length in answer.rows:
+            stored = row_loaders.journal_row(row)
+            size += stored.stored_bytes
+            rows, _ = found.get(stored.run_id) or ([], False)
+            rows.append(stored)
+            found[stored.run_id] = rows, stored.seq < length
+        return JournalBeginnings(found, is_cut=size > max_bytes)
+
     async def journal_before(self, run_id: str, before: int, max_bytes: int) -> tuple[list[JournalRow], bool]:
         """See port.CellQueries."""
         (answer,) = await self._pool.read(self._journals.journal_page_before(run_id, before, max_bytes))
@@ -338,7 +355,7 @@ def _page(answer: Answer, max_bytes: int) -> tuple[list[JournalRow], bool]:
     size, has_more = 0, False
     for *row, is_followed in answer.rows:
         stored = row_loaders.journal_row(row)
-        size += sum(len(part) for part in stored.entries if isinstance(part, bytes))
+        size += stored.stored_bytes
         if page and size > max_bytes:
             return page, True
         page.append(stored)

@@ -141,6 +141,14 @@ class ClaimHeld:
 
 
 @dataclass(slots=True, frozen=True)
+class JournalBeginnings:
+    """The first rows of journals by run id, each with whether more follow. is_cut: there was no room for all."""
+
+    rows: Mapping[str, tuple[list[JournalRow], bool]]
+    is_cut: bool
+
+
+@dataclass(slots=True)
 class HeldNews:
     """Where rows differ from what sessions are believed to hold. Each ended claim with whether its step is gone."""
 
@@ -249,6 +257,12 @@ class CellQueries(Protocol):
 
     async def journal(self, run_id: str, after: int, max_bytes: int) -> tuple[list[JournalRow], bool]:
         """Journal rows whose last entry is after `after`: whole rows, at least one; True when there are more."""
+
+    async def journal_beginnings(
+        self, session_id: str, leases: Sequence[tuple[str, int]], max_bytes: int
+    ) -> JournalBeginnings:
+        """How the journals of runs begin that the session holds under these epochs: of as many of the first as have
+        room in `max_bytes`, one row at least."""
 
     async def journal_before(self, run_id: str, before: int, max_bytes: int) -> tuple[list[JournalRow], bool]:
         """Journal rows whose last entry is before entry `before`, newest first: whole rows, at least one where there

@@ -10,6 +10,7 @@ from .statements import columns
 from .tables import journal, mail, step_progress
 
 JOURNAL_ROWS_MAX = 10_000
+BEGINNING_ROWS = 32
 ROWS_BEFORE_MAX = 256
 NEWEST_ROWS = 8
 NEWEST_ROW_BYTES_MAX = 65_536
@@ -20,6 +21,7 @@ class CellJournals:
 
     def __init__(self, schema: str) -> None:
         self.journal_page = journal_page(schema)
+        self.journal_beginnings = journal_beginnings(schema)
         self.journal_page_before = journal_page_before(schema)
         self.newest_rows = newest_rows(schema)
         self.has_transition = has_transition(schema)
@@ -48,6 +50,36 @@ def journal_page(schema: str) -> Statement:
         ORDER BY page.seq
     """
     return Statement("journal_page", sql, (TEXT, BIGINT, BIGINT))
+
+
+def journal_beginnings(schema: str) -> Statement:
+    """The first 32 journal rows of each run that $3 holds under an epoch, while those before have $4 bytes at most.
+
+    With the length of each journal. Indexes: open_runs_pkey, behind a LIMIT that keeps the planner from going through
+    all that the session holds, for each run anew; journal_pkey, in order.
+    """
+    sql = f"""
+        WITH beginning AS (
+            SELECT j.*, t.place, o.length,
+                sum(octet_length(j.entries)) OVER (ORDER BY t.place, j.seq ROWS UNBOUNDED PRECEDING)
+                    - octet_length(j.entries) AS bytes_before
+            FROM unnest($1::text[], $2::int8[]) WITH ORDINALITY AS t (run_id, epoch, place)
+            CROSS JOIN LATERAL (
+                SELECT p.owner, p.epoch, p.length FROM {schema}.open_runs p WHERE p.run_id = t.run_id LIMIT 1
+            ) o
+            CROSS JOIN LATERAL (
+                SELECT * FROM {schema}.journal x
+                WHERE x.run_id = t.run_id
+                ORDER BY x.seq LIMIT {BEGINNING_ROWS}
+            ) j
+            WHERE o.owner = $3 AND o.epoch = t.epoch
+        )
+        SELECT {columns(journal, "beginning")}, beginning.length
+        FROM beginning
+        WHERE beginning.bytes_before <= $4
+        ORDER BY beginning.place, beginning.seq
+    """
+    return Statement("journal_beginnings", sql, (TEXTS, BIGINTS, TEXT, BIGINT))
 
 
 def journal_page_before(schema: str) -> Statement:

@@ -271,6 +271,16 @@ class JournalPage:
 
 
 @record
+class JournalBeginning:
+    """How the journal of a lease begins; without rows it has to be read alone, which says why."""
+
+    run_id: str
+    epoch: int
+    rows: tuple[Row, ...]
+    more: bool
+
+
+@record
 class Pulse:
     """The answer to a heartbeat."""
 

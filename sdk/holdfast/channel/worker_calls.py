@@ -23,7 +23,9 @@ from holdfast.channel.leases import (
     AttemptReport,
     Held,
     Introduction,
+    JournalBeginning,
     JournalPage,
+    Lease,
     OpenedSession,
     ProgressReport,
     ProgressResult,
@@ -164,6 +166,16 @@ class WorkerCalls:
             session_id=session_id, attach_no=attach_no, run_id=run_id, epoch=epoch, after=after
         )
         return wire.journal_page(await self._answer(self._stub.ReadJournal, request, CALL_SECONDS))
+
+    async def read_journals(
+        self, session_id: str, attach_no: int, leases: Iterable[Lease]
+    ) -> tuple[JournalBeginning, ...]:
+        """How the journals of leased runs begin, in order, as many as one answer has room for, at least one.
+
+        Raises Refused also where the coordinator has no such call: it is older than this worker.
+        """
+        request = wire.read_journals_request(session_id, attach_no, leases)
+        return wire.journal_beginnings(await self._answer(self._stub.ReadJournals, request, CALL_SECONDS))
 
     async def close_session(self, session_id: str, attach_no: int, *, lost: Iterable[Held] = ()) -> None:
         """Ends the session; what it still holds is offered to others at once. lost: what ended the worker."""

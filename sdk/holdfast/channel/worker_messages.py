@@ -14,6 +14,7 @@ from holdfast.channel.leases import (
     AttemptReportResult,
     Held,
     Introduction,
+    JournalBeginning,
     JournalPage,
     Lease,
     Notice,
@@ -253,6 +254,25 @@ def journal_page(response: pb.ReadJournalResponse) -> JournalPage:
         response.more,
         arguments_from_message(response.arguments) if response.HasField("arguments") else None,
     )
+
+
+def read_journals_request(session_id: str, attach_no: int, leases: Iterable[Lease]) -> pb.ReadJournalsRequest:
+    request = pb.ReadJournalsRequest(session_id=session_id, attach_no=attach_no)
+    for lease in leases:
+        request.leases.add(run_id=lease.run_id, epoch=lease.epoch)
+    return request
+
+
+def journal_beginnings(response: pb.ReadJournalsResponse) -> tuple[JournalBeginning, ...]:
+    return tuple(map(_journal_beginning, response.journals))
+
+
+def _journal_beginning(message: pb.JournalBeginning) -> JournalBeginning:
+    try:
+        rows = rows_from(message.rows)
+    except ValueError:
+        rows = ()  # read alone, it says what is wrong with it, and its neighbours are read
+    return JournalBeginning(message.run_id, message.epoch, rows, message.more)
 
 
 # Reports

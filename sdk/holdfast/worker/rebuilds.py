@@ -28,10 +28,12 @@ class _Rebuild:
 class Rebuilds:
     """The leases whose journals are read or replayed now, one per run."""
 
-    __slots__ = ("_rebuilds",)
+    __slots__ = ("_at_hand", "_rebuilds")
 
     def __init__(self) -> None:
         self._rebuilds: dict[str, _Rebuild] = {}
+        # Those that can be fed now: to look for them among a thousand that wait for their pages took longer than that.
+        self._at_hand: dict[str, None] = {}
 
     def __len__(self) -> int:
         return len(self._rebuilds)
@@ -39,10 +41,11 @@ class Rebuilds:
     @property
     def has_work(self) -> bool:
         """True when there is something to replay now."""
-        return bool(self._rebuilds) and any(rebuild.entries or rebuild.is_read for rebuild in self._rebuilds.values())
+        return bool(self._at_hand)
 
     def start(self, lease: Lease) -> None:
         """Begins to rebuild a run."""
+        self._at_hand.pop(lease.run_id, None)
         self._rebuilds[lease.run_id] = _Rebuild(lease)
 
     def wants(self, lease: Lease) -> bool:
@@ -55,6 +58,8 @@ class Rebuilds:
         rebuild = self._rebuilds[lease.run_id]
         rebuild.holder = holder
         holder.instance.foresee(rebuild.entries)
+        if rebuild.entries or rebuild.is_read:
+            self._at_hand[lease.run_id] = None
 
     def add(self, lease: Lease, entries: Sequence[Entry], *, more: bool) -> None:
         """More of the journal is at hand."""
@@ -62,6 +67,8 @@ class Rebuilds:
         rebuild.entries.extend(entries)
         if rebuild.holder is not None:
             rebuild.holder.instance.foresee(entries)
+            if entries or not more:
+                self._at_hand[lease.run_id] = None
         rebuild.is_read = not more
 
     def mail_arrived(self, run_id: str, mail: Sequence[Mail]) -> None:
@@ -85,6 +92,7 @@ class Rebuilds:
     def stop(self, run_id: str) -> None:
         """Forgets a run; what was read of it is thrown away."""
         rebuild = self._rebuilds.pop(run_id, None)
+        self._at_hand.pop(run_id, None)
         if rebuild is not None and rebuild.holder is not None:
             rebuild.holder.drop()
 
@@ -97,18 +105,19 @@ class Rebuilds:
 
     def replay_some(self, guard: CodeGuard) -> list[RunHolder]:
         """Replays some entries; returns the runs that are rebuilt by it. Call it from a loop callback only."""
-        if not self._rebuilds:
-            return []
         budget = ENTRIES_PER_TURN
         done = []
-        for run_id, rebuild in list(self._rebuilds.items()):
+        while self._at_hand and budget > 0:
+            run_id = next(iter(self._at_hand))
+            rebuild = self._rebuilds[run_id]
             holder, entries = rebuild.holder, rebuild.entries
-            if holder is None or budget <= 0 or not (entries or rebuild.is_read):
-                continue
+            assert holder is not None, run_id
             count = min(len(entries), budget)
             budget -= max(count, 1)
             part = [entries.popleft() for _ in range(count)]
             more = bool(entries) or not rebuild.is_read
+            if not entries:
+                del self._at_hand[run_id]
             guard.running = holder
             holder.replay(part, more=more)
             guard.leave()

@@ -7,13 +7,14 @@ repeated as it is until it is answered or the session is dead: only an answer sa
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 
 from holdfast.channel.leases import (
     AttemptReportResult,
     Held,
     Introduction,
+    JournalBeginning,
     Lease,
     OpenedSession,
     Pulse,
@@ -41,6 +42,11 @@ from holdfast.worker.session_tasks import SessionTasks
 
 log = logging.getLogger("holdfast.worker")
 
+JOURNALS_PER_CALL = 200
+"""Decoded and fed to their code they hold up the loop for some ten milliseconds."""
+JOURNALS_AT_ONCE = 16
+"""Journals that are read page by page beside each other. The coordinator takes in calls one after the other, a turn of
+its loop for each: behind a thousand reads of journals heartbeats waited until their sessions were dead."""
 ROOM_DELAY_SECONDS = 0.002
 """How long freed slots are gathered before an open poll that said "none" is overtaken by another."""
 
@@ -73,6 +79,7 @@ class Session:
         self._received: list[Held] = []
         self._polls: set[asyncio.Task[None]] = set()
         self._journals: set[asyncio.Task[None]] = set()
+        self._journals_at_once = asyncio.Semaphore(JOURNALS_AT_ONCE)
         self._recovering: set[asyncio.Task[None]] = set()
         self._room_offered = 0
         self._room_timer: asyncio.TimerHandle | None = None
@@ -330,16 +337,53 @@ class Session:
     # Journals
 
     async def read_on(self) -> None:
-        """Reads journals of leased runs for the crew, each page by page and beside the others."""
+        """Reads journals of leased runs for the crew: all that are wanted with one call, then what is left of each."""
         while True:
-            lease = await self._tasks.next_journal()
-            reading = asyncio.get_running_loop().create_task(self._read(lease))
-            self._journals.add(reading)
-            reading.add_done_callback(self._journals.discard)
-            reading.add_done_callback(_log_failure)
+            leases = await self._tasks.next_journals(JOURNALS_PER_CALL)
+            found = {one.run_id: one for one in await self._beginnings(leases)}
+            for place, lease in enumerate(leases):
+                beginning = found.get(lease.run_id)
+                if beginning is None:
+                    self._tasks.read_again(leases[place:])
+                    break
+                rows = beginning.rows
+                if not rows or lease.arguments is None:
+                    self._read_soon(lease, after=0)
+                elif self._crew.runs.rows_arrived(lease, rows, lease.arguments, more=beginning.more) and beginning.more:
+                    self._read_soon(lease, after=rows[-1].seq)
 
-    async def _read(self, lease: Lease) -> None:
-        after, retry = 0, 0
+    async def _beginnings(self, leases: Sequence[Lease]) -> Sequence[JournalBeginning]:
+        """How journals begin; without rows where one has to be read alone. At least the first of them."""
+        retry = 0
+        while True:
+            await self.is_attached.wait()
+            opened = self._opened
+            assert opened is not None
+            try:
+                return await self._calls.read_journals(opened.session_id, opened.attach_no, leases)
+            except (ReattachRequired, SessionExpired, ReplicaAway) as error:
+                await self._recover(error, opened.attach_no)
+            except CoordinatorUnavailable:
+                await asyncio.sleep(repeat_wait(retry, jitter=random.random()))
+                retry += 1
+            except HoldfastError as error:
+                # Also of a coordinator that is older than this worker, and has no such call.
+                log.debug("journals are read one by one: %s", error)
+                return [JournalBeginning(lease.run_id, lease.epoch, (), more=True) for lease in leases]
+
+    def _read_soon(self, lease: Lease, *, after: int) -> None:
+        reading = asyncio.get_running_loop().create_task(self._read(lease, after))
+        self._journals.add(reading)
+        reading.add_done_callback(self._journals.discard)
+        reading.add_done_callback(_log_failure)
+
+    async def _read(self, lease: Lease, after: int) -> None:
+        """Reads a journal page by page, beside a few others."""
+        async with self._journals_at_once:
+            await self._read_pages(lease, after)
+
+    async def _read_pages(self, lease: Lease, after: int) -> None:
+        retry = 0
         while True:
             await self.is_attached.wait()
             opened = self._opened

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 
 from holdfast.channel.leases import Lease
 
@@ -47,9 +48,13 @@ class SessionTasks:
         await self._save_is_due.wait()
         self._save_is_due.clear()
 
-    async def next_journal(self) -> Lease:
-        """Waits for a lease whose journal is to be read."""
+    async def next_journals(self, limit: int) -> list[Lease]:
+        """Waits for leases whose journals are to be read; the first of them, at most `limit`."""
         while not self._journals:
             self._journal_is_wanted.clear()
             await self._journal_is_wanted.wait()
-        return self._journals.popleft()
+        return [self._journals.popleft() for _ in range(min(limit, len(self._journals)))]
+
+    def read_again(self, leases: Sequence[Lease]) -> None:
+        """Journals that were not read: they come first the next time."""
+        self._journals.extendleft(reversed(leases))

@@ -414,6 +414,7 @@ def requests(peer: Peer, run_id: str) -> list[tuple[Any, Any]]:
         (workers.Heartbeat, worker_service_pb2.HeartbeatRequest(**session, held=[held], loop_lag=Duration(nanos=5))),
         (workers.ReadJournal, worker_service_pb2.ReadJournalRequest(**session, run_id=run_id, epoch=1, after=1)),
         (workers.SaveProgress, worker_service_pb2.SaveProgressRequest(**session, progress=[progress])),
+        (workers.ReadJournals, worker_service_pb2.ReadJournalsRequest(**session, leases=[held])),
         (workers.CloseSession, worker_service_pb2.CloseSessionRequest(**session)),
     ]
 

@@ -1,5 +1,6 @@
 """Mail and journals of every cell store: the same suite on Postgres and on the model."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -172,6 +173,29 @@ async def test_a_journal_page_is_whole_rows_and_at_least_one(store: CellStore) -
     page = await store.journal("r1", 1, size * 3)
     assert ([row.seq for row in page[0]], page[1]) == ([2, 3, 4], False)
     assert await store.journal("r1", 4, 100) == ([], False)
+
+
+async def test_journals_of_leases_begin_with_all_rows_that_have_room_and_others_are_left_out(store: CellStore) -> None:
+    runs = [open_run(f"r{number}") for number in range(5)]
+    await write(store, starting(*runs))
+    for run_id, rows in (("r0", 2), ("r1", 1), ("r2", 40)):
+        for seq in range(1, 1 + rows):
+            await store.move([appending(run_id, expected_seq=seq)], at=T0)
+
+    async def read_of(run_ids: Sequence[str], max_bytes: int = 10_000) -> dict[str, tuple[list[int], bool]]:
+        found = await store.journal_beginnings("s1", [(run_id, 1) for run_id in run_ids], max_bytes)
+        cut.append(found.is_cut)
+        return {run_id: ([row.seq for row in rows], more) for run_id, (rows, more) in found.rows.items()}
+
+    cut: list[bool] = []
+    whole = {"r2": (list(range(1, 33)), True), "r0": ([1, 2, 3], False), "r1": ([1, 2], False)}
+    assert await read_of(["r2", "r0", "unknown", "r1"]) == whole
+    ((first, *_), _) = await store.journal("r0", 0, 1)
+    assert await read_of(["r0", "r1"], first.stored_bytes + len(ENTRY)) == {"r0": ([1, 2, 3], False)}
+    assert await read_of(["r0", "r1"], 1) == {"r0": ([1], True)}
+    assert cut == [False, True, True]
+    for session_id, epoch in (("s2", 1), ("s1", 2)):
+        assert (await store.journal_beginnings(session_id, [("r0", epoch)], 100)).rows == {}
 
 
 async def test_the_newest_rows_of_runs_come_in_order_and_without_the_large_ones(store: CellStore) -> None:

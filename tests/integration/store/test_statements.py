@@ -172,6 +172,7 @@ PLANS = {
     "records": ("runs_pkey",),
     "journal_page": ("journal_pkey",),
     "journal_page_before": ("journal_pkey",),
+    "journal_beginnings": ("open_runs_pkey", "journal_pkey"),
     "mail_after": ("mail_pkey",),
     "progress_of": ("step_progress_pkey",),
     "stalled_or_closed_runs": ("open_runs_stalled", "run_results_by_status"),

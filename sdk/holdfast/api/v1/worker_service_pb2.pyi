@@ -497,6 +497,34 @@ class ReadJournalResponse(_message.Message):
     arguments: _value_pb2.Arguments
     def __init__(self, rows: _Optional[_Iterable[_Union[_journal_pb2.JournalRow, _Mapping]]] = ..., more: bool = ..., arguments: _Optional[_Union[_value_pb2.Arguments, _Mapping]] = ...) -> None: ...
 
+class ReadJournalsRequest(_message.Message):
+    __slots__ = ("session_id", "attach_no", "leases")
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    ATTACH_NO_FIELD_NUMBER: _ClassVar[int]
+    LEASES_FIELD_NUMBER: _ClassVar[int]
+    session_id: str
+    attach_no: int
+    leases: _containers.RepeatedCompositeFieldContainer[Held]
+    def __init__(self, session_id: _Optional[str] = ..., attach_no: _Optional[int] = ..., leases: _Optional[_Iterable[_Union[Held, _Mapping]]] = ...) -> None: ...
+
+class JournalBeginning(_message.Message):
+    __slots__ = ("run_id", "epoch", "rows", "more")
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    epoch: int
+    rows: _containers.RepeatedCompositeFieldContainer[_journal_pb2.JournalRow]
+    more: bool
+    def __init__(self, run_id: _Optional[str] = ..., epoch: _Optional[int] = ..., rows: _Optional[_Iterable[_Union[_journal_pb2.JournalRow, _Mapping]]] = ..., more: bool = ...) -> None: ...
+
+class ReadJournalsResponse(_message.Message):
+    __slots__ = ("journals",)
+    JOURNALS_FIELD_NUMBER: _ClassVar[int]
+    journals: _containers.RepeatedCompositeFieldContainer[JournalBeginning]
+    def __init__(self, journals: _Optional[_Iterable[_Union[JournalBeginning, _Mapping]]] = ...) -> None: ...
+
 class CloseSessionRequest(_message.Message):
     __slots__ = ("session_id", "attach_no", "lost")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]

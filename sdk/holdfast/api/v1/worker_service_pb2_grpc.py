@@ -73,6 +73,11 @@ class WorkerServiceStub(object):
                 request_serializer=holdfast_dot_api_dot_v1_dot_worker__service__pb2.ReadJournalRequest.SerializeToString,
                 response_deserializer=holdfast_dot_api_dot_v1_dot_worker__service__pb2.ReadJournalResponse.FromString,
                 _registered_method=True)
+        self.ReadJournals = channel.unary_unary(
+                '/holdfast.api.v1.WorkerService/ReadJournals',
+                request_serializer=holdfast_dot_api_dot_v1_dot_worker__service__pb2.ReadJournalsRequest.SerializeToString,
+                response_deserializer=holdfast_dot_api_dot_v1_dot_worker__service__pb2.ReadJournalsResponse.FromString,
+                _registered_method=True)
         self.CloseSession = channel.unary_unary(
                 '/holdfast.api.v1.WorkerService/CloseSession',
                 request_serializer=holdfast_dot_api_dot_v1_dot_worker__service__pb2.CloseSessionRequest.SerializeToString,
@@ -146,6 +151,14 @@ class WorkerServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReadJournals(self, request, context):
+        """Reads how the journals of many leased runs begin, which is all of a short one: many runs that wake at
+        once are rebuilt with few calls. What follows is read with ReadJournal.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CloseSession(self, request, context):
         """Ends a session; what it still holds is offered to others at once.
         """
@@ -190,6 +203,11 @@ def add_WorkerServiceServicer_to_server(servicer, server):
                     servicer.ReadJournal,
                     request_deserializer=holdfast_dot_api_dot_v1_dot_worker__service__pb2.ReadJournalRequest.FromString,
                     response_serializer=holdfast_dot_api_dot_v1_dot_worker__service__pb2.ReadJournalResponse.SerializeToString,
+            ),
+            'ReadJournals': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadJournals,
+                    request_deserializer=holdfast_dot_api_dot_v1_dot_worker__service__pb2.ReadJournalsRequest.FromString,
+                    response_serializer=holdfast_dot_api_dot_v1_dot_worker__service__pb2.ReadJournalsResponse.SerializeToString,
             ),
             'CloseSession': grpc.unary_unary_rpc_method_handler(
                     servicer.CloseSession,
@@ -390,6 +408,33 @@ class WorkerService(object):
             '/holdfast.api.v1.WorkerService/ReadJournal',
             holdfast_dot_api_dot_v1_dot_worker__service__pb2.ReadJournalRequest.SerializeToString,
             holdfast_dot_api_dot_v1_dot_worker__service__pb2.ReadJournalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadJournals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holdfast.api.v1.WorkerService/ReadJournals',
+            holdfast_dot_api_dot_v1_dot_worker__service__pb2.ReadJournalsRequest.SerializeToString,
+            holdfast_dot_api_dot_v1_dot_worker__service__pb2.ReadJournalsResponse.FromString,
             options,
             channel_credentials,
             insecure,
