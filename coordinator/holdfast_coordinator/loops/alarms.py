@@ -9,7 +9,7 @@ Alarms of runs and deliveries to other runs have a loop each, and neither waits 
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -49,6 +49,10 @@ SLACK = timedelta(milliseconds=50)
 """How far this replica's estimate of the database's clock may be off."""
 
 Key = tuple[str, AlarmKind, int]
+
+
+def _key(alarm: AlarmRow) -> Key:
+    return alarm.run_id, alarm.kind, alarm.ref
 
 
 def wakes_for_all(doorbell: Doorbell, now: datetime) -> bool:
@@ -101,13 +105,7 @@ class AlarmLoop:
         # What is under way may be read again, and must leave room for others.
         limit = ALARMS_PAGE + len(self._under_way)
         due, until_next = await self._cell.store.loops.due_alarms(limit, outbox=self._outbox, from_start=from_start)
-        fresh = []
-        for alarm in due:
-            key = (alarm.run_id, alarm.kind, alarm.ref)
-            if key not in self._under_way:
-                self._under_way[key] = firing = self._fire(alarm)
-                firing.add_done_callback(partial(self._fired, key))
-                fresh.append(firing)
+        fresh = self._fire([alarm for alarm in due if _key(alarm) not in self._under_way])
         if fresh:
             await asyncio.wait(fresh, timeout=SLOW_SECONDS)
         while len(self._under_way) > ALARMS_UNDER_WAY_MAX:
@@ -125,28 +123,57 @@ class AlarmLoop:
             return LONGEST_SLEEP_SECONDS
         return max(seconds, min((first_own - SLACK - now_there).total_seconds(), LONGEST_SLEEP_SECONDS))
 
-    def _fire(self, alarm: AlarmRow) -> asyncio.Future[object]:
+    def _fire(self, alarms: Sequence[AlarmRow]) -> list[asyncio.Future[object]]:
+        """Begins to make alarms happen that are not under way."""
         if self._outbox:
-            return asyncio.ensure_future(self._engine.outbox.deliver(alarm))
-        return asyncio.ensure_future(self._fire_own(alarm))
+            return [self._begin([alarm], self._engine.outbox.deliver(alarm)) for alarm in alarms]
+        # Together: thousands that are due at once made as many tasks, a line of its own for each.
+        return [self._begin(alarms, self._fire_all(alarms))] if alarms else []
 
-    def _fired(self, key: Key, firing: asyncio.Future[object]) -> None:
-        del self._under_way[key]
+    def _begin(self, alarms: Sequence[AlarmRow], firing: Coroutine[object, object, object]) -> asyncio.Future[object]:
+        begun: asyncio.Future[object] = asyncio.ensure_future(firing)
+        keys = [_key(alarm) for alarm in alarms]
+        self._under_way.update(dict.fromkeys(keys, begun))
+        begun.add_done_callback(partial(self._fired, keys))
+        return begun
+
+    def _fired(self, keys: Sequence[Key], firing: asyncio.Future[object]) -> None:
+        for key in keys:
+            if self._under_way.get(key) is firing:
+                del self._under_way[key]
         if not firing.cancelled() and (error := firing.exception()) is not None:
-            log.error("alarm_failed", run_id=key[0], kind=key[1].name, error=repr(error))
+            log.error("alarm_failed", run_id=keys[0][0], kind=keys[0][1].name, alarms=len(keys), error=repr(error))
 
-    async def _fire_own(self, alarm: AlarmRow) -> None:
-        command = AlarmDue(alarm.run_id, alarm.kind, alarm.ref)
+    async def _fire_all(self, alarms: Sequence[AlarmRow]) -> None:
+        """Makes alarms of runs happen; one whose run stays locked goes on by itself."""
+        answers = await self._submit(alarms, parked_seconds=PARKED_SECONDS)
+        for alarm, answer in zip(alarms, answers, strict=False):
+            if isinstance(answer, RunBusy):
+                self._begin([alarm], self._fire_locked(alarm))
+            else:
+                self._answered(alarm, answer)
+
+    async def _fire_locked(self, alarm: AlarmRow) -> None:
+        for answer in await self._submit([alarm]):
+            if isinstance(answer, RunBusy):
+                self._cell.store.alarm_stays(alarm)  # which says nothing of the alarm
+            else:
+                self._answered(alarm, answer)
+
+    async def _submit(self, alarms: Sequence[AlarmRow], *, parked_seconds: float | None = None) -> Sequence[Answer]:
+        """The answers; none when they are not known, and the alarms stay."""
+        commands = [AlarmDue(alarm.run_id, alarm.kind, alarm.ref) for alarm in alarms]
         try:
-            answers: Sequence[Answer] = await self._cell.writer.submit_all([command])
+            return await self._cell.writer.submit_all(commands, parked_seconds=parked_seconds)
         except (CoordinatorUnavailable, StoreError):
-            self._cell.store.alarm_stays(alarm)
-            return
-        if isinstance(answers[0], RunBusy):
-            self._cell.store.alarm_stays(alarm)  # its run is locked, which says nothing of the alarm
-        elif isinstance(answers[0], HoldfastError):
-            await self._engine.outbox.postpone(alarm, str(answers[0]))
-        elif answers[0] is True:
+            for alarm in alarms:
+                self._cell.store.alarm_stays(alarm)
+            return ()
+
+    def _answered(self, alarm: AlarmRow, answer: Answer) -> None:
+        if isinstance(answer, HoldfastError):
+            self._begin([alarm], self._engine.outbox.postpone(alarm, str(answer)))
+        elif answer is True:
             self._measure(alarm)
 
     def _measure(self, alarm: AlarmRow) -> None:

@@ -165,3 +165,25 @@ async def test_what_is_due_much_later_is_not_kept_in_mind() -> None:
         await engine.start_runs([start(20, delay=timedelta(seconds=1))])
         await AlarmLoop(engine, cell).run_once()
         assert len(cell.alarms.own) == 1
+
+
+async def test_alarms_that_are_due_with_one_of_a_locked_run_are_not_late_for_it() -> None:
+    store = FailingCell()
+
+    async def until_ready(number: int) -> None:
+        while store.open_runs[run_named(number)].state is not RunState.READY:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
+    async with replica(store) as engine:
+        (cell,) = engine.cells
+        await engine.start_runs([start(number, delay=timedelta(milliseconds=20)) for number in range(1, 4)])
+        store.locked_elsewhere.add(run_named(2))
+        looping = asyncio.create_task(AlarmLoop(engine, cell).run())
+        async with asyncio.timeout(1):
+            await asyncio.gather(until_ready(1), until_ready(3))
+        await asyncio.sleep(2 * alarms.PARKED_SECONDS)
+        assert store.open_runs[run_named(2)].state is RunState.SUSPENDED
+        store.locked_elsewhere.clear()
+        async with asyncio.timeout(1):
+            await until_ready(2)
+        looping.cancel()
