@@ -159,7 +159,15 @@ async def pause_coordinator(fleet: Fleet, rnd: random.Random) -> str:
 
 
 def _state(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return _said_of(pid, "stat").rpartition(")")[2].strip()[:1]
+
+
+def _said_of(pid: int, name: str) -> str:
+    """What /proc says of a process; nothing of one that has ended, as a step may do to its worker at any time."""
+    try:
+        return Path(f"/proc/{pid}/{name}").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 async def restart_coordinators_in_turn(fleet: Fleet, rnd: random.Random) -> str:
@@ -190,14 +198,10 @@ async def step_a_clock(fleet: Fleet, rnd: random.Random) -> str:
     set_clock(path, clock)
     try:
         await asyncio.sleep(rnd.uniform(2.0, SESSION_TTL_SECONDS * 2))
-        is_loaded = "libfaketime" in _maps(member.pid)
+        is_loaded = "libfaketime" in _said_of(member.pid, "maps")
     finally:
         set_clock(path, 0)
     return f"{member.name}, {clock:+d} s" if is_loaded else ""
-
-
-def _maps(pid: int) -> str:
-    return Path(f"/proc/{pid}/maps").read_text()
 
 
 async def _buried(fleet: Fleet, pid: int) -> str:
