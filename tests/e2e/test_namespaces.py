@@ -15,13 +15,13 @@ import pytest_asyncio
 import holdfast
 from holdfast import App, InvalidRequest, NamespaceNotFound, RunNotFound
 from holdfast.api.v1 import run_service_pb2, worker_service_pb2
-from holdfast.channel.leases import Held, Introduction, Lease, Transition, WorkflowRegistration
+from holdfast.channel.leases import Held, Introduction, Lease, ProgressReport, Transition, WorkflowRegistration
 from holdfast.channel.run_calls import RunCalls
 from holdfast.channel.worker_calls import HeartbeatCalls, WorkerCalls
 from holdfast.client import Client, RunHandle, by_name
 from holdfast.client.start_specs import start_spec, target_of
 from holdfast.ids import run_id
-from holdfast.journal import Arguments, AttemptStarted, ChildStarted
+from holdfast.journal import Arguments, AttemptStarted, ChildStarted, Payload
 from holdfast.session_refusals import ReattachRequired, SessionExpired
 from holdfast.statuses import RunStatus, Then, TransitionStatus
 from tests.support.watching import kinds, until_status
@@ -93,7 +93,9 @@ PROBES: dict[str, RunProbe] = {
 }
 """What names a run. Each must answer to a stranger as if there were no such run."""
 OTHERS = {"StartRun", "StartRuns", "ListRuns"}
-WORKER_RPCS = {"OpenSession", "Poll", "Report", "Work", "Heartbeat", "ReadJournal", "ReadJournals", "CloseSession"}
+WORKER_RPCS = {
+    "OpenSession", "Poll", "Report", "Work", "Heartbeat", "SaveProgress", "ReadJournal", "ReadJournals", "CloseSession",
+}  # fmt: skip
 """Work carries polls and reports, which the worker's side sends over it or by themselves."""
 
 
@@ -196,6 +198,10 @@ async def test_a_worker_cannot_take_over_or_report_what_is_not_its_own(
     for lease in claimed:
         (beginning,) = await liar.read_journals(opened.session_id, opened.attach_no, [lease])
         assert (beginning.rows, beginning.more) == ((), False)
+    for epoch, is_queued in itertools.product((1, *epochs), (False, True)):
+        save = ProgressReport(run, 1, 1, epoch, is_queued, Payload(b'"mine"'))
+        (saved,) = await liar.save_progress(opened.session_id, opened.attach_no, [save])
+        assert (saved.saved, saved.busy, saved.refusal) == (False, False, "")
     for epoch in epochs:
         for expected, transition_id in itertools.product((1, described.journal_length), (1, 2)):
             entry = AttemptStarted(datetime.now(UTC), 1, 1)
