@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 PROCESSES ?= 2
 AT_ONCE = -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo test test-slow replicas-test chaos recoveries endurance trace-test check bench bench-quick bench-peers bench-against proto mutants clean
+.PHONY: help setup demo test features test-slow replicas-test chaos recoveries endurance trace-test check bench bench-quick bench-peers bench-against proto mutants clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -29,6 +29,9 @@ demo: $(READY) ## audit this machine's Python packages, durably, with a worker k
 
 test: $(READY) ## run all tests but the slow ones, two files at once; PROCESSES=<n> is another number
 	@$(BIN)/python -m pytest $(AT_ONCE)
+
+features: $(READY) ## what users find, row by row, with the tests that show it and what comes of them; PROCESSES=<n> too
+	@$(BIN)/python -m pytest $(AT_ONCE) -q -m feature -p tests.support.feature_rows
 
 test-slow: $(READY) ## run the slow tests: a bench of every case, minutes of chaos and of load
 	@$(BIN)/python -m pytest -m slow

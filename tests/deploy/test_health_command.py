@@ -33,6 +33,7 @@ def address(servicer: health.HealthServicer) -> Iterator[str]:
     server.stop(None)
 
 
+@pytest.mark.feature("F137")
 @pytest.mark.parametrize(
     ("status", "arguments", "code"),
     [

@@ -1,4 +1,4 @@
-"""What can be decorated and how it behaves in a run: F1-F3, F14-F22, F39, F40."""
+"""What can be decorated and how it behaves in a run."""
 
 import asyncio
 import time
@@ -74,10 +74,10 @@ async def _by_keyword() -> str:
     return "keyword"
 
 
+@pytest.mark.feature("F1")
 async def test_steps_decorated_in_four_ways_run_under_their_names(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F1."""
     async with worker(workflows=[app]):
         run = await client.start(bare_workflow.with_options(queue=queue), 0)
         assert await run.result(timeout=10) == 1_111
@@ -85,10 +85,11 @@ async def test_steps_decorated_in_four_ways_run_under_their_names(
     assert scheduled == ["bare", "with_parentheses", "step_named_by_position", "step_named_by_keyword"]
 
 
+@pytest.mark.feature("F2")
 async def test_workflows_decorated_in_four_ways_start_by_function_and_by_name(
     client: Client, worker: WorkerFactory
 ) -> None:
-    """F2: by name the default queue is meant, so that is the worker's."""
+    """By name the default queue is meant, so that is the worker's."""
     async with worker(queue="default", workflows=[app]):
         assert await client.run(bare_workflow, 0) == await client.run("bare_workflow", 0)
         for workflow, name, answer in (
@@ -126,18 +127,20 @@ async def shop(items: list[str]) -> list[str]:
     return done
 
 
+@pytest.mark.feature("F3")
 async def test_if_for_and_try_around_steps_follow_their_results(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F3: also the second time."""
+    """Also the second time."""
     async with worker(workflows=[app]):
         for _ in range(2):
             run = await client.start(shop.with_options(queue=queue), ["book", "unicorn", "glass"])
             assert await run.result(timeout=10) == ["packed book", "no unicorn", "glass: too fragile"]
 
 
+@pytest.mark.feature("F14")
 async def test_two_apps_with_one_name_for_two_functions_make_no_worker(client: Client) -> None:
-    """F14: the same app twice is no conflict."""
+    """The same app twice is no conflict."""
     other = App("other authoring")
 
     @other.step(name="bare")
@@ -171,9 +174,9 @@ async def quick() -> int:
     return await returns_its_thread()
 
 
+@pytest.mark.feature("F15")
 @pytest.mark.alone
 async def test_a_blocking_plain_step_delays_no_async_step(client: Client, worker: WorkerFactory, queue: str) -> None:
-    """F15."""
     async with worker(workflows=[app]):
         blocked = await client.start(blocks_once.with_options(queue=queue))
         begun = time.monotonic()
@@ -184,8 +187,9 @@ async def test_a_blocking_plain_step_delays_no_async_step(client: Client, worker
         assert await blocked.result(timeout=10) != get_ident()
 
 
+@pytest.mark.feature("F16")
 async def test_a_step_called_outside_a_run_is_its_function(client: Client) -> None:
-    """F16: a coordinator is there and hears nothing of it."""
+    """A coordinator is there and hears nothing of it."""
     runs = await client.list(limit=1_000)
     assert await bare(20) == 21
     assert isinstance(blocks.function(0), int)
@@ -208,10 +212,10 @@ async def second_caller(key: str) -> str:
     return await shared(f"second {key}")
 
 
+@pytest.mark.feature("F17")
 async def test_two_workflows_share_a_step_and_repeated_ids_execute_nothing(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F17."""
     async with worker(workflows=[app]):
         for _ in range(2):
             assert await client.run(first_caller.with_options(queue=queue), "a") == "for first a"
@@ -223,10 +227,11 @@ async def test_two_workflows_share_a_step_and_repeated_ids_execute_nothing(
 async def labelled() -> None: ...
 
 
+@pytest.mark.feature("F18")
 async def test_metadata_of_workflow_and_run_is_shown_and_filterable(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F18: what the start says wins."""
+    """What the start says wins."""
     async with worker(workflows=[app]):
         run = await client.start(labelled.with_options(queue=queue, metadata={"batch_id": 42, "tier": 2}))
         other = await client.start(labelled.with_options(queue=queue))
@@ -249,10 +254,11 @@ async def passes_on(value: str) -> int:
     return await takes_a_number(value)  # type: ignore[arg-type]
 
 
+@pytest.mark.feature("F19")
 async def test_an_argument_that_does_not_fit_fails_its_step_at_once(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F19: "3" is read as 3, "x" fails without a retry and without an execution."""
+    """ "3" is read as 3, "x" fails without a retry and without an execution."""
     async with worker(workflows=[app]):
         assert await client.run(passes_on.with_options(queue=queue), "3") == 3
         run = await client.start(passes_on.with_options(queue=queue), "x")
@@ -263,8 +269,8 @@ async def test_an_argument_that_does_not_fit_fails_its_step_at_once(
     assert await kinds(run) == ["RunStarted", "StepScheduled", "StepFailed", "RunClosed"]
 
 
+@pytest.mark.feature("F20")
 async def test_a_generator_cannot_become_a_step() -> None:
-    """F20."""
     with pytest.raises(TypeError, match=r"cannot take .*numbers: it is a generator"):
 
         @app.step
@@ -272,8 +278,8 @@ async def test_a_generator_cannot_become_a_step() -> None:
             yield 1
 
 
+@pytest.mark.feature("F22")
 async def test_a_method_cannot_become_a_step_and_the_error_says_what_to_do() -> None:
-    """F22."""
     with pytest.raises(TypeError, match=r"cannot take the method .*Till\.count.*module-level function"):
 
         class Till:
@@ -296,8 +302,8 @@ async def calls_with_its_own_step_id() -> list[str]:
     ]
 
 
+@pytest.mark.feature("F22")
 async def test_a_step_may_have_a_parameter_called_step_id(client: Client, worker: WorkerFactory, queue: str) -> None:
-    """F22."""
     async with worker(workflows=[app]):
         run = await client.start(calls_with_its_own_step_id.with_options(queue=queue))
         assert await run.result(timeout=10) == ["mine:1", "mine:2"]
@@ -314,10 +320,10 @@ async def appends_twice() -> list[int]:
     return [await append("a"), await append("a")]
 
 
+@pytest.mark.feature("F39")
 async def test_a_step_called_twice_with_equal_arguments_is_executed_twice(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F39."""
     async with worker(workflows=[app]):
         run = await client.start(appends_twice.with_options(queue=queue))
         assert await run.result(timeout=10) == [1, 2]
@@ -329,10 +335,10 @@ async def reuses_a_step_id() -> list[int]:
     return [await append.with_options(step_id="same")(str(number)) for number in range(3)]
 
 
+@pytest.mark.feature("F40")
 async def test_a_step_id_that_is_used_twice_fails_the_run_by_name(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F40."""
     async with worker(workflows=[app]):
         run = await client.start(reuses_a_step_id.with_options(queue=queue))
         with pytest.raises(RunFailed, match="step_id 'same' is used twice") as caught:
@@ -350,10 +356,11 @@ async def {name}() -> str:
 """
 
 
+@pytest.mark.feature("F21")
 async def test_a_worker_process_serves_the_workflows_of_all_its_modules(
     client: Client, process_worker: WorkerProcessFactory, queue: str, tmp_path: Path
 ) -> None:
-    """F21: modules of the command line; of the environment below."""
+    """Modules of the command line; of the environment below."""
     for name in ("morning", "evening"):
         (tmp_path / f"{name}_flows.py").write_text(MODULE.format(name=name))
     path = {"PYTHONPATH": str(tmp_path)}
@@ -363,20 +370,20 @@ async def test_a_worker_process_serves_the_workflows_of_all_its_modules(
             assert await client.run(by_name(name).with_options(queue=queue)) == f"{name} answers"
 
 
+@pytest.mark.feature("F21")
 async def test_a_worker_process_takes_its_modules_from_the_environment(
     client: Client, process_worker: WorkerProcessFactory, queue: str, tmp_path: Path
 ) -> None:
-    """F21."""
     (tmp_path / "noon_flows.py").write_text(MODULE.format(name="noon"))
     environment = {"PYTHONPATH": str(tmp_path), "HOLDFAST_MODULES": "noon_flows", "HOLDFAST_QUEUE": queue}
     async with process_worker(environment=environment) as process:
         await process.wait_for_line(r"1 workflow\(s\)")
 
 
+@pytest.mark.feature("F21")
 async def test_a_worker_whose_module_does_not_import_exits_with_the_reason(
     coordinator: Coordinator, tmp_path: Path
 ) -> None:
-    """F21."""
     (tmp_path / "broken_flows.py").write_text("import holdfast\n\nraise RuntimeError('no licence')\n")
     process = worker_process(coordinator.address, "broken_flows", environment={"PYTHONPATH": str(tmp_path)})
     async with process:

@@ -1,4 +1,4 @@
-"""Cancelling runs in every place in which they can be: F102, F103, F104."""
+"""Cancelling runs in every place in which they can be."""
 
 import asyncio
 import time
@@ -96,6 +96,7 @@ async def does_not_mind() -> str:
     return "went on"
 
 
+@pytest.mark.feature("F102")
 async def test_a_suspended_run_is_cancelled_with_its_reason(client: Client, worker: WorkerFactory, queue: str) -> None:
     async with worker(workflows=[app]):
         run = await client.start(waits_for_a_signal.with_options(queue=queue))
@@ -107,12 +108,14 @@ async def test_a_suspended_run_is_cancelled_with_its_reason(client: Client, work
         assert await run.cancel() is False
 
 
+@pytest.mark.feature("F102")
 async def test_a_run_that_no_worker_has_seen_is_cancelled_at_once(client: Client, queue: str) -> None:
     run = await client.start(waits_for_a_signal.with_options(queue=queue))
     assert await run.cancel(wait=True, timeout=2)
     assert await run.status() is RunStatus.CANCELLED
 
 
+@pytest.mark.feature("F102")
 async def test_cancelling_an_unknown_run_is_an_error(client: Client) -> None:
     with pytest.raises(RunNotFound):
         await client.get("no-such-run").cancel()
@@ -120,6 +123,7 @@ async def test_cancelling_an_unknown_run_is_an_error(client: Client) -> None:
         await client.get(run_id("00", "0" * 26)).cancel()
 
 
+@pytest.mark.feature("F102")
 @pytest.mark.parametrize("workflow", [awaits_an_async_step, awaits_a_queued_step], ids=["inline", "queued"])
 async def test_an_async_step_of_a_cancelled_run_is_cancelled(
     client: Client, worker: WorkerFactory, queue: str, workflow: "holdfast.Workflow[[], None]"
@@ -134,6 +138,7 @@ async def test_an_async_step_of_a_cancelled_run_is_cancelled(
         assert "StepCancelled" in await kinds(run)
 
 
+@pytest.mark.feature("F102", "F104")
 async def test_a_plain_step_of_a_cancelled_run_stops_within_one_round(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
@@ -148,6 +153,7 @@ async def test_a_plain_step_of_a_cancelled_run_stops_within_one_round(
         assert await run.status() is RunStatus.CANCELLED
 
 
+@pytest.mark.feature("F103")
 async def test_shielded_clean_up_runs_once_and_the_run_ends_cancelled(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
@@ -159,6 +165,7 @@ async def test_shielded_clean_up_runs_once_and_the_run_ends_cancelled(
     assert seen == ["undone"]
 
 
+@pytest.mark.feature("F102")
 async def test_code_that_swallows_the_request_completes_after_its_caller_gave_up(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:

@@ -28,6 +28,7 @@ UNANSWERED_SECONDS = 25.0
 _chaos = partial(module_run, "tests.chaos")
 
 
+@pytest.mark.feature("F52", "F142")
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 async def test_two_minutes_of_random_faults_lose_double_and_stop_nothing() -> None:

@@ -1,4 +1,4 @@
-"""Child runs that are awaited: their results, failures and ids: F99."""
+"""Child runs that are awaited: their results, failures and ids."""
 
 import asyncio
 
@@ -45,8 +45,9 @@ async def parent(x: int) -> int:
     return await child(x) + 1
 
 
+@pytest.mark.feature("F99")
 async def test_a_parent_returns_the_result_of_its_child(client: Client, worker: WorkerFactory, queue: str) -> None:
-    """F99: the child is a run of its own, with its parent's id."""
+    """The child is a run of its own, with its parent's id."""
     async with worker(workflows=[app]):
         run = await client.start(parent.with_options(queue=queue), 4)
         assert await run.result(timeout=10) == 9
@@ -66,10 +67,10 @@ async def catches(x: int) -> list[str]:
     return []
 
 
+@pytest.mark.feature("F99")
 async def test_a_failed_child_raises_at_its_parent_with_its_run_id(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F99."""
     async with worker(workflows=[app]):
         run = await client.start(catches.with_options(queue=queue), -1)
         run_id, *what = await run.result(timeout=10)
@@ -77,10 +78,11 @@ async def test_a_failed_child_raises_at_its_parent_with_its_run_id(
     assert await client.get(run_id).status() == "failed"
 
 
+@pytest.mark.feature("F99")
 async def test_a_parent_that_does_not_catch_fails_with_the_error_of_its_child(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F99: the failure names the child."""
+    """The failure names the child."""
     async with worker(workflows=[app]):
         run = await client.start(parent.with_options(queue=queue), -2)
         with pytest.raises(RunFailed, match="ValueError: -2 is negative") as caught:
@@ -96,10 +98,10 @@ async def many(count: int) -> list[int]:
     return list(await asyncio.gather(*(child(x) for x in range(count))))
 
 
+@pytest.mark.feature("F99")
 async def test_many_children_run_at_once_and_are_not_repeated_by_the_next_worker(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F99."""
     async with worker(workflows=[app]):
         assert await client.run(many.with_options(queue=queue), 20) == [2 * x for x in range(20)]
     assert sorted(calls) == sorted(f"doubled {x}" for x in range(20))
@@ -112,10 +114,10 @@ async def waits_for_child(key: str) -> str:
     return f"child says {answer}"
 
 
+@pytest.mark.feature("F99")
 async def test_a_child_has_its_business_id_and_a_waiting_parent_survives_its_worker(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F99."""
     async with worker(workflows=[app]):
         run = await client.start(waits_for_child.with_options(queue=queue), "k")
         await until_status(run, "suspended")
@@ -127,10 +129,11 @@ async def test_a_child_has_its_business_id_and_a_waiting_parent_survives_its_wor
         assert await run.result(timeout=10) == "child says yes"
 
 
+@pytest.mark.feature("F99")
 async def test_a_second_child_of_one_id_joins_nothing_and_fails_with_the_reason(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F99: an open id belongs to one run; its parent hears so at once."""
+    """An open id belongs to one run; its parent hears so at once."""
     async with worker(workflows=[app]):
         first = await client.start(named_child.with_options(queue=queue), "busy")
         run = await client.start(waits_for_child.with_options(queue=queue), "busy")
@@ -149,10 +152,11 @@ async def calls_child_badly() -> str:
     return "accepted"
 
 
+@pytest.mark.feature("F99")
 async def test_wrong_arguments_of_a_child_are_refused_where_it_is_called(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F99: no child is started."""
+    """No child is started."""
     async with worker(workflows=[app]):
         run = await client.start(calls_child_badly.with_options(queue=queue))
         assert (await run.result(timeout=10)).startswith("workflow child: argument")
@@ -164,7 +168,7 @@ async def nests(depth: int) -> int:
     return 0 if depth == 0 else 1 + await nests(depth - 1)
 
 
+@pytest.mark.feature("F99")
 async def test_children_have_children(client: Client, worker: WorkerFactory, queue: str) -> None:
-    """F99."""
     async with worker(workflows=[app]):
         assert await client.run(nests.with_options(queue=queue), 5) == 5

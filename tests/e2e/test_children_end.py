@@ -1,4 +1,4 @@
-"""Children end with their parent, however it ends (F100)."""
+"""Children end with their parent, however it ends."""
 
 import asyncio
 
@@ -53,6 +53,7 @@ async def _sleeping_child(client: Client, parent: RunHandle[None]) -> RunHandle[
     return child
 
 
+@pytest.mark.feature("F100")
 async def test_a_child_is_cancelled_when_its_parent_fails(client: Client, worker: WorkerFactory, queue: str) -> None:
     async with worker(workflows=[app]):
         parent = await client.start(breaks_when_told.with_options(queue=queue))
@@ -64,6 +65,7 @@ async def test_a_child_is_cancelled_when_its_parent_fails(client: Client, worker
             await child.result(timeout=10)
 
 
+@pytest.mark.feature("F100")
 @pytest.mark.parametrize("how", ["cancel", "terminate"])
 async def test_a_child_is_cancelled_when_its_parent_is_ended(
     how: str, client: Client, worker: WorkerFactory, queue: str

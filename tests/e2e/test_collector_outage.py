@@ -1,4 +1,4 @@
-"""A collector that is away, refuses, or swallows everything hurts nobody: F125.
+"""A collector that is away, refuses, or swallows everything hurts nobody.
 
 One warning says so, with the address; results and throughput are the same, memory is bounded, and what was missed
 arrives when the collector is back.
@@ -40,9 +40,9 @@ SOON = {"OTEL_EXPORTER_OTLP_TIMEOUT": "500"}
 JSON = "--log-json"
 
 
+@pytest.mark.feature("F125")
 @pytest.mark.alone
 async def test_a_black_hole_under_load_changes_neither_results_nor_throughput_nor_memory(module_database: str) -> None:
-    """F125."""
     async with (
         otlp_sink() as sink,
         _loaded(coordinator_process(module_database), "without") as without,
@@ -72,8 +72,9 @@ async def test_a_black_hole_under_load_changes_neither_results_nor_throughput_no
         rules.check([span for trace_id in _traces(sink) for span in await backend.trace(trace_id)])
 
 
+@pytest.mark.feature("F125")
 async def test_a_collector_that_is_not_there_yet_is_one_warning_with_its_address(module_database: str) -> None:
-    """F125: the coordinator serves at once, and exports what it kept when the collector has come."""
+    """The coordinator serves at once, and exports what it kept when the collector has come."""
     port = free_port()
     address = f"127.0.0.1:{port}"
     async with _loaded(exporting(module_database, f"http://{address}", JSON), "early") as loaded:

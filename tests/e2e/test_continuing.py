@@ -1,4 +1,4 @@
-"""Retrying a closed run: a new run continues at the failed step and takes over the business id (F36)."""
+"""Retrying a closed run: a new run continues at the failed step and takes over the business id."""
 
 import asyncio
 from typing import Any
@@ -88,6 +88,7 @@ async def waits_then_packs(order: str) -> str:
     return await pack(f"{order} {answer}")
 
 
+@pytest.mark.feature("F36")
 async def test_a_retried_run_does_not_repeat_finished_steps(client: Client, worker: WorkerFactory, queue: str) -> None:
     broken.add("goods of o-1")
     async with worker(workflows=[ship]):
@@ -158,6 +159,7 @@ async def test_only_a_run_that_did_not_complete_can_be_retried(
             await run.retry()
 
 
+@pytest.mark.feature("F36")
 async def test_a_terminated_run_continues_where_it_was(client: Client, worker: WorkerFactory, queue: str) -> None:
     async with worker(workflows=[waits_then_packs]):
         run = await client.start(waits_then_packs.with_options(queue=queue), "o-4")
@@ -167,6 +169,7 @@ async def test_a_terminated_run_continues_where_it_was(client: Client, worker: W
         assert await again.result(timeout=10) == "packed o-4 on"
 
 
+@pytest.mark.feature("F153")
 @pytest.mark.parametrize("step_name", ["send", "send_elsewhere"])
 @pytest.mark.parametrize("flow", [pays_and_sends, only_sends], ids=lambda flow: flow.name)
 async def test_a_retried_run_keeps_its_random_values_and_the_keys_of_its_steps(

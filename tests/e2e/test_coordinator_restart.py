@@ -1,4 +1,4 @@
-"""Coordinators that are killed with SIGKILL and come back: F47, F52, F69, F77, F78, F135, F141."""
+"""Coordinators that are killed with SIGKILL and come back."""
 
 import asyncio
 import random
@@ -32,6 +32,7 @@ async def serving(database_url: str, port: int) -> AsyncIterator[Process]:
         yield process
 
 
+@pytest.mark.feature("F52", "F141")
 async def test_every_run_completes_once_although_the_coordinator_is_killed_again_and_again(
     module_database: str, ledger: Ledger
 ) -> None:
@@ -76,6 +77,7 @@ async def _results(client: Client, starting: "asyncio.Future[list[object]]") -> 
     return results
 
 
+@pytest.mark.feature("F47", "F69", "F77", "F78")
 async def test_what_waits_survives_the_end_of_worker_and_coordinator(module_database: str, ledger: Ledger) -> None:
     port = free_port()
     address = f"127.0.0.1:{port}"
@@ -111,6 +113,7 @@ async def test_what_waits_survives_the_end_of_worker_and_coordinator(module_data
     assert ledger.counts == {"fails_once 1": 1, "fails_once 2": 1, "first quick": 1}
 
 
+@pytest.mark.feature("F135")
 async def test_two_coordinators_that_start_on_an_empty_database_at_once_both_serve(empty_database: str) -> None:
     async with coordinator_process(empty_database) as one, coordinator_process(empty_database) as two:
         addresses = [

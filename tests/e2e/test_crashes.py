@@ -1,7 +1,6 @@
 """Workers that are killed in the middle: what was recorded stays, the rest runs again by itself.
 
-F34, F35, F37, F38, F41, F42, F44, F49. One worker is killed once for all tests of this module; each looks at
-its own run.
+One worker is killed once for all tests of this module; each looks at its own run.
 """
 
 import asyncio
@@ -109,10 +108,12 @@ async def _attempts(run: RunHandle[Any]) -> list[tuple[str, AttemptOutcome]]:
     ]
 
 
+@pytest.mark.feature("F34")
 async def test_finished_steps_are_not_executed_again_after_a_crash(crash: Crash) -> None:
     assert crash.ledgers["three_steps"].counts == {"fetch": 1, "process 0": 1, "save old": 2}
 
 
+@pytest.mark.feature("F35")
 async def test_runs_of_a_killed_worker_go_on_by_themselves_soon(crash: Crash) -> None:
     assert crash.seconds < TTL_SECONDS + 10
 
@@ -122,11 +123,13 @@ async def test_an_attempt_of_a_killed_worker_is_recorded_as_lost(crash: Crash) -
     assert attempts[-2:] == [("AttemptEnded", AttemptOutcome.LOST), ("StepCompleted", AttemptOutcome.COMPLETED)]
 
 
+@pytest.mark.feature("F37")
 async def test_calls_of_one_step_in_a_loop_keep_their_results(crash: Crash) -> None:
     assert crash.outcomes["loop_of_one_step"] == [0, 1, 2]
     assert crash.ledgers["loop_of_one_step"].counts == {"count 0": 1, "count 1": 1, "count 2": 2}
 
 
+@pytest.mark.feature("F38")
 async def test_step_ids_find_their_results_when_the_order_of_calls_has_changed(crash: Crash) -> None:
     assert crash.outcomes["named_items"] == {"0": 0, "1": 10, "2": 20, "3": 30, "4": 40}
     assert crash.ledgers["named_items"].counts == {
@@ -134,15 +137,18 @@ async def test_step_ids_find_their_results_when_the_order_of_calls_has_changed(c
     }  # fmt: skip
 
 
+@pytest.mark.feature("F41")
 async def test_a_parallel_step_that_finished_before_the_crash_is_not_repeated(crash: Crash) -> None:
     assert crash.outcomes["branches"] == ["a", "b", "c"]
     assert crash.ledgers["branches"].counts == {"branch a": 1, "branch b": 2, "branch c": 2}
 
 
+@pytest.mark.feature("F42")
 async def test_a_result_of_zero_is_kept_over_a_crash(crash: Crash) -> None:
     assert "process 0" in crash.ledgers["three_steps"].lines
 
 
+@pytest.mark.feature("F44")
 async def test_the_stored_result_of_a_finished_step_stays_when_its_code_changes(crash: Crash) -> None:
     assert crash.outcomes["three_steps"] == "saved old"
 
@@ -165,6 +171,7 @@ async def test_a_step_whose_worker_is_killed_goes_on_where_it_has_saved(crash: C
     assert pages == [f"page {page}" for page in range(flows.PAGES)], "no page was read again"
 
 
+@pytest.mark.feature("F49")
 async def test_a_step_that_kills_its_workers_fails_after_its_recoveries(crash: Crash) -> None:
     assert isinstance(crash.outcomes["deadly"], RunFailed)
     assert "max recovery attempts" in str(crash.outcomes["deadly"])

@@ -1,4 +1,4 @@
-"""Workers that are told to leave, and programs that vanish with all they started: F140, --exit-with-stdin."""
+"""Workers that are told to leave, and programs that vanish with all they started, --exit-with-stdin."""
 
 import asyncio
 import contextlib
@@ -27,6 +27,7 @@ RUNS = 20
 TTL_SECONDS = 2.0
 
 
+@pytest.mark.feature("F140")
 async def test_a_drained_worker_finishes_its_steps_and_loses_none(
     client: Client, process_worker: WorkerProcessFactory, ledger: Ledger, queue: str
 ) -> None:
@@ -44,6 +45,7 @@ async def test_a_drained_worker_finishes_its_steps_and_loses_none(
     assert ledger.counts == {f"{kind} {name}": 1 for kind in ("moment", "afterwards") for name in names}
 
 
+@pytest.mark.feature("F140")
 async def test_a_second_signal_hands_running_attempts_back_at_once(
     client: Client, process_worker: WorkerProcessFactory, ledger: Ledger, queue: str
 ) -> None:

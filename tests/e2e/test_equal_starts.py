@@ -1,4 +1,4 @@
-"""Starts that mean the same are the same run, whoever wrote them, whenever, and through whichever replica: F26, F27."""
+"""Starts that mean the same are the same run, whoever wrote them, whenever, and through whichever replica."""
 
 import asyncio
 import sys
@@ -57,6 +57,7 @@ def spec(*arguments: Any, **options: Any) -> pb.StartSpec:
     return pb.StartSpec(arguments=value_pb2.Arguments(positional=map(payload, arguments)), **options)
 
 
+@pytest.mark.feature("F26")
 async def test_one_start_is_one_run_before_and_after_the_first_worker_has_come(
     coordinator: Coordinator, worker: WorkerFactory, queue: str
 ) -> None:
@@ -117,6 +118,7 @@ async def test_one_instant_in_two_zones_is_one_argument(client: Client, queue: s
     assert (again.run_id, again.attached) == (first.run_id, True)
 
 
+@pytest.mark.feature("F24")
 async def test_a_template_makes_the_id_of_a_start_that_only_names_its_workflow(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
@@ -139,6 +141,7 @@ async def test_the_repeat_of_a_start_that_joined_gets_the_run_that_it_joined(
         assert (joined.run_id, joined.attached) == (repeated.run_id, repeated.attached) == (first.run_id, True)
 
 
+@pytest.mark.feature("F27")
 async def test_a_key_that_leads_to_a_run_with_another_id_says_which(client: Client, queue: str) -> None:
     keyed = count.with_options(queue=queue, id="count-a", idempotency_key="key-1")
     first = await client.start(keyed, 1)
@@ -165,6 +168,7 @@ async def test_starts_at_once_that_continue_a_failed_run_are_all_answered(
     assert {run.id for run in runs} == {"fails-1"}
 
 
+@pytest.mark.feature("F29")
 async def test_arguments_of_the_wrong_type_never_become_a_run(client: Client, queue: str) -> None:
     with pytest.raises(ArgumentsRejected, match="argument 'n'"):
         await client.start(count.with_options(queue=queue, id="wrong"), "many")  # type: ignore[arg-type]
@@ -195,6 +199,7 @@ async def test_a_deploy_that_changes_a_default_changes_nothing_of_what_was_start
             assert (same.run_id, same.attached) == (first.run_id, True)
 
 
+@pytest.mark.feature("F29")
 async def test_arguments_of_the_wrong_type_never_become_a_run_whoever_starts_it(
     coordinator: Coordinator, client: Client, worker: WorkerFactory, queue: str
 ) -> None:

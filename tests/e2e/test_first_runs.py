@@ -52,6 +52,7 @@ async def test_a_run_returns_its_typed_result(client: Client, worker: WorkerFact
         assert await run.result(timeout=10) == 23
 
 
+@pytest.mark.feature("F30")
 async def test_a_failing_run_raises_at_the_waiting_client(client: Client, worker: WorkerFactory, queue: str) -> None:
     async with worker(workflows=[breaks]):
         run = await client.start(breaks.with_options(queue=queue))

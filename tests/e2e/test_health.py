@@ -1,4 +1,4 @@
-"""Probes, idle workers and machines with a wrong clock: F137, F138, F146."""
+"""Probes, idle workers and machines with a wrong clock."""
 
 import asyncio
 import os
@@ -74,6 +74,7 @@ async def until_health(address: str, status: int, *, seconds: float = 10.0) -> N
     await until(lambda: health_of(address), lambda seen: seen == status, seconds=seconds)
 
 
+@pytest.mark.feature("F137")
 async def test_health_follows_the_database_and_the_coordinator() -> None:
     port, worker_port = free_port(), free_port()
     address, worker_address = f"127.0.0.1:{port}", f"127.0.0.1:{worker_port}"
@@ -93,6 +94,7 @@ async def test_health_follows_the_database_and_the_coordinator() -> None:
             await until_health(worker_address, NOT_SERVING)
 
 
+@pytest.mark.feature("F138")
 @pytest.mark.alone
 async def test_an_idle_worker_polls_rarely_and_new_work_starts_at_once(coordinator: Coordinator, queue: str) -> None:
     async with counting_proxy(coordinator.address) as proxy, Client.connect(proxy.address) as client:
@@ -112,6 +114,7 @@ async def test_an_idle_worker_polls_rarely_and_new_work_starts_at_once(coordinat
     assert statistics.median(delays) < 0.1
 
 
+@pytest.mark.feature("F146")
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler to make a wrong clock")
 async def test_a_worker_whose_clock_is_an_hour_ahead_keeps_the_time_of_the_database(
     client: Client, process_worker: WorkerProcessFactory, queue: str, tmp_path: Path

@@ -1,4 +1,4 @@
-"""Replicas that leave, come, or are told to stop before they have begun; workers and clients that move: F137, F141."""
+"""Replicas that leave, come, or are told to stop before they have begun; workers and clients that move."""
 
 import asyncio
 import os
@@ -61,6 +61,7 @@ async def test_a_replica_that_drains_says_so_and_serves_on_until_it_is_told_agai
         assert time.monotonic() - told_at < 20
 
 
+@pytest.mark.feature("F141")
 async def test_a_new_replica_gets_its_share_of_workers_while_nothing_fails_and_no_step_is_repeated(
     module_database: str, ledger: Ledger
 ) -> None:

@@ -1,4 +1,4 @@
-"""Poison never spreads: what one run or step does ends itself, and neither its worker nor the runs beside it (F159)."""
+"""Poison never spreads: what one run or step does ends itself, and neither its worker nor the runs beside it."""
 
 import asyncio
 import signal
@@ -72,6 +72,7 @@ async def test_a_step_whose_task_ends_programs_ends_no_worker(
         assert worker.output.count("it goes on") == 1
 
 
+@pytest.mark.feature("F159")
 async def test_code_that_never_pauses_stalls_its_run_and_the_others_go_on(
     client: Client, process_worker: WorkerProcessFactory, ledger: Ledger, queue: str
 ) -> None:
@@ -107,6 +108,7 @@ async def test_a_step_that_computes_on_the_loop_is_interrupted_and_fails(
         await goes_on(client, ledger, queue, worker)
 
 
+@pytest.mark.feature("F159")
 async def test_runs_beside_code_that_cannot_be_interrupted_go_to_another_worker(
     client: Client, process_worker: WorkerProcessFactory, ledger: Ledger, queue: str
 ) -> None:
@@ -228,6 +230,7 @@ async def stop_twice(worker: Process) -> int:
     return code
 
 
+@pytest.mark.feature("F159")
 @pytest.mark.parametrize("how", ["to_thread", "ignores cancel", "plain", "computes", "interpreter"])
 async def test_a_second_signal_ends_a_worker_whatever_it_does_and_its_runs_go_on_elsewhere(
     client: Client, process_worker: WorkerProcessFactory, ledger: Ledger, queue: str, how: str
@@ -245,6 +248,7 @@ async def test_a_second_signal_ends_a_worker_whatever_it_does_and_its_runs_go_on
         assert await beside.result(timeout=10) == other.pid
 
 
+@pytest.mark.feature("F159")
 async def test_a_plain_step_past_its_timeout_does_not_keep_its_slot(
     client: Client, process_worker: WorkerProcessFactory, ledger: Ledger, queue: str
 ) -> None:

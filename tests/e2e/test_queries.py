@@ -1,4 +1,4 @@
-"""Looking at runs: status, current step, listings, histories: F113, F114, F117, F118."""
+"""Looking at runs: status, current step, listings, histories."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -45,10 +45,11 @@ async def two_steps(name: str, *, size: int = 1) -> list[str]:
     return [await first_step(), await second_step(), name * size]
 
 
+@pytest.mark.feature("F113")
 async def test_a_description_follows_a_run_from_step_to_step_to_its_result(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F113: current step is the first, then the second, then None; times are aware UTC."""
+    """Current step is the first, then the second, then None; times are aware UTC."""
     gate.first, gate.second = asyncio.Event(), asyncio.Event()
     begun = datetime.now(UTC) - timedelta(seconds=1)
     run = await client.start(two_steps.with_options(id=f"two-{queue}", queue=queue), "x", size=2)
@@ -75,8 +76,8 @@ async def fails() -> None:
     raise ValueError("kaput")
 
 
+@pytest.mark.feature("F113")
 async def test_the_description_of_a_failed_run_has_its_error(client: Client, worker: WorkerFactory, queue: str) -> None:
-    """F113."""
     async with worker(workflows=[app]):
         run = await client.start(fails.with_options(queue=queue))
         with pytest.raises(RunFailed):
@@ -85,9 +86,10 @@ async def test_the_description_of_a_failed_run_has_its_error(client: Client, wor
     assert (description.status, description.error, description.result) == ("failed", "ValueError: kaput", None)
 
 
+@pytest.mark.feature("F113")
 @pytest.mark.parametrize("run", ["run_0001m7wa3e5vkgn9p7yhpsw3es4t", "unknown-id", "%", "ü" * 300, "x" * 5_000])
 async def test_an_unknown_id_is_not_found_whoever_asks(client: Client, run: str) -> None:
-    """F113: also when it could not be the id of any run."""
+    """Also when it could not be the id of any run."""
     handle = client.get(run)
     for ask in (handle.status, handle.describe, handle.history, handle.result, handle.cancel, handle.terminate):
         with pytest.raises(RunNotFound) as caught:
@@ -100,10 +102,11 @@ async def quick(number: int) -> int:
     return number
 
 
+@pytest.mark.feature("F114")
 async def test_a_listing_has_pages_without_doubles_while_new_runs_start(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F114: newest first, 10 + 10 + 5, whatever starts meanwhile."""
+    """Newest first, 10 + 10 + 5, whatever starts meanwhile."""
     async with worker(workflows=[app]):
         start = quick.with_options(queue=queue, metadata={"test": queue})
         runs = [await client.start(start, number) for number in range(25)]
@@ -123,10 +126,10 @@ async def test_a_listing_has_pages_without_doubles_while_new_runs_start(
     assert seen == [run.run_id for run in reversed(runs)]
 
 
+@pytest.mark.feature("F114")
 async def test_a_listing_is_filtered_by_name_status_time_and_text(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F114."""
     async with worker(workflows=[app]):
         early = await client.start(quick.with_options(queue=queue), 1)
         await early.result(timeout=10)
@@ -163,6 +166,7 @@ async def sleeps() -> None:
     await sleep("1h")
 
 
+@pytest.mark.feature("F114")
 @pytest.mark.parametrize(
     ("options", "field"),
     [
@@ -176,15 +180,14 @@ async def sleeps() -> None:
 async def test_a_malformed_listing_is_refused_by_its_field(
     client: Client, options: dict[str, object], field: str
 ) -> None:
-    """F114."""
     with pytest.raises(InvalidRequest) as caught:
         await client.list(**options)  # type: ignore[arg-type]
     assert caught.value.field == field
 
 
+@pytest.mark.feature("F113", "F114")
 @pytest.mark.parametrize("text", ["a\x00b", "a\ud800b"])
 async def test_what_is_no_text_is_refused_by_its_field(client: Client, text: str) -> None:
-    """F113, F114."""
     with pytest.raises(InvalidRequest, match="which is no text") as caught:
         client.get(text)
     assert caught.value.field == "run"
@@ -196,8 +199,8 @@ async def test_what_is_no_text_is_refused_by_its_field(client: Client, text: str
         await client.list(metadata={"key": text})
 
 
+@pytest.mark.feature("F114")
 async def test_a_very_long_text_finds_nothing(client: Client) -> None:
-    """F114."""
     long = "x" * 10_000
     assert not (await client.list(text=long, workflow=long, idempotency_key=long, metadata={"key": long})).runs
 
@@ -212,10 +215,10 @@ async def one_step() -> int:
     return await one()
 
 
+@pytest.mark.feature("F117")
 async def test_the_history_of_a_one_step_run_is_typed_dense_and_in_order(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F117."""
     async with worker(workflows=[app]):
         run = await client.start(one_step.with_options(queue=queue))
         assert await run.result(timeout=10) == 1
@@ -238,10 +241,11 @@ async def many_steps(count: int) -> int:
     return total
 
 
+@pytest.mark.feature("F117")
 async def test_a_long_history_is_read_whole_while_the_run_is_open(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F117: dense from 1 over all pages."""
+    """Dense from 1 over all pages."""
     async with worker(workflows=[app]):
         run = await client.start(many_steps.with_options(queue=queue), 500)
         await until_status(run, "suspended")

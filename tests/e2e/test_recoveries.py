@@ -15,6 +15,7 @@ SLACK_SECONDS = "20"
 _recoveries = partial(module_run, "tests.chaos.recoveries")
 
 
+@pytest.mark.feature("F141", "F142")
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 async def test_after_every_kind_of_kill_things_go_on(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Runs that move between workers and versions of their code: F45, F46, F48, F50, F51."""
+"""Runs that move between workers and versions of their code."""
 
 import asyncio
 import signal
@@ -21,6 +21,7 @@ MODULE = "tests.support.flows_replay"
 RUNS = 200
 
 
+@pytest.mark.feature("F45")
 async def test_a_step_that_no_worker_knows_waits_with_a_reason(
     client: Client, worker: WorkerFactory, ledger: Ledger, queue: str
 ) -> None:
@@ -36,6 +37,7 @@ async def test_a_step_that_no_worker_knows_waits_with_a_reason(
     assert ledger.lines == ["fetch", "second_step"]
 
 
+@pytest.mark.feature("F46")
 async def test_code_that_left_its_history_stalls_the_run_until_it_is_reverted(
     client: Client, process_worker: WorkerProcessFactory, ledger: Ledger, queue: str
 ) -> None:
@@ -58,6 +60,7 @@ async def test_code_that_left_its_history_stalls_the_run_until_it_is_reverted(
     assert ledger.counts == {"fetch": 1, "process": 2}
 
 
+@pytest.mark.feature("F48")
 async def test_a_worker_touches_only_runs_of_its_own_workflows(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
@@ -94,6 +97,7 @@ async def test_a_worker_touches_only_runs_of_its_own_workflows(
     assert await kinds(failed) == before
 
 
+@pytest.mark.feature("F50")
 async def test_two_workers_execute_every_run_exactly_once(
     client: Client, process_worker: WorkerProcessFactory, ledger: Ledger, queue: str
 ) -> None:
@@ -104,6 +108,7 @@ async def test_two_workers_execute_every_run_exactly_once(
     assert ledger.counts == {"once": RUNS}
 
 
+@pytest.mark.feature("F51")
 async def test_a_worker_that_was_frozen_beyond_its_lease_cannot_commit_its_results(
     client: Client, process_worker: WorkerProcessFactory, ledger: Ledger, queue: str
 ) -> None:

@@ -1,4 +1,4 @@
-"""Failing steps: how often, when and whether they are repeated, and what is recorded: F61-F68, F70-F73."""
+"""Failing steps: how often, when and whether they are repeated, and what is recorded."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -57,10 +57,11 @@ async def uses_fails(times: int) -> int:
     return await fails(times)
 
 
+@pytest.mark.feature("F61", "F67", "F70")
 async def test_a_step_that_fails_twice_succeeds_with_its_third_attempt(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F61, F67, F70: each attempt has its record, the failed ones with type, text and traceback."""
+    """Each attempt has its record, the failed ones with type, text and traceback."""
     async with worker(workflows=[app]):
         run = await client.start(uses_fails.with_options(queue=queue), 2)
         assert await run.result(timeout=10) == 3
@@ -78,10 +79,10 @@ async def test_a_step_that_fails_twice_succeeds_with_its_third_attempt(
     assert records[2].failure is None
 
 
+@pytest.mark.feature("F72")
 async def test_exhausted_retries_fail_the_run_with_the_last_error(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F72."""
     async with worker(workflows=[app]):
         run = await client.start(uses_fails.with_options(queue=queue), 10)
         with pytest.raises(RunFailed, match="KeyError: 'failure 5'") as caught:
@@ -112,6 +113,7 @@ BACKOFFS: dict[str, Any] = {
 }
 
 
+@pytest.mark.feature("F62", "F63", "F64")
 @pytest.mark.parametrize(
     ("backoff", "expected"),
     [
@@ -127,7 +129,7 @@ BACKOFFS: dict[str, Any] = {
 async def test_retries_wait_as_their_backoff_says(
     client: Client, worker: WorkerFactory, queue: str, backoff: str, expected: list[float]
 ) -> None:
-    """F62-F64: what is recorded, and what passes between the attempts."""
+    """What is recorded, and what passes between the attempts."""
     async with worker(workflows=[app]):
         run = await client.start(fails_with.with_options(queue=queue), backoff)
         assert await run.result(timeout=10) == 5
@@ -150,10 +152,11 @@ async def waits_long_for_a_retry() -> int:
     return await fails_once_for_long()
 
 
+@pytest.mark.feature("F63")
 async def test_a_long_wait_for_a_retry_is_kept_by_the_coordinator(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F63: the run is suspended meanwhile, so it outlives its worker."""
+    """The run is suspended meanwhile, so it outlives its worker."""
     async with worker(workflows=[app]):
         run = await client.start(waits_long_for_a_retry.with_options(queue=queue))
         await until_status(run, "suspended")
@@ -174,8 +177,8 @@ async def uses_refuses() -> None:
     await refuses()
 
 
+@pytest.mark.feature("F65")
 async def test_a_fatal_error_is_not_retried(client: Client, worker: WorkerFactory, queue: str) -> None:
-    """F65."""
     async with worker(workflows=[app]):
         run = await client.start(uses_refuses.with_options(queue=queue))
         with pytest.raises(RunFailed, match="FatalError: no such customer") as caught:
@@ -215,12 +218,12 @@ async def uses_asks_for_a_retry(form: str, *, queued: bool) -> int:
     return await (asks_for_a_retry_in_the_queue if queued else asks_for_a_retry)(form)
 
 
+@pytest.mark.feature("F66")
 @pytest.mark.parametrize("queued", [False, True], ids=["inline", "queued"])
 @pytest.mark.parametrize("form", ["text", "number", "timedelta", "datetime"])
 async def test_the_wait_that_a_retryable_error_asks_for_overrides_the_backoff(
     client: Client, worker: WorkerFactory, queue: str, form: str, queued: bool
 ) -> None:
-    """F66."""
     async with worker(workflows=[app]):
         run = await client.start(uses_asks_for_a_retry.with_options(queue=queue), form, queued=queued)
         assert await run.result(timeout=10) == 2
@@ -258,10 +261,10 @@ async def uses_fails_always() -> list[int]:
     return attempts
 
 
+@pytest.mark.feature("F68")
 async def test_the_defaults_of_an_app_hold_for_its_steps_unless_they_say_otherwise(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F68."""
     async with worker(workflows=[no_retries]):
         run = await client.start(uses_fails_always.with_options(queue=queue))
         assert await run.result(timeout=10) == [1, 2]
@@ -285,10 +288,10 @@ async def catches() -> str:
     return f"{caught} ({cause})"
 
 
+@pytest.mark.feature("F71")
 async def test_a_caught_failure_is_replayed_and_not_executed_again(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F71."""
     async with worker(workflows=[app]):
         run = await client.start(catches.with_options(queue=queue))
         await until_status(run, "suspended")
@@ -312,8 +315,9 @@ async def uses_fails_awkwardly() -> str:
     return await fails_awkwardly()
 
 
+@pytest.mark.feature("F73")
 async def test_awkward_error_texts_are_stored_listed_and_cut(client: Client, worker: WorkerFactory, queue: str) -> None:
-    """F73: and the retry happens all the same."""
+    """And the retry happens all the same."""
     async with worker(workflows=[app]):
         run = await client.start(uses_fails_awkwardly.with_options(queue=queue))
         with pytest.raises(RunFailed, match=r"RuntimeError: \{oops\} %s") as caught:
@@ -364,6 +368,7 @@ async def uses_raises(which: str) -> None:
     await raises(which)
 
 
+@pytest.mark.feature("F72", "F73")
 @pytest.mark.parametrize(
     ("which", "error_type", "text"),
     [
@@ -377,7 +382,7 @@ async def uses_raises(which: str) -> None:
 async def test_every_kind_of_error_fails_its_run_with_type_and_text(
     client: Client, worker: WorkerFactory, queue: str, which: str, error_type: str, text: str
 ) -> None:
-    """F72, F73: the worker survives them all."""
+    """The worker survives them all."""
     async with worker(workflows=[app]):
         run = await client.start(uses_raises.with_options(queue=queue), which)
         with pytest.raises(RunFailed, match=rf"({error_type}).*{text}"):

@@ -1,4 +1,4 @@
-"""Coordinators that are replaced one after the other under load, behind a name whose answers are stale: F141."""
+"""Coordinators that are replaced one after the other under load, behind a name whose answers are stale."""
 
 import asyncio
 import time
@@ -131,6 +131,7 @@ async def roll_to_new_addresses(replicas: Fleet) -> None:
         await replicas.stop(old)
 
 
+@pytest.mark.feature("F141")
 @pytest.mark.parametrize(
     ("roll", "shuffled", "drain"),
     [(roll_in_place, False, "0s"), (roll_to_new_addresses, True, "6s")],

@@ -1,4 +1,4 @@
-"""Signals: waiting, early ones, order, `once`, replay, and runs that take none: F93, F94."""
+"""Signals: waiting, early ones, order, `once`, replay, and runs that take none."""
 
 import asyncio
 from typing import Any
@@ -23,10 +23,10 @@ async def receives(count: int) -> list[Any]:
     return [await receive("item") for _ in range(count)]
 
 
+@pytest.mark.feature("F93")
 async def test_a_waiting_run_is_suspended_and_says_for_which_signal(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F93."""
     async with worker(workflows=[app]):
         run = await client.start(receives.with_options(queue=queue), 1)
         await until_status(run, "suspended")
@@ -35,10 +35,10 @@ async def test_a_waiting_run_is_suspended_and_says_for_which_signal(
         assert await run.result(timeout=10) == ["now"]
 
 
+@pytest.mark.feature("F93")
 async def test_signals_before_the_first_worker_arrive_in_the_order_of_sending(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F93."""
     run = await client.start(receives.with_options(queue=queue), 50)
     for number in range(50):
         await run.signal("item", number)
@@ -46,10 +46,10 @@ async def test_signals_before_the_first_worker_arrive_in_the_order_of_sending(
         assert await run.result(timeout=10) == list(range(50))
 
 
+@pytest.mark.feature("F93")
 async def test_signals_of_one_name_wait_while_another_name_is_received(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F93."""
     async with worker(workflows=[app]):
         run = await client.start(receives_two_names.with_options(queue=queue))
         for name, payload in (("b", 1), ("b", 2), ("a", 3), ("b", 4)):
@@ -62,8 +62,9 @@ async def receives_two_names() -> list[Any]:
     return [await receive("a"), await receive("b"), await receive("b"), await receive("b")]
 
 
+@pytest.mark.feature("F93")
 async def test_falsy_payloads_are_kept_and_replayed(client: Client, worker: WorkerFactory, queue: str) -> None:
-    """F93: the second worker rebuilds the run from its journal."""
+    """The second worker rebuilds the run from its journal."""
     payloads = [0, False, "", None, [], {}, 0.0]
     run = await client.start(receives.with_options(queue=queue), len(payloads) + 1)
     async with worker(workflows=[app]):
@@ -75,10 +76,11 @@ async def test_falsy_payloads_are_kept_and_replayed(client: Client, worker: Work
         assert repr(await run.result(timeout=10)) == repr([*payloads, "last"])
 
 
+@pytest.mark.feature("F93")
 async def test_with_once_only_the_first_signal_of_a_name_counts(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F93: also of many at once, and beside other names."""
+    """Also of many at once, and beside other names."""
     async with worker(workflows=[app]):
         run = await client.start(receives.with_options(queue=queue), 2)
         answers = await asyncio.gather(*(run.signal("item", number, once=True) for number in range(10)))
@@ -97,10 +99,10 @@ async def times_out() -> str:
     return f"{first}; {await receive('item', timeout='5s')}"
 
 
+@pytest.mark.feature("F93")
 async def test_a_receive_times_out_and_a_later_one_still_receives(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F93."""
     async with worker(workflows=[app]):
         run = await client.start(times_out.with_options(queue=queue))
         await until(lambda: kinds(run), lambda seen: "MailConsumed" in seen)
@@ -108,8 +110,9 @@ async def test_a_receive_times_out_and_a_later_one_still_receives(
         assert await run.result(timeout=10) == "no signal 'item' came in time; late"
 
 
+@pytest.mark.feature("F94")
 async def test_a_closed_run_takes_no_signal(client: Client, worker: WorkerFactory, queue: str) -> None:
-    """F94: the error is typed and names the run."""
+    """The error is typed and names the run."""
     async with worker(workflows=[app]):
         run = await client.start(receives.with_options(queue=queue), 0)
         assert await run.result(timeout=10) == []
@@ -119,16 +122,18 @@ async def test_a_closed_run_takes_no_signal(client: Client, worker: WorkerFactor
         assert caught.value.run_id == run.run_id
 
 
+@pytest.mark.feature("F94")
 @pytest.mark.parametrize("run", ["run_0001m7wa3e5vkgn9p7yhpsw3es4t", "order-unknown", "run_malformed", "x" * 5_000])
 async def test_an_unknown_run_takes_no_signal(client: Client, run: str) -> None:
-    """F94: by run id, by business id, and by what is neither."""
+    """By run id, by business id, and by what is neither."""
     with pytest.raises(RunNotFound) as caught:
         await client.get(run).signal("item")
     assert caught.value.run == run
 
 
+@pytest.mark.feature("F94")
 async def test_a_run_of_another_namespace_takes_no_signal(client: Client, coordinator: Coordinator, queue: str) -> None:
-    """F94: neither by its run id nor by its business id."""
+    """Neither by its run id nor by its business id."""
     run = await client.start(receives.with_options(id=f"mine-{queue}", queue=queue), 1)
     async with Client.connect(coordinator.address, "other") as stranger:
         for name in (run.run_id, f"mine-{queue}"):
@@ -139,11 +144,11 @@ async def test_a_run_of_another_namespace_takes_no_signal(client: Client, coordi
     await run.terminate()
 
 
+@pytest.mark.feature("F94")
 @pytest.mark.parametrize("name", ["", "x" * 201, "a\nb", "a\x00b", "a\ud800b"])
 async def test_a_malformed_signal_name_is_refused_and_the_run_waits_on(
     client: Client, worker: WorkerFactory, queue: str, name: str
 ) -> None:
-    """F94."""
     async with worker(workflows=[app]):
         run = await client.start(receives.with_options(queue=queue), 1)
         with pytest.raises(InvalidRequest, match=r"1 to 200 printable|no text") as caught:
@@ -164,11 +169,12 @@ async def approves() -> str:
     return f"{type(first).__name__} {first.approved}, {second.approved}"
 
 
+@pytest.mark.feature("F93", "F157")
 @pytest.mark.parametrize("is_early", [False, True], ids=["while it waits", "before it waits"])
 async def test_a_signal_that_does_not_fit_is_set_aside_and_the_run_waits_for_the_next(
     client: Client, worker: WorkerFactory, queue: str, is_early: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """F93, F157: one "maybe" failed the run for good."""
+    """One "maybe" failed the run for good."""
     run = await client.start(approves.with_options(queue=queue))
     payloads: list[Any] = ["yes", {"approved": True}, None, {"approved": "maybe"}]
     if is_early:
@@ -195,10 +201,11 @@ async def fails_after_one() -> None:
     raise ValueError("enough")
 
 
+@pytest.mark.feature("F93")
 async def test_signals_that_nobody_received_are_in_the_history_of_the_closed_run(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F93: undelivered, before the close."""
+    """Undelivered, before the close."""
     run = await client.start(fails_after_one.with_options(queue=queue))
     for payload in (1, 2):
         await run.signal("item", payload)

@@ -1,4 +1,4 @@
-"""Values that are too large, alone or together, and many large ones that are not: F60.
+"""Values that are too large, alone or together, and many large ones that are not.
 
 Whatever is within its limit must get through, however much of it comes together.
 """
@@ -43,10 +43,11 @@ async def wants_bytes(count: int) -> int:
     return len(await returns_bytes(count))
 
 
+@pytest.mark.feature("F60")
 async def test_a_result_above_the_limit_fails_its_step_with_size_and_limit(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F60: one just below passes, and the coordinator goes on."""
+    """One just below passes, and the coordinator goes on."""
     async with worker(workflows=[app]):
         start = wants_bytes.with_options(queue=queue)
         run = await client.start(start, 100_000_000)
@@ -62,10 +63,11 @@ async def takes_text(text: str, more: str = "") -> int:
     return len(text) + len(more)
 
 
+@pytest.mark.feature("F60")
 async def test_arguments_above_the_limit_are_refused_before_anything_is_stored(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F60: also when each is below it and only their sum is above; the error is typed with its facts."""
+    """Also when each is below it and only their sum is above; the error is typed with its facts."""
     async with worker(workflows=[app]):
         start = takes_text.with_options(queue=queue)
         for args, size in (("x" * LIMIT,), LIMIT + 2), (("x" * (LIMIT // 2), "y" * (LIMIT // 2)), LIMIT):
@@ -82,10 +84,10 @@ async def receives_texts(count: int) -> int:
     return sum([len(await receive("text", str)) for _ in range(count)])
 
 
+@pytest.mark.feature("F60")
 async def test_a_signal_above_the_limit_is_refused_and_the_run_waits_on(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F60."""
     async with worker(workflows=[app]):
         run = await client.start(receives_texts.with_options(queue=queue), 1)
         with pytest.raises(PayloadTooLarge, match="the payload of signal text"):
@@ -106,10 +108,11 @@ async def moves_much(steps: int, count: int) -> int:
     return sum(map(len, texts))
 
 
+@pytest.mark.feature("F60")
 async def test_results_that_together_exceed_a_message_are_recorded_in_parts_and_read_again(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F60: each is within the limit; the next worker reads the journal in pages."""
+    """Each is within the limit; the next worker reads the journal in pages."""
     count = LIMIT - 2
     async with worker(workflows=[app]):
         run = await client.start(moves_much.with_options(queue=queue), 10, count)
@@ -128,10 +131,10 @@ async def gives_a_step_too_much(count: int, size: int) -> str:
         return f"{type(error).__name__}: {error}"
 
 
+@pytest.mark.feature("F60")
 async def test_arguments_of_a_step_that_together_exceed_the_limit_are_refused_where_it_is_called(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F60."""
     size = LIMIT // 2
     async with worker(workflows=[app]):
         run = await client.start(gives_a_step_too_much.with_options(queue=queue), 12, size)
@@ -139,10 +142,11 @@ async def test_arguments_of_a_step_that_together_exceed_the_limit_are_refused_wh
     assert await kinds(run) == ["RunStarted", "RunClosed"]
 
 
+@pytest.mark.feature("F60")
 async def test_signals_that_together_exceed_a_message_all_arrive(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F60: they wait for the first worker, and are rebuilt from the journal by the second one."""
+    """They wait for the first worker, and are rebuilt from the journal by the second one."""
     run = await client.start(receives_texts.with_options(queue=queue), 13)
     for _ in range(12):
         await run.signal("text", LARGEST)
@@ -158,10 +162,11 @@ async def returns_text(text: str) -> str:
     return text
 
 
+@pytest.mark.feature("F60")
 async def test_runs_whose_arguments_together_exceed_a_message_are_all_executed_and_awaited(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F60: their starts, their leases and their results."""
+    """Their starts, their leases and their results."""
     runs = await client.start_many(returns_text.with_options(queue=queue), [LARGEST] * 20)
     async with worker(workflows=[app]):
         assert await client.wait_many(runs, timeout=30) == [LARGEST] * 20
@@ -178,19 +183,21 @@ async def queues_texts(count: int) -> int:
     return sum(map(len, texts))
 
 
+@pytest.mark.feature("F60")
 async def test_queued_steps_whose_values_together_exceed_a_message_are_all_executed(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F60: their claims, their reports and the mail with their results."""
+    """Their claims, their reports and the mail with their results."""
     async with worker(workflows=[app]):
         run = await client.start(queues_texts.with_options(queue=queue), 12)
         assert await run.result(timeout=30) == 12 * len(LARGEST)
 
 
+@pytest.mark.feature("F60", "F93")
 async def test_signals_that_nobody_received_do_not_make_the_history_unreadable(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F60, F93: they are in the journal, in several rows."""
+    """They are in the journal, in several rows."""
     run = await client.start(receives_texts.with_options(queue=queue), 1)
     for _ in range(12):
         await run.signal("text", LARGEST)

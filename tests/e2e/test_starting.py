@@ -1,4 +1,4 @@
-"""Starting runs and awaiting them, ids, keys and conflicts: F23-F31."""
+"""Starting runs and awaiting them, ids, keys and conflicts."""
 
 import asyncio
 import time
@@ -45,11 +45,12 @@ async def dawdles(seconds: float, *, answer: str = "done") -> str:
     return await noted(answer)
 
 
+@pytest.mark.feature("F23")
 @pytest.mark.alone
 async def test_a_start_answers_with_an_id_before_the_run_ends(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F23: positional and keyword arguments."""
+    """Positional and keyword arguments."""
     async with worker(workflows=[app]):
         begun = time.monotonic()
         run = await client.start(dawdles.with_options(queue=queue), 0.5, answer="late")
@@ -66,10 +67,11 @@ async def pipeline(source: str, size: int = 1) -> str:
     return await noted(f"{source}:{size}")
 
 
+@pytest.mark.feature("F24")
 async def test_a_template_makes_the_id_of_positional_and_keyword_arguments(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F24: and equal arguments are equal however they are written, defaults included."""
+    """And equal arguments are equal however they are written, defaults included."""
     async with worker(workflows=[app]):
         start = pipeline.with_options(queue=queue)
         one = await client.start(start, "users")
@@ -79,10 +81,10 @@ async def test_a_template_makes_the_id_of_positional_and_keyword_arguments(
         assert await client.get("pipeline-users").result(timeout=10) == "users:1"
 
 
+@pytest.mark.feature("F24")
 async def test_an_explicit_id_is_honoured_and_beats_the_template(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F24."""
     async with worker(workflows=[app]):
         run = await client.start(pipeline.with_options(id="my-run-123", queue=queue), "orders")
         assert run.id == "my-run-123"
@@ -92,18 +94,19 @@ async def test_an_explicit_id_is_honoured_and_beats_the_template(
             await client.get("pipeline-orders")
 
 
+@pytest.mark.feature("F24")
 async def test_a_template_with_an_unknown_parameter_is_refused_at_definition() -> None:
-    """F24."""
     with pytest.raises(ValueError, match=r"uses 'customer', which is not a parameter"):
 
         @app.workflow(id="order-{customer}")
         async def misspelt(user: str) -> None: ...
 
 
+@pytest.mark.feature("F25")
 async def test_a_finished_id_answers_with_its_result_and_executes_nothing(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F25: reuse="new" makes another run."""
+    """Reuse="new" makes another run."""
     async with worker(workflows=[app]):
         start = pipeline.with_options(id="again", queue=queue)
         assert await client.run(start, "a") == "a:1"
@@ -117,10 +120,11 @@ async def test_a_finished_id_answers_with_its_result_and_executes_nothing(
     assert calls == ["a:1", "b:1"]
 
 
+@pytest.mark.feature("F26", "F118")
 async def test_an_idempotency_key_answers_with_its_run_whether_open_or_closed(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F26, F118: the run is also found by its key."""
+    """The run is also found by its key."""
     async with worker(workflows=[app]):
         start = dawdles.with_options(idempotency_key="order-ORD-123", queue=queue)
         first = await client.start(start, 0.1)
@@ -133,11 +137,12 @@ async def test_an_idempotency_key_answers_with_its_run_whether_open_or_closed(
     assert not (await client.list(idempotency_key="order-ORD-124")).runs
 
 
+@pytest.mark.feature("F26")
 @pytest.mark.parametrize("options", [{"id": "at-once"}, {"idempotency_key": "at-once"}], ids=str)
 async def test_concurrent_starts_of_one_id_or_key_execute_once(
     client: Client, coordinator: Coordinator, worker: WorkerFactory, queue: str, options: dict[str, Any]
 ) -> None:
-    """F26: over two clients, each with several calls in flight."""
+    """Over two clients, each with several calls in flight."""
     options = {key: f"{value}-{key}" for key, value in options.items()}
     async with worker(workflows=[app]), Client.connect(coordinator.address) as other:
         start = dawdles.with_options(queue=queue, **options)
@@ -148,11 +153,12 @@ async def test_concurrent_starts_of_one_id_or_key_execute_once(
     assert calls == ["done"]
 
 
+@pytest.mark.feature("F27")
 @pytest.mark.parametrize("options", [{"id": "r1"}, {"idempotency_key": "r1"}], ids=str)
 async def test_other_arguments_for_an_id_or_key_are_a_conflict_that_names_the_run(
     client: Client, worker: WorkerFactory, queue: str, options: dict[str, Any]
 ) -> None:
-    """F27: while the run is open and after it has closed; so is another workflow."""
+    """While the run is open and after it has closed; so is another workflow."""
     async with worker(workflows=[app]):
         start = dawdles.with_options(queue=queue, **options)
         run = await client.start(start, 0.1)
@@ -168,10 +174,10 @@ async def test_other_arguments_for_an_id_or_key_are_a_conflict_that_names_the_ru
     assert calls == ["done"]
 
 
+@pytest.mark.feature("F27")
 async def test_the_policies_for_an_open_id_reject_or_terminate(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F27."""
     async with worker(workflows=[app]):
         first = await client.start(waits.with_options(id="busy", queue=queue))
         with pytest.raises(RunAlreadyStarted, match="'busy'") as caught:
@@ -189,10 +195,11 @@ async def waits() -> None:
     await receive("never")
 
 
+@pytest.mark.feature("F28")
 async def test_a_name_that_no_worker_ever_registered_is_refused_with_the_nearest_one(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F28: without workers on the queue the run waits instead, and says for what."""
+    """Without workers on the queue the run waits instead, and says for what."""
     early = await client.start(by_name("dawdle").with_options(queue=queue), 1)
     assert await early.status() == "pending"
     reason = (await early.describe()).reason
@@ -207,6 +214,7 @@ async def test_a_name_that_no_worker_ever_registered_is_refused_with_the_nearest
     assert [run.run_id for run in await client.list(workflow="dawdle")] == [early.run_id]
 
 
+@pytest.mark.feature("F29")
 @pytest.mark.parametrize("by", ["function", "name"])
 @pytest.mark.parametrize(
     ("args", "kwargs", "parameter", "reason"),
@@ -228,7 +236,7 @@ async def test_wrong_arguments_are_refused_at_start_naming_the_parameter(
     parameter: str,
     reason: str,
 ) -> None:
-    """F29: by the client when it has the function, else by the coordinator; nothing is stored."""
+    """By the client when it has the function, else by the coordinator; nothing is stored."""
     async with worker(workflows=[app]):
         start = (pipeline if by == "function" else by_name("pipeline")).with_options(id=f"wrong-{queue}", queue=queue)
         with pytest.raises(ArgumentsRejected, match=reason) as caught:
@@ -247,10 +255,11 @@ async def breaks() -> None:
         raise ValueError("kaput") from error
 
 
+@pytest.mark.feature("F30")
 async def test_another_client_gets_the_original_error_of_a_failed_run(
     client: Client, coordinator: Coordinator, worker: WorkerFactory, queue: str
 ) -> None:
-    """F30: type, text, traceback and cause."""
+    """Type, text, traceback and cause."""
     async with worker(workflows=[app]):
         run = await client.start(breaks.with_options(queue=queue))
         async with Client.connect(coordinator.address) as other:
@@ -265,8 +274,8 @@ async def test_another_client_gets_the_original_error_of_a_failed_run(
     assert (await run.describe()).error == "ValueError: kaput"
 
 
+@pytest.mark.feature("F30")
 async def test_waiting_may_time_out_and_the_run_goes_on(client: Client, worker: WorkerFactory, queue: str) -> None:
-    """F30."""
     async with worker(workflows=[app]):
         run = await client.start(dawdles.with_options(queue=queue), 0.3)
         with pytest.raises(TimeoutError, match=r"still open after 0\.1 s; it goes on"):
@@ -301,11 +310,12 @@ async def visit() -> None:
     await visits()
 
 
+@pytest.mark.feature("F31")
 @pytest.mark.alone
 async def test_a_worker_runs_at_most_its_concurrency_of_steps_at_once(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F31: 12 runs of 0.2 s, 5 at a time, take 3 rounds."""
+    """12 runs of 0.2 s, 5 at a time, take 3 rounds."""
     async with worker(workflows=[app], max_steps=5):
         begun = time.monotonic()
         runs = await client.start_many(visit.with_options(queue=queue), [()] * 12)
@@ -315,10 +325,10 @@ async def test_a_worker_runs_at_most_its_concurrency_of_steps_at_once(
     assert crowd.inside == 0
 
 
+@pytest.mark.feature("F23")
 async def test_a_delayed_start_begins_no_earlier_and_says_why_it_waits(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F23."""
     async with worker(workflows=[app]):
         run: RunHandle[str] = await client.start(dawdles.with_options(queue=queue, delay=0.3), 0)
         description = await run.describe()

@@ -1,4 +1,4 @@
-"""Durable sleeps: every form, how long they take, what is recorded: F76, F78-F82."""
+"""Durable sleeps: every form, how long they take, what is recorded."""
 
 import asyncio
 import time
@@ -47,12 +47,13 @@ async def sleeps_between(form: str) -> float:
     return await noted("after") - before
 
 
+@pytest.mark.feature("F76", "F79")
 @pytest.mark.alone
 @pytest.mark.parametrize("form", FORMS)
 async def test_a_sleep_between_two_steps_takes_its_time_and_suspends_the_run(
     client: Client, worker: WorkerFactory, queue: str, form: str
 ) -> None:
-    """F76, F79: in every form, below a second too; the first step is executed once."""
+    """In every form, below a second too; the first step is executed once."""
     async with worker(workflows=[app]):
         run = await client.start(sleeps_between.with_options(queue=queue), form)
         await until_status(run, "suspended")
@@ -66,13 +67,13 @@ async def sleeps_long(span: str) -> None:
     await sleep(span)
 
 
+@pytest.mark.feature("F76")
 @pytest.mark.parametrize(
     ("span", "seconds"), [("5s", 5), ("10m", 600), ("2h", 7_200), ("3d", 259_200), ("1w", 604_800)]
 )
 async def test_long_sleeps_are_set_for_their_full_length(
     client: Client, worker: WorkerFactory, queue: str, span: str, seconds: int
 ) -> None:
-    """F76."""
     async with worker(workflows=[app]):
         run = await client.start(sleeps_long.with_options(queue=queue), span)
         await until_status(run, "suspended")
@@ -91,12 +92,12 @@ async def sleeps_until(moment: datetime) -> float:
     return (holdfast.now() - moment.replace(tzinfo=moment.tzinfo or UTC)).total_seconds()
 
 
+@pytest.mark.feature("F78")
 @pytest.mark.alone
 @pytest.mark.parametrize("kind", ["aware", "naive"])
 async def test_a_sleep_until_an_instant_wakes_then_and_a_naive_one_is_utc(
     client: Client, worker: WorkerFactory, queue: str, kind: str
 ) -> None:
-    """F78."""
     moment = datetime.now(UTC) + timedelta(seconds=0.4)
     given = moment if kind == "aware" else moment.replace(tzinfo=None)
     async with worker(workflows=[app]):
@@ -105,20 +106,21 @@ async def test_a_sleep_until_an_instant_wakes_then_and_a_naive_one_is_utc(
     assert 0 <= (datetime.now(UTC) - moment).total_seconds() < 1 + 2 * LOOK_SECONDS
 
 
+@pytest.mark.feature("F78")
 async def test_a_sleep_until_the_past_returns_at_once_and_is_not_recorded(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F78."""
     async with worker(workflows=[app]):
         run = await client.start(sleeps_until.with_options(queue=queue), datetime(2020, 1, 1, tzinfo=UTC))
         assert await run.result(timeout=10) > 0
     assert await kinds(run) == ["RunStarted", "RunClosed"]
 
 
+@pytest.mark.feature("F78")
 async def test_a_sleep_whose_instant_passes_while_no_worker_is_there_wakes_with_the_next_worker(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F78: waking late is no error."""
+    """Waking late is no error."""
     async with worker(workflows=[app]):
         moment = datetime.now(UTC) + timedelta(seconds=0.3)
         run = await client.start(sleeps_until.with_options(queue=queue), moment)
@@ -133,10 +135,11 @@ async def sleeps_by_name() -> None:
     await sleep("1h", name="wait_for_rate_limit")
 
 
+@pytest.mark.feature("F80")
 async def test_a_named_sleep_is_in_the_history_with_the_reason_and_the_length(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F80: the time of the entry and its delay give the time of resumption."""
+    """The time of the entry and its delay give the time of resumption."""
     async with worker(workflows=[app]):
         run = await client.start(sleeps_by_name.with_options(queue=queue))
         await until_status(run, "suspended")
@@ -164,11 +167,12 @@ async def sleeps_badly(which: str) -> None:
     await sleep(BAD_SPANS[which])
 
 
+@pytest.mark.feature("F81")
 @pytest.mark.parametrize("which", BAD_SPANS)
 async def test_an_invalid_duration_fails_the_run_and_records_no_timer(
     client: Client, worker: WorkerFactory, queue: str, which: str
 ) -> None:
-    """F81: the message has the accepted forms, or the limit."""
+    """The message has the accepted forms, or the limit."""
     async with worker(workflows=[app]):
         run = await client.start(sleeps_badly.with_options(queue=queue), which)
         with pytest.raises(RunFailed, match=r'ValueError: .*("500ms", "5s", "10m"|ten years)'):
@@ -176,9 +180,9 @@ async def test_an_invalid_duration_fails_the_run_and_records_no_timer(
     assert await kinds(run) == ["RunStarted", "RunClosed"]
 
 
+@pytest.mark.feature("F82")
 @pytest.mark.alone
 async def test_a_sleep_outside_a_run_is_an_ordinary_sleep() -> None:
-    """F82."""
     begun = time.monotonic()
     await sleep("100ms")
     assert 0.1 <= time.monotonic() - begun < 0.3
@@ -200,10 +204,10 @@ async def races() -> list[str]:
     return order
 
 
+@pytest.mark.feature("F76")
 async def test_sleeps_and_timeouts_of_asyncio_are_durable_and_end_in_order(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F76."""
     async with worker(workflows=[app]):
         run = await client.start(races.with_options(queue=queue))
         assert await run.result(timeout=10) == ["0.05", "0.15", "timeout"]

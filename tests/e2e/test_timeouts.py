@@ -1,4 +1,4 @@
-"""Limits of attempts and runs, enforced by the worker and, when that is stuck, by the coordinator: F74, F75."""
+"""Limits of attempts and runs, enforced by the worker and, when that is stuck, by the coordinator."""
 
 import asyncio
 import time
@@ -32,6 +32,7 @@ async def _attempts(run: RunHandle[Any]) -> list[AttemptRecord]:
     return found
 
 
+@pytest.mark.feature("F74", "F75")
 async def test_an_attempt_past_its_timeout_fails_its_step(
     client: Client, process_worker: WorkerProcessFactory, ledger: Ledger, queue: str
 ) -> None:
@@ -65,6 +66,7 @@ async def test_an_attempt_past_its_timeout_fails_its_step(
             assert 1.0 <= (described.closed_at - described.created_at).total_seconds() < 2.0
 
 
+@pytest.mark.feature("F74")
 async def test_the_coordinator_ends_attempts_of_a_worker_whose_loop_is_blocked(
     client: Client, process_worker: WorkerProcessFactory, ledger: Ledger, queue: str
 ) -> None:

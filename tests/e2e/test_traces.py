@@ -1,4 +1,4 @@
-"""The journal is the trace: what real runs look like in a collector, over real OTLP/gRPC. F122, F123.
+"""The journal is the trace: what real runs look like in a collector, over real OTLP/gRPC.
 
 The scenarios and what they must look like are in traces/; tests/jaeger asks a real Jaeger the same.
 """
@@ -53,6 +53,7 @@ def stage(only_stage: Stage) -> Stage:
     return only_stage.fresh()
 
 
+@pytest.mark.feature("F122", "F123")
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
 async def test_a_run_is_the_tree_that_a_person_would_draw(scenario: Scenario, stage: Stage) -> None:
     spans = await scenario(stage)
@@ -61,8 +62,9 @@ async def test_a_run_is_the_tree_that_a_person_would_draw(scenario: Scenario, st
         assert not span.is_skeleton or list(span.attributes) == list(in_fixed_order(span.attributes))
 
 
+@pytest.mark.feature("F122")
 async def test_times_of_a_step_that_fails_twice_fit(stage: Stage) -> None:
-    """F122: attempts take as long as the code took, waits as long as was asked for, and together they fill the step."""
+    """Attempts take as long as the code took, waits as long as was asked for, and together they fill the step."""
     spans = await scenarios.step_that_fails_twice(stage)
     (step,) = named(spans, "step charge")
     attempts, waits = named(spans, "attempt charge"), named(spans, "retry wait")
@@ -76,8 +78,9 @@ async def test_times_of_a_step_that_fails_twice_fit(stage: Stage) -> None:
     assert all(0 <= after.start_ns - before.end_ns < 5_000_000 for before, after in pairwise(parts))
 
 
+@pytest.mark.feature("F123")
 async def test_a_users_span_in_a_step_is_a_child_of_the_attempt_it_is_made_in(stage: Stage) -> None:
-    """F123: through the queue and the retry, in the user's own service."""
+    """Through the queue and the retry, in the user's own service."""
     spans = await scenarios.queued_step(stage)
     attempts, drawings = named(spans, "attempt render"), named(spans, "draw")
     assert [span.parent_id for span in drawings] == [attempt.span_id for attempt in attempts]

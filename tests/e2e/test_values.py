@@ -1,4 +1,4 @@
-"""Values through arguments, results, signals and replays: F42, F43, F54-F57."""
+"""Values through arguments, results, signals and replays."""
 
 import threading
 from asyncio import TaskGroup
@@ -52,10 +52,11 @@ async def hands_on_falsy_results() -> list[str]:
     return described + [repr(value) for value in given]
 
 
+@pytest.mark.feature("F42")
 async def test_falsy_results_are_results_and_are_kept_by_the_next_worker(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F42: the second worker rebuilds the run from its journal and executes nothing."""
+    """The second worker rebuilds the run from its journal and executes nothing."""
     async with worker(workflows=[app]):
         run = await client.start(hands_on_falsy_results.with_options(queue=queue))
         await until_status(run, "suspended")
@@ -101,10 +102,11 @@ async def looks_at_types() -> tuple[str, str]:
     return seen, await describes(seen)
 
 
+@pytest.mark.feature("F43")
 async def test_a_replay_sees_the_same_values_as_the_first_run(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F43: what the annotation says, else JSON's own types, the first time already."""
+    """What the annotation says, else JSON's own types, the first time already."""
     async with worker(workflows=[app]):
         run = await client.start(looks_at_types.with_options(queue=queue))
         await until_status(run, "suspended")
@@ -136,10 +138,10 @@ async def passes_json_on(value: Any) -> Any:
     return [passed, signalled]
 
 
+@pytest.mark.feature("F54")
 async def test_json_survives_arguments_results_signals_and_a_change_of_worker(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F54."""
     async with worker(workflows=[app]):
         run = await client.start(passes_json_on.with_options(queue=queue), JSON_VALUE)
         await until_status(run, "suspended")
@@ -198,10 +200,10 @@ async def passes_everything_on(value: Everything) -> Seen:
     return Seen(first, await returns_everything(again))
 
 
+@pytest.mark.feature("F55")
 async def test_rich_values_keep_their_types_through_steps_signals_and_a_change_of_worker(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F55."""
     async with worker(workflows=[app]):
         run = await client.start(passes_everything_on.with_options(queue=queue), EVERYTHING)
         await until_status(run, "suspended")
@@ -242,10 +244,10 @@ async def greets_users() -> list[str]:
     return [*greetings, type(user).__name__, type(untyped).__name__]
 
 
+@pytest.mark.feature("F56")
 async def test_models_are_rebuilt_from_annotations_and_are_dicts_without(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F56."""
     async with worker(workflows=[app]):
         run = await client.start(greets_users.with_options(queue=queue))
         await until_status(run, "suspended")
@@ -271,11 +273,12 @@ async def wants_a_lock(*, plain: bool) -> Any:
     return await (returns_a_lock_from_a_thread if plain else returns_a_lock)()
 
 
+@pytest.mark.feature("F57")
 @pytest.mark.parametrize("plain", [False, True], ids=["async", "plain"])
 async def test_a_result_that_cannot_be_stored_fails_its_step_after_one_execution(
     client: Client, worker: WorkerFactory, queue: str, plain: bool
 ) -> None:
-    """F57: the error names the step and the type, and no attempt is left running."""
+    """The error names the step and the type, and no attempt is left running."""
     async with worker(workflows=[app]):
         run = await client.start(wants_a_lock.with_options(queue=queue), plain=plain)
         with pytest.raises(RunFailed, match=r"result of step returns_a_lock.* of type lock") as caught:
@@ -290,10 +293,10 @@ async def returns_a_lock_itself() -> Any:
     return threading.Lock()
 
 
+@pytest.mark.feature("F57")
 async def test_a_workflow_result_that_cannot_be_stored_fails_the_run(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F57."""
     async with worker(workflows=[app]):
         run = await client.start(returns_a_lock_itself.with_options(queue=queue))
         with pytest.raises(RunFailed, match="result of workflow returns_a_lock_itself of type lock"):
@@ -309,10 +312,11 @@ async def catches_a_lock() -> str:
     return "no error"
 
 
+@pytest.mark.feature("F57")
 async def test_an_argument_that_cannot_be_stored_is_refused_where_the_step_is_called(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F57: nothing is recorded of the call."""
+    """Nothing is recorded of the call."""
     async with worker(workflows=[app]):
         run = await client.start(catches_a_lock.with_options(queue=queue))
         assert (await run.result(timeout=10)).startswith("PayloadNotSerializable: argument 'value' of step describes")
@@ -334,10 +338,11 @@ async def wants_a_number() -> int:
     return await promises_a_number()
 
 
+@pytest.mark.feature("F154")
 async def test_a_result_that_does_not_fit_fails_its_step_and_is_made_again_after_the_fix(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F154: it was recorded as completed, and no retry executed it again."""
+    """It was recorded as completed, and no retry executed it again."""
     fixed["step"] = False
     async with worker(workflows=[app]):
         run = await client.start(wants_a_number.with_options(queue=queue))
@@ -357,10 +362,11 @@ async def promises_a_number_itself() -> int:
     return 5 if fixed["workflow"] else None  # type: ignore[return-value]
 
 
+@pytest.mark.feature("F154")
 async def test_a_workflow_result_that_does_not_fit_fails_the_run_and_is_made_again_after_the_fix(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F154: the run was completed, and nobody could read its result."""
+    """The run was completed, and nobody could read its result."""
     fixed["workflow"] = False
     async with worker(workflows=[app]):
         run = await client.start(promises_a_number_itself.with_options(queue=queue))
@@ -379,10 +385,11 @@ async def returns_deep_lists() -> Any:
     return value
 
 
+@pytest.mark.feature("F154")
 async def test_a_run_is_not_completed_with_a_result_that_nobody_can_read(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F154: 210 nested lists."""
+    """210 nested lists."""
     async with worker(workflows=[app]):
         run = await client.start(returns_deep_lists.with_options(queue=queue))
         with pytest.raises(RunFailed, match="recursion limit"):
@@ -412,10 +419,11 @@ async def hands_on_a_bird() -> list[str]:
         return [error.parameter, error.reason]
 
 
+@pytest.mark.feature("F155")
 async def test_an_argument_that_would_arrive_as_another_class_is_refused_at_the_call(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F155: the step got a Cat."""
+    """The step got a Cat."""
     async with worker(workflows=[app]):
         run = await client.start(hands_on_a_bird.with_options(queue=queue))
         parameter, reason = await run.result(timeout=10)
@@ -442,10 +450,11 @@ async def reads_files_at_once() -> list[str]:
     return [task.result() for task in tasks]
 
 
+@pytest.mark.feature("F156")
 async def test_the_single_error_of_a_task_group_reaches_the_client_whole_and_its_step_is_made_again(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:
-    """F156: the client saw "unhandled errors in a TaskGroup", and a retry failed at once."""
+    """The client saw "unhandled errors in a TaskGroup", and a retry failed at once."""
     gone["path"] = "/nope/nothing"
     async with worker(workflows=[app]):
         run = await client.start(reads_files_at_once.with_options(queue=queue))

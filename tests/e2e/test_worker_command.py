@@ -71,6 +71,7 @@ async def test_two_worker_processes_serve_one_queue_and_end_together(
     await holds(lambda: not any(map(is_running, below)))
 
 
+@pytest.mark.feature("F151")
 @pytest.mark.parametrize("processes", ["1", "2"])
 async def test_guards_are_switched_off_on_the_command_line(
     process_worker: WorkerProcessFactory, client: Client, queue: str, processes: str

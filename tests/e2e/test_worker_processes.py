@@ -69,6 +69,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.feature("F158")
 @pytest.mark.timeout(120)
 async def test_a_killed_process_of_a_pool_costs_its_attempt_and_no_other_run_of_the_worker(
     coordinator: Coordinator, client: Client, queue: str, tmp_path: Path

@@ -6,6 +6,8 @@ from collections import Counter
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import pytest
+
 from holdfast.channel.run_calls import RunCalls
 from holdfast.client import Client
 from holdfast_coordinator.telemetry.spans import SpanStatus
@@ -22,6 +24,7 @@ from .server import Jaeger
 SHOWN_SECONDS = 30.0
 
 
+@pytest.mark.feature("F123", "F124")
 async def test_a_run_whose_worker_and_coordinator_were_killed_is_one_whole_trace(
     database: str, jaeger: Jaeger, tmp_path: Path
 ) -> None:

@@ -1,7 +1,4 @@
-"""A real backend shows of real runs what the ordinary tests find in the sink: the same scenarios, the same drawings.
-
-F122, F123, F124.
-"""
+"""A real backend shows of real runs what the ordinary tests find in the sink: the same scenarios, the same drawings."""
 
 import asyncio
 from collections import Counter
@@ -64,6 +61,7 @@ async def stage(
     check(read_cell(module_database))
 
 
+@pytest.mark.feature("F122", "F123", "F124")
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
 async def test_jaeger_shows_the_tree_that_a_person_would_draw(scenario: Scenario, stage: Stage, jaeger: Jaeger) -> None:
     spans = await scenario(stage.fresh())
@@ -71,8 +69,8 @@ async def test_jaeger_shows_the_tree_that_a_person_would_draw(scenario: Scenario
     _is_shown_once_and_without_a_warning(jaeger, spans)
 
 
+@pytest.mark.feature("F124")
 async def test_a_run_is_found_by_service_and_run_id_with_the_names_of_its_steps(stage: Stage, jaeger: Jaeger) -> None:
-    """F124."""
     spans = await scenarios.killed_worker(stage.fresh())
     assert "holdfast" in await asyncio.to_thread(jaeger.query.services)
     (run,) = named(spans, "run ships")

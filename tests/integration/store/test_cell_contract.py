@@ -48,6 +48,7 @@ from tests.support.store_rows import (
 )
 
 
+@pytest.mark.feature("F134")
 async def test_a_started_run_is_read_back_as_it_was_written(store: CellStore) -> None:
     run = open_run(
         "r1", state=RunState.SUSPENDED, deadline_at=at(9), waits="signal paid", side=Side.ALARMS | Side.TASKS,
@@ -92,6 +93,7 @@ async def test_now_is_not_that_of_a_run_from_before_a_step_back_of_the_clock(sto
     assert T0 < (await read(store, Reads(lock_runs={"r1"}))).now < ahead
 
 
+@pytest.mark.feature("F134")
 async def test_a_decision_that_raises_leaves_nothing(store: CellStore) -> None:
     def refuse(_: Any) -> Changes:
         raise KeyError("no")
@@ -206,6 +208,7 @@ async def test_a_reserved_key_is_released_when_its_start_is_refused(store: CellS
     assert await store.run_of_key("default", "id", "order-8") == key("order-8", "r1")
 
 
+@pytest.mark.feature("F134")
 async def test_append_commits_only_where_epoch_owner_and_length_match(store: CellStore) -> None:
     late = {"losses": 2, "timed_out": True, "attempt_deadline_at": at(5)}
     runs = [open_run(f"r{number}", mail_next=3, **late) for number in range(6)]

@@ -195,6 +195,7 @@ def both(database: str) -> Iterator[tuple[asyncio.Runner, PostgresCellStore, str
         runner.run(opened.__aexit__(None, None, None))
 
 
+@pytest.mark.feature("F134")
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], print_blob=True)
 @given(st.lists(actions, min_size=5, max_size=25))
 def test_the_model_and_postgres_agree_whatever_is_written(both: Any, script: list[Any]) -> None:

@@ -69,12 +69,14 @@ def test_migrations_make_exactly_the_tables_that_the_code_describes(database: st
     assert _rows(database, FOREIGN) == set()
 
 
+@pytest.mark.feature("F135")
 async def test_two_starters_at_once_make_one_schema(empty_database: str) -> None:
     await asyncio.gather(*(migrate(empty_database, cells=["00", "01"]) for _ in range(3)))
     for schema in ("holdfast", "holdfast_c00", "holdfast_c01"):
         assert len(_rows(empty_database, f"SELECT version_num FROM {schema}.alembic_version")) == 1
 
 
+@pytest.mark.feature("F135")
 async def test_migrating_again_changes_nothing(database: str) -> None:
     before = _rows(database, "SELECT oid, relname FROM pg_class WHERE relkind IN ('r', 'i')")
     await migrate(database, cells=["00"])

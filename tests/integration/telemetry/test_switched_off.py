@@ -88,6 +88,7 @@ def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.mark.feature("F125")
 async def test_nothing_of_telemetry_is_called_per_step_when_it_is_off(database: str) -> None:
     assert not await called_per_step(Config(database_url=database, port=0))
 

@@ -110,11 +110,13 @@ def runtime() -> Iterator[Recorder]:
 # Outside a run
 
 
+@pytest.mark.feature("F16")
 def test_a_plain_step_outside_a_run_is_its_function() -> None:
     assert double(21) == 42  # type: ignore[comparison-overlap]
     assert double.function(21) == 42
 
 
+@pytest.mark.feature("F16")
 async def test_an_async_step_outside_a_run_is_its_function() -> None:
     assert await increment(1) == 2
 
@@ -180,16 +182,19 @@ async def test_after_a_plain_workflow_a_step_is_plain_again() -> None:
     assert double(1) == 2  # type: ignore[comparison-overlap]
 
 
+@pytest.mark.feature("F82")
 async def test_a_sleep_outside_a_run_is_an_ordinary_sleep() -> None:
     started = time.monotonic()
     await holdfast.sleep(timedelta(milliseconds=50))
     assert 0.045 <= time.monotonic() - started < 5
 
 
+@pytest.mark.feature("F78")
 async def test_a_sleep_until_a_past_time_returns_at_once() -> None:
     await asyncio.wait_for(holdfast.sleep(datetime(2000, 1, 1)), 1)
 
 
+@pytest.mark.feature("F81")
 @pytest.mark.parametrize("span", ["5 minutes", "-5s", ""])
 async def test_an_invalid_sleep_is_refused(span: str) -> None:
     with pytest.raises(ValueError, match="500ms"):

@@ -21,6 +21,7 @@ def app() -> App:
     return App("test")
 
 
+@pytest.mark.feature("F1")
 def test_a_step_takes_its_name_in_four_ways(app: App) -> None:
     @app.step
     def bare() -> None: ...
@@ -39,6 +40,7 @@ def test_a_step_takes_its_name_in_four_ways(app: App) -> None:
     assert app.steps["positional"].function.__name__ == "third"
 
 
+@pytest.mark.feature("F2")
 def test_a_workflow_takes_its_name_in_four_ways(app: App) -> None:
     @app.workflow
     async def bare() -> None: ...
@@ -89,6 +91,7 @@ def test_a_step_without_options_has_the_documented_defaults(app: App) -> None:
     assert options.retry_on == (Exception,)
 
 
+@pytest.mark.feature("F68")
 def test_an_app_gives_its_steps_defaults_which_a_step_can_change() -> None:
     app = App("billing", retries=0, backoff=constant(5), recoveries=None, timeout="1m", queue="money")
 
@@ -196,6 +199,7 @@ class Shop:
         return 5
 
 
+@pytest.mark.feature("F20")
 @pytest.mark.parametrize(
     ("function", "says"),
     [
@@ -257,6 +261,7 @@ def test_a_callable_object_and_a_partial_work_with_a_name(app: App) -> None:
     assert [parameter.name for parameter in app.step(name="partial")(partial).definition.signature.parameters] == ["y"]
 
 
+@pytest.mark.feature("F14")
 def test_two_functions_of_one_name_are_refused_naming_both(app: App) -> None:
     @app.step(name="x")
     def first() -> None: ...
@@ -270,6 +275,7 @@ def test_two_functions_of_one_name_are_refused_naming_both(app: App) -> None:
     assert app.steps["x"].function.__name__ == "first"
 
 
+@pytest.mark.feature("F14")
 def test_a_second_definition_of_one_name_in_one_file_is_refused(app: App) -> None:
     @app.step
     def x() -> int:
@@ -291,6 +297,7 @@ def test_a_workflow_and_a_step_may_share_a_name(app: App) -> None:
     assert set(app.steps) == set(app.workflows) == {"x"}
 
 
+@pytest.mark.feature("F14")
 def test_the_same_names_in_two_apps_do_not_meet() -> None:
     one, other = App("one"), App("other")
 
@@ -304,6 +311,7 @@ def test_the_same_names_in_two_apps_do_not_meet() -> None:
     assert other.steps["x"].app == "other"
 
 
+@pytest.mark.feature("F14")
 def test_importing_a_module_again_is_silent_and_its_newest_function_counts(app: App) -> None:
     source = "from __main__ import app\n@app.step\ndef charge(): ...\n"
     sys.modules["__main__"].app = app  # type: ignore[attr-defined]

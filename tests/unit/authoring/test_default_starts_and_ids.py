@@ -110,6 +110,7 @@ def test_an_impossible_option_of_a_start_is_refused_by_name(options: dict[str, A
         order.with_options(**options)
 
 
+@pytest.mark.feature("F24")
 @pytest.mark.parametrize(("args", "kwargs"), [(("users",), {}), ((), {"order_id": "users"}), (("users", 7), {})])
 def test_a_template_makes_one_id_however_the_arguments_are_given(args: Any, kwargs: Any) -> None:
     assert business_id(order.definition, args, kwargs) == "order-users"
@@ -129,6 +130,7 @@ def test_arguments_that_make_no_valid_id_are_refused_with_the_template() -> None
         business_id(order.definition, ("x" * 300,), {})
 
 
+@pytest.mark.feature("F24")
 def test_a_template_needs_its_arguments() -> None:
     with pytest.raises(ArgumentsRejected, match="'order_id' is missing"):
         business_id(order.definition, (), {})

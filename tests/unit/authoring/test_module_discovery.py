@@ -48,6 +48,7 @@ def test_a_module_gives_its_apps_and_the_default_app(shop: Path) -> None:
     assert "a.charge" in {step.name for step in found.steps}
 
 
+@pytest.mark.feature("F21")
 def test_two_modules_give_the_workflows_of_both(shop: Path) -> None:
     (shop / "one.py").write_text(FLOWS.format(app="b1"))
     (shop / "two.py").write_text(FLOWS.format(app="b2"))
@@ -89,6 +90,7 @@ def test_a_module_that_names_a_step_twice_is_named_with_its_line(shop: Path) -> 
         discover(["discovered_shop.twice"])
 
 
+@pytest.mark.feature("F21")
 @pytest.mark.parametrize(
     ("target", "says"),
     [

@@ -15,6 +15,7 @@ def seconds(backoff: Any, retries: int, jitter: float = 0) -> list[float]:
     return [retry_delay(backoff, retry, jitter=jitter).total_seconds() for retry in range(1, retries + 1)]
 
 
+@pytest.mark.feature("F62", "F63", "F64")
 @pytest.mark.parametrize(
     ("written", "waits"),
     [

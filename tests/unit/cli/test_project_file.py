@@ -1,4 +1,4 @@
-"""The modules that a project names in its pyproject.toml (F21)."""
+"""The modules that a project names in its pyproject.toml."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ import pytest
 from holdfast.cli.project_file import ProjectFileUnusable, modules_of_project
 
 
+@pytest.mark.feature("F21")
 @pytest.mark.parametrize(
     ("text", "modules"),
     [
@@ -22,6 +23,7 @@ def test_a_project_names_its_modules_or_none(tmp_path: Path, text: str | None, m
     assert modules_of_project(tmp_path) == modules
 
 
+@pytest.mark.feature("F21")
 @pytest.mark.parametrize(
     ("text", "problem"),
     [

@@ -1,4 +1,4 @@
-"""Pairs of type and value: what comes back is equal and of the same class, or the value was refused (F155)."""
+"""Pairs of type and value: what comes back is equal and of the same class, or the value was refused."""
 
 import dataclasses
 import ipaddress
@@ -259,16 +259,19 @@ def named(pair: tuple[Any, Any]) -> str:
     return re.sub(r"tests\.support\.value_zoo\.| at 0x\w+", "", f"{pair[0]}-{type(pair[1]).__name__}")
 
 
+@pytest.mark.feature("F155")
 def test_there_are_enough_pairs() -> None:
     assert len(EQUAL) + len(REFUSED) > 150
 
 
+@pytest.mark.feature("F155")
 @pytest.mark.parametrize("pair", EQUAL, ids=named)
 def test_a_value_of_its_type_comes_back_equal(pair: tuple[Any, Any]) -> None:
     hint, value = pair
     assert same(codec.round_trip(value, hint, "the result"), value)
 
 
+@pytest.mark.feature("F155")
 @pytest.mark.parametrize("pair", REFUSED, ids=named)
 def test_a_value_that_would_change_is_refused_with_a_sentence(pair: tuple[Any, Any]) -> None:
     hint, value = pair

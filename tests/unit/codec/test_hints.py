@@ -123,6 +123,7 @@ def test_a_class_that_every_run_makes_anew_does_not_pile_up() -> None:
     assert sum(one() is not None for one in made) <= HINTS_CACHED + 1
 
 
+@pytest.mark.feature("F154")
 @pytest.mark.parametrize(
     ("hint", "says"),
     [

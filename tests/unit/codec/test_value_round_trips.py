@@ -104,6 +104,7 @@ json_values = st.recursive(
 )
 
 
+@pytest.mark.feature("F54")
 @given(json_values)
 def test_json_data_comes_back_the_same_without_a_hint(value: Any) -> None:
     assert codec.round_trip(value, Any, "the result") == value
@@ -114,6 +115,7 @@ def test_containers_of_bytes_come_back_the_same_with_a_hint(value: dict[int, set
     assert codec.round_trip(value, dict[int, set[bytes]], "the result") == value
 
 
+@pytest.mark.feature("F55")
 @given(st.datetimes(timezones=st.just(UTC)), st.decimals(allow_nan=False, allow_infinity=False), st.uuids())
 def test_times_decimals_and_uuids_come_back_the_same(moment: datetime, amount: Decimal, key: UUID) -> None:
     value = (moment, amount, key)
@@ -199,6 +201,7 @@ def test_an_unknown_encoding_is_refused_by_name() -> None:
         codec.decode(Payload(b"1", encoding="zstd"), int, what="the result")
 
 
+@pytest.mark.feature("F60")
 def test_a_value_above_the_limit_is_refused_with_size_and_limit() -> None:
     small = Codec(Limits(payload_bytes=10))
     small.encode("x" * 8, what="the result")

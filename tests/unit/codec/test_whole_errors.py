@@ -1,4 +1,4 @@
-"""Errors come back whole or not at all (F156): class, text, arguments, attributes, notes, groups with their leaves."""
+"""Errors come back whole or not at all: class, text, arguments, attributes, notes, groups with their leaves."""
 
 import copy
 import io
@@ -98,6 +98,7 @@ WHOLE: list[tuple[BaseException, tuple[str, ...]]] = [
 ]
 
 
+@pytest.mark.feature("F156")
 @pytest.mark.parametrize(("error", "names"), WHOLE, ids=lambda one: type(one).__name__)
 def test_an_error_comes_back_with_its_class_text_arguments_and_attributes_or_by_its_text(
     error: BaseException, names: tuple[str, ...]
@@ -142,6 +143,7 @@ def test_no_constructor_runs_when_an_error_is_made_again() -> None:
     assert zoo.constructed == []
 
 
+@pytest.mark.feature("F156")
 def test_a_group_comes_back_with_its_leaves() -> None:
     group = ExceptionGroup("several", [ValueError("a"), zoo.Many("inner", [zoo.ApiError(500, "b"), zoo.WithLock("c")])])
     failure = capture(raised(group))
@@ -158,6 +160,7 @@ def test_a_group_comes_back_with_its_leaves() -> None:
     assert str(inner.exceptions[1]) == "c"
 
 
+@pytest.mark.feature("F156")
 def test_a_group_with_one_error_has_its_type_and_message() -> None:
     failure = capture(raised(ExceptionGroup("unhandled errors in a TaskGroup", [zoo.ApiError(500, "b")])))
     assert (failure.error_type, failure.message) == ("ApiError", "500: b")

@@ -54,6 +54,7 @@ def test_a_repeated_signal_is_delivered_once(cell: CoreCell) -> None:
     assert len(cell.waiting_mail(RUN)) == 2
 
 
+@pytest.mark.feature("F93")
 def test_a_once_signal_is_delivered_once_and_only_its_own_repeat_hears_true(cell: CoreCell) -> None:
     leased(cell)
     answers = [cell.ask(signal(number, once=True)) for number in (1, 2, 1)]
@@ -206,6 +207,7 @@ def test_an_alarm_fires_once_and_never_early(
     assert cell.open_runs[RUN].state is RunState.READY
 
 
+@pytest.mark.feature("F75")
 def test_a_deadline_times_the_run_out_at_once(cell: CoreCell) -> None:
     leased(cell, start(max_duration=MINUTE))
     cell.pass_time(60)

@@ -54,6 +54,7 @@ def test_a_transition_appends_its_entries_and_keeps_the_lease(cell: CoreCell) ->
     assert (run.state, run.owner, run.length) == (RunState.LEASED, WORKER, 3)
 
 
+@pytest.mark.feature("F51")
 def test_a_late_transition_is_refused_after_the_lease_moved_on(cell: CoreCell) -> None:
     run = leased(cell)
     late = transition(run)

@@ -36,6 +36,7 @@ def test_every_accepted_form_means_what_it_says(written: object, meant: timedelt
     assert parse_duration(written) == meant  # type: ignore[arg-type]
 
 
+@pytest.mark.feature("F81")
 @pytest.mark.parametrize(
     "written",
     [

@@ -37,6 +37,7 @@ def test_a_run_goes_to_a_free_slot_then_to_its_own_build_then_to_the_emptiest() 
     assert order == ["free", "full", "free", "other", "other"]
 
 
+@pytest.mark.feature("F139")
 def test_a_run_goes_to_nobody_of_another_namespace_queue_or_the_build_that_stalled_it() -> None:
     sessions = (
         attachment("s1", namespace="other"), attachment("s2", queue="other"), attachment("s3", workflows=["refund"]),
@@ -52,6 +53,7 @@ def test_a_queued_step_goes_to_the_freest_session_that_knows_it() -> None:
     assert [matcher.task(step) for _ in range(4)] == ["s2", "s1", "s2", None]
 
 
+@pytest.mark.feature("F139")
 @pytest.mark.parametrize("is_run", [True, False])
 def test_a_hand_off_costs_the_same_however_many_workers_there_are_and_spreads_the_work(
     monkeypatch: pytest.MonkeyPatch, is_run: bool

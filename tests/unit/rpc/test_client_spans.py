@@ -44,6 +44,7 @@ def header_of(position: SpanContext | None) -> str:
     return f"00-{position.trace_id:032x}-{position.span_id:016x}-{position.trace_flags:02x}"
 
 
+@pytest.mark.feature("F123")
 async def test_a_start_is_a_client_span_below_the_caller_and_sends_its_position(
     service: tuple[ListeningService, Client], user_spans: InMemorySpanExporter
 ) -> None:

@@ -36,6 +36,7 @@ async def my_workflow(x: int) -> int:
     return await plus_one(await double(x))
 
 
+@pytest.mark.feature("F126")
 async def test_a_run_needs_no_service() -> None:
     run = await run_local(my_workflow, 5)
     assert run.status == "completed"
@@ -45,6 +46,7 @@ async def test_a_run_needs_no_service() -> None:
     ]
 
 
+@pytest.mark.feature("F126")
 def test_it_works_outside_a_running_loop_too() -> None:
     assert asyncio.run(run_local(my_workflow, x=5)).value() == 11
 
@@ -57,6 +59,7 @@ async def sleepy() -> float:
     return (holdfast.now() - before).total_seconds()
 
 
+@pytest.mark.feature("F127")
 async def test_sleeps_are_skipped() -> None:
     started = time.monotonic()
     run = await run_local(sleepy)
@@ -238,6 +241,7 @@ async def test_a_step_past_its_timeout_fails_with_a_timeout() -> None:
     assert (await run_local(flow)).value() == "TimeoutError"
 
 
+@pytest.mark.feature("F75")
 async def test_a_run_past_its_deadline_times_out() -> None:
     local = App("deadline")
 

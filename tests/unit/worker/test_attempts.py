@@ -151,6 +151,7 @@ class Desk:
         return how
 
 
+@pytest.mark.feature("F15")
 @pytest.mark.parametrize("name", ["double", "plain_double"])
 async def test_async_and_plain_functions_give_their_results_alike(name):
     desk = Desk()
@@ -160,10 +161,12 @@ async def test_async_and_plain_functions_give_their_results_alike(name):
     assert desk.slots_freed == 1
 
 
+@pytest.mark.feature("F19")
 async def test_arguments_are_coerced_as_annotated():
     assert (await Desk().run("double", "3")).result.data == b"6"
 
 
+@pytest.mark.feature("F19")
 async def test_arguments_that_do_not_fit_name_the_step_and_the_parameter():
     how = await Desk().run("double", "x")
     assert how.failure.error_type == "ArgumentsRejected"
@@ -172,6 +175,7 @@ async def test_arguments_that_do_not_fit_name_the_step_and_the_parameter():
     assert (how.failure.step.name, how.failure.step.number, how.failure.step.attempts) == ("double", 4, 2)
 
 
+@pytest.mark.feature("F57")
 async def test_a_result_that_cannot_be_encoded_names_its_step_and_type():
     how = await Desk().run("give_lock")
     assert how.failure.error_type == "PayloadNotSerializable"
@@ -192,6 +196,7 @@ async def test_an_exit_in_a_plain_function_ends_the_step_only():
     assert (await Desk().run("plain_leave")).failure.error_type == "SystemExit"
 
 
+@pytest.mark.feature("F74")
 async def test_an_attempt_past_its_timeout_is_ended_and_cancelled():
     desk = Desk()
     how = await desk.run("sleep_long", timeout=0.05)
@@ -199,6 +204,7 @@ async def test_an_attempt_past_its_timeout_is_ended_and_cancelled():
     assert desk.slots_freed == 1
 
 
+@pytest.mark.feature("F74")
 async def test_a_plain_function_past_its_timeout_keeps_its_slot_and_its_result_is_dropped():
     release = threading.Event()
 
@@ -302,6 +308,7 @@ async def test_a_step_that_asks_for_deps_the_worker_has_not_fails_and_says_so():
     assert "Worker(..., deps=...)" in how.failure.message
 
 
+@pytest.mark.feature("F15")
 async def test_a_plain_function_does_not_hold_up_the_loop():
     release = threading.Event()
 

@@ -3,6 +3,8 @@
 import asyncio
 from datetime import timedelta
 
+import pytest
+
 from holdfast.authoring.apps import App
 from holdfast.backoff import constant
 from holdfast.channel.leases import TransitionResult
@@ -52,6 +54,7 @@ def test_a_short_wait_before_a_retry_is_held_here():
     assert ready[0].attempt == 2
 
 
+@pytest.mark.feature("F69")
 def test_a_long_wait_before_a_retry_suspends_the_run_and_its_mail_brings_it_back():
     app = one_step_app(retries=2, backoff=constant(10))
     holder, journal, bench = started(app)

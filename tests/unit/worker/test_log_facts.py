@@ -93,6 +93,7 @@ async def done(desk: Desk, run: Run) -> None:
     await desk.until(lambda: run.close is not None)
 
 
+@pytest.mark.feature("F121")
 async def test_records_say_their_run_step_and_attempt(kept: list[logging.LogRecord]) -> None:
     desk = Desk(app)
     run = desk.start("order", trace=RunTrace(TraceContext(traces.format_traceparent(ROOT)), timedelta(hours=24)))
@@ -123,6 +124,7 @@ async def test_a_queued_attempt_is_named_too(kept: list[logging.LogRecord]) -> N
     assert (record.run_id, record.step_number, record.step_id, record.attempt) == ("run_q", 3, "pdf-9", 2)
 
 
+@pytest.mark.feature("F121")
 async def test_a_local_run_logs_with_its_facts(kept: list[logging.LogRecord]) -> None:
     run = await run_local(order)
     assert {record.run_id for record in kept} == {run.run_id}
@@ -264,6 +266,7 @@ IN_A_STEP = {
 }
 
 
+@pytest.mark.feature("F120")
 def test_a_json_line_has_the_facts_of_its_run_and_what_the_call_added() -> None:
     line = json.loads(JsonLines().format(record_with(**IN_A_STEP, amount=5)))
     assert line == {
@@ -280,6 +283,7 @@ def test_a_json_line_of_no_run_leaves_the_facts_out() -> None:
     assert set(json.loads(JsonLines().format(record_with(**NO_FACTS)))) == {"time", "level", "logger", "message"}
 
 
+@pytest.mark.feature("F120")
 @pytest.mark.parametrize("odd", [float("nan"), object(), {1: {2, 3}}, {("a", 1): 2}, "line\nbreak", b"bytes"])
 def test_whatever_a_call_adds_a_json_line_is_one_line_that_parses(odd: Any) -> None:
     text = JsonLines().format(record_with(odd=odd))
@@ -296,6 +300,7 @@ def test_a_json_line_tells_of_the_error() -> None:
     assert line["traceback"].endswith("ValueError: no")
 
 
+@pytest.mark.feature("F120")
 @pytest.mark.parametrize(
     ("facts", "shown", "end"),
     [
@@ -309,6 +314,7 @@ def test_a_line_of_text_ends_with_where_it_comes_from(facts: dict[str, Any], sho
     assert Lines(show_context=shown).format(record_with(**facts)) == f"1970-01-01 00:00:00.500 INFO {end}"
 
 
+@pytest.mark.feature("F120")
 async def test_configured_logging_writes_what_steps_say(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level

@@ -1,4 +1,4 @@
-"""Pools of processes that break: a death loses attempts, never the pool, and what comes back is data (F158)."""
+"""Pools of processes that break: a death loses attempts, never the pool, and what comes back is data."""
 
 import asyncio
 import contextvars
@@ -71,6 +71,7 @@ async def desk(pool: ProcessPoolExecutor) -> AsyncIterator[Desk]:
     made.runner.pools.shutdown()
 
 
+@pytest.mark.feature("F158")
 async def test_an_error_that_cannot_be_unpickled_fails_its_step_and_breaks_no_pool(desk: Desk) -> None:
     how = await desk.start(1, "call_an_api")
     assert isinstance(how, Raised)
@@ -92,6 +93,7 @@ async def test_what_a_process_cannot_give_fails_its_step_alone(desk: Desk, name:
     assert isinstance(await desk.start(2, "process_id"), Returned)
 
 
+@pytest.mark.feature("F158")
 async def test_a_killed_process_loses_its_attempt_and_another_pool_takes_its_place(desk: Desk) -> None:
     how = await desk.start(1, "be_killed")
     assert isinstance(how, Lost)
@@ -157,6 +159,7 @@ async def test_an_executor_that_takes_nothing_any_more_fails_no_steps_but_ends_i
     assert len(desk.broken) == 1
 
 
+@pytest.mark.feature("F158")
 async def test_forked_processes_are_refused_with_what_to_write_instead() -> None:
     async with Client.connect("127.0.0.1:1", timeout=None) as client:
         forking = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork"))

@@ -26,6 +26,7 @@ def wait(error, *, retries=3, backoff=None, retry_on=(Exception,), failures=1):
     return None if found is None else found.total_seconds()
 
 
+@pytest.mark.feature("F65")
 @pytest.mark.parametrize(
     "error",
     [
@@ -40,11 +41,13 @@ def test_what_would_fail_again_is_never_repeated(error):
     assert wait(error) is None
 
 
+@pytest.mark.feature("F67")
 @pytest.mark.parametrize("error", [KeyError("k"), SystemExit(2), KeyboardInterrupt()])
 def test_any_other_error_is_repeated_by_default(error):
     assert wait(error) == 5
 
 
+@pytest.mark.feature("F61")
 @pytest.mark.parametrize(("failures", "expected"), [(1, 5.0), (4, 5.0), (5, None)])
 def test_retries_are_used_up(failures, expected):
     assert wait(KeyError(), retries=4, failures=failures) == expected
@@ -65,6 +68,7 @@ def test_retry_on_chooses_by_type_or_predicate(retry_on, error, is_retried):
     assert (wait(error, retry_on=retry_on) is not None) is is_retried
 
 
+@pytest.mark.feature("F66")
 @pytest.mark.parametrize(
     ("retry_after", "expected"),
     [

@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from holdfast.worker.cache import RunCache
 from holdfast.worker.clock import SessionClock, boot_seconds
 from holdfast.worker.holder import Phase
@@ -82,6 +84,7 @@ def test_a_step_that_waits_no_more_is_not_counted_and_holds_up_nobody():
     assert slots.grant() == [waiting]
 
 
+@pytest.mark.feature("F146")
 def test_the_clock_follows_the_database_and_not_the_machine():
     clock = SessionClock()
     now = boot_seconds()

@@ -156,6 +156,7 @@ def test_a_tracestate_or_baggage_that_cannot_be_read_costs_only_itself(text: str
 # What steps see
 
 
+@pytest.mark.feature("F123")
 async def test_headers_that_a_step_sends_and_its_spans_name_its_attempt() -> None:
     desk = Desk(app)
     run = desk.start("calls_both", trace=run_trace())

@@ -34,6 +34,7 @@ def calls_of(function: Callable[[], Any], *, depth: int) -> Counter[str]:
     return +found
 
 
+@pytest.mark.feature("F151")
 @pytest.mark.parametrize("name", ["time.time", "time.monotonic", "random.random", "socket.gethostname"])
 @pytest.mark.parametrize("within_loop", [False, True], ids=["plain code", "a step's loop"])
 def test_a_guarded_call_outside_of_a_run_looks_at_the_running_loop_and_does_nothing_else(

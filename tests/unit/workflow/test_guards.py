@@ -142,6 +142,7 @@ class GuardedDriver(Driver):
         self.instance = WorkflowInstance(definition, info, Arguments(), codec=Codec(), is_guarded=True)
 
 
+@pytest.mark.feature("F151")
 @pytest.mark.parametrize("name", CALLS)
 def test_a_call_that_a_replay_cannot_repeat_raises_with_what_to_write_instead(name: str) -> None:
     call, instead = CALLS[name]
@@ -171,6 +172,7 @@ WORKS_ANYWHERE = [
 ]
 
 
+@pytest.mark.feature("F151")
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", WORKS_ANYWHERE)
 def test_the_same_call_works_outside_of_workflow_code_and_where_guards_are_off(name: str) -> None:
@@ -197,6 +199,7 @@ def _close(made: Any) -> None:
         made.close()
 
 
+@pytest.mark.feature("F151")
 def test_an_unguarded_part_ends_with_its_block_and_is_its_tasks_own() -> None:
     async def flow() -> list[str]:
         async def other() -> str:

@@ -80,6 +80,7 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.feature("F160")
 @pytest.mark.parametrize(
     "version", list(other_pythons()) or [pytest.param("none", marks=pytest.mark.skip("no other Python from 3.11 on"))]
 )
@@ -90,6 +91,7 @@ def test_journals_of_this_python_replay_on_every_other_and_back(version: str, ou
     assert replay_all(pickle.loads(theirs.read_bytes())) == len(flows.ALL)
 
 
+@pytest.mark.feature("F160")
 def test_every_python_records_the_same_journals(ours: Path, tmp_path: Path) -> None:
     if not other_pythons():
         pytest.skip("no other Python from 3.11 on")

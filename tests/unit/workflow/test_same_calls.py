@@ -65,6 +65,7 @@ DIFFERENT: list[tuple[Callable[[], Any], Callable[[], Any], str]] = [
 ]
 
 
+@pytest.mark.feature("F152")
 @pytest.mark.parametrize(("recorded", "now", "argument"), DIFFERENT, ids=range(len(DIFFERENT)))
 def test_a_call_with_other_arguments_is_a_difference_that_names_the_argument(
     recorded: Callable[[], Any], now: Callable[[], Any], argument: str
@@ -141,6 +142,7 @@ def _path(tmp_path: Path) -> None:
     _journal = tmp_path / "journal"
 
 
+@pytest.mark.feature("F152")
 def test_a_loop_over_a_set_is_never_given_the_results_of_other_calls() -> None:
     recorded_under("1", "over_a_set")
     answers = {recorded_under(seed, "over_a_set") for seed in ("2", "3", "4")}
@@ -153,6 +155,7 @@ def test_a_set_as_an_argument_has_no_order() -> None:
     assert {recorded_under(seed, "with_sets") for seed in ("2", "3", "4", "5")} == {"replayed\n"}
 
 
+@pytest.mark.feature("F152")
 def test_a_uuid_of_the_standard_library_is_a_difference_and_the_stall_says_what_to_look_for() -> None:
     async def flow() -> Any:
         return await charge(str(uuid.uuid4()))
@@ -199,6 +202,7 @@ async def by_chance() -> list[str]:
     return [str(holdfast.uuid4()), str(holdfast.random().random())]
 
 
+@pytest.mark.feature("F153")
 def test_random_numbers_and_uuids_are_made_of_the_seed_that_the_journal_names() -> None:
     def result(run_id: str, seed: str) -> bytes:
         instance = instance_of(by_chance, run_id=run_id)

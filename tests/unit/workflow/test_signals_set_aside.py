@@ -1,4 +1,4 @@
-"""Signals that do not fit the type that the code asks for: set aside, recorded, and no end of the run (F157)."""
+"""Signals that do not fit the type that the code asks for: set aside, recorded, and no end of the run."""
 
 import asyncio
 from datetime import timedelta
@@ -37,6 +37,7 @@ MISFITS = [
 ]
 
 
+@pytest.mark.feature("F157")
 @pytest.mark.parametrize("misfit", MISFITS, ids=repr)
 def test_a_waiting_run_waits_on_and_takes_the_next(misfit: Signal) -> None:
     driver = Driver(takes_one).start()
@@ -160,6 +161,7 @@ def early(hint: Any) -> Any:
     return takes_early
 
 
+@pytest.mark.feature("F157")
 @pytest.mark.parametrize("make", [lambda hint: early(hint), None], ids=["early", "waiting"])
 def test_a_signal_that_was_set_aside_stays_so_when_the_code_would_take_it(make: Any) -> None:
     """The type of the receiver was widened meanwhile: what the run did since must not change."""

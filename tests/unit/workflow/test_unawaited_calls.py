@@ -136,6 +136,7 @@ FORGETFUL = {
 }
 
 
+@pytest.mark.feature("F150")
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("flow", FORGETFUL, ids=lambda flow: flow.__name__)
 def test_what_is_called_and_never_awaited_fails_the_run_with_function_and_line(flow: Callable[..., Any]) -> None:
@@ -153,6 +154,7 @@ def test_code_goes_no_further_than_a_call_that_it_forgot() -> None:
     assert [type(command) for command in driver.commands] == [CallStep, Close]
 
 
+@pytest.mark.feature("F150")
 async def test_a_local_run_fails_with_it_too() -> None:
     flow = App("forgetful").workflow(forgets_a_step)
     run = await run_local(flow)

@@ -133,6 +133,7 @@ TABLE: list[tuple[Callable[..., Any], list[Entry], int, str, str]] = [
 ]
 
 
+@pytest.mark.feature("F46")
 @pytest.mark.parametrize(
     ("function", "entries", "position", "expected", "actual"), TABLE, ids=[f"{row[3]}-{row[4]}" for row in TABLE]
 )
@@ -175,6 +176,7 @@ def test_a_run_that_was_closed_from_outside_replays_with_open_waits(status: RunS
     assert instance.take_commands() == []
 
 
+@pytest.mark.feature("F44")
 def test_a_changed_implementation_keeps_the_stored_result() -> None:
     instance = instance_of(fetch_and_process)
     for entry in (RunStarted(START, "flow"), STEP_1, StepCompleted(START, 1, CODEC.encode(41, what=""))):

@@ -48,6 +48,7 @@ def test_calls_are_numbered_in_the_order_in_which_they_are_awaited() -> None:
     assert driver.result == ["b", "a"]
 
 
+@pytest.mark.feature("F39")
 def test_the_same_step_with_the_same_arguments_twice_is_two_executions() -> None:
     log: list[str] = []
 
@@ -63,6 +64,7 @@ def test_the_same_step_with_the_same_arguments_twice_is_two_executions() -> None
     assert Driver(flow).run().result == [1, 2]
 
 
+@pytest.mark.feature("F42")
 @pytest.mark.parametrize("value", [None, 0, "", [], {}, False])
 def test_falsy_results_are_results_also_in_a_replay(value: Any) -> None:
     async def flow() -> Any:
@@ -75,6 +77,7 @@ def test_falsy_results_are_results_also_in_a_replay(value: Any) -> None:
     assert replayed(flow, (), driver.journal) == []
 
 
+@pytest.mark.feature("F43")
 def test_code_sees_the_decoded_value_of_a_result() -> None:
     def pair() -> tuple[int, Decimal]:
         return (1, Decimal("2.50"))
@@ -216,6 +219,7 @@ def by_ids(ids: list[str]) -> Callable[[], Any]:
     return flow
 
 
+@pytest.mark.feature("F40")
 def test_a_step_id_given_twice_is_refused_at_the_second_call() -> None:
     async def flow() -> None:
         for x in range(3):
@@ -227,6 +231,7 @@ def test_a_step_id_given_twice_is_refused_at_the_second_call() -> None:
     assert len([command for command in driver.commands if isinstance(command, CallStep)]) == 1
 
 
+@pytest.mark.feature("F38")
 def test_steps_with_ids_keep_their_results_when_the_order_changes() -> None:
     first = Driver(by_ids(["a", "b", "c", "d", "e"])).start()
     for _ in range(3):
