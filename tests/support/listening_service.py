@@ -11,13 +11,18 @@ from holdfast.api.v1 import run_service_pb2_grpc, status_pb2
 
 
 class ListeningService(run_service_pb2_grpc.RunServiceServicer):
-    """`starts`: in order of arrival. `headers`: the metadata of each call, by method."""
+    """`starts`: in order of arrival. `headers`: the metadata of each call, by method.
+
+    GetRun has no answer. is_asked, is_left: it was called, and a call of it was given up by the other side.
+    """
 
     def __init__(self) -> None:
         self.starts: list[pb.StartSpec] = []
         self.calls: list[int] = []
         self.signals: list[pb.SignalRunRequest] = []
         self.headers: dict[str, dict[str, str]] = {}
+        self.is_asked = asyncio.Event()
+        self.is_left = asyncio.Event()
 
     async def StartRuns(self, request: pb.StartRunsRequest, context: grpc.aio.ServicerContext) -> pb.StartRunsResponse:
         self._heard("StartRuns", context)
@@ -51,7 +56,11 @@ class ListeningService(run_service_pb2_grpc.RunServiceServicer):
 
     async def GetRun(self, request: pb.GetRunRequest, context: grpc.aio.ServicerContext) -> pb.GetRunResponse:
         self._heard("GetRun", context)
-        await asyncio.Event().wait()
+        self.is_asked.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.is_left.set()
         raise AssertionError
 
     def _heard(self, method: str, context: grpc.aio.ServicerContext) -> None:

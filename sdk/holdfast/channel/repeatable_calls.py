@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 import grpc
 
-from holdfast.channel.cancellation import is_task_cancelled
+from holdfast.channel.cancellation import answer_of, is_task_cancelled
 from holdfast.channel.refusals import error_of_call, is_repeatable, readable
 from holdfast.errors import CoordinatorOverloaded, CoordinatorUnavailable, HoldfastError
 
@@ -59,7 +59,7 @@ async def call(
         if give_up_at is not None and retry_for:
             seconds = max(min(seconds, give_up_at - monotonic()), 0.001)
         try:
-            return readable(await method(request, timeout=seconds))
+            return readable(await answer_of(method(request, timeout=seconds)))
         except grpc.aio.AioRpcError as failed:
             error = error_of_call(failed, address=str(address))
             if failed.code() is grpc.StatusCode.DEADLINE_EXCEEDED:

@@ -13,6 +13,7 @@ import grpc
 from opentelemetry import trace
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from holdfast.channel.cancellation import give_up
 from holdfast.tracer import tracer
 
 RPC_SPANS_VARIABLE = "HOLDFAST_RPC_SPANS"
@@ -63,7 +64,7 @@ class RpcSpans(grpc.aio.UnaryUnaryClientInterceptor):  # type: ignore[misc]  # g
         except BaseException:
             # Cancelled, or the channel is closed. Whoever cancels reaches only this wait: the call would go on.
             if call is not None:
-                call.cancel()
+                give_up(call)
             _end(span, grpc.StatusCode.CANCELLED)
             raise
         _end(span, code)

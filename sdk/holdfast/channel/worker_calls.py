@@ -16,7 +16,7 @@ import grpc
 from holdfast.api.v1 import worker_service_pb2 as pb
 from holdfast.api.v1.worker_service_pb2_grpc import WorkerServiceStub
 from holdfast.channel import worker_messages as wire
-from holdfast.channel.cancellation import is_task_cancelled
+from holdfast.channel.cancellation import answer_of, is_task_cancelled
 from holdfast.channel.channel_options import channel_options
 from holdfast.channel.connection import Address, Connection, parse_address
 from holdfast.channel.leases import (
@@ -202,7 +202,7 @@ class WorkerCalls:
         connection = self._connection
         self._under_way[connection] += 1
         try:
-            return readable(await method(request, timeout=seconds))
+            return readable(await answer_of(method(request, timeout=seconds)))
         except grpc.aio.AioRpcError as failed:
             raise error_of_call(failed, address=self._address) from None
         except asyncio.CancelledError:
