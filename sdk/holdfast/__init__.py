@@ -49,6 +49,7 @@ from holdfast.workflow.current_run import RunInfo
 if TYPE_CHECKING:
     from holdfast.client import Client, RunHandle
     from holdfast.logs import configure_logging
+    from holdfast.pipelines import pipeline
     from holdfast.worker import Worker
 
 __all__ = [
@@ -94,6 +95,7 @@ __all__ = [
     "exponential",
     "linear",
     "now",
+    "pipeline",
     "random",
     "receive",
     "shield",
@@ -110,6 +112,7 @@ _LAZY = {
     "RunHandle": "holdfast.client",
     "Worker": "holdfast.worker",
     "configure_logging": "holdfast.logs",
+    "pipeline": "holdfast.pipelines",
 }
 
 

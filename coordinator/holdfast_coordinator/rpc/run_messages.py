@@ -233,12 +233,25 @@ def description(view: RunView, *, whole: bool) -> pb.RunDescription:
         message.journal_length = view.closed_length
         if result.failure is not None:
             message.failure.CopyFrom(failure_message(result.failure))
+            if is_failure_of_step(message):
+                message.progress = message.failure.step.number - 1
     if whole:
         message.arguments.MergeFromString(record.arguments)
         if result is not None and result.result is not None:
             message.result.SetInParent()
             message.result.MergeFromString(result.result)
     return message
+
+
+def is_failure_of_step(message: pb.RunDescription) -> bool:
+    """True of a run that a step of its own failed."""
+    return message.failure.HasField("step") and not message.failure.child_run_id
+
+
+def set_progress(message: pb.RunDescription, progress: int | None) -> None:
+    """What is seen of how far a run has come; nothing where nothing is seen."""
+    if progress is not None:
+        message.progress = progress
 
 
 _UNDELIVERED = {

@@ -26,12 +26,22 @@ from holdfast_coordinator.engine.wait_reasons import wait_reason
 from holdfast_coordinator.store.port import RunView
 from holdfast_coordinator.telemetry.run_spans import DEFAULT_RULES
 from holdfast_coordinator.telemetry.spans import SpanRules
-from holdfast_coordinator.wire.journals import journal_message, last_open_step
+from holdfast_coordinator.wire.journals import StepsSeen, journal_message
 
 from .deadlines import seconds_left
 from .fields import DEFAULT, INT64_MAX, name, span, storable, whole
 from .refusals import in_time, refusal_message, translated
-from .run_messages import closed_run, cursor_after, description, give_trace, run_filter, start_command, status_of
+from .run_messages import (
+    closed_run,
+    cursor_after,
+    description,
+    give_trace,
+    is_failure_of_step,
+    run_filter,
+    set_progress,
+    start_command,
+    status_of,
+)
 from .run_traces import TraceExports, span_page
 from .trace_metadata import checked_trace, trace_in_metadata
 from .work_messages import Room
@@ -83,8 +93,11 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
     async def GetRun(self, request: pb.GetRunRequest, context: Context) -> pb.GetRunResponse:
         view = await self._view(request.namespace, request.run)
         message = description(view, whole=True)
+        if not is_failure_of_step(message):
+            steps = await self._steps_of(view)
+            message.current_step = steps.open_step if view.open is not None else ""
+            set_progress(message, steps.progress)
         if view.open is not None:
-            message.current_step = await self._current_step(view.open)
             message.reason = await self._reason(view.open)
         return pb.GetRunResponse(run=message)
 
@@ -95,9 +108,12 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         await self._engine.check_namespace(wanted.namespace)
         views = await self._engine.list_runs(wanted)
         runs = [description(view, whole=False) for view in views]
-        steps = await self._current_steps([view.record.run_id for view in views if view.open is not None])
+        steps = await self._steps_of_open([view.record.run_id for view in views if view.open is not None])
         for run in runs:
-            run.current_step = steps.get(run.run_id, "")
+            seen = steps.get(run.run_id)
+            if seen is not None:
+                run.current_step = seen.open_step
+                set_progress(run, seen.progress)
         full = len(views) == wanted.limit
         return pb.ListRunsResponse(runs=runs, next_cursor=cursor_after(views[-1].record) if full else "")
 
@@ -263,31 +279,31 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         step = await self._engine.cells.of_run(run.run_id).store.clients.queued_step(run.run_id)
         return wait_reason(run, await self._engine.control.sessions(run.namespace), step)
 
-    async def _current_steps(self, run_ids: Sequence[str]) -> dict[str, str]:
-        """What `_current_step` says, as far as the last rows of each journal show it: a listing reads no journals."""
+    async def _steps_of_open(self, run_ids: Sequence[str]) -> dict[str, StepsSeen]:
+        """As far as the last rows of each journal show it: a listing reads no journals."""
         rows: dict[str, list[JournalRow]] = {}
         for cell, ids in self._engine.cells.by_cell(run_ids):
             for row in await cell.store.clients.newest_rows(ids):
                 rows.setdefault(row.run_id, []).append(row)
-        steps = {run_id: last_open_step(reversed(found), set()) for run_id, found in rows.items()}
-        return {run_id: step for run_id, step in steps.items() if step is not None}
+        steps = {run_id: StepsSeen() for run_id in rows}
+        for run_id, found in rows.items():
+            steps[run_id].look(reversed(found))
+        return steps
 
-    async def _current_step(self, run: OpenRun) -> str:
-        """The step that was scheduled last of those without a result; "" also where it is far back in the journal."""
+    async def _steps_of(self, view: RunView) -> StepsSeen:
+        """What the end of the journal shows. It is read on only where an open step may be found further back."""
+        run, seen = view.open, StepsSeen()
         # A holder says of a run that it gives back what its code waits for, steps first. Without one its journal would
         # be read to its beginning.
-        if run.state is RunState.SUSPENDED and "step " not in (run.waits or ""):
-            return ""
-        store = self._engine.cells.of_run(run.run_id).store.clients
-        ended: set[int] = set()
-        before = run.length + 1
-        for _ in range(LOOKED_BACK_PAGES):
-            rows, more = await store.journal_before(run.run_id, before, LOOKED_BACK_BYTES)
-            step = last_open_step(rows, ended)
-            if step is not None or not more:
-                return step or ""
+        is_waiting = run is not None and run.state is RunState.SUSPENDED and "step " not in (run.waits or "")
+        store = self._engine.cells.of_run(view.record.run_id).store.clients
+        before = (view.closed_length if run is None else run.length) + 1
+        for _ in range(1 if run is None or is_waiting else LOOKED_BACK_PAGES):
+            rows, more = await store.journal_before(view.record.run_id, before, LOOKED_BACK_BYTES)
+            if seen.look(rows) or not more:
+                break
             before = rows[-1].seq
-        return ""
+        return seen
 
 
 def _started(outcome: Started, business_id: str) -> pb.StartedRun:

@@ -4,7 +4,7 @@ Imports no user code and connects nowhere.
 """
 
 import inspect
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Concatenate, TypeVar, overload
 
@@ -65,14 +65,14 @@ class App:
     """A group of steps and workflows with its own defaults and names.
 
     retries, backoff, recoveries, timeout, queue: for the steps that do not say otherwise. The queue is that of
-    the workflows too.
+    the workflows too. Without `retries` they are 3, and 0 for the functions of a pipeline.
     """
 
     def __init__(
         self,
         name: str,
         *,
-        retries: int = DEFAULT_RETRIES,
+        retries: int | None = None,
         backoff: BackoffLike = "exponential",
         recoveries: int | None = DEFAULT_RECOVERIES,
         timeout: Duration | None = None,
@@ -80,7 +80,7 @@ class App:
     ) -> None:
         what = "app " + checked_name("app", "name", name)
         self.name = name
-        self._retries = checked_count(what, "retries", retries)
+        self._retries = None if retries is None else checked_count(what, "retries", retries)
         self._backoff = checked_backoff(what, backoff)
         self._recoveries = None if recoveries is None else checked_count(what, "recoveries", recoveries)
         self._timeout = checked_span(what, "timeout", timeout)
@@ -151,7 +151,7 @@ class App:
         Durations are "5s", "10m", "2h", a number of seconds or a timedelta.
         Raises TypeError or ValueError that names the function, and DuplicateName.
         """
-        _refuse_unknown("step", options, App._make_step)
+        _refuse_unknown("step", options, App.define_step)
         if function is None or isinstance(function, str):
             name = _one_name("step", function, options.pop("name", None))
             return lambda decorated: self._make_step(decorated, name, **options)
@@ -183,13 +183,18 @@ class App:
         metadata: facts by which runs can be listed.
         Raises TypeError or ValueError that names the function, and DuplicateName.
         """
-        _refuse_unknown("workflow", options, App._make_workflow)
+        _refuse_unknown("workflow", options, App.define_workflow)
         if function is None or isinstance(function, str):
             name = _one_name("workflow", function, options.pop("name", None))
             return lambda decorated: self._make_workflow(decorated, name, **options)
         return self._make_workflow(function, options.pop("name", None), **options)
 
-    def _make_step(
+    def _make_step(self, function: Any, name: str | None, **options: Any) -> Step[Any, Any]:
+        definition = self.define_step(function, name, **options)
+        self.register([definition])
+        return Step(definition) if definition.is_async else PlainStep(definition)
+
+    def define_step(
         self,
         function: Any,
         name: str | None,
@@ -203,13 +208,14 @@ class App:
         priority: int | None = None,
         retry_on: RetryOnLike = Exception,
         heartbeat_timeout: Duration | None = None,
-    ) -> Step[Any, Any]:
+    ) -> StepDefinition:
+        """A step of this function, with the defaults of this app. It is not registered. Raises as `step` does."""
         _refuse_decorated("step", function)
         checked_function("step", function)
         registered = name_for("step", function, name)
         options = step_options(
             f"step {registered}",
-            retries=self._retries if retries is None else retries,
+            retries=self._default_retries if retries is None else retries,
             backoff=self._backoff if backoff is None else backoff,
             recoveries=self._recoveries if recoveries is UNSET else recoveries,
             timeout=self._timeout if timeout is UNSET else timeout,
@@ -219,7 +225,7 @@ class App:
             retry_on=retry_on,
             heartbeat_timeout=heartbeat_timeout,
         )
-        definition = StepDefinition(
+        return StepDefinition(
             name=registered,
             function=function,
             is_async=is_async(function),
@@ -227,20 +233,35 @@ class App:
             options=options,
             app=self.name,
         )
-        self._register("step", self._steps, definition)
-        return Step(definition) if definition.is_async else PlainStep(definition)
 
-    def _make_workflow(
+    def define_step_without_retries(self, function: Any) -> StepDefinition:
+        """The step that this function is already; else one that is not repeated, unless this app has a default."""
+        for known in self._steps.values():
+            if known.function is function:
+                return known
+        return self.define_step(function, None, retries=0 if self._retries is None else self._retries)
+
+    def _make_workflow(self, function: Any, name: str | None, **options: Any) -> Workflow[Any, Any]:
+        definition = self.define_workflow(function, name, **options)
+        self.register((), definition)
+        return Workflow(definition)
+
+    def define_workflow(
         self,
         function: Any,
         name: str | None,
+        signature: CallSignature | None = None,
         *,
         id: str | None = None,
         max_duration: Duration | None = None,
         queue: str | None = None,
         priority: int | None = None,
         metadata: MetadataLike | None = None,
-    ) -> Workflow[Any, Any]:
+    ) -> WorkflowDefinition:
+        """A workflow of this function, with the defaults of this app. It is not registered. Raises as `workflow` does.
+
+        signature: in the place of the function's own.
+        """
         _refuse_decorated("workflow", function)
         checked_function("workflow", function)
         if not can_be_awaited(function):
@@ -248,8 +269,8 @@ class App:
         registered = name_for("workflow", function, name)
         what = f"workflow {registered}"
         queue = self._queue if queue is None else queue
-        signature = _signature(what, function)
-        definition = WorkflowDefinition(
+        signature = _signature(what, function) if signature is None else signature
+        return WorkflowDefinition(
             name=registered,
             function=function,
             signature=signature,
@@ -261,12 +282,23 @@ class App:
             app=self.name,
             app_steps=self.steps,
         )
-        self._register("workflow", self._workflows, definition)
-        return Workflow(definition)
 
-    def _register(self, kind: str, registry: dict[str, Definition], definition: Definition) -> None:
-        check_name_is_free(kind, registry, definition)
-        registry[definition.name] = definition
+    def register(self, steps: Iterable[StepDefinition], *workflows: WorkflowDefinition) -> None:
+        """Registers all of these, or none. Raises DuplicateName."""
+        new_steps, new_workflows = dict[str, StepDefinition](), dict[str, WorkflowDefinition]()
+        for step in steps:
+            check_name_is_free("step", self._steps, step)
+            check_name_is_free("step", new_steps, step)
+            new_steps[step.name] = step
+        for workflow in workflows:
+            check_name_is_free("workflow", self._workflows, workflow)
+            new_workflows[workflow.name] = workflow
+        self._steps |= new_steps
+        self._workflows |= new_workflows
+
+    @property
+    def _default_retries(self) -> int:
+        return DEFAULT_RETRIES if self._retries is None else self._retries
 
     def __repr__(self) -> str:
         return f"<app {self.name}: {len(self._workflows)} workflows, {len(self._steps)} steps>"
@@ -298,7 +330,7 @@ def _refuse_decorated(decorator: str, function: Any) -> None:
 
 
 def _refuse_unknown(decorator: str, options: Mapping[str, Any], make: Callable[..., Any]) -> None:
-    known = [name for name in inspect.signature(make).parameters if name not in ("self", "function")]
+    known = [name for name in inspect.signature(make).parameters if name not in ("self", "function", "signature")]
     for name in options:
         if name not in known:
             raise TypeError(f"@{decorator} has no option {name!r}; its options are {', '.join(known)}")
@@ -319,8 +351,8 @@ def _show_options(decorator: Callable[..., Any], made_by: Callable[..., Any]) ->
     decorator.__signature__ = own.replace(parameters=[*kept, name, *named])  # type: ignore[attr-defined]
 
 
-_show_options(App.step, App._make_step)
-_show_options(App.workflow, App._make_workflow)
+_show_options(App.step, App.define_step)
+_show_options(App.workflow, App.define_workflow)
 
 
 default_app = App("default")

@@ -119,6 +119,7 @@ def run_record(message: pb.RunDescription) -> RunRecord:
         journal_length=message.journal_length,
         losses=message.losses,
         undelivered=tuple(message.undelivered),
+        progress=message.progress if message.HasField("progress") else None,
     )
 
 

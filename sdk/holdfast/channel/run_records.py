@@ -88,6 +88,7 @@ class RunRecord:
     journal_length: int
     losses: int
     undelivered: tuple[str, ...] = ()
+    progress: int | None = None
 
 
 @record

@@ -20,6 +20,7 @@ _LISTED = (
     "status",
     "reason",
     "current_step",
+    "progress",
     "queue",
     "created_at",
     "updated_at",

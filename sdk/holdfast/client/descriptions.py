@@ -44,6 +44,10 @@ class RunDescription:
     losses: int
     undelivered: tuple[str, ...] = ()
     """What it could not get to a child, to its parent or to itself, and was given up: one sentence each."""
+    progress: int | None = None
+    """The index, from 0, of the step that it works on, waits for or failed at; when there is none, how many steps it
+    has come past. It says how far a run is whose steps follow one another, as those of a pipeline. None where the end
+    of its journal does not show it, and in listings of runs that have closed and did not fail in a step."""
 
     @property
     def error(self) -> str | None:
@@ -105,6 +109,7 @@ def describe(record: RunRecord, codec: Codec) -> RunDescription:
         journal_length=record.journal_length,
         losses=record.losses,
         undelivered=record.undelivered,
+        progress=record.progress,
     )
 
 

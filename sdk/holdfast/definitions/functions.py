@@ -8,6 +8,9 @@ from typing import Any
 from holdfast.definitions.options import checked_name
 from holdfast.definitions.signatures import hints_as_known, is_awaitable_hint
 
+DEFINED_AT = "__holdfast_defined_at__"
+"""Where (path and line) the user defined what a function stands for that was made of something else, as of a graph."""
+
 
 def checked_function(decorator: str, function: Any) -> None:
     """Raises TypeError naming the function when `decorator` ("step", "workflow") cannot take it."""
@@ -103,6 +106,10 @@ def _called(function: Any) -> Any:
 
 
 def _place(function: Any) -> tuple[str, int]:
+    said = getattr(function, DEFINED_AT, None)
+    if said is not None:
+        path, line = said
+        return path, line
     code = getattr(function, "__code__", None)
     return (code.co_filename, code.co_firstlineno) if code is not None else ("", 0)
 

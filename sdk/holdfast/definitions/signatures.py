@@ -97,14 +97,20 @@ class CallSignature:
         result, that can never be stored and read again as it is annotated.
         """
         made = cls(function, inspect.signature(function))
-        hints = _hints_if_known(function)
-        if hints is not None:
-            try:
-                made._now = _resolve(made._signature, hints)
-            except UnknownYet:
-                return made
+        if made.is_known():
             made.check_annotations()
         return made
+
+    def is_known(self) -> bool:
+        """True when every hint can be resolved, now or since it was tried last."""
+        if self._now is None:
+            hints = _hints_if_known(self._function)
+            if hints is not None:
+                try:
+                    self._now = _resolve(self._signature, hints)
+                except UnknownYet:
+                    return False
+        return self._now is not None
 
     def check_annotations(self) -> None:
         """Raises HopelessHint as `of` does, now also for what was unknown where the function was defined."""

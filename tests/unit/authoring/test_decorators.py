@@ -334,8 +334,8 @@ def test_an_option_that_does_not_exist_is_refused_with_those_that_do():
 
 @pytest.mark.parametrize("decorator", [holdfast.step, holdfast.workflow])
 def test_help_of_a_decorator_names_and_explains_every_option(decorator: Any) -> None:
-    make = {"step": App._make_step, "workflow": App._make_workflow}[decorator.__name__]
-    options = set(inspect.signature(make).parameters) - {"self", "function"}
+    make = {"step": App.define_step, "workflow": App.define_workflow}[decorator.__name__]
+    options = set(inspect.signature(make).parameters) - {"self", "function", "signature"}
     shown = inspect.signature(decorator).parameters
     assert options <= set(shown)
     for option in options:

@@ -58,6 +58,13 @@ async def order(order_id: str, amount: Decimal) -> str:
 
 reveal_type(render_pdf.function(1))                               # bytes
 
+def count(data: bytes) -> int: return len(data)
+
+pages = holdfast.pipeline("pages", [charge, render_pdf, count], app=app)
+pages.with_options(id="p-1", queue="slow")
+reveal_type(pages.steps[0].name)                                  # str
+holdfast.pipeline("pages", [5])                                   # error: [list-item]
+
 @workflow  # error: [arg-type]
 def plain() -> None: ...
 

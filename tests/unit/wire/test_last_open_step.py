@@ -2,7 +2,7 @@
 
 from holdfast.api.v1 import journal_pb2
 from holdfast_coordinator.domain.rows import JournalRow
-from holdfast_coordinator.wire.journals import last_open_step
+from holdfast_coordinator.wire.journals import StepsSeen
 
 
 def row(*entries: journal_pb2.Entry) -> JournalRow:
@@ -22,12 +22,33 @@ def result_of_queued(number: int) -> journal_pb2.Entry:
     return journal_pb2.Entry(mail_consumed=journal_pb2.MailConsumed(mail=mail))
 
 
+def seen(*rows: JournalRow) -> tuple[str, int | None]:
+    """The open step and the progress, when rows are looked at one by one from the last one backward."""
+    steps = StepsSeen()
+    for one in reversed(rows):
+        if steps.look([one]):
+            break
+    return steps.open_step, steps.progress
+
+
 def test_of_several_open_steps_it_is_the_one_that_was_scheduled_last() -> None:
-    assert last_open_step([row(scheduled(1), scheduled(2), scheduled(3), completed(3))], set()) == "step-2"
+    assert seen(row(scheduled(1), scheduled(2), scheduled(3), completed(3))) == ("step-2", 1)
 
 
 def test_steps_that_have_ended_in_later_rows_are_passed_over() -> None:
-    ended: set[int] = set()
-    assert last_open_step([row(completed(3), result_of_queued(4)), row(scheduled(4))], ended) is None
-    assert ended == {3, 4}
-    assert last_open_step([row(scheduled(2), scheduled(3))], ended) == "step-2"
+    ends = row(completed(3), result_of_queued(4))
+    assert seen(row(scheduled(4)), ends) == ("", 4)
+    assert seen(row(scheduled(2), scheduled(3)), row(scheduled(4)), ends) == ("step-2", 1)
+
+
+def test_progress_is_the_index_of_the_open_step_or_how_many_are_behind() -> None:
+    started = journal_pb2.Entry(run_started=journal_pb2.RunStarted())
+    timer = journal_pb2.Entry(timer_set=journal_pb2.TimerSet(number=1))
+    cancelled = journal_pb2.Entry(step_cancelled=journal_pb2.StepCancelled(number=2))
+    assert seen(row(timer)) == ("", None)
+    assert seen(row(started)) == ("", 0)
+    assert seen(row(started), row(scheduled(1))) == ("step-1", 0)
+    assert seen(row(started), row(scheduled(1), completed(1))) == ("", 1)
+    assert seen(row(started), row(scheduled(1), completed(1), scheduled(2))) == ("step-2", 1)
+    assert seen(row(started), row(scheduled(1), result_of_queued(1)), row(timer)) == ("", 1)
+    assert seen(row(started), row(scheduled(1), completed(1), scheduled(2), cancelled)) == ("", 1)
