@@ -64,5 +64,4 @@ class StepsSeen:
 
     def _end(self, number: int, passed: int) -> None:
         self._ended.add(number)
-        if self._passed is None:
-            self._passed = passed
+        self._passed = max(passed, self._passed or 0)

@@ -4,8 +4,10 @@ Two differences. What nobody has said, as of a parameter without a hint, fits ev
 invariant: every step gets a copy of its own, so list[bool] is a list[int].
 """
 
+import inspect
+import sys
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable
 from enum import Enum
 from typing import Any, Literal, Never, NoReturn, TypeVar, get_args, get_origin
 
@@ -13,6 +15,7 @@ from holdfast.pipelines.hint_forms import (
     VALUES,
     arguments_as,
     choices,
+    hints_of,
     is_new_type,
     item_of_any_tuple,
     items_of_tuple,
@@ -22,6 +25,10 @@ from holdfast.pipelines.hint_forms import (
 
 _PROMOTED = {float: (int,), complex: (int, float)}
 """What else fits, by the rules of type checkers."""
+
+
+_AS_TEXT: dict[str, Any] = {"format": 4} if sys.version_info >= (3, 14) else {}
+"""From Python 3.14 on annotations are evaluated when they are asked for, unless it is for their text."""
 
 
 class Bindings(dict[Any, Any]):
@@ -140,9 +147,11 @@ def _fits_typed_dict(given: Any, wanted: Any, bound: Bindings) -> bool:
         # A dict may have these keys where nothing is said of its values.
         found = arguments_as(given, dict) if issubclass(kind, dict) else ()
         return found is None or (len(found) == 2 and plain(found[1]) is Any)
-    have, need = _hints(kind), _hints(wanted)
-    return all(name in have and fits(have[name], hint, bound) for name, hint in need.items()) and (
-        wanted.__required_keys__ <= kind.__required_keys__
+    have, need = hints_of(kind), hints_of(wanted)
+    keys = kind.__required_keys__ | kind.__optional_keys__
+    return wanted.__required_keys__ <= kind.__required_keys__ and all(
+        name in keys and fits(have.get(name, Any), need.get(name, Any), bound)
+        for name in wanted.__required_keys__ | wanted.__optional_keys__
     )
 
 
@@ -152,15 +161,8 @@ def _typed_dict_fits(kind: Any, wanted: Any, base: type, bound: Bindings) -> boo
     arguments = get_args(wanted)
     if len(arguments) == 2:
         key, value = arguments
-        return fits(str, key, bound) and all(fits(one, value, bound) for one in _hints(kind).values())
+        return fits(str, key, bound) and all(fits(one, value, bound) for one in hints_of(kind).values())
     return not arguments or base not in VALUES or fits(str, arguments[0], bound)
-
-
-def _hints(kind: Any) -> Mapping[str, Any]:
-    try:
-        return typing.get_type_hints(kind, include_extras=True)
-    except Exception:  # noqa: BLE001 - a name that is not known yet, or for type checkers only
-        return dict.fromkeys(kind.__annotations__, Any)
 
 
 def _is_own_protocol(base: type) -> bool:
@@ -176,11 +178,16 @@ def _has_members(kind: type, protocol: type) -> bool:
         name
         for base in protocol.__mro__
         if getattr(base, "_is_protocol", False) and base is not typing.Protocol
-        for name in (*vars(base), *vars(base).get("__annotations__", {}))
+        for name in (*vars(base), *_annotated(base))
         if not name.startswith(("_abc_", "_is_", "__"))
     }
-    declared = {name for base in kind.__mro__ for name in vars(base).get("__annotations__", {})}
-    return all(name in declared or hasattr(kind, name) for name in names)
+    return all(hasattr(kind, name) or any(name in _annotated(base) for base in kind.__mro__) for name in names)
+
+
+def _annotated(kind: type) -> Iterable[str]:
+    """The attributes that a class declares, as a dataclass does."""
+    # Their names do, which are known also where what they are annotated with is not.
+    return inspect.get_annotations(kind, **_AS_TEXT)
 
 
 def _derives(kind: type, base: type) -> bool:

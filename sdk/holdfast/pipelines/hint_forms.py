@@ -65,10 +65,18 @@ def items_of_tuple(hint: Any) -> tuple[Any, ...] | None:
         is_fixed = hint is not tuple and ... not in arguments and not any(map(_is_unpacked, arguments))
         return arguments if is_fixed else None
     if isinstance(origin, type) and issubclass(origin, tuple) and hasattr(origin, "_fields"):
-        hints = getattr(origin, "__annotations__", {})
+        hints = hints_of(origin)
         items = tuple(hints.get(name, Any) for name in origin._fields)
         return tuple(substituted(one, _bound(origin, get_args(hint))) for one in items)
     return None
+
+
+def hints_of(kind: type) -> Mapping[str, Any]:
+    """The hints of what a class declares; none of a class with one that cannot be known here."""
+    try:
+        return typing.get_type_hints(kind, include_extras=True)
+    except Exception:  # noqa: BLE001 - a name that is not known yet, or for type checkers only
+        return {}
 
 
 def item_of_any_tuple(hint: Any) -> Any:

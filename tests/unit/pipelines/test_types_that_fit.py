@@ -77,6 +77,11 @@ class Point(NamedTuple):
     y: str
 
 
+class Postponed(NamedTuple):
+    x: "int"
+    y: "str"
+
+
 class Address(TypedDict):
     street: str
     number: int
@@ -144,6 +149,7 @@ FIT = [
     (tuple[int, str], Sequence[int | str]),
     (Point, tuple[int, str]),
     (Point, Point),
+    (Postponed, tuple[int, str]),
     (Box[bool], Box[int]),
     (IntBox, Box[int]),
     (Box, Box[int]),
@@ -207,6 +213,7 @@ MISFIT = [
     (tuple[int, ...], tuple[int, int]),
     (tuple[int, str], list[int]),
     (Point, tuple[str, int]),
+    (Postponed, tuple[str, int]),
     (Box[str], Box[int]),
     (IntBox, Box[str]),
     (int, UserId),

@@ -51,4 +51,5 @@ def test_progress_is_the_index_of_the_open_step_or_how_many_are_behind() -> None
     assert seen(row(started), row(scheduled(1), completed(1))) == ("", 1)
     assert seen(row(started), row(scheduled(1), completed(1), scheduled(2))) == ("step-2", 1)
     assert seen(row(started), row(scheduled(1), result_of_queued(1)), row(timer)) == ("", 1)
+    assert seen(row(started), row(scheduled(1), scheduled(2), completed(2), completed(1))) == ("", 2)
     assert seen(row(started), row(scheduled(1), completed(1), scheduled(2), cancelled)) == ("", 1)
