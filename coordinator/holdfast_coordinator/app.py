@@ -66,9 +66,10 @@ class _Codec:
 
 
 @asynccontextmanager
-async def coordinator(config: Config) -> AsyncIterator[Coordinator]:
+async def coordinator(config: Config, *, alone: bool = False) -> AsyncIterator[Coordinator]:
     """A replica for as long as the block runs; when it is entered, the replica serves.
 
+    alone: nothing else uses the database, now or before it is stopped: workers of former processes are dead.
     Raises typed errors for what keeps it from serving: no database, a newer schema, an address in use.
     """
     settings = export_settings(config)
@@ -105,6 +106,8 @@ async def coordinator(config: Config) -> AsyncIterator[Coordinator]:
         failed = asyncio.get_running_loop().create_future()
         doorbell = PostgresDoorbell(database.url) if config.doorbell else None
         await enter(_running(engine, database, failed, on_ready=server.set_serving, doorbell=doorbell))
+        if alone:
+            await engine.sessions.burials.bury_all()
         await server.start()
         await server.set_serving(True)
         settle_garbage_collector()

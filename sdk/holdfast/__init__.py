@@ -47,8 +47,9 @@ from holdfast.statuses import RunStatus, StepStatus
 from holdfast.workflow.current_run import RunInfo
 
 if TYPE_CHECKING:
-    from holdfast.client import Client, RunHandle
+    from holdfast.client import Client, RunHandle, start
     from holdfast.logs import configure_logging
+    from holdfast.one_process import embedded
     from holdfast.pipelines import pipeline
     from holdfast.worker import Worker
 
@@ -92,6 +93,7 @@ __all__ = [
     "configure_logging",
     "constant",
     "current_run",
+    "embedded",
     "exponential",
     "linear",
     "now",
@@ -101,6 +103,7 @@ __all__ = [
     "shield",
     "sleep",
     "span",
+    "start",
     "step",
     "unguarded",
     "uuid4",
@@ -108,6 +111,8 @@ __all__ = [
 ]
 
 _LAZY = {
+    "embedded": "holdfast.one_process",
+    "start": "holdfast.client",
     "Client": "holdfast.client",
     "RunHandle": "holdfast.client",
     "Worker": "holdfast.worker",

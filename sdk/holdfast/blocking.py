@@ -5,9 +5,10 @@ loop runs: one would be blocked, with all that runs on it.
 """
 
 import asyncio
+import contextlib
 import os
 import threading
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from datetime import datetime
 from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
@@ -203,8 +204,17 @@ class Client:
             background.stop()
             raise
 
+    def as_default(self) -> Self:
+        """Makes this the client of `holdfast.blocking.start` and `holdfast.blocking.run`, in all threads."""
+        global _default
+        _default = self
+        return self
+
     def close(self) -> None:
         """Closes the connection and ends the thread. May be called twice."""
+        global _default
+        if _default is self:
+            _default = None
         try:
             self._background.call(self._client.close())
         except (ClientClosed, ForkedProcess):
@@ -310,3 +320,67 @@ class Client:
 
     def _blocking(self, handle: AsyncRunHandle[R]) -> RunHandle[R]:
         return RunHandle(self._background, handle)
+
+
+_default: Client | None = None
+_default_lock = threading.Lock()
+
+
+def default_client() -> Client:
+    """What `Client.as_default` has named, else a client that connects to HOLDFAST_ADDRESS at the first call."""
+    with _default_lock:
+        return _default or Client.connect().as_default()
+
+
+@overload
+def start(workflow: Workflow[P, R] | WorkflowStart[P, R], /, *args: P.args, **kwargs: P.kwargs) -> RunHandle[R]: ...
+@overload
+def start(workflow: str, /, *args: Any, **kwargs: Any) -> RunHandle[Any]: ...
+def start(workflow: Any, /, *args: Any, **kwargs: Any) -> RunHandle[Any]:
+    """Starts a run with the default client, as `Client.start` does."""
+    return default_client().start(workflow, *args, **kwargs)
+
+
+@overload
+def run(workflow: Workflow[P, R] | WorkflowStart[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+@overload
+def run(workflow: str, /, *args: Any, **kwargs: Any) -> Any: ...
+def run(workflow: Any, /, *args: Any, **kwargs: Any) -> Any:
+    """Starts a run with the default client, or joins the one with its id, and waits for its result."""
+    return default_client().run(workflow, *args, **kwargs)
+
+
+@contextlib.contextmanager
+def embedded(directory: "str | os.PathLike[str]" = ".holdfast/postgres", **options: Any) -> Iterator[Client]:
+    """A coordinator, its Postgres and a worker in this process, without asyncio: `with embedded("./data") as client:`.
+
+    All of it runs in a background thread. Inside the block the client is the default one of `holdfast.blocking`. Takes
+    the options of `holdfast.embedded` and raises as that does.
+    """
+    from holdfast.one_process import Embedded
+
+    check_not_forked()
+    background = _Background()
+    try:
+        closing: list[asyncio.Task[None]] = []
+
+        def failed(_: BaseException) -> None:
+            # Whoever waits for a run gets an error; what it was is raised at the end of the block.
+            closing.append(asyncio.get_running_loop().create_task(client._client.close()))
+
+        everything = Embedded(os.fspath(directory), **options, on_failure=failed)
+        client = Client(background, background.call(everything.__aenter__()))
+        before = _default
+        client.as_default()
+        try:
+            yield client
+        finally:
+            _restore(before)
+            background.call(everything.__aexit__(None, None, None))
+    finally:
+        background.stop()
+
+
+def _restore(client: Client | None) -> None:
+    global _default
+    _default = client

@@ -89,6 +89,12 @@ async def test_the_commands_of_the_first_workflow_do_what_the_readme_says(tmp_pa
     assert json.loads(promised[1]) in output
 
 
+async def test_the_program_that_is_all_of_it_gets_its_receipt_also_the_second_time(open_directory: Path) -> None:
+    _write_files("README.md", open_directory)
+    for _ in range(2):
+        assert "receipt o-4: 5.00" in await _succeeds("alone.py", directory=open_directory)
+
+
 def _write_files(page: str, directory: Path) -> list[str]:
     """Writes the files that a page shows; their names."""
     files = {block.file_name: block.text for block in pages.blocks(page, "python") if block.file_name}

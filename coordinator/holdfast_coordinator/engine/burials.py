@@ -103,6 +103,12 @@ class Burials:
         if due and self._heartbeats.have_worked_for_a_ttl() and self._database_clock.is_steady():
             self._detach(await self._control.bury_sessions(due, now))
 
+    async def bury_all(self) -> None:
+        """Declares all sessions dead, for a replica that has the database to itself: their processes have ended."""
+        living = {row.session_id: row.heartbeat_at for row in await self._control.sessions() if row.died_at is None}
+        if living:
+            self._detach(await self._control.bury_sessions(living, self._database_clock.now()))
+
     def not_looked(self) -> None:
         """Nobody was looked at: who was silent before is watched anew, as its row may have been locked meanwhile."""
         self._silent.clear()

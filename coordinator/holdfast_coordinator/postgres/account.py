@@ -6,6 +6,7 @@ Never changes the user of this process, only that of children.
 import os
 import pwd
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,15 @@ from holdfast_coordinator.postgres.errors import AccountUnavailable
 
 # Debian, RHEL, Alpine and the official images call it postgres; every Unix has nobody.
 NAMES_FOR_ROOT = ("postgres", "nobody")
+
+_BECOME = """
+import os, sys
+uid, gid, *command = sys.argv[1:]
+os.setgroups([])
+os.setgid(int(gid))
+os.setuid(int(uid))
+os.execv(command[0], command)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +36,17 @@ class Account:
 
     def runs(self, *command: str | Path) -> bool:
         """Whether the command succeeds as this user. Mode bits would say nothing about ACLs and LSMs."""
+        # Another interpreter becomes that user, and not a fork of this process: gRPC may be at work in it, whose fork
+        # handlers a child does not always survive.
+        becoming = [sys.executable, "-I", "-S", "-c", _BECOME, str(self.uid), str(self.gid)] if self.dropped else []
         try:
             done = subprocess.run(
-                [str(part) for part in command],
+                [*becoming, *map(str, command)],
                 check=False,
                 cwd="/",
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                user=self.uid if self.dropped else None,
-                group=self.gid if self.dropped else None,
-                extra_groups=[] if self.dropped else None,
             )
         except OSError:
             return False

@@ -21,6 +21,11 @@ class PlainCall(UserWarning):
     """A workflow was called outside a run: it ran as plain code, and nothing of it is durable."""
 
 
+def is_in_workflow() -> bool:
+    """True in workflow code that runs as plain code."""
+    return _in_workflow.get()
+
+
 def warn_of_plain_call(workflow: str) -> None:
     """Warns once in a process for each workflow that is called outside a run."""
     if _in_workflow.get() or workflow in _warned:
@@ -28,7 +33,8 @@ def warn_of_plain_call(workflow: str) -> None:
     _warned.add(workflow)
     warnings.warn(
         f"workflow {workflow} runs as plain code here, and nothing of it is stored; "
-        f"start a durable run with `await client.start({workflow}, ...)`",
+        f"start a durable run with `await client.start({workflow}, ...)`, or make calls durable with "
+        "`client.as_default()`",
         PlainCall,
         stacklevel=3,
     )

@@ -1,15 +1,19 @@
-"""How `workflow.start(...)` reaches a client, without authoring knowing the client.
+"""How `workflow.start(...)`, and a call outside a run, reach a client, without authoring knowing the client.
 
-The client package calls `set_default_starter` when it is imported. Nothing connects before the first start.
+The client package calls `set_default_starter` when it is imported. Nothing connects before the first start. What was
+made the default client of an event loop gets the calls there, too.
 """
 
 import importlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from holdfast.definitions.definitions import WorkflowDefinition
+
+if TYPE_CHECKING:  # a module that defines workflows needs no asyncio
+    from asyncio import AbstractEventLoop
 
 OnConflict = Literal["attach", "reject", "terminate"]
 Reuse = Literal["attach", "new", "retry_failed"]
@@ -41,6 +45,9 @@ class StartOptions:
 Starter = Callable[[WorkflowDefinition, tuple[Any, ...], dict[str, Any], StartOptions], Awaitable[Any]]
 """Starts a run and gives its RunHandle once the start is committed."""
 
+Caller = Callable[[WorkflowDefinition, tuple[Any, ...], dict[str, Any]], Coroutine[Any, Any, Any]]
+"""Runs a workflow durably and gives its result."""
+
 _CLIENT_PACKAGE = "holdfast.client"
 
 _default_starter: Starter | None = None
@@ -59,3 +66,19 @@ def default_starter() -> Starter:
     if _default_starter is None:
         raise RuntimeError("no default client is set; start with `await client.start(workflow, ...)` instead")
     return _default_starter
+
+
+callers: "dict[AbstractEventLoop, Caller]" = {}
+"""By event loop: what calls of workflows become there, set by `Client.as_default`."""
+
+
+def caller_here() -> Caller | None:
+    """What a call of a workflow becomes in the running event loop; None where no client was made its default."""
+    if not callers:
+        return None
+    import asyncio
+
+    try:
+        return callers.get(asyncio.get_running_loop())
+    except RuntimeError:
+        return None

@@ -1,6 +1,7 @@
 """The `Workflow` object: what `@workflow` makes of a function.
 
-Awaited inside a run it is a child run, outside it is plain code; only `start` reaches a client.
+Awaited inside a run it is a child run. Outside it is a durable run where a client is the default one, else plain code;
+`start` always reaches a client.
 """
 
 import functools
@@ -10,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, get_args
 
 from holdfast.authoring import plain_calls
-from holdfast.authoring.starter import OnConflict, Reuse, StartOptions, TraceRelation, default_starter
+from holdfast.authoring.starter import OnConflict, Reuse, StartOptions, TraceRelation, caller_here, default_starter
 from holdfast.definitions.definitions import WorkflowDefinition
 from holdfast.definitions.options import (
     MetadataLike,
@@ -32,7 +33,10 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Workflow(Generic[P, T_co]):
-    """A workflow, awaited like its function: `await order("o-1")` inside a run is a child run, outside plain code."""
+    """A workflow, awaited like its function: `await order("o-1")` inside a run is a child run.
+
+    Outside it is a run that is waited for, where a client is the default one (`Client.as_default`), else plain code.
+    """
 
     __name__: str
 
@@ -59,8 +63,12 @@ class Workflow(Generic[P, T_co]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, None, T_co]:
         runtime = runtime_here()
         if runtime is None:
-            plain_calls.warn_of_plain_call(self.name)
-            made: Any = plain_calls.call_workflow(self.function, args, kwargs)
+            call = None if plain_calls.is_in_workflow() else caller_here()
+            if call is not None:
+                made: Any = call(self._definition, args, dict(kwargs))
+            else:
+                plain_calls.warn_of_plain_call(self.name)
+                made = plain_calls.call_workflow(self.function, args, kwargs)
         else:
             frame = sys._getframe(1)
             made = runtime.call_child(self._definition, args, kwargs, (frame.f_code, frame.f_lasti))

@@ -3,7 +3,7 @@
 from holdfast.authoring.starter import set_default_starter
 from holdfast.channel.run_records import ClosedRun
 from holdfast.client.client import Client
-from holdfast.client.defaults import close_default_client, default_client, start_with_default_client
+from holdfast.client.defaults import close_default_client, default_client, start, start_with_default_client
 from holdfast.client.descriptions import RunDescription, RunPage
 from holdfast.client.handle import RunHandle
 from holdfast.client.history import History, HistoryEntry
@@ -20,6 +20,7 @@ __all__ = [
     "by_name",
     "close_default_client",
     "default_client",
+    "start",
 ]
 
 set_default_starter(start_with_default_client)

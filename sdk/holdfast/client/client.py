@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
 from holdfast.authoring.workflows import Workflow, WorkflowStart
 from holdfast.channel.connection import CONNECT_SECONDS, Connection, address_or_default
@@ -27,6 +27,9 @@ from holdfast.codec import Codec
 from holdfast.durations import Duration, parse_duration
 from holdfast.errors import InvalidRequest
 from holdfast.statuses import RunStatus
+
+if TYPE_CHECKING:
+    from holdfast.client.defaults import DefaultClient
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -121,9 +124,22 @@ class Client:
 
     async def close(self) -> None:
         """Closes the connection. Who still waits for something of this client gets an error."""
+        from holdfast.client.defaults import no_longer_default
+
+        no_longer_default(self)
         self._starts.close()
         self._awaited.close()
         await self.connection.close()
+
+    def as_default(self) -> "DefaultClient":
+        """Makes this the default client of the running event loop; with `with`, as long as the block runs.
+
+        Calls of workflows outside a run are durable then: `await order("o-1")` starts a run, or joins the one with the
+        same id, and waits for its result. `order.start(...)` and `holdfast.start(order, ...)` use this client.
+        """
+        from holdfast.client.defaults import DefaultClient
+
+        return DefaultClient(self)
 
     async def __aenter__(self) -> Self:
         return self
