@@ -239,6 +239,26 @@ async def test_what_is_declared_goes_as_it_is_declared() -> None:
         await result(several, takes_two)
 
 
+async def test_an_instance_of_a_subclass_that_would_lose_something_is_refused_when_it_is_called() -> None:
+    @dataclass
+    class Base:
+        number: int = 1
+
+    @dataclass
+    class More(Base):
+        name: str = "one"
+
+    def make() -> More:
+        return More()
+
+    def take(base: Base) -> int:
+        return base.number
+
+    run = await run_local(pipeline("subclasses", [make, take], app=App("subclasses")))
+    with pytest.raises(RunFailed, match=r"argument 'base' would arrive changed: a .*More would come back"):
+        run.value()
+
+
 @pytest.mark.parametrize(
     ("name", "steps", "problem"),
     [
