@@ -32,6 +32,7 @@ from holdfast.journal import (
     StepFailed,
     StepOrigin,
     StepScheduled,
+    StepSkipped,
     TimerCancelled,
     TimerFired,
     TimerSet,
@@ -109,6 +110,8 @@ def entry_of(command: Command, at: datetime) -> Entry:
             return UserSpanBegan(at, number, name, began_at, parent)
         case commands.LeaveSpan(number, name, began_at, parent, error_type):
             return UserSpan(at, number, name, began_at, parent, error_type)
+        case commands.SkipStep(number, name, step_id, failure):
+            return StepSkipped(at, number, name, step_id, failure)
         case commands.SetSignalAside(number, name, problem):
             return SignalSetAside(at, number, name, problem)
         case commands.Close(status, result, failure):

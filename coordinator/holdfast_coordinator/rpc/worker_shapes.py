@@ -126,6 +126,15 @@ def _step_scheduled(kind: str, body: journal_pb2.StepScheduled) -> None:
         raise InvalidRequest(f"{kind}.placement", f"{body.placement} is no place where a step runs")
 
 
+def _step_skipped(kind: str, body: journal_pb2.StepSkipped) -> None:
+    _numbered(kind, body)
+    name(f"{kind}.name", body.name)
+    name(f"{kind}.step_id", body.step_id)
+    if not body.HasField("failure"):
+        raise InvalidRequest(f"{kind}.failure", f"is missing; step {body.number} is left out for a reason")
+    check_failure(f"{kind}.failure", body.failure)
+
+
 def _timer_set(kind: str, body: journal_pb2.TimerSet) -> None:
     _numbered(kind, body)
     due = body.WhichOneof("due")
@@ -183,6 +192,7 @@ BODIES: dict[str, Callable[[str, Any], None]] = {
     "step_completed": _with_attempt,
     "step_failed": _step_failed,
     "step_cancelled": _with_attempt,
+    "step_skipped": _step_skipped,
     "timer_set": _timer_set,
     "timer_cancelled": _numbered,
     "mail_consumed": _mail_consumed,

@@ -12,9 +12,9 @@ from rich.tree import Tree
 
 from holdfast.channel.run_records import TraceSpan
 from holdfast.cli.plain_values import shown_run
-from holdfast.cli.story import AttemptStory, Event, StepStory, Story
 from holdfast.cli.trace_tree import trace_tree
 from holdfast.client import RunDescription
+from holdfast.client.story import AttemptStory, Event, StepStory, Story
 from holdfast.statuses import AttemptOutcome
 
 _COLOURS = {

@@ -123,7 +123,8 @@ def history(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Show the journal of a run: its steps with their attempts, timers, signals and children."""
-    from holdfast.cli import display, plain_values, story
+    from holdfast.cli import display, plain_values
+    from holdfast.client import story
 
     journal = _with_run(address, namespace, run, lambda handle: handle.history())
     if output is Output.JSON:

@@ -130,6 +130,7 @@ _ENTRIES = (
         required=("number",),
         left_out=frozenset({"attempts"}),
     ),
+    EntryKind("step_skipped", Subject.STEP, _WORKER, _DECIDED, required=("number", "name", "step_id", "failure")),
     EntryKind("timer_set", Subject.TIMER, _WORKER, _DECIDED, asks=Asks.SET_TIMER, required=("number",)),
     EntryKind(
         "timer_cancelled",

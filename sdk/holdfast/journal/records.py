@@ -40,6 +40,7 @@ __all__ = [
     "StepFailed",
     "StepResult",
     "StepScheduled",
+    "StepSkipped",
     "TimerCancelled",
     "TimerFired",
     "TimerSet",
@@ -442,6 +443,21 @@ class SignalSetAside:
         return FRAME_BYTES + 4 * len(self.name) + 4 * len(self.problem)
 
 
+@record
+class StepSkipped:
+    """The code leaves out a step that it would have called, because of what became of another."""
+
+    at: datetime
+    number: int
+    name: str
+    step_id: str
+    failure: Failure
+
+    @property
+    def size_bytes(self) -> int:
+        return FRAME_BYTES + self.failure.size_bytes
+
+
 Entry = (
     RunStarted
     | StepScheduled
@@ -462,4 +478,5 @@ Entry = (
     | UserSpanBegan
     | UserSpan
     | SignalSetAside
+    | StepSkipped
 )

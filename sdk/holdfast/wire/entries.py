@@ -557,6 +557,24 @@ def _read_signal_set_aside(at: datetime, body: journal_pb2.SignalSetAside) -> jo
     )
 
 
+def _write_step_skipped(message: journal_pb2.Entry, record: journal.StepSkipped) -> None:
+    body = message.step_skipped
+    body.number = record.number
+    body.name = record.name
+    body.step_id = record.step_id
+    write_failure(body.failure, record.failure)
+
+
+def _read_step_skipped(at: datetime, body: journal_pb2.StepSkipped) -> journal.StepSkipped:
+    return journal.StepSkipped(
+        at,
+        body.number,
+        body.name,
+        body.step_id,
+        failure_from_message(body.failure),
+    )
+
+
 _ENTRY_WRITERS: dict[type, Callable[[journal_pb2.Entry, Any], None]] = {
     journal.RunStarted: _write_run_started,
     journal.StepScheduled: _write_step_scheduled,
@@ -577,6 +595,7 @@ _ENTRY_WRITERS: dict[type, Callable[[journal_pb2.Entry, Any], None]] = {
     journal.UserSpanBegan: _write_user_span_began,
     journal.UserSpan: _write_user_span,
     journal.SignalSetAside: _write_signal_set_aside,
+    journal.StepSkipped: _write_step_skipped,
 }
 _ENTRY_READERS: dict[str, Callable[[datetime, Any], journal.Entry]] = {
     "run_started": _read_run_started,
@@ -598,6 +617,7 @@ _ENTRY_READERS: dict[str, Callable[[datetime, Any], journal.Entry]] = {
     "user_span_began": _read_user_span_began,
     "user_span": _read_user_span,
     "signal_set_aside": _read_signal_set_aside,
+    "step_skipped": _read_step_skipped,
 }
 
 

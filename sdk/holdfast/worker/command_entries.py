@@ -10,6 +10,7 @@ from holdfast.journal import (
     RunClosed,
     SignalSetAside,
     StepScheduled,
+    StepSkipped,
     TimerCancelled,
     TimerSet,
     UserSpan,
@@ -25,6 +26,7 @@ NumberedCommand = (
     | commands.CancelChild
     | commands.EnterSpan
     | commands.LeaveSpan
+    | commands.SkipStep
     | commands.SetSignalAside
     | commands.Close
 )
@@ -83,6 +85,8 @@ def recorded(command: NumberedCommand, at: datetime) -> Entry:
             return UserSpanBegan(at, command.number, command.name, command.began_at, command.parent)
         case commands.LeaveSpan():
             return UserSpan(at, command.number, command.name, command.began_at, command.parent, command.error_type)
+        case commands.SkipStep():
+            return StepSkipped(at, command.number, command.name, command.step_id, command.failure)
         case commands.SetSignalAside():
             return SignalSetAside(at, command.number, command.name, command.problem)
         case commands.Close():

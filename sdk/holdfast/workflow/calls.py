@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Protocol
 from holdfast.definitions.definitions import StepDefinition, StepOverrides, WorkflowDefinition
 from holdfast.definitions.options import recorded_retry, resolve
 from holdfast.hints.value_types import ValueType
-from holdfast.journal import Arguments
+from holdfast.journal import Arguments, Failure
 from holdfast.workflow.commands import (
     CallStep,
     CancelChild,
@@ -21,6 +21,7 @@ from holdfast.workflow.commands import (
     Command,
     SetSignalAside,
     SetTimer,
+    SkipStep,
     StartChild,
 )
 from holdfast.workflow.loop import WorkflowLoop
@@ -262,6 +263,27 @@ class Cancellation:
 
     def describe(self) -> str:
         return f"cancelled {self.cancelled.kind} {self.number}"
+
+
+class Skip:
+    """The code leaves a step out that it would have called, which its step_id identifies."""
+
+    __slots__ = ("failure", "is_unrecorded", "name", "number", "step_id")
+
+    kind: ClassVar[str] = "skip"
+
+    def __init__(self, name: str, step_id: str, failure: Failure) -> None:
+        self.name = name
+        self.step_id = step_id
+        self.failure = failure
+        self.number = 0
+        self.is_unrecorded = False
+
+    def command(self) -> SkipStep:
+        return SkipStep(self.number, self.name, self.step_id, self.failure)
+
+    def describe(self) -> str:
+        return f"skipped {step_words(self.name, self.step_id)}"
 
 
 class Misfit:

@@ -95,6 +95,16 @@ class LeaveSpan:
 
 
 @record
+class SkipStep:
+    """The code leaves a step out that it would have called. Recorded as StepSkipped."""
+
+    number: int
+    name: str
+    step_id: str
+    failure: Failure
+
+
+@record
 class SetSignalAside:
     """A signal did not fit the type that the code asked for. Recorded as SignalSetAside. number: of its mail."""
 
@@ -121,6 +131,7 @@ Command = (
     | CancelChild
     | EnterSpan
     | LeaveSpan
+    | SkipStep
     | SetSignalAside
     | Close
 )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from random import Random
     from uuid import UUID
 
+    from holdfast.journal import Failure
     from holdfast.workflow.unawaited_calls import CallPlace
 
 
@@ -58,6 +59,10 @@ class WorkflowRuntime(Protocol):
         place: "CallPlace | None" = None,
     ) -> Coroutine[Any, Any, Any]:
         """The call as a coroutine, which asks for the step when it is first awaited. place: where it stands."""
+        ...
+
+    def skip_step(self, step: StepDefinition, step_id: str, failure: "Failure") -> None:
+        """The code leaves a step out that it would have called; the journal says so. failure: why."""
         ...
 
     def call_child(

@@ -248,6 +248,7 @@ class WorkflowInstance:
 _LEDGER_MATCHERS: dict[type, Callable[[Ledger, Any], None]] = {
     journal.StepScheduled: Ledger.step_scheduled,
     journal.StepCancelled: Ledger.step_cancelled,
+    journal.StepSkipped: Ledger.step_skipped,
     journal.TimerSet: Ledger.timer_set,
     journal.TimerCancelled: Ledger.timer_cancelled,
     journal.ChildStarted: Ledger.child_started,

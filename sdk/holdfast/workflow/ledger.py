@@ -19,6 +19,7 @@ from holdfast.journal import (
     SignalSetAside,
     StepCancelled,
     StepScheduled,
+    StepSkipped,
     TimerCancelled,
     TimerSet,
 )
@@ -29,6 +30,7 @@ from holdfast.workflow.calls import (
     ChildCall,
     Ending,
     Misfit,
+    Skip,
     StepCall,
     TimerCall,
     step_words,
@@ -68,6 +70,7 @@ class Ledger:
         "_children_last",
         "_kept",
         "_kept_by_number",
+        "_skipped",
         "_steps_by_id",
         "_steps_last",
         "_timers_last",
@@ -93,6 +96,7 @@ class Ledger:
         self._steps_by_id: dict[str, StepCall] = {}
         self._kept: dict[str, KeptStep] = {}
         self._kept_by_number: dict[int, KeptStep] = {}
+        self._skipped: dict[str, str] = {}
         self._steps_last = 0
         self._timers_last = 0
         self._children_last = 0
@@ -121,6 +125,11 @@ class Ledger:
         if kept.outcome is None:
             self.steps[kept.number] = call
         return kept
+
+    def skip(self, skip: Skip) -> None:
+        """Note that a step is left out, unless the journal says so already."""
+        if self._skipped.pop(skip.step_id, None) != skip.name:
+            self.ask(skip)
 
     def close(self, close: Close) -> None:
         """Note that the code has ended, and how."""
@@ -179,6 +188,8 @@ class Ledger:
             self.steps[asked.number] = asked
             if asked.overrides.step_id:
                 del self._steps_by_id[asked.overrides.step_id]
+        elif isinstance(asked, Skip):
+            self._steps_last = asked.number = self._steps_last + 1
         elif isinstance(asked, (TimerCall, LoopTimer)):
             self._timers_last = asked.number = self._timers_last + 1
             self.timers[asked.number] = asked
@@ -206,6 +217,17 @@ class Ledger:
         call.values = None
         self.steps[entry.number] = call
         self._drop_matched()
+
+    def step_skipped(self, entry: StepSkipped) -> None:
+        """Meet the decision of the code to leave this step out, which it may also come to later, or no more."""
+        if entry.number > self._steps_last:
+            self._steps_last = entry.number
+        for asked in self._unrecorded:
+            if asked.is_unrecorded and isinstance(asked, Skip) and asked.step_id == entry.step_id:
+                asked.is_unrecorded = False
+                self._drop_matched()
+                return
+        self._skipped[entry.step_id] = entry.name
 
     def timer_set(self, entry: TimerSet) -> None:
         timer = self._first("timer")

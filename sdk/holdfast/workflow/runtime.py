@@ -16,8 +16,8 @@ from holdfast.definitions.definitions import StepDefinition, StepOverrides, Work
 from holdfast.errors import DuplicateStepId, HoldfastError
 from holdfast.hints.refusals import HopelessHint, UnknownYet
 from holdfast.hints.value_types import value_type
-from holdfast.journal import Arguments, RunStarted
-from holdfast.workflow.calls import ReceiveCall, StepCall, TimerCall
+from holdfast.journal import Arguments, Failure, RunStarted
+from holdfast.workflow.calls import ReceiveCall, Skip, StepCall, TimerCall
 from holdfast.workflow.children import child_arguments, start_child
 from holdfast.workflow.code_spans import OpenSpan, RunSpans
 from holdfast.workflow.current_run import RunInfo, WorkflowRuntime
@@ -165,6 +165,13 @@ class RunRuntime:
         self._step_ids.add(step_id)
         if kept is not None and kept.outcome is not None:
             self.outcomes.settle(call, kept.outcome)
+
+    def skip_step(self, step: StepDefinition, step_id: str, failure: Failure) -> None:
+        """Record that the code leaves a step out that it would have called. failure: why."""
+        if self._ledger.is_ended:
+            self.loop.refuse()
+            return
+        self._ledger.skip(Skip(step.name, step_id, failure))
 
     def call_child(
         self,

@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from holdfast.cli import display
-from holdfast.cli.story import AttemptStory, Event, StepStory
 from holdfast.client import RunDescription
+from holdfast.client.story import AttemptStory, Event, StepStory
 from holdfast.journal import Failure
 from holdfast.statuses import AttemptOutcome, RunStatus, StepStatus
 

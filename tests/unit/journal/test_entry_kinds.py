@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 from holdfast import journal
 from holdfast.api.v1 import journal_pb2
-from holdfast.cli.story import Event, story_of
 from holdfast.client import HistoryEntry
+from holdfast.client.story import Event, story_of
 from holdfast.journal import kinds
 from holdfast.workflow import instance
 from holdfast_coordinator.rpc.worker_shapes import BODIES
@@ -56,8 +56,9 @@ def test_the_groups_are_those_that_the_code_is_written_for() -> None:
         "user_span_began",
         "user_span",
         "signal_set_aside",
+        "step_skipped",
     } == kinds.STORED_ENTRIES
-    assert kinds.ATTEMPT_ENDS | {"step_scheduled", "attempt_started"} == kinds.OF_STEPS
+    assert kinds.ATTEMPT_ENDS | {"step_scheduled", "attempt_started", "step_skipped"} == kinds.OF_STEPS
     assert {"child_started", "child_cancelled"} == kinds.OF_CHILDREN
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from holdfast import journal as j
 from holdfast.cli.plain_values import history_entry
-from holdfast.cli.story import Event, StepStory, story_of
 from holdfast.client import HistoryEntry
+from holdfast.client.story import Event, StepStory, story_of
 from holdfast.statuses import AttemptOutcome, Placement, RunStatus, StepStatus
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

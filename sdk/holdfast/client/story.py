@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from holdfast import journal
-from holdfast.client import HistoryEntry
+from holdfast.client.history import HistoryEntry
 from holdfast.durations import format_duration
 from holdfast.statuses import AttemptOutcome, StepStatus
 
@@ -26,13 +26,16 @@ class AttemptStory:
 
 @dataclass(slots=True)
 class StepStory:
-    """One step and its attempts, by number."""
+    """One step and its attempts, by number. failure: why it failed or was skipped. result: as it is recorded."""
 
     number: int
     name: str
     status: StepStatus
     scheduled_at: datetime
+    step_id: str = ""
     closed_at: datetime | None = None
+    failure: journal.Failure | None = None
+    result: journal.Payload | None = None
     attempts: dict[int, AttemptStory] = field(default_factory=dict)
 
     def attempt(self, number: int) -> AttemptStory:
@@ -68,7 +71,7 @@ class _Teller:
         match entry:
             case journal.StepScheduled():
                 status = StepStatus.RUNNING if entry.started else StepStatus.SCHEDULED
-                step = StepStory(entry.number, entry.name, status, entry.at)
+                step = StepStory(entry.number, entry.name, status, entry.at, entry.step_id)
                 self._steps[entry.number] = step
                 self.story.append(step)
                 if entry.started:
@@ -82,15 +85,25 @@ class _Teller:
                 _end(step, entry.attempt)
                 step.status = StepStatus.WAITING_RETRY
             case journal.StepCompleted():
-                self._close(entry.number, StepStatus.COMPLETED, entry.at, entry.attempt)
+                self._close(entry.number, StepStatus.COMPLETED, entry.at, entry.attempt).result = entry.result
             case journal.StepFailed():
-                self._close(entry.number, StepStatus.FAILED, entry.at, entry.attempt)
+                self._close(entry.number, StepStatus.FAILED, entry.at, entry.attempt).failure = entry.failure
+            case journal.StepSkipped(at, number, name, step_id, failure):
+                step = StepStory(number, name, StepStatus.SKIPPED, at, step_id, closed_at=at, failure=failure)
+                self._steps[number] = step
+                self.story.append(step)
             case journal.StepCancelled():
                 self._close(entry.number, StepStatus.CANCELLED, entry.at, entry.attempt)
             case journal.MailConsumed(at, number, mail):
                 self._mail(at, number, mail, "")
             case journal.MailUndelivered(at, number, mail):
                 self._mail(at, number, mail, " (not delivered)")
+            case journal.RunClosed():
+                for step in self._steps.values():
+                    if step.closed_at is None:
+                        # With its run all that is open in it is over.
+                        self._close(step.number, StepStatus.CANCELLED, entry.at, None)
+                self.story.append(Event(entry.at, _event(entry)))
             case _:
                 self.story.append(Event(entry.at, _event(entry)))
 
@@ -102,15 +115,17 @@ class _Teller:
                 _end(step, record)
             step.status = StepStatus.COMPLETED if body.failure is None else StepStatus.FAILED
             step.closed_at = at
+            step.result, step.failure = body.result, body.failure
         elif not isinstance(body, journal.RetryDue):
             self.story.append(Event(at, f"{_mail_text(number, body)}{suffix}"))
 
-    def _close(self, number: int, status: StepStatus, at: datetime, attempt: journal.AttemptRecord | None) -> None:
+    def _close(self, number: int, status: StepStatus, at: datetime, attempt: journal.AttemptRecord | None) -> StepStory:
         step = self._step(number, at)
         step.status = status
         step.closed_at = at
         if attempt is not None:
             _end(step, attempt)
+        return step
 
     def _step(self, number: int, at: datetime) -> StepStory:
         step = self._steps.get(number)
