@@ -48,6 +48,7 @@ from holdfast.workflow.current_run import RunInfo
 
 if TYPE_CHECKING:
     from holdfast.client import Client, RunHandle, start
+    from holdfast.graphs import Graph, InvalidGraph
     from holdfast.logs import configure_logging
     from holdfast.one_process import embedded
     from holdfast.pipelines import pipeline
@@ -61,7 +62,9 @@ __all__ = [
     "CoordinatorUnavailable",
     "DuplicateStepId",
     "FatalError",
+    "Graph",
     "HoldfastError",
+    "InvalidGraph",
     "InvalidRequest",
     "NamespaceNotFound",
     "NonDeterminism",
@@ -114,6 +117,8 @@ _LAZY = {
     "embedded": "holdfast.one_process",
     "start": "holdfast.client",
     "Client": "holdfast.client",
+    "Graph": "holdfast.graphs",
+    "InvalidGraph": "holdfast.graphs",
     "RunHandle": "holdfast.client",
     "Worker": "holdfast.worker",
     "configure_logging": "holdfast.logs",

@@ -17,7 +17,7 @@ from holdfast.authoring.workflows import Workflow, WorkflowStart
 from holdfast.channel.connection import CONNECT_SECONDS, ForkedProcess, check_not_forked
 from holdfast.channel.repeatable_calls import RETRY_FOR_SECONDS
 from holdfast.client import Client as AsyncClient
-from holdfast.client import History, RunDescription, RunPage
+from holdfast.client import History, RunDescription, RunPage, RunReport
 from holdfast.client import RunHandle as AsyncRunHandle
 from holdfast.client.loops import new_event_loop
 from holdfast.durations import Duration
@@ -149,6 +149,9 @@ class RunHandle(Generic[R_co]):
 
     def describe(self) -> RunDescription:
         return self._background.call(self._handle.describe())
+
+    def report(self) -> RunReport:
+        return self._background.call(self._handle.report())
 
     def history(self) -> History:
         return self._background.call(self._handle.history())

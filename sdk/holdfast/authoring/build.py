@@ -1,13 +1,13 @@
 """The build: one short text that changes when the code of steps and workflows changes. Reads source files only."""
 
 import hashlib
-import inspect
 import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from holdfast.definitions.definitions import StepDefinition, WorkflowDefinition
+from holdfast.definitions.functions import innermost
 
 _DIGITS = 12
 _PYTHON = re.compile(r"-py\d+\.\d+$")
@@ -19,7 +19,7 @@ def build_of(definitions: Iterable[StepDefinition | WorkflowDefinition]) -> str:
     The same for the same files wherever they lie and in whatever order they come. A module without a source
     file (typed in, or compiled away) counts with its name only.
     """
-    modules = {inspect.unwrap(definition.function).__module__ for definition in definitions}
+    modules = {innermost(definition.function).__module__ for definition in definitions}
     digest = hashlib.sha256()
     for content, name in sorted((_source_of(name), name) for name in modules):
         # Two digests of fixed length: no file can be shaped to pass for another pair of name and content.

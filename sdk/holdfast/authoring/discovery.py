@@ -42,7 +42,7 @@ def discover(targets: Iterable[str]) -> Discovered:
     found = _Collected()
     for target in targets:
         module_name, _, attribute = target.partition(":")
-        module = _imported(target, module_name)
+        module = imported(target, module_name)
         if attribute:
             found.add(_attribute_of(module, target, attribute))
         else:
@@ -68,7 +68,7 @@ class _Collected:
             case Step():
                 self._add_step(source.definition)
             case Workflow():
-                self._add_workflow(source.definition)
+                self._add_workflow(source.registered)
 
     def _add_step(self, step: StepDefinition) -> None:
         check_name_is_free("step", self.steps, step)
@@ -79,7 +79,8 @@ class _Collected:
         self.workflows[workflow.name] = workflow
 
 
-def _imported(target: str, module_name: str) -> ModuleType:
+def imported(target: str, module_name: str) -> ModuleType:
+    """The module. target: what the user gave, for errors. Raises ModuleNotLoaded with the reason."""
     if module_name.endswith(".py") or "/" in module_name:
         raise ModuleNotLoaded(target, reason=f"it is a path; give the module: {_as_module(target, module_name)!r}")
     if not module_name or not all(part.isidentifier() for part in module_name.split(".")):

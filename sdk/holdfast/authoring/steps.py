@@ -101,6 +101,9 @@ class Step(Generic[P, T_co]):
             priority=priority,
             retry_on=retry_on,
         )
+        return self._with(overrides)
+
+    def _with(self, overrides: StepOverrides) -> "Step[P, T_co]":
         return type(self)(self._definition, overrides)
 
     def __repr__(self) -> str:

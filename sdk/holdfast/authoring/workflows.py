@@ -46,18 +46,23 @@ class Workflow(Generic[P, T_co]):
 
     @property
     def definition(self) -> WorkflowDefinition:
-        """Its name, options and signature, as registered."""
+        """Its name, options and signature, as runs of it are started."""
         return self._definition
+
+    @property
+    def registered(self) -> WorkflowDefinition:
+        """The definition by which workers run it: the same, unless this is a part of a workflow."""
+        return self.definition
 
     @property
     def name(self) -> str:
         """The name it is registered under."""
-        return self._definition.name
+        return self.definition.name
 
     @property
     def function(self) -> Callable[P, Coroutine[Any, Any, T_co]]:
         """What the user wrote."""
-        return cast("Callable[P, Coroutine[Any, Any, T_co]]", self._definition.function)
+        return cast("Callable[P, Coroutine[Any, Any, T_co]]", self.definition.function)
 
     # object and None, not Any twice: with Any in it mypy takes asyncio.gather(step_a(), step_b()) for Any.
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, None, T_co]:
@@ -71,7 +76,7 @@ class Workflow(Generic[P, T_co]):
                 made = plain_calls.call_workflow(self.function, args, kwargs)
         else:
             frame = sys._getframe(1)
-            made = runtime.call_child(self._definition, args, kwargs, (frame.f_code, frame.f_lasti))
+            made = runtime.call_child(self.definition, args, kwargs, (frame.f_code, frame.f_lasti))
         return cast("Coroutine[object, None, T_co]", made)
 
     def with_options(
@@ -111,11 +116,11 @@ class Workflow(Generic[P, T_co]):
             trace=_one_of(what, "trace", trace, get_args(TraceRelation)),
             sampled=checked_switch(what, "sampled", sampled),
         )
-        return WorkflowStart(self._definition, options)
+        return WorkflowStart(self.definition, options)
 
     async def start(self, *args: P.args, **kwargs: P.kwargs) -> "RunHandle[T_co]":
         """Starts a run with the default client and returns its handle once the start is committed."""
-        handle = await default_starter()(self._definition, args, dict(kwargs), StartOptions())
+        handle = await default_starter()(self.definition, args, dict(kwargs), StartOptions())
         return cast("RunHandle[T_co]", handle)
 
     def __repr__(self) -> str:

@@ -13,9 +13,9 @@ from rich.tree import Tree
 from holdfast.channel.run_records import TraceSpan
 from holdfast.cli.plain_values import shown_run
 from holdfast.cli.trace_tree import trace_tree
-from holdfast.client import RunDescription
+from holdfast.client import RunDescription, RunReport
 from holdfast.client.story import AttemptStory, Event, StepStory, Story
-from holdfast.statuses import AttemptOutcome
+from holdfast.statuses import AttemptOutcome, StepStatus
 
 _COLOURS = {
     "completed": "green",
@@ -92,6 +92,21 @@ def print_story(run_id: str, story: Story) -> None:
     _console().print(tree)
 
 
+def print_report(report: RunReport) -> None:
+    """A table of the tasks of a run."""
+    table = Table(box=None, pad_edge=False, padding=(0, COLUMN_GAP, 0, 0))
+    for heading in ("TASK", "STATUS", "ATTEMPT", "STARTED", "TOOK", "ERROR"):
+        table.add_column(heading, overflow="fold")
+    for task in report.tasks:
+        started, finished = task.started_at, task.finished_at
+        took = _span(finished - started) if started is not None and finished is not None else ""
+        cells = (str(task.attempt), _time(started) if started is not None else "", took, task.error or "")
+        table.add_row(Text(task.name), _coloured(task.status.value), *map(Text, cells))
+    console = _console()
+    console.print(Text.assemble((report.run_id, "bold"), "  ", report.workflow, "  ", _coloured(report.status.value)))
+    console.print(table)
+
+
 def print_trace(spans: Iterable[TraceSpan]) -> None:
     """The spans of a run as trees, each below the id of its trace."""
     _console().print(trace_tree(spans))
@@ -100,7 +115,9 @@ def print_trace(spans: Iterable[TraceSpan]) -> None:
 def _step(step: StepStory) -> Text:
     text = Text(f"{step.number} {step.name}  ")
     text.append_text(_coloured(step.status.value))
-    if step.closed_at is not None:
+    if step.status is StepStatus.SKIPPED and step.failure is not None:
+        text.append(f"  {step.failure.error_type}: {step.failure.message}")
+    elif step.closed_at is not None:
         text.append(f"  {_span(step.closed_at - step.scheduled_at)}", style="dim")
     return text
 

@@ -7,7 +7,7 @@ from enum import Enum, StrEnum
 from typing import Any
 
 from holdfast.channel.run_records import TraceSpan
-from holdfast.client import HistoryEntry, RunDescription
+from holdfast.client import HistoryEntry, RunDescription, RunReport
 from holdfast.client.descriptions import shown_value
 from holdfast.codec import Codec
 from holdfast.durations import format_duration
@@ -41,6 +41,12 @@ def listed_run(run: RunDescription) -> dict[str, Any]:
 def shown_run(run: RunDescription) -> dict[str, Any]:
     """All that is known of a run."""
     return {name: plain(getattr(run, name)) for name in (*_LISTED, *_SHOWN)}
+
+
+def run_report(report: RunReport) -> dict[str, Any]:
+    """A report, with the error of each task as text beside its failure."""
+    tasks = [{**plain(task), "error": task.error} for task in report.tasks]
+    return {**plain(report), "tasks": tasks}
 
 
 def history_entry(entry: HistoryEntry) -> dict[str, Any]:

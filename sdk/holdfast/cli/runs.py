@@ -134,6 +134,23 @@ def history(
 
 
 @app.command()
+def report(
+    run: RunArgument,
+    address: AddressOption = None,
+    namespace: NamespaceOption = "default",
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Show how each task of a run stands: its status, last attempt, times, and error or result."""
+    from holdfast.cli import display, plain_values
+
+    found = _with_run(address, namespace, run, lambda handle: handle.report())
+    if output is Output.JSON:
+        _print_json(plain_values.run_report(found))
+    else:
+        display.print_report(found)
+
+
+@app.command()
 def cancel(
     run: RunArgument,
     reason: ReasonOption = None,

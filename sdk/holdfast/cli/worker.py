@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MODULES_VARIABLE = "HOLDFAST_MODULES"
+GRAPH_FILES = (".yaml", ".yml", ".json")
+"""How the names of files end that hold graphs."""
 
 
 class LogLevel(StrEnum):
@@ -36,7 +38,8 @@ ModulesArgument = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="MODULE...",
-        help='Where the workflows are: "shop.flows" or "shop.flows:app"; else HOLDFAST_MODULES, pyproject.toml.',
+        help='Where the workflows are: "shop.flows", "shop.flows:app" or a graph, "flow.yaml"; else HOLDFAST_MODULES, '
+        "pyproject.toml.",
         show_default=False,
     ),
 ]
@@ -233,7 +236,7 @@ def load_modules(modules: list[str]) -> "Discovered":
 
     A usage error when there are no modules; HoldfastError when one cannot be imported or they define nothing.
     """
-    from holdfast.authoring.discovery import discover
+    from holdfast.authoring.discovery import Discovered, discover
     from holdfast.cli.project_file import FILE, TABLE
 
     if not modules:
@@ -244,7 +247,13 @@ def load_modules(modules: list[str]) -> "Discovered":
     here = os.getcwd()
     if here not in sys.path:
         sys.path.insert(0, here)
-    found = discover(modules)
+    files = [one for one in modules if one.endswith(GRAPH_FILES)]
+    found = discover([one for one in modules if one not in files])
+    if files:
+        from holdfast.graphs.files import load_graph
+
+        graphs = [load_graph(Path(one)).registered for one in files]
+        found = Discovered(found.steps, (*found.workflows, *graphs))
     if not found.workflows and not found.steps:
         raise HoldfastError(
             f"{', '.join(modules)}: no workflow and no step is defined there; decorate functions with "

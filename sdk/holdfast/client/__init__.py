@@ -7,6 +7,7 @@ from holdfast.client.defaults import close_default_client, default_client, start
 from holdfast.client.descriptions import RunDescription, RunPage
 from holdfast.client.handle import RunHandle
 from holdfast.client.history import History, HistoryEntry
+from holdfast.client.reports import RunReport, TaskReport
 from holdfast.client.start_specs import by_name
 
 __all__ = [
@@ -17,6 +18,8 @@ __all__ = [
     "RunDescription",
     "RunHandle",
     "RunPage",
+    "RunReport",
+    "TaskReport",
     "by_name",
     "close_default_client",
     "default_client",

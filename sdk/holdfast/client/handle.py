@@ -15,6 +15,7 @@ from holdfast.client.call_spans import CallSpan
 from holdfast.client.closed_runs import AskedRuns
 from holdfast.client.descriptions import RunDescription, describe
 from holdfast.client.history import History, HistoryEntry
+from holdfast.client.reports import RunReport, report_of
 from holdfast.client.result_waits import AwaitedRuns
 from holdfast.client.texts import checked_text
 from holdfast.codec import Codec
@@ -112,6 +113,11 @@ class RunHandle(Generic[Result]):
             entries += [HistoryEntry(number, epoch, entry) for number, epoch, entry in page.entries]
             more = page.more and bool(page.entries)
         return History(self._run_id or self._run, arguments, tuple(entries))
+
+    async def report(self) -> RunReport:
+        """How each task of the run stands, that is each of its steps, as its journal says."""
+        run = await self.describe()
+        return report_of(run, await self.history(), self._reach.codec)
 
     async def result(self, timeout: Duration | None = None) -> Result:
         """What the workflow returned.

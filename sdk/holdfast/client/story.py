@@ -32,11 +32,11 @@ class StepStory:
     name: str
     status: StepStatus
     scheduled_at: datetime
-    step_id: str = ""
     closed_at: datetime | None = None
+    attempts: dict[int, AttemptStory] = field(default_factory=dict)
+    step_id: str = ""
     failure: journal.Failure | None = None
     result: journal.Payload | None = None
-    attempts: dict[int, AttemptStory] = field(default_factory=dict)
 
     def attempt(self, number: int) -> AttemptStory:
         """The attempt with this number, made when it is new."""
@@ -71,7 +71,7 @@ class _Teller:
         match entry:
             case journal.StepScheduled():
                 status = StepStatus.RUNNING if entry.started else StepStatus.SCHEDULED
-                step = StepStory(entry.number, entry.name, status, entry.at, entry.step_id)
+                step = StepStory(entry.number, entry.name, status, entry.at, step_id=entry.step_id)
                 self._steps[entry.number] = step
                 self.story.append(step)
                 if entry.started:
@@ -89,7 +89,7 @@ class _Teller:
             case journal.StepFailed():
                 self._close(entry.number, StepStatus.FAILED, entry.at, entry.attempt).failure = entry.failure
             case journal.StepSkipped(at, number, name, step_id, failure):
-                step = StepStory(number, name, StepStatus.SKIPPED, at, step_id, closed_at=at, failure=failure)
+                step = StepStory(number, name, StepStatus.SKIPPED, at, at, step_id=step_id, failure=failure)
                 self._steps[number] = step
                 self.story.append(step)
             case journal.StepCancelled():

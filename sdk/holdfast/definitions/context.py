@@ -3,7 +3,7 @@
 Plain: it never talks to anything by itself. What needs the worker is a callable given to the constructor.
 """
 
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
@@ -30,8 +30,14 @@ class ContextUnavailable(HoldfastError):
     """A step asked for something that its context was not given."""
 
 
+class NoDeps(ContextUnavailable, AttributeError):
+    """A step asked its context for something of the live objects of its worker, which was given none."""
+
+
 class Context(Generic[Deps]):
     """Handed to a step through a parameter annotated `Context[...]`, in any position.
+
+    What it has not itself it looks up in `deps`: an attribute of the object, or a key where deps are a mapping.
 
     deps: the live objects the worker was given, of the type in brackets.
     run_id, workflow, step: whose attempt this is. attempt: from 1.
@@ -95,11 +101,32 @@ class Context(Generic[Deps]):
     def deps(self) -> Deps:
         """The live objects the worker was given. Raises ContextUnavailable when it was given none."""
         if self._deps is _NOT_GIVEN:
-            raise ContextUnavailable(
-                f"step {self.step} asks for a context with deps, but this worker was given none; "
-                "start it with Worker(..., deps=...)"
-            )
+            # No AttributeError: Python would then look for deps in deps.
+            raise ContextUnavailable(self._without_deps())
         return self._deps
+
+    def _without_deps(self) -> str:
+        return (
+            f"step {self.step} asks for a context with deps, but this worker was given none; "
+            "start it with Worker(..., deps=...)"
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        """What deps have under this name. Raises AttributeError when they have nothing, or are not there."""
+        if name.startswith("_"):
+            # Nothing private is looked up in deps, and nothing at all before a copy has its own attributes.
+            raise AttributeError(f"the context of a step has no attribute {name!r}")
+        if self._deps is _NOT_GIVEN:
+            raise NoDeps(self._without_deps())
+        deps = self._deps
+        # Keys first: a mapping may have one that is called `items`.
+        found = deps[name] if isinstance(deps, Mapping) and name in deps else getattr(deps, name, _NOT_GIVEN)
+        if found is _NOT_GIVEN:
+            raise AttributeError(
+                f"the context of step {self.step} has no attribute {name!r}, and neither has what the worker was given "
+                f"as deps ({type(deps).__name__})"
+            )
+        return found
 
     def heartbeat(self, details: Any = None) -> None:
         """Says that the attempt is alive, as `heartbeat_timeout` may ask, and saves details without waiting for it.

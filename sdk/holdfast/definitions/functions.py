@@ -96,6 +96,11 @@ def are_same(one: Callable[..., Any], other: Callable[..., Any]) -> bool:
     return getattr(first, "__module__", None) == getattr(second, "__module__", None)
 
 
+def innermost(function: Any) -> Any:
+    """The function that a user wrote, below partial and callable objects and decorators that name what they wrap."""
+    return inspect.unwrap(_called(function))
+
+
 def _called(function: Any) -> Any:
     """The function that runs in the end, under partial objects, bound methods and callable objects."""
     while isinstance(function, functools.partial):

@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Never, NoReturn, get_args, get_origin, get_type_hints
 
 from holdfast.definitions.context import Context
@@ -82,11 +83,18 @@ class CallSignature:
     done.
     """
 
-    __slots__ = ("_function", "_now", "_signature")
+    __slots__ = ("_function", "_now", "_other_hints", "_signature")
 
-    def __init__(self, function: Callable[..., Any], signature: inspect.Signature) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        signature: inspect.Signature,
+        other_hints: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        """other_hints: of parameters, in the place of those that are annotated."""
         self._function = function
         self._signature = signature
+        self._other_hints = other_hints
         self._now: _Resolved | None = None
 
     @classmethod
@@ -107,10 +115,20 @@ class CallSignature:
             hints = _hints_if_known(self._function)
             if hints is not None:
                 try:
-                    self._now = _resolve(self._signature, hints)
+                    self._now = _resolve(self._signature, {**hints, **self._other_hints})
                 except UnknownYet:
                     return False
         return self._now is not None
+
+    def with_hints(self, hints: Mapping[str, Any]) -> "CallSignature":
+        """The same signature with other hints for some of its parameters."""
+        return CallSignature(self._function, self._signature, hints)
+
+    def with_default(self, name: str, default: Any) -> "CallSignature":
+        """The same signature with another default for one of its parameters."""
+        changed = self._signature.parameters[name].replace(default=default)
+        parameters = [changed if one.name == name else one for one in self._signature.parameters.values()]
+        return CallSignature(self._function, self._signature.replace(parameters=parameters), self._other_hints)
 
     def check_annotations(self) -> None:
         """Raises HopelessHint as `of` does, now also for what was unknown where the function was defined."""
@@ -278,7 +296,8 @@ class CallSignature:
 
     def _resolved(self) -> _Resolved:
         if self._now is None:
-            self._now = _resolve(self._signature, hints_as_known(self._function), at_last=True)
+            hints = {**hints_as_known(self._function), **self._other_hints}
+            self._now = _resolve(self._signature, hints, at_last=True)
         return self._now
 
 

@@ -130,7 +130,6 @@ _ENTRIES = (
         required=("number",),
         left_out=frozenset({"attempts"}),
     ),
-    EntryKind("step_skipped", Subject.STEP, _WORKER, _DECIDED, required=("number", "name", "step_id", "failure")),
     EntryKind("timer_set", Subject.TIMER, _WORKER, _DECIDED, asks=Asks.SET_TIMER, required=("number",)),
     EntryKind(
         "timer_cancelled",
@@ -207,6 +206,7 @@ _ENTRIES = (
         required=("number", "name", "problem"),
         texts=("name", "problem"),
     ),
+    EntryKind("step_skipped", Subject.STEP, _WORKER, _DECIDED, required=("number", "name", "step_id", "failure")),
 )
 
 ENTRY_KINDS: Mapping[str, EntryKind] = MappingProxyType({kind.name: kind for kind in _ENTRIES})

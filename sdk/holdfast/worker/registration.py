@@ -51,7 +51,7 @@ class Registrations:
                 for step in given.steps.values():
                     self._add_step(step)
             case Workflow():
-                self._add_with_app(given.definition)
+                self._add_with_app(given.registered)
             case WorkflowDefinition():
                 self._add_with_app(given)
             case Step():

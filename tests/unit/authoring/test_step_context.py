@@ -1,6 +1,7 @@
 """The context of a step: what it gives, and what it says when it was not given something."""
 
 import asyncio
+import copy
 from datetime import timedelta
 from typing import Any
 
@@ -22,6 +23,31 @@ def test_deps_are_what_the_worker_was_given_even_when_that_is_none() -> None:
 def test_deps_that_the_worker_was_not_given_are_refused_with_the_way_out() -> None:
     with pytest.raises(ContextUnavailable, match=r"step charge .* Worker\(\.\.\., deps=\.\.\.\)"):
         _ = made().deps
+
+
+class Deps:
+    region = "north"
+    step = "not this one"
+
+
+def test_what_the_context_lacks_is_looked_up_in_deps() -> None:
+    for deps in (Deps(), {"region": "north", "step": "not this one"}):
+        context = made(deps=deps)
+        assert (context.region, context.step) == ("north", "charge")
+        with pytest.raises(AttributeError, match="step charge has no attribute 'nope', and neither has what"):
+            _ = context.nope
+        assert not hasattr(context, "_private")
+
+
+def test_without_deps_a_missing_attribute_says_that_they_are_missing_and_is_no_attribute() -> None:
+    with pytest.raises(ContextUnavailable, match=r"step charge .* Worker\(\.\.\., deps=\.\.\.\)"):
+        _ = made().region
+    assert not hasattr(made(), "region")
+
+
+def test_a_context_can_be_copied() -> None:
+    context = made(deps={"region": "north"}, attempt=3)
+    assert (copy.copy(context).attempt, copy.copy(context).region) == (3, "north")
 
 
 async def test_heartbeat_and_save_reach_the_worker() -> None:

@@ -11,7 +11,7 @@ import asyncio
 from decimal import Decimal
 from typing import Any
 import holdfast
-from holdfast import App, Context, step, workflow, sleep, exponential
+from holdfast import App, Context, Graph, step, workflow, sleep, exponential
 
 class Deps: ...
 app = App("billing", retries=5, backoff=exponential(2))
@@ -33,6 +33,21 @@ async def anything(value: object) -> str: return ""
 
 @step(name="untyped-json")
 def json_data(value: dict[str, Any]) -> list[Any]: return []
+
+g = Graph("onboarding", inputs={"user": str}, max_parallel=8)
+
+@g.task
+async def fetch_user(user: str) -> int: return 1
+
+@g.task(deps=[fetch_user, "other"], retries=2, timeout="5s")
+def mail(upstream: dict[str, Any], ctx: Context[Deps]) -> str: return str(ctx.region)
+
+async def graph_calls() -> None:
+    reveal_type(await fetch_user("ann"))                          # int
+    reveal_type(await fetch_user.with_options(step_id="u")("a"))  # int
+    reveal_type(await g("ann"))                                   # dict[str, Any]
+    reveal_type(g.subgraph(["mail"]))                             # holdfast.graphs.graph.Graph
+    await fetch_user(1)                                           # error: [arg-type]
 
 @workflow(id="order-{order_id}", max_duration="7d")
 async def order(order_id: str, amount: Decimal) -> str:

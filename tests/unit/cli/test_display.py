@@ -49,3 +49,9 @@ def test_a_history_shows_errors_whole(width: int, capsys: pytest.CaptureFixture[
     display.print_story(RUN.run_id, [step, Event(AT, f"failed: ValueError: {' '.join(words)}")])
     shown = capsys.readouterr().out.split()
     assert [shown.count(word) for word in words] == [2] * len(words)
+
+
+def test_a_history_says_why_a_step_was_skipped(capsys: pytest.CaptureFixture[str]) -> None:
+    failure = Failure("UPSTREAM_FAILED", "task fetch failed")
+    display.print_story(RUN.run_id, [StepStory(2, "flow.mail", StepStatus.SKIPPED, AT, AT, failure=failure)])
+    assert "2 flow.mail  skipped  UPSTREAM_FAILED: task fetch failed" in capsys.readouterr().out
