@@ -9,7 +9,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from holdfast.authoring.apps import App, step, workflow
-from holdfast.authoring.primitives import current_run, now, random, receive, shield, sleep, unguarded, uuid4
+from holdfast.authoring.primitives import (
+    current_run,
+    now,
+    random,
+    receive,
+    shield,
+    sleep,
+    unguarded,
+    uuid4,
+    wait_until,
+)
 from holdfast.authoring.span import span
 from holdfast.authoring.steps import Step
 from holdfast.authoring.workflows import Workflow
@@ -110,6 +120,7 @@ __all__ = [
     "step",
     "unguarded",
     "uuid4",
+    "wait_until",
     "workflow",
 ]
 

@@ -1,14 +1,15 @@
-"""What workflow code calls besides steps: sleep, receive, now, random, uuid4, current_run, shield.
+"""What workflow code calls besides steps: sleep, receive, wait_until, now, random, uuid4, current_run, shield.
 
 Inside a run each asks the runtime and is durable. Outside, those that make sense are ordinary Python.
 """
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextvars import Token
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from holdfast.definitions.functions import described, is_async
 from holdfast.definitions.options import checked_name
 from holdfast.durations import Duration, parse_duration, parse_moment
 from holdfast.workflow.current_run import RunInfo, WorkflowRuntime, guards_are_off, runtime_here
@@ -53,6 +54,25 @@ async def receive(name: str, type: Any = Any, *, timeout: Duration | None = None
     checked_name("receive", "name", name)
     span = None if timeout is None else parse_duration(timeout)
     return await _runtime("receive").receive(name, type, span)
+
+
+async def wait_until(predicate: Callable[[], object], *, timeout: Duration | None = None) -> None:
+    """Waits until `predicate()` is true: `await wait_until(lambda: len(items) >= 3, timeout="1h")`.
+
+    It is looked at once now, and again whenever anything has made the code of the run go on: a result, a signal, a
+    timer. When this returns the predicate holds. It is a plain function over the variables of the workflow that
+    changes nothing: one that asks for a step, a timer or a random number raises UnguardedCall here, and what it raises
+    itself is raised here. Raises TimeoutError after `timeout`, and RuntimeError outside a run.
+    """
+    if not callable(predicate):
+        raise TypeError(f"wait_until: the predicate is a function without parameters, not {predicate!r}")
+    if is_async(predicate):
+        raise TypeError(
+            f"wait_until: the predicate {described(predicate)} is async; it is a plain function that looks at "
+            "variables of the workflow: await elsewhere, and keep what came of it in one of them"
+        )
+    span = None if timeout is None else parse_duration(timeout)
+    await _runtime("wait_until").wait_until(predicate, span)
 
 
 def now() -> datetime:

@@ -1,7 +1,7 @@
 """Which run the calling code belongs to, and what it can ask of it. Authoring reaches the runtime only through this."""
 
 import sys
-from collections.abc import Awaitable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextvars import ContextVar
 from dataclasses import field
 from datetime import datetime, timedelta
@@ -78,6 +78,8 @@ class WorkflowRuntime(Protocol):
     def sleep(self, delay: timedelta | None, until: datetime | None, name: str) -> Awaitable[None]: ...
 
     def receive(self, name: str, type_hint: Any, timeout: timedelta | None) -> Awaitable[Any]: ...
+
+    def wait_until(self, predicate: Callable[[], object], timeout: timedelta | None) -> Coroutine[Any, Any, None]: ...
 
     def enter_span(self, name: str) -> "EnteredSpan | None": ...
 

@@ -97,7 +97,8 @@ class WorkflowInstance:
     def _observe(self, observe: "Callable[[WorkflowInstance, Any], None]", entry: Entry) -> None:
         observe(self, entry)
         loop = self._loop
-        if loop.ready:
+        # Also when nothing is ready: conditions may look at the time, and at what an entry tells them only.
+        if loop.ready or loop.look_again():
             self._spans.turn()
             loop.run_ready()
             if loop.mistake is not None:
@@ -132,7 +133,9 @@ class WorkflowInstance:
         timers = [f"timer {number}{f' ({t.name})' if t.name else ''}" for number, t in ledger.timers.items()]
         children = [f"child run {number} of {call.definition.name}" for number, call in ledger.children.items()]
         signals = [f"signal {name}" for name in self._signals.waiting]
-        return [*steps, *timers, *children, *signals]
+        waits = [*steps, *timers, *children, *signals]
+        # A condition wakes nobody: one that nothing else can make true is waited for in vain.
+        return [*waits, *self._runtime.conditions()] if waits else []
 
     def awaited_since(self, body: MailBody) -> datetime | None:
         """Since when the code waits without a limit for this signal; None for other mail, and when it does not."""

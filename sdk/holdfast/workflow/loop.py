@@ -68,6 +68,8 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
     mistake: what the code has called and not awaited; nothing runs after it. excused: calls that cancelled tasks
     leave behind, held so that they are not taken for such a mistake.
     is_driven: it is entered for all that is done to it, so who calls from elsewhere is a stranger.
+    is_looking: a predicate of `wait_until` is being called, which must do nothing. look_again: has those called that
+    are waited for, and answers whether something is ready then.
     fault: why the code cannot go on, which is no error of the code and which it may have caught.
     """
 
@@ -82,6 +84,8 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
         self._tasks = HeldTasks()
         self.is_guarded = False
         self.is_driven = False
+        self.is_looking = False
+        self.look_again: Callable[[], bool] = _nothing_to_look_at
         self.fault: BaseException | None = None
         self.generators = BegunGenerators(self)
         self._is_running = False
@@ -160,6 +164,8 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
         if self.is_dead:
             self.refuse()
             return self.call_soon(callback, *args, context=context)
+        if self.is_looking:
+            self.refuse_in_predicate("a timer")
         if delay <= timedelta(0):
             return self.call_soon(callback, *args, context=context)
         context = copy_context() if context is None else context
@@ -194,7 +200,7 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
         self._is_running = True
         try:
             self._run_ready()
-            while self.generators.begun and self._goes_on() and self.generators.close_abandoned():
+            while self._goes_on() and self._has_more():
                 self._run_ready()
             if len(self._tasks.pending) > 1 and self._goes_on():
                 self._tasks.let_go()
@@ -226,6 +232,10 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
         if ready:
             raise CodeDoesNotPause(f"ran {CALLBACKS_MAX:,} callbacks after one entry, and more were ready")
 
+    def _has_more(self) -> bool:
+        """What comes when nothing is ready: True when something is, by that."""
+        return self.look_again() or bool(self.generators.begun and self.generators.close_abandoned())
+
     def _goes_on(self) -> bool:
         return not self.is_dead and self.mistake is None
 
@@ -255,6 +265,8 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
     def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> asyncio.Handle:
         handle = ReadyHandle(callback, args, self, copy_context() if context is None else context)
         if not self.is_dead:
+            if self.is_looking:
+                self.refuse_in_predicate("a callback, or what wakes another task")
             if self.is_driven and _running_loop() is not self:
                 self._refuse_from_outside()
             self.ready.append(handle)
@@ -292,6 +304,13 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
             instead="keep the context that the code was called with, or make the new one with copy_context()",
         )
 
+    def refuse_in_predicate(self, what: str) -> NoReturn:
+        """Raise for what a predicate of `wait_until` asks for: how often it is called is nobody's business."""
+        raise UnguardedCall(
+            f"{what} in the predicate of wait_until",
+            instead="let the predicate look at variables only, and do this before or after the wait",
+        )
+
     def call_later(
         self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
@@ -320,6 +339,9 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
             coroutine.close()
             self.refuse()
             coroutine = _never(self.create_future())
+        if self.is_looking:
+            coroutine.close()
+            self.refuse_in_predicate("a task")
         task: WorkflowTask[Any] = WorkflowTask(coroutine, self, name, copy_context() if context is None else context)
         self._tasks.hold(task)
         return task
@@ -388,6 +410,10 @@ def _refuse_the_rest(names: Iterable[str]) -> None:
 _refuse_the_rest(dir(asyncio.AbstractEventLoop))
 redirection.replace_in_asyncio(WorkflowLoop)
 unawaited_calls.report_to_loops()
+
+
+def _nothing_to_look_at() -> bool:
+    return False
 
 
 def _span(seconds: float) -> timedelta:

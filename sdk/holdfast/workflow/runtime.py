@@ -5,7 +5,7 @@ must never read a clock, draw a random number of its own, do I/O, or resolve wha
 """
 
 import hashlib
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from holdfast.journal import Arguments, Failure, RunStarted
 from holdfast.workflow.calls import ReceiveCall, Skip, StepCall, TimerCall
 from holdfast.workflow.children import child_arguments, start_child
 from holdfast.workflow.code_spans import OpenSpan, RunSpans
+from holdfast.workflow.conditions import Conditions
 from holdfast.workflow.current_run import RunInfo, WorkflowRuntime
 from holdfast.workflow.ledger import Ledger
 from holdfast.workflow.loop import WorkflowLoop
@@ -41,6 +42,7 @@ class RunRuntime:
 
     __slots__ = (
         "_codec",
+        "_conditions",
         "_info",
         "_ledger",
         "_random",
@@ -70,6 +72,8 @@ class RunRuntime:
         self.loop.is_driven = True
         self.loop.is_guarded = is_guarded
         self.outcomes = Outcomes(codec, self.loop)
+        self._conditions = Conditions(self.loop)
+        self.loop.look_again = self._conditions.look_again
 
     def begin(self, entry: RunStarted) -> None:
         """The run starts, as the journal says."""
@@ -96,6 +100,8 @@ class RunRuntime:
     @property
     def random(self) -> Random:
         """Random numbers that are the same in every replay of this run."""
+        if self.loop.is_looking:
+            self.loop.refuse_in_predicate("a random number")
         if self._random is None:
             self._random = Random(self._seed)
         return self._random
@@ -123,6 +129,8 @@ class RunRuntime:
         """
         if self._ledger.is_ended:
             self.loop.refuse()
+        if self.loop.is_looking:
+            self.loop.refuse_in_predicate(f"step {step.name}")
         try:
             arguments = self._codec.encode_arguments(step.signature, args, kwargs, what=f"step {step.name}")
         except HoldfastError as error:
@@ -183,6 +191,8 @@ class RunRuntime:
         """The call of a child run; raises and is asked for as `call_step` does and is."""
         if self._ledger.is_ended:
             self.loop.refuse()
+        if self.loop.is_looking:
+            self.loop.refuse_in_predicate(f"a child run of {workflow.name}")
         try:
             arguments, id = self.loop.guarded(child_arguments, self._codec, workflow, args, kwargs)
         except HoldfastError as error:
@@ -230,8 +240,25 @@ class RunRuntime:
             call.timer = self.loop.set_timer(timeout, call.time_out, name=f"signal {name}", signal=name)
         return call
 
+    async def wait_until(self, predicate: Callable[[], object], timeout: timedelta | None) -> None:
+        """Wait until the predicate holds; it is looked at again whenever the code has gone on.
+
+        Raises TimeoutError after `timeout`, and what the predicate raises.
+        """
+        if self._ledger.is_ended:
+            self.loop.refuse()
+            await self.loop.create_future()
+        self.loop.refuse_from_outside()
+        await self._conditions.wait(predicate, timeout)
+
+    def conditions(self) -> list[str]:
+        """Which conditions the code waits for, in words."""
+        return self._conditions.words()
+
     def enter_span(self, name: str) -> OpenSpan | None:
         """The code enters a part of itself that is to be seen in traces; None when it is being unwound."""
+        if self.loop.is_looking:
+            self.loop.refuse_in_predicate(f"span {name}")
         return self._spans.enter(name, self.observed_at)
 
     # TimerHost
