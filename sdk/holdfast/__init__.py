@@ -12,6 +12,7 @@ from holdfast.authoring.apps import App, step, workflow
 from holdfast.authoring.primitives import (
     current_run,
     now,
+    on_signal,
     random,
     receive,
     shield,
@@ -111,6 +112,9 @@ __all__ = [
     "linear",
     "now",
     "pipeline",
+
+
+    "on_signal",
     "random",
     "receive",
     "shield",

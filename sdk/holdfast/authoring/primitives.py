@@ -1,4 +1,4 @@
-"""What workflow code calls besides steps: sleep, receive, wait_until, now, random, uuid4, current_run, shield.
+"""What workflow code calls besides steps: sleep, receive, on_signal, wait_until, now, random, uuid4, current_run, ...
 
 Inside a run each asks the runtime and is durable. Outside, those that make sense are ordinary Python.
 """
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import uuid as _uuid
 
 T = TypeVar("T")
+H = TypeVar("H", bound=Callable[..., object])
 
 
 async def sleep(until: Duration | datetime, /, name: str = "") -> None:
@@ -54,6 +55,28 @@ async def receive(name: str, type: Any = Any, *, timeout: Duration | None = None
     checked_name("receive", "name", name)
     span = None if timeout is None else parse_duration(timeout)
     return await _runtime("receive").receive(name, type, span)
+
+
+def on_signal(name: str) -> Callable[[H], H]:
+    """Lets a function inside the workflow function take the signals of one name: `@holdfast.on_signal("add")`.
+
+    The function, `def` or `async def`, gets the payload as its parameter is annotated; one without parameters takes
+    signals without payload. What does not fit is set aside, as by `receive`. Signals that arrived before come first.
+    They begin in the order of arrival; an `async` handler that waits lets the next one begin. The run ends when its
+    function and the handlers that have begun have ended: if one of them fails the others are cancelled, as in a
+    TaskGroup, and the run fails with that error.
+    Raises RuntimeError outside a run, and for a name that has a handler or is waited for by `receive`.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f'on_signal takes the name of the signal, as in @holdfast.on_signal("add"), not {name!r}')
+    checked_name("on_signal", "name", name)
+    runtime = _runtime("on_signal")
+
+    def register(function: H) -> H:
+        runtime.on_signal(name, function)
+        return function
+
+    return register
 
 
 async def wait_until(predicate: Callable[[], object], *, timeout: Duration | None = None) -> None:

@@ -27,7 +27,6 @@ from holdfast.workflow.current_run import RunInfo, current_runtime
 from holdfast.workflow.ledger import Ledger
 from holdfast.workflow.main_function import MainFunction
 from holdfast.workflow.runtime import RunRuntime
-from holdfast.workflow.signals import SignalInbox
 
 
 class WorkflowInstance:
@@ -53,15 +52,13 @@ class WorkflowInstance:
         self.seed = ""
         self._prepare = prepare
         self._ledger = ledger = Ledger(self.waits)
-        self._signals = SignalInbox(ledger)
         self._spans = spans = RunSpans(ledger)
-        self._runtime = RunRuntime(
-            info, codec=codec, ledger=ledger, signals=self._signals, spans=spans, is_guarded=is_guarded
-        )
+        self._runtime = RunRuntime(info, codec=codec, ledger=ledger, spans=spans, is_guarded=is_guarded)
+        self._signals = signals = self._runtime.signals
         self._loop = loop = self._runtime.loop
         self._outcomes = self._runtime.outcomes
         self._main = MainFunction(
-            definition, arguments, codec=codec, limits=limits, loop=loop, ledger=ledger, spans=spans
+            definition, arguments, codec=codec, limits=limits, loop=loop, ledger=ledger, spans=spans, signals=signals
         )
 
     # What the worker drives it with
@@ -132,7 +129,7 @@ class WorkflowInstance:
         steps = [step_words(call.definition.name, number=call.number) for call in ledger.steps.values()]
         timers = [f"timer {number}{f' ({t.name})' if t.name else ''}" for number, t in ledger.timers.items()]
         children = [f"child run {number} of {call.definition.name}" for number, call in ledger.children.items()]
-        signals = [f"signal {name}" for name in self._signals.waiting]
+        signals = [f"signal {name}" for name in (*self._signals.waiting, *self._signals.handlers)]
         waits = [*steps, *timers, *children, *signals]
         # A condition wakes nobody: one that nothing else can make true is waited for in vain.
         return [*waits, *self._runtime.conditions()] if waits else []

@@ -1,5 +1,7 @@
 """The workflow function of one run: it is started and cancelled here, and its end becomes the close of the run.
 
+The handlers of signals that it has registered end with it, as the tasks of a TaskGroup end with the body.
+
 It must never take an error of this runtime for a failure of the workflow.
 """
 
@@ -19,6 +21,7 @@ from holdfast.workflow.code_spans import RunSpans
 from holdfast.workflow.commands import Close
 from holdfast.workflow.ledger import Ledger
 from holdfast.workflow.loop import RunUnwinding, WorkflowLoop
+from holdfast.workflow.signals import SignalInbox
 from holdfast.workflow.unawaited_calls import close_unawaited
 
 
@@ -33,6 +36,7 @@ class MainFunction:
         "_ledger",
         "_limits",
         "_loop",
+        "_signals",
         "_spans",
         "_task",
     )
@@ -47,6 +51,7 @@ class MainFunction:
         loop: WorkflowLoop,
         ledger: Ledger,
         spans: RunSpans,
+        signals: SignalInbox,
     ) -> None:
         self._definition = definition
         self._arguments = arguments
@@ -55,12 +60,14 @@ class MainFunction:
         self._loop = loop
         self._ledger = ledger
         self._spans = spans
+        self._signals = signals
         self._task: asyncio.Task[None] | None = None
         self._cancel_reason: str | None = None
 
     def start(self, context: Context) -> None:
         """Let the function begin, in this context, when the loop runs next."""
         self._task = self._loop.create_task(self._run(), name="main", context=context)
+        self._signals.running.on_failure = self._task.cancel
 
     def cancel(self, reason: str) -> None:
         """Cancel the function, once; what it ends as then has this reason."""
@@ -89,13 +96,41 @@ class MainFunction:
         except BaseException as error:
             if self._comes_from_outside(error):
                 raise
+            if self._signals.running.failure is not None and not isinstance(error, asyncio.CancelledError):
+                self._signals.running.report(error, f"{what} failed, after one of its handlers had")
             close = self._close_after(self._cause_of(error))
         else:
             mistake = loop.mistake
             close = Close(RunStatus.COMPLETED, result=payload) if mistake is None else self._close_after(mistake)
         if loop.generators.begun:
             await loop.generators.close_all()
+        if self._signals.handlers:
+            close = await self._end_handlers(close)
         self._end(close)
+
+    async def _end_handlers(self, close: Close) -> Close:
+        """Let the handlers of signals end as the tasks of a TaskGroup do when its body has ended like this.
+
+        Returns what the run closes with: the failure that was first.
+        """
+        running = self._signals.running
+        is_failed = close.status is RunStatus.FAILED and running.failure is None
+        self._signals.deliver_early()
+        if close.status is not RunStatus.COMPLETED or running.failure is not None:
+            running.cancel()
+        while running:
+            try:
+                await running.wait()
+            except asyncio.CancelledError as error:
+                running.cancel()
+                if close.status is RunStatus.COMPLETED:
+                    close = self._close_after(error)
+        if running.failure is None:
+            return close
+        if is_failed:
+            running.report(running.failure, "a handler of a signal failed, after the workflow function had")
+            return close
+        return self._close_after(running.failure)
 
     def _cause_of(self, error: BaseException) -> BaseException:
         """The call that was not awaited, where that explains the error: `price() + 1` is a TypeError."""

@@ -22,6 +22,7 @@ from holdfast.workflow.children import child_arguments, start_child
 from holdfast.workflow.code_spans import OpenSpan, RunSpans
 from holdfast.workflow.conditions import Conditions
 from holdfast.workflow.current_run import RunInfo, WorkflowRuntime
+from holdfast.workflow.handlers import RunningHandlers, SignalHandler
 from holdfast.workflow.ledger import Ledger
 from holdfast.workflow.loop import WorkflowLoop
 from holdfast.workflow.outcomes import Outcomes
@@ -37,7 +38,7 @@ class RunRuntime:
     """The `WorkflowRuntime` of one run, and the `TimerHost` of its loop.
 
     loop: what the code runs on. observed_at: when the entry was recorded that the code observes now, or did last.
-    outcomes: how its calls are resolved.
+    outcomes: how its calls are resolved. signals: what arrived for it.
     """
 
     __slots__ = (
@@ -47,22 +48,19 @@ class RunRuntime:
         "_ledger",
         "_random",
         "_seed",
-        "_signals",
         "_spans",
         "_started_at",
         "_step_ids",
         "loop",
         "observed_at",
         "outcomes",
+        "signals",
     )
 
-    def __init__(
-        self, info: RunInfo, *, codec: Codec, ledger: Ledger, signals: SignalInbox, spans: RunSpans, is_guarded: bool
-    ) -> None:
+    def __init__(self, info: RunInfo, *, codec: Codec, ledger: Ledger, spans: RunSpans, is_guarded: bool) -> None:
         self._info = info
         self._codec = codec
         self._ledger = ledger
-        self._signals = signals
         self._spans = spans
         self._seed = hashlib.sha256(info.run_id.encode()).digest()
         self._random: Random | None = None
@@ -72,6 +70,7 @@ class RunRuntime:
         self.loop.is_driven = True
         self.loop.is_guarded = is_guarded
         self.outcomes = Outcomes(codec, self.loop)
+        self.signals = SignalInbox(ledger, RunningHandlers(self.loop))
         self._conditions = Conditions(self.loop)
         self.loop.look_again = self._conditions.look_again
 
@@ -235,10 +234,25 @@ class RunRuntime:
             found = value_type(type_hint)
         except (HopelessHint, UnknownYet) as error:
             raise TypeError(f"receive {name!r}: no signal can be {type_hint}: {error}") from error
-        call = ReceiveCall(self.loop, self._signals, name, found, since=self.observed_at)
-        if not self._signals.receive(call) and timeout is not None:
+        call = ReceiveCall(self.loop, self.signals, name, found, since=self.observed_at)
+        if not self.signals.receive(call) and timeout is not None:
             call.timer = self.loop.set_timer(timeout, call.time_out, name=f"signal {name}", signal=name)
         return call
+
+    def on_signal(self, name: str, function: Callable[..., object]) -> None:
+        """From now on the function gets the signals of this name, those that arrived before first.
+
+        Raises TypeError for what cannot take a signal, RuntimeError where another handler or a receiver does.
+        """
+        if self._ledger.is_ended:
+            self.loop.refuse()
+            return
+        self.loop.refuse_from_outside()
+        if self.loop.is_looking:
+            self.loop.refuse_in_predicate(f"a handler of signal {name}")
+        self.signals.handle_by(SignalHandler(name, function))
+        # Soon, and not now: by then the code has registered its other handlers, and the order holds among them too.
+        self.loop.call_soon(self.signals.deliver_early)
 
     async def wait_until(self, predicate: Callable[[], object], timeout: timedelta | None) -> None:
         """Wait until the predicate holds; it is looked at again whenever the code has gone on.

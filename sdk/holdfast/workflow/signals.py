@@ -1,6 +1,7 @@
 """Signals that arrived and code that waits for them, per name, both in order.
 
-A signal that is not waited for is kept; it goes to the next who asks for its name. One that does not fit the type that
+A signal that is not waited for is kept; it goes to the next who asks for its name. A name that has a handler is that
+handler's alone. One that does not fit the type that
 is asked for is set aside, which the journal records; whoever asked waits for the next. A signal never ends a run.
 """
 
@@ -13,21 +14,27 @@ from holdfast.hints.refusals import problem_of
 from holdfast.journal import Payload, Signal, SignalSetAside
 from holdfast.limits import PROBLEM_MAX
 from holdfast.workflow.calls import Misfit, ReceiveCall
+from holdfast.workflow.handlers import RunningHandlers, SignalHandler
 from holdfast.workflow.ledger import Ledger
 
 _NOTHING = Payload(b"null")
 
 
 class SignalInbox:
-    """The signals of one run. waiting: receivers that wait, by name of the signal."""
+    """The signals of one run. waiting: receivers that wait, by name of the signal. handlers: by name too.
 
-    __slots__ = ("_arrived", "_ledger", "_read", "_set_aside", "waiting")
+    running: the handlers at work.
+    """
 
-    def __init__(self, ledger: Ledger) -> None:
+    __slots__ = ("_arrived", "_ledger", "_read", "_set_aside", "handlers", "running", "waiting")
+
+    def __init__(self, ledger: Ledger, running: RunningHandlers) -> None:
+        self.handlers: dict[str, SignalHandler] = {}
+        self.running = running
         self._ledger = ledger
         self._arrived: dict[str, deque[tuple[int, Payload]]] = {}
         self._set_aside: set[int] = set()
-        self._read: tuple[Payload, ReceiveCall, Any] | None = None
+        self._read: tuple[Payload, ReceiveCall | SignalHandler, Any] | None = None
         self.waiting: dict[str, deque[ReceiveCall]] = {}
 
     def foresee(self, numbers: Iterable[int]) -> None:
@@ -37,6 +44,10 @@ class SignalInbox:
     def arrive(self, number: int, signal: Signal) -> None:
         """Give the signal to the first who waits for its name and whom it fits, or keep it. number: of its mail."""
         payload = signal.payload or _NOTHING
+        handler = self.handlers.get(signal.name)
+        if handler is not None:
+            self._handle(handler, number, payload)
+            return
         waiting = self.waiting.get(signal.name)
         if not waiting:
             self._arrived.setdefault(signal.name, deque()).append((number, payload))
@@ -50,8 +61,45 @@ class SignalInbox:
                 return
         self._ledger.ask(Misfit(number, signal.name, problem))
 
+    def handle_by(self, handler: SignalHandler) -> None:
+        """From now on the signals of its name are the handler's; `deliver_early` gives it those that came before.
+
+        Raises RuntimeError where somebody else takes them.
+        """
+        other = self.handlers.get(handler.name)
+        if other is not None:
+            raise RuntimeError(
+                f"on_signal {handler.name!r}: {other} handles this signal already, and {handler} would get none; "
+                "let a name have one handler"
+            )
+        if handler.name in self.waiting:
+            raise RuntimeError(
+                f"on_signal {handler.name!r}: a receive() waits for this signal, and only one can get it; "
+                "let a name have a handler or be received"
+            )
+        self.handlers[handler.name] = handler
+
+    def deliver_early(self) -> None:
+        """Give the handlers what came before they were there, in the order in which it arrived, whatever its name."""
+        early = [
+            (number, handler, payload)
+            for name, handler in self.handlers.items()
+            for number, payload in self._arrived.pop(name, ())
+        ]
+        for number, handler, payload in sorted(early, key=lambda one: one[0]):
+            self._handle(handler, number, payload)
+
     def receive(self, receiver: ReceiveCall) -> bool:
-        """Give the receiver the oldest signal of its name that fits and return True, or let it wait."""
+        """Give the receiver the oldest signal of its name that fits and return True, or let it wait.
+
+        Raises RuntimeError where a handler takes the signals of this name.
+        """
+        handler = self.handlers.get(receiver.name)
+        if handler is not None:
+            raise RuntimeError(
+                f"receive {receiver.name!r}: {handler} handles this signal, and only one can get it; "
+                "let a name have a handler or be received"
+            )
         arrived = self._arrived.get(receiver.name)
         while arrived:
             number, payload = arrived.popleft()
@@ -76,6 +124,8 @@ class SignalInbox:
     def awaited_since(self, signal: Signal) -> datetime | None:
         """Since when whoever is to get this signal waits for it without a limit; None when no one does."""
         payload = signal.payload or _NOTHING
+        if signal.name in self.handlers:
+            return None
         for receiver in self.waiting.get(signal.name, ()):
             if not self._problem(receiver, 0, payload):
                 return receiver.since if receiver.timer is None else None
@@ -88,8 +138,15 @@ class SignalInbox:
         if not waiting:
             del self.waiting[call.name]
 
-    def _problem(self, receiver: ReceiveCall, number: int, payload: Payload) -> str:
-        """Why the signal is not for this receiver; "" when it is, and then it is read."""
+    def _handle(self, handler: SignalHandler, number: int, payload: Payload) -> None:
+        problem = self._problem(handler, number, payload)
+        if problem:
+            self._ledger.ask(Misfit(number, handler.name, problem))
+        else:
+            self.running.begin(handler, self._take_read())
+
+    def _problem(self, receiver: ReceiveCall | SignalHandler, number: int, payload: Payload) -> str:
+        """Why the signal is not for this receiver or handler; "" when it is, and then it is read."""
         if number in self._set_aside:
             return "set aside before"
         if self._read is not None and self._read[0] is payload and self._read[1] is receiver:
@@ -104,5 +161,9 @@ class SignalInbox:
     def _hand_over(self, receiver: ReceiveCall) -> None:
         assert self._read is not None
         assert self._read[1] is receiver, receiver.name
+        receiver.set_result(self._take_read())
+
+    def _take_read(self) -> Any:
+        assert self._read is not None
         value, self._read = self._read[2], None
-        receiver.set_result(value)
+        return value

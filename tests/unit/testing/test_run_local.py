@@ -389,4 +389,31 @@ async def test_what_cannot_be_saved_fails_the_step_and_says_so() -> None:
 
     run = await run_local(flow)
     with pytest.raises(RunFailed, match="progress of step saves_a_lock"):
+
+
+@app.workflow
+async def collects(count: int) -> list[str]:
+    items: list[str] = []
+
+    @holdfast.on_signal("add")
+    async def add(item: str) -> None:
+        await holdfast.sleep("1h")
+        items.append(f"{item} {await double(len(items))}")
+
+    await holdfast.wait_until(lambda: len(items) >= count, timeout="1d")
+    return items
+
+
+async def test_handlers_and_conditions_work_as_on_a_worker() -> None:
+    signals = [("add", "lamp"), ("add", 5), ("add", "chair", "2h")]
+    run = await run_local(collects, 2, signals=signals)
+    assert run.value() == ["lamp 0", "chair 2"]
+    assert timedelta(hours=3) <= run.took < timedelta(hours=4)
+    assert any(type(entry).__name__ == "SignalSetAside" for entry in run.history)
+
+
+async def test_a_condition_that_stays_false_ends_with_its_limit_or_says_what_it_waits_for() -> None:
+    run = await run_local(collects, 2, signals=[("add", "lamp")])
+    assert run.took >= timedelta(days=1)
+    with pytest.raises(RunFailed, match="wait_until: the condition"):
         run.value()
