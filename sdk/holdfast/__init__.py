@@ -58,6 +58,7 @@ from holdfast.statuses import RunStatus, StepStatus
 from holdfast.workflow.current_run import RunInfo
 
 if TYPE_CHECKING:
+    from holdfast.authoring.sagas import Saga
     from holdfast.client import Client, RunHandle, start
     from holdfast.graphs import Graph, InvalidGraph
     from holdfast.logs import configure_logging
@@ -97,6 +98,7 @@ __all__ = [
     "RunNotStalled",
     "RunStatus",
     "RunTimedOut",
+    "Saga",
     "Step",
     "StepFailed",
     "StepStatus",
@@ -111,10 +113,8 @@ __all__ = [
     "exponential",
     "linear",
     "now",
-    "pipeline",
-
-
     "on_signal",
+    "pipeline",
     "random",
     "receive",
     "shield",
@@ -135,6 +135,7 @@ _LAZY = {
     "Graph": "holdfast.graphs",
     "InvalidGraph": "holdfast.graphs",
     "RunHandle": "holdfast.client",
+    "Saga": "holdfast.authoring.sagas",
     "Worker": "holdfast.worker",
     "configure_logging": "holdfast.logs",
     "pipeline": "holdfast.pipelines",

@@ -4,6 +4,7 @@ Shared by the SDK and the coordinator. Internal control flow never passes throug
 BaseException, so that a user's `except Exception` is safe.
 """
 
+import contextlib
 import os
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -21,6 +22,15 @@ def _restored(kind: type[HoldfastError], args: tuple[Any, ...], attributes: dict
     made = kind.__new__(kind, *args)
     made.__dict__.update(attributes)
     return made
+
+
+def add_note(error: BaseException, note: str) -> None:
+    """Adds a note to an error, which is shown below its traceback, where its class lets anything be set.
+
+    That of a frozen dataclass does not.
+    """
+    with contextlib.suppress(AttributeError):
+        error.add_note(note)
 
 
 class OriginalError(HoldfastError):

@@ -85,12 +85,30 @@ class WorkflowRuntime(Protocol):
 
     def enter_span(self, name: str) -> "EnteredSpan | None": ...
 
+    def enter_steps(self) -> "EnteredSteps": ...
+
 
 class EnteredSpan(Protocol):
     """A part of the code that it is in."""
 
     def leave(self, error: type[BaseException] | None) -> None:
         """The code leaves it, with this error."""
+
+
+class EnteredSteps(Protocol):
+    """A part of the code whose steps may have to be waited for. is_over: what is asked for now has no effect."""
+
+    @property
+    def is_over(self) -> bool: ...
+
+    def leave(self) -> None:
+        """The code leaves it."""
+
+    async def settle(self, limit: timedelta, name: str) -> None:
+        """Wait for its steps that have not ended; cancel those that do not end within the limit of this name."""
+
+    def let_go(self) -> None:
+        """Cancel its steps that nobody awaits."""
 
 
 current_runtime: ContextVar[WorkflowRuntime | None] = ContextVar("holdfast_current_runtime", default=None)

@@ -5,7 +5,6 @@ TaskGroup: the main function sees to that. Which signals a handler gets is the m
 """
 
 import asyncio
-import contextlib
 import inspect
 from collections.abc import Callable
 from contextvars import copy_context
@@ -14,6 +13,7 @@ from typing import Any, Optional
 from holdfast.definitions.context import Context
 from holdfast.definitions.functions import described, is_awaitable
 from holdfast.definitions.signatures import hints_as_known
+from holdfast.errors import add_note
 from holdfast.hints.refusals import HopelessHint, UnknownYet
 from holdfast.hints.value_types import ValueType, value_type
 from holdfast.workflow.loop import WorkflowLoop
@@ -96,9 +96,7 @@ class RunningHandlers:
         error = None if task.cancelled() else task.exception()
         if error is None:
             return
-        # An error whose class lets nothing be set, as that of a frozen dataclass, says it in its traceback only.
-        with contextlib.suppress(AttributeError):
-            error.add_note(f"raised by {handler}, which handles signal {handler.name!r}")
+        add_note(error, f"raised by {handler}, which handles signal {handler.name!r}")
         if self.failure is None:
             self.failure = error
             self.on_failure()

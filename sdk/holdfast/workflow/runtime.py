@@ -28,6 +28,7 @@ from holdfast.workflow.loop import WorkflowLoop
 from holdfast.workflow.outcomes import Outcomes
 from holdfast.workflow.sameness import Values
 from holdfast.workflow.signals import SignalInbox
+from holdfast.workflow.step_scopes import StepScope, scope_here
 from holdfast.workflow.tasks import LoopTimer
 from holdfast.workflow.unawaited_calls import CallPlace, calls, unawaited_among
 
@@ -159,7 +160,8 @@ class RunRuntime:
             self._ask_identified(call)
         else:
             self._ledger.ask(call)
-        return await call
+        scope = scope_here()
+        return await (call if scope is None else scope.result_of(call))
 
     def _ask_identified(self, call: StepCall) -> None:
         step_id = call.overrides.step_id
@@ -274,6 +276,13 @@ class RunRuntime:
         if self.loop.is_looking:
             self.loop.refuse_in_predicate(f"span {name}")
         return self._spans.enter(name, self.observed_at)
+
+    def enter_steps(self) -> StepScope:
+        """The code enters a part of itself whose steps it will wait for when that fails."""
+        if self._ledger.is_ended:
+            self.loop.refuse()
+        self.loop.refuse_from_outside()
+        return StepScope(self.loop)
 
     # TimerHost
 
