@@ -50,7 +50,7 @@ async def test_a_signal_that_does_not_fit_ends_no_run_and_is_in_its_history(
     async with worker(workflows=[flows.app]):
         run = await client.start(flows.cart.with_options(queue=queue), ledger.path, 1)
         await until_status(run, "suspended")
-        assert (await run.describe()).reason == "waits for signal add; signal drop; condition flows_handlers.py line 34"
+        assert (await run.describe()).reason == "waits for signal add; signal drop; condition flows_handlers.py line 36"
         await run.signal("add", {"no": "text"})
         await run.signal("add", 5)
         await until(lambda: kinds(run), lambda seen: seen.count("SignalSetAside") == 2)

@@ -16,6 +16,7 @@ import pytest
 import holdfast
 from holdfast import App, Context, FatalError, RunFailed, RunStatus, StepFailed
 from holdfast.errors import ArgumentsRejected, RunCancelled, RunTimedOut
+from holdfast.journal import StepScheduled
 from holdfast.testing import RunNotFinished, run_local
 
 app = App("run-local")
@@ -417,3 +418,17 @@ async def test_a_condition_that_stays_false_ends_with_its_limit_or_says_what_it_
     assert run.took >= timedelta(days=1)
     with pytest.raises(RunFailed, match="wait_until: the condition"):
         run.value()
+
+
+@app.workflow
+async def undoes() -> None:
+    async with holdfast.Saga() as saga:
+        saga.add(plus_one, 1)
+        saga.add(double, 1)
+        await asyncio.gather(double(5), holdfast.receive("never", timeout="1h"))
+
+
+async def test_a_saga_undoes_as_on_a_worker() -> None:
+    run = await run_local(undoes)
+    assert run.status is RunStatus.FAILED
+    assert [entry.name for entry in run.history if isinstance(entry, StepScheduled)] == ["double", "double", "plus_one"]

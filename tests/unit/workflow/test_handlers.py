@@ -78,15 +78,22 @@ def test_a_handler_is_a_closure_of_the_workflow_function() -> None:
 def test_early_signals_are_delivered_in_the_order_of_arrival_over_all_names() -> None:
     async def flow() -> list[str]:
         await holdfast.receive("go")
-        return await cart(2)
+        seen: list[str] = []
+
+        @holdfast.on_signal("remove")
+        async def remove(item: str) -> None:
+            seen.append(f"-{item}")
+
+        holdfast.on_signal("add")(seen.append)
+        await holdfast.wait_until(lambda: len(seen) == 6)
+        return seen
 
     driver = Driver(flow).start()
     for name, item in [("add", b'"a"'), ("remove", b'"a"'), ("add", b'"b"'), ("remove", b'"b"'), ("add", b'"c"')]:
         driver.post(signal(name, item))
     driver.post(signal("go"))
-    # In another order `remove` would not find its item.
-    driver.post(signal("add", b'"d"'))
-    assert driver.result == ["c", "d"]
+    driver.post(signal("remove", b'"c"'))
+    assert driver.result == ["a", "-a", "b", "-b", "c", "-c"]
 
 
 def test_early_signals_reach_the_handlers_of_a_function_that_returns_at_once() -> None:
