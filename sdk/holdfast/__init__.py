@@ -58,6 +58,7 @@ from holdfast.statuses import RunStatus, StepStatus
 from holdfast.workflow.current_run import RunInfo
 
 if TYPE_CHECKING:
+    from holdfast.authoring.inline_steps import inline
     from holdfast.authoring.sagas import Saga
     from holdfast.client import Client, RunHandle, start
     from holdfast.graphs import Graph, InvalidGraph
@@ -111,6 +112,7 @@ __all__ = [
     "current_run",
     "embedded",
     "exponential",
+    "inline",
     "linear",
     "now",
     "on_signal",
@@ -139,6 +141,9 @@ _LAZY = {
     "Worker": "holdfast.worker",
     "configure_logging": "holdfast.logs",
     "pipeline": "holdfast.pipelines",
+
+
+    "inline": "holdfast.authoring.inline_steps",
 }
 
 

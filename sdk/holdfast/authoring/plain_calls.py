@@ -44,7 +44,7 @@ def call_step(function: Callable[..., Any], is_async: bool, args: tuple[Any, ...
     """What a step call gives outside a run."""
     if not _in_workflow.get():
         return function(*args, **kwargs)
-    return _step(function, is_async, args, kwargs)
+    return call_as_step(function, is_async, args, kwargs)
 
 
 async def call_workflow(
@@ -58,7 +58,10 @@ async def call_workflow(
         _in_workflow.reset(before)
 
 
-async def _step(function: Callable[..., Any], is_async: bool, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+async def call_as_step(
+    function: Callable[..., Any], is_async: bool, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Any:
+    """Calls the function as workflow code calls a step: to be awaited, a plain one in a thread."""
     # A step's own code is not workflow code: the steps it calls are plain functions to it.
     before = _in_workflow.set(False)
     try:

@@ -5,18 +5,22 @@ Calling it asks the runtime inside a run, and is the plain call outside. It neve
 
 import functools
 import sys
-from collections.abc import Callable, Coroutine
-from typing import Any, Generic, ParamSpec, TypeVar, cast
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
 
 from holdfast.authoring import plain_calls
 from holdfast.backoff import BackoffLike
 from holdfast.definitions.definitions import PlacementChoice, StepDefinition, StepOverrides
-from holdfast.definitions.options import UNSET, RetryOnLike, Unset, step_overrides
+from holdfast.definitions.options import UNSET, RetryOnLike, Unset, checked_count, step_overrides
 from holdfast.durations import Duration
 from holdfast.workflow.current_run import current_runtime, runtime_here
 
 P = ParamSpec("P")
 T_co = TypeVar("T_co", covariant=True)
+A = TypeVar("A")
+R = TypeVar("R")
+A_contra = TypeVar("A_contra", contravariant=True)
+R_co = TypeVar("R_co", covariant=True)
 
 
 class Step(Generic[P, T_co]):
@@ -69,6 +73,28 @@ class Step(Generic[P, T_co]):
             made = runtime.call_step(definition, args, kwargs, self._overrides, (frame.f_code, frame.f_lasti))
         return cast("Coroutine[object, None, T_co]", made)
 
+    def map(
+        self: "TakesOne[A, R]", items: Iterable[A], *, max_parallel: int | None = None
+    ) -> Coroutine[object, None, list[R]]:
+        """Calls the step once for each item, all at once or at most `max_parallel` at a time.
+
+        Awaiting it gives the results in the order of the items. Items are taken from an iterator when there is room for
+        them. The first failure cancels the calls that are under way, as in a TaskGroup, and is raised itself when they
+        have ended. Raises TypeError or ValueError naming the step.
+        """
+        # Imported here: a module that defines steps needs no asyncio.
+        from holdfast.authoring.maps import results_of_each
+
+        what = f"step {self.name}: map"
+        if not isinstance(items, Iterable):
+            raise TypeError(f"{what}: items is an iterable, not {items!r}")
+        if max_parallel is not None and checked_count(what, "max_parallel", max_parallel) < 1:
+            raise ValueError(f"{what}: max_parallel is at least 1, or None for no limit, not {max_parallel}")
+        made: Any = results_of_each(self, items, max_parallel)
+        # What is never awaited is known by it.
+        made.__qualname__ = f"{self.name}.map"
+        return cast("Coroutine[object, None, list[R]]", made)
+
     def with_options(
         self,
         *,
@@ -108,6 +134,15 @@ class Step(Generic[P, T_co]):
 
     def __repr__(self) -> str:
         return f"<step {self.name}>"
+
+
+class TakesOne(Protocol[A_contra, R_co]):
+    """A step that can be called with one argument."""
+
+    @property
+    def name(self) -> str: ...
+
+    def __call__(self, item: A_contra, /) -> Coroutine[object, None, R_co]: ...
 
 
 class PlainStep(Step[P, T_co]):

@@ -36,7 +36,7 @@ def not_awaited(coroutine: Any) -> NotAwaited:
     frame: FrameType | None = coroutine.cr_frame
     names = frame.f_locals if frame is not None and coroutine.cr_code in calls else {}
     definition, place = names.get("definition"), names.get("place")
-    name = definition.name if definition is not None else coroutine.cr_code.co_qualname.rpartition(".<locals>.")[2]
+    name = definition.name if definition is not None else coroutine.__qualname__.rpartition(".<locals>.")[2]
     code, offset = place or place_of(_users(sys._getframe(1)))
     return NotAwaited(name, filename=code.co_filename, line=_line(code, offset))
 

@@ -65,6 +65,21 @@ async def order(order_id: str, amount: Decimal) -> str:
     reveal_type(await order("child", amount))                     # str
     reveal_type(await holdfast.receive("approval", int, timeout="3d"))  # int
     await sleep("1d", name="reminder")
+    await holdfast.wait_until(lambda: receipt > 1, timeout="1h")
+    @holdfast.on_signal("add")
+    async def add(item: str) -> None: ...
+    reveal_type(add)                                              # def (item: str) -> typing.Coroutine[Any, Any, None]
+    async with holdfast.Saga() as saga:
+        saga.add(load, "k")
+        saga.add(print, "k", sep="")
+        saga.add(load, 5)                                         # error: [arg-type]
+    reveal_type(await render_pdf.map([1, 2], max_parallel=8))     # list[bytes]
+    reveal_type(await charge.map(("a", "b")))                     # list[int]
+    reveal_type(await anything.map(range(3)))                     # list[str]
+    await render_pdf.map(["a"])                                   # error: [list-item]
+    reveal_type(await holdfast.inline("read", str.upper, "a"))    # str
+    reveal_type(await holdfast.inline("read", add, "a"))          # None
+    await holdfast.inline("read", str.upper, 5)                   # error: [call-overload]
     await charge(1)                                               # error: [arg-type]
     await charge()                                                # error: [call-arg]
     await store(5)                                                # error: [arg-type]
