@@ -141,8 +141,6 @@ _LAZY = {
     "Worker": "holdfast.worker",
     "configure_logging": "holdfast.logs",
     "pipeline": "holdfast.pipelines",
-
-
     "inline": "holdfast.authoring.inline_steps",
 }
 

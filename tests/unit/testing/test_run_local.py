@@ -390,6 +390,7 @@ async def test_what_cannot_be_saved_fails_the_step_and_says_so() -> None:
 
     run = await run_local(flow)
     with pytest.raises(RunFailed, match="progress of step saves_a_lock"):
+        run.value()
 
 
 @app.workflow

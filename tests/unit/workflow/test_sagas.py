@@ -415,7 +415,7 @@ async def test_outside_a_run_a_cancelled_task_undoes_too() -> None:
 # Misuse
 
 
-@holdfast.step
+@holdfast.App("sagas").step
 def refund(receipt: str) -> None: ...
 
 
