@@ -61,6 +61,23 @@ async def test_code_that_left_its_history_stalls_the_run_until_it_is_reverted(
 
 
 @pytest.mark.feature("F48")
+async def test_changed_code_goes_on_with_the_runs_of_before_and_goes_new_ways_with_others(
+    client: Client, process_worker: WorkerProcessFactory, ledger: Ledger, queue: str
+) -> None:
+    changed: dict[str, Any] = {"environment": {"FLOWS_VERSION": "2"}, "options": ["--build", "v2"]}
+    async with process_worker(MODULE, options=["--build", "v1"]) as first:
+        old = await client.start(flows.patched.with_options(queue=queue), ledger.path)
+        await ledger.wait_for("process")
+        await first.kill()
+    async with process_worker(MODULE, **changed):
+        assert await old.result(timeout=20) == "fetched, done"
+        new = await client.start(flows.patched.with_options(queue=queue), ledger.path)
+        assert await new.result(timeout=20) == "done"
+    assert ledger.counts == {"fetch": 1, "process": 3}
+    assert "Patched" not in await kinds(old)
+    assert "Patched" in await kinds(new)
+
+
 async def test_a_worker_touches_only_runs_of_its_own_workflows(
     client: Client, worker: WorkerFactory, queue: str
 ) -> None:

@@ -24,6 +24,7 @@ from holdfast.journal import (
     Mail,
     MailBody,
     MailConsumed,
+    Patched,
     RunClosed,
     RunStarted,
     SignalSetAside,
@@ -114,6 +115,8 @@ def entry_of(command: Command, at: datetime) -> Entry:
             return StepSkipped(at, number, name, step_id, failure)
         case commands.SetSignalAside(number, name, problem):
             return SignalSetAside(at, number, name, problem)
+        case commands.MarkPatched(change_id):
+            return Patched(at, change_id)
         case commands.Close(status, result, failure):
             return RunClosed(at, status, result, failure)
 
@@ -145,6 +148,7 @@ class Driver:
 
     def resume(self, journal: Sequence[Entry]) -> "Driver":
         """Go on from a journal: replay it, then carry on with what it leaves open."""
+        self.instance.foresee(journal)
         for entry in journal:
             self.instance.feed(entry)
             self.journal.append(entry)

@@ -174,6 +174,11 @@ def _signal_set_aside(kind: str, body: journal_pb2.SignalSetAside) -> None:
         raise InvalidRequest(f"{kind}.problem", f"has {len(body.problem)} characters, the limit is {PROBLEM_MAX}")
 
 
+def _patched(kind: str, body: journal_pb2.Patched) -> None:
+    if not 0 < len(body.change_id) <= NAME_MAX:
+        raise InvalidRequest(f"{kind}.change_id", f"{body.change_id[:50]!r} must have 1 to {NAME_MAX} characters")
+
+
 def _run_closed(kind: str, body: journal_pb2.RunClosed) -> None:
     if body.HasField("result") and body.HasField("failure"):
         raise InvalidRequest(kind, "has a result and a failure; a run ends with one of them")
@@ -203,5 +208,6 @@ BODIES: dict[str, Callable[[str, Any], None]] = {
     "user_span_began": _user_span,
     "user_span": _user_span,
     "signal_set_aside": _signal_set_aside,
+    "patched": _patched,
 }
 """What a worker may write, and what checks it; all other kinds are the coordinator's."""

@@ -98,6 +98,18 @@ async def wait_until(predicate: Callable[[], object], *, timeout: Duration | Non
     await _runtime("wait_until").wait_until(predicate, span)
 
 
+def patched(change_id: str) -> bool:
+    """Whether this run goes the new way of a change: `if holdfast.patched("ask-twice"): ...`.
+
+    Lets code be changed under open runs. True in runs that come here for the first time with the changed code, which
+    the history then shows; False in those that have passed here before it. The answer for a change is the same
+    throughout a run. When no run is open that began before the change, question and old way can be removed together.
+    change_id: at most 200 characters. Raises RuntimeError outside a run.
+    """
+    checked_name("patched", "change_id", change_id)
+    return _runtime("patched").patched(change_id)
+
+
 def now() -> datetime:
     """The time as an aware UTC datetime; inside a run the same on every replay."""
     runtime = runtime_here()

@@ -167,6 +167,8 @@ def _event(entry: journal.Entry) -> str:
             return f"span {entry.name}: {took}{f', left by {entry.error_type}' if entry.error_type else ''}"
         case journal.SignalSetAside():
             return f"signal {entry.name} set aside, it does not fit: {entry.problem}"
+        case journal.Patched():
+            return f"goes the new way of {entry.change_id}"
         case journal.RunClosed(_, status, _, failure):
             why = f": {failure.error_type}: {failure.message}" if failure is not None else ""
             return f"{status}{why}"

@@ -207,6 +207,7 @@ _ENTRIES = (
         texts=("name", "problem"),
     ),
     EntryKind("step_skipped", Subject.STEP, _WORKER, _DECIDED, required=("number", "name", "step_id", "failure")),
+    EntryKind("patched", Subject.RUN, _WORKER, _DECIDED, required=("change_id",), texts=("change_id",)),
 )
 
 ENTRY_KINDS: Mapping[str, EntryKind] = MappingProxyType({kind.name: kind for kind in _ENTRIES})

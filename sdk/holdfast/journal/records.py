@@ -28,6 +28,7 @@ __all__ = [
     "MailBody",
     "MailConsumed",
     "MailUndelivered",
+    "Patched",
     "RetryDue",
     "RunClosed",
     "RunResumed",
@@ -458,6 +459,20 @@ class StepSkipped:
         return FRAME_BYTES + self.failure.size_bytes
 
 
+@record
+class Patched:
+    """The code asked for the first time whether the run has a change of the code, and goes the new way from here
+    on.
+    """
+
+    at: datetime
+    change_id: str
+
+    @property
+    def size_bytes(self) -> int:
+        return FRAME_BYTES + 4 * len(self.change_id)
+
+
 Entry = (
     RunStarted
     | StepScheduled
@@ -479,4 +494,5 @@ Entry = (
     | UserSpan
     | SignalSetAside
     | StepSkipped
+    | Patched
 )

@@ -575,6 +575,15 @@ def _read_step_skipped(at: datetime, body: journal_pb2.StepSkipped) -> journal.S
     )
 
 
+def _write_patched(message: journal_pb2.Entry, record: journal.Patched) -> None:
+    body = message.patched
+    body.change_id = record.change_id
+
+
+def _read_patched(at: datetime, body: journal_pb2.Patched) -> journal.Patched:
+    return journal.Patched(at, body.change_id)
+
+
 _ENTRY_WRITERS: dict[type, Callable[[journal_pb2.Entry, Any], None]] = {
     journal.RunStarted: _write_run_started,
     journal.StepScheduled: _write_step_scheduled,
@@ -596,6 +605,7 @@ _ENTRY_WRITERS: dict[type, Callable[[journal_pb2.Entry, Any], None]] = {
     journal.UserSpan: _write_user_span,
     journal.SignalSetAside: _write_signal_set_aside,
     journal.StepSkipped: _write_step_skipped,
+    journal.Patched: _write_patched,
 }
 _ENTRY_READERS: dict[str, Callable[[datetime, Any], journal.Entry]] = {
     "run_started": _read_run_started,
@@ -618,6 +628,7 @@ _ENTRY_READERS: dict[str, Callable[[datetime, Any], journal.Entry]] = {
     "user_span": _read_user_span,
     "signal_set_aside": _read_signal_set_aside,
     "step_skipped": _read_step_skipped,
+    "patched": _read_patched,
 }
 
 

@@ -7,6 +7,7 @@ from holdfast.journal import (
     ChildCancelled,
     ChildStarted,
     Entry,
+    Patched,
     RunClosed,
     SignalSetAside,
     StepScheduled,
@@ -28,6 +29,7 @@ NumberedCommand = (
     | commands.LeaveSpan
     | commands.SkipStep
     | commands.SetSignalAside
+    | commands.MarkPatched
     | commands.Close
 )
 
@@ -89,6 +91,8 @@ def recorded(command: NumberedCommand, at: datetime) -> Entry:
             return StepSkipped(at, command.number, command.name, command.step_id, command.failure)
         case commands.SetSignalAside():
             return SignalSetAside(at, command.number, command.name, command.problem)
+        case commands.MarkPatched():
+            return Patched(at, command.change_id)
         case commands.Close():
             return RunClosed(at, command.status, command.result, command.failure)
         case _:

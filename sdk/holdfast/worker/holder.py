@@ -153,6 +153,7 @@ class RunHolder:
             return
         # A journal of one entry has never been run: what its code logs is new.
         self.instance.is_replaying = self._outbox.length > 1
+        self.instance.expect(self._outbox.length)
         try:
             for entry in entries:
                 self.progress.feed(entry)

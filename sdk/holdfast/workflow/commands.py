@@ -114,6 +114,13 @@ class SetSignalAside:
 
 
 @record
+class MarkPatched:
+    """The code goes the new way of a change. Recorded as Patched."""
+
+    change_id: str
+
+
+@record
 class Close:
     """The code has ended. Recorded as RunClosed."""
 
@@ -133,5 +140,6 @@ Command = (
     | LeaveSpan
     | SkipStep
     | SetSignalAside
+    | MarkPatched
     | Close
 )

@@ -139,8 +139,20 @@ class WorkflowInstance:
         return self._signals.awaited_since(body) if isinstance(body, journal.Signal) else None
 
     def foresee(self, entries: Iterable[Entry]) -> None:
-        """Entries that will be fed: signals that they set aside do not reach code that would take them now."""
-        self._signals.foresee(entry.number for entry in entries if type(entry) is journal.SignalSetAside)
+        """Entries that will be fed: what is decided there is decided, whatever the code would do now."""
+        patches = self._runtime.patches
+        for entry in entries:
+            patches.read += 1
+            if entry.__class__ in _DECIDING:
+                patches.decided_at = patches.read
+            if isinstance(entry, journal.SignalSetAside):
+                self._signals.foresee(entry.number)
+            elif isinstance(entry, journal.Patched):
+                patches.foresee(entry.change_id)
+
+    def expect(self, journal_length: int) -> None:
+        """A journal of this many entries will be fed, and told to `foresee` before."""
+        self._runtime.patches.journal_length = journal_length
 
     def interrupt(self, error: BaseException) -> None:
         """The run cannot go on with `error`, which leaves `feed` whatever the code does now. From any thread."""
@@ -240,6 +252,9 @@ class WorkflowInstance:
     def _on_signal_set_aside(self, entry: journal.SignalSetAside) -> None:
         self._signals.recorded(entry)
 
+    def _on_patched(self, entry: journal.Patched) -> None:
+        self._runtime.patches.recorded(entry.change_id)
+
     def _on_run_closed(self, entry: journal.RunClosed) -> None:
         self._ledger.run_closed(entry)
         self.close()
@@ -268,6 +283,10 @@ _MATCHERS: dict[type, Callable[[WorkflowInstance, Any], None]] = {
     journal.UserSpanBegan: WorkflowInstance._on_user_span_began,
     journal.UserSpan: WorkflowInstance._on_user_span,
     journal.SignalSetAside: WorkflowInstance._on_signal_set_aside,
+    journal.Patched: WorkflowInstance._on_patched,
     journal.RunClosed: WorkflowInstance._on_run_closed,
 }
 """Entries that record what else the code has decided, or that it ended: they wake nothing either."""
+
+_DECIDING = frozenset({*_LEDGER_MATCHERS, *_OBSERVERS, *_MATCHERS})
+"""Where one of these follows, what the code did before it is on record."""

@@ -271,6 +271,11 @@ class Ledger:
                 return True
         return False
 
+    def matched(self, asked: Asked) -> None:
+        """The journal records this request."""
+        asked.is_unrecorded = False
+        self._drop_matched()
+
     def run_closed(self, entry: RunClosed) -> None:
         if entry.status in _CLOSED_BY_CODE:
             ending = self._first("close")

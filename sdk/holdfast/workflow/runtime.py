@@ -26,6 +26,7 @@ from holdfast.workflow.handlers import RunningHandlers, SignalHandler
 from holdfast.workflow.ledger import Ledger
 from holdfast.workflow.loop import WorkflowLoop
 from holdfast.workflow.outcomes import Outcomes
+from holdfast.workflow.patches import Patches
 from holdfast.workflow.sameness import Values
 from holdfast.workflow.signals import SignalInbox
 from holdfast.workflow.step_scopes import StepScope, scope_here
@@ -39,7 +40,8 @@ class RunRuntime:
     """The `WorkflowRuntime` of one run, and the `TimerHost` of its loop.
 
     loop: what the code runs on. observed_at: when the entry was recorded that the code observes now, or did last.
-    outcomes: how its calls are resolved. signals: what arrived for it.
+    outcomes: how its calls are resolved. signals: what arrived for it. patches:
+    which changes of the code it has.
     """
 
     __slots__ = (
@@ -55,6 +57,7 @@ class RunRuntime:
         "loop",
         "observed_at",
         "outcomes",
+        "patches",
         "signals",
     )
 
@@ -72,6 +75,7 @@ class RunRuntime:
         self.loop.is_guarded = is_guarded
         self.outcomes = Outcomes(codec, self.loop)
         self.signals = SignalInbox(ledger, RunningHandlers(self.loop))
+        self.patches = Patches(ledger)
         self._conditions = Conditions(self.loop)
         self.loop.look_again = self._conditions.look_again
 
@@ -255,6 +259,16 @@ class RunRuntime:
         self.signals.handle_by(SignalHandler(name, function))
         # Soon, and not now: by then the code has registered its other handlers, and the order holds among them too.
         self.loop.call_soon(self.signals.deliver_early)
+
+    def patched(self, change_id: str) -> bool:
+        """Whether the run has this change of the code: False where it has passed here before there was the change."""
+        if self._ledger.is_ended:
+            self.loop.refuse()
+            return True
+        self.loop.refuse_from_outside()
+        if self.loop.is_looking:
+            self.loop.refuse_in_predicate(f"patched({change_id!r})")
+        return self.patches.has(change_id)
 
     async def wait_until(self, predicate: Callable[[], object], timeout: timedelta | None) -> None:
         """Wait until the predicate holds; it is looked at again whenever the code has gone on.

@@ -6,7 +6,6 @@ is asked for is set aside, which the journal records; whoever asked waits for th
 """
 
 from collections import deque
-from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -37,9 +36,9 @@ class SignalInbox:
         self._read: tuple[Payload, ReceiveCall | SignalHandler, Any] | None = None
         self.waiting: dict[str, deque[ReceiveCall]] = {}
 
-    def foresee(self, numbers: Iterable[int]) -> None:
-        """The journal says further on that these signals were set aside, whatever the code asks for by now."""
-        self._set_aside.update(numbers)
+    def foresee(self, number: int) -> None:
+        """The journal says further on that this signal was set aside, whatever the code asks for by now."""
+        self._set_aside.add(number)
 
     def arrive(self, number: int, signal: Signal) -> None:
         """Give the signal to the first who waits for its name and whom it fits, or keep it. number: of its mail."""

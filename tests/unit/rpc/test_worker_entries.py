@@ -182,6 +182,8 @@ ABSURD = Timestamp(seconds=10**15)
         ({"step_skipped": {"number": 1, "name": "a"}}, "step_skipped.step_id"),
         ({"step_skipped": {"number": 1, "name": "a", "step_id": "b"}}, "step_skipped.failure"),
         ({"signal_set_aside": {"name": "a"}}, "signal_set_aside.number"),
+        ({"patched": {}}, "patched.change_id"),
+        ({"patched": {"change_id": "x" * 201}}, "patched.change_id"),
         ({"signal_set_aside": {"number": 1}}, "signal_set_aside.name"),
         ({"signal_set_aside": {"number": 1, "name": "a", "problem": "x" * 501}}, "signal_set_aside.problem"),
         ({}, "entries"),
