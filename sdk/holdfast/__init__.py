@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from holdfast.authoring.apps import App, step, workflow
 from holdfast.authoring.primitives import (
     current_run,
+    note,
     now,
     on_signal,
     patched,
@@ -115,6 +116,7 @@ __all__ = [
     "exponential",
     "inline",
     "linear",
+    "note",
     "now",
     "on_signal",
     "patched",

@@ -22,6 +22,11 @@ DEFAULT_LIMITS = Limits()
 PROBLEM_MAX = 500
 """Characters of what is said of a signal that does not fit."""
 
+NOTE_MAX = 2_000
+"""Characters of a note that workflow code writes."""
+
+NOTE_LEVELS = ("debug", "info", "warning", "error")
+
 NAME_MAX = 200
 """The longest name of a workflow, step, queue, signal or namespace, in characters."""
 

@@ -41,6 +41,7 @@ class SpanOf(StrEnum):
     STALLED = "stalled"
     PAUSED = "paused"
     USER = "user"
+    NOTE = "note"
 
 
 @dataclass(slots=True, frozen=True)

@@ -23,6 +23,7 @@ from tests.support.written_journals import (
     failure,
     mail,
     named_part,
+    noted,
     part_began,
     paused,
     resumed,
@@ -268,6 +269,18 @@ def calls_in_named_parts() -> Scenario:
     return facts(), journal
 
 
+def notes() -> Scenario:
+    """One outside of all parts, one in a part, one where the part around it has ended."""
+    journal = rows(
+        started(),
+        (1, [noted(0.1, "begun"), part_began(0, 0.2, 1, "order"), noted(0.2, "approved", "warning", part=1),
+             scheduled(0.2, 1, "charge", begins=True, span=1)]),
+        (1, [completed(1, 1, attempt(1, OK, 0.2, 1)), named_part(0, 1, 1, "order"), noted(1, "charged", part=1),
+             closed(1, RunStatus.COMPLETED)]),
+    )  # fmt: skip
+    return facts(), journal
+
+
 def continued_run() -> Scenario:
     journal = rows(started(), (1, [closed(3, RunStatus.CONTINUED_AS_NEW, successor="run_00successor")]))
     return facts(), journal
@@ -311,6 +324,7 @@ SCENARIOS: tuple[Callable[[], Scenario], ...] = (
     updates,
     named_parts,
     calls_in_named_parts,
+    notes,
     continued_run,
     run_of_three_days,
     never_leased,

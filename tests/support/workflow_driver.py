@@ -24,6 +24,7 @@ from holdfast.journal import (
     Mail,
     MailBody,
     MailConsumed,
+    Noted,
     Patched,
     RunClosed,
     RunStarted,
@@ -117,6 +118,8 @@ def entry_of(command: Command, at: datetime) -> Entry:
             return SignalSetAside(at, number, name, problem)
         case commands.MarkPatched(change_id):
             return Patched(at, change_id)
+        case commands.WriteNote(text, level, facts, span):
+            return Noted(at, text, level, facts, span)
         case commands.Close(status, result, failure):
             return RunClosed(at, status, result, failure)
 

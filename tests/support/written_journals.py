@@ -189,6 +189,11 @@ def named_part(began: float, at: float, number: int, name: str, *, inside: int =
     return Entry(at=moment(at), user_span=body)
 
 
+def noted(at: float, text: str, level: str = "info", *, part: int = 0) -> Entry:
+    """A note of the code. part: the number of the named part that it is in."""
+    return Entry(at=moment(at), noted={"text": text, "level": level, "span": part})
+
+
 def closed(at: float, status: RunStatus, why: value_pb2.Failure | None = None, *, successor: str = "") -> Entry:
     result = value('"done"') if status is RunStatus.COMPLETED else None
     body = journal_pb2.RunClosed(

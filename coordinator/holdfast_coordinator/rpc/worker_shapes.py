@@ -9,7 +9,7 @@ from typing import Any
 
 from holdfast.api.v1 import journal_pb2, value_pb2
 from holdfast.errors import InvalidRequest
-from holdfast.limits import NAME_MAX, PROBLEM_MAX
+from holdfast.limits import NAME_MAX, NOTE_LEVELS, NOTE_MAX, PROBLEM_MAX
 from holdfast.statuses import AttemptOutcome, Placement
 
 from .fields import ENTRY_SECONDS_MAX, INT32_MAX, NANOS_MAX, check_time, name, span, whole
@@ -179,6 +179,14 @@ def _patched(kind: str, body: journal_pb2.Patched) -> None:
         raise InvalidRequest(f"{kind}.change_id", f"{body.change_id[:50]!r} must have 1 to {NAME_MAX} characters")
 
 
+def _noted(kind: str, body: journal_pb2.Noted) -> None:
+    if not 0 < len(body.text) <= NOTE_MAX:
+        raise InvalidRequest(f"{kind}.text", f"has {len(body.text)} characters; it must have 1 to {NOTE_MAX}")
+    if body.level not in NOTE_LEVELS:
+        raise InvalidRequest(f"{kind}.level", f"{body.level[:50]!r} is none of {', '.join(NOTE_LEVELS)}")
+    whole(f"{kind}.span", body.span)
+
+
 def _run_closed(kind: str, body: journal_pb2.RunClosed) -> None:
     if body.HasField("result") and body.HasField("failure"):
         raise InvalidRequest(kind, "has a result and a failure; a run ends with one of them")
@@ -209,5 +217,6 @@ BODIES: dict[str, Callable[[str, Any], None]] = {
     "user_span": _user_span,
     "signal_set_aside": _signal_set_aside,
     "patched": _patched,
+    "noted": _noted,
 }
 """What a worker may write, and what checks it; all other kinds are the coordinator's."""

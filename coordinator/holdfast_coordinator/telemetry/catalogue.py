@@ -54,12 +54,13 @@ CHILD = SpanType(SpanOf.CHILD, "child {workflow}", _CLIENT, "requested", "closed
 STALLED = SpanType(SpanOf.STALLED, "stalled", _INTERNAL, "entered", "left", "run")
 PAUSED = SpanType(SpanOf.PAUSED, "paused", _INTERNAL, "entered", "left", "run")
 USER = SpanType(SpanOf.USER, "{name}", _INTERNAL, "the code entered it", "the code left it, or the run closed", IN_CODE)
+NOTE = SpanType(SpanOf.NOTE, "note", _INTERNAL, "the code wrote it", "the same moment", IN_CODE)
 LATE_RESULT = SpanType(
     None, "late result", _INTERNAL, "a report of a superseded attempt was refused", "the same moment", "that attempt"
 )
 
 SPANS = (RUN, ACCEPTED, STEP, QUEUE_WAIT, ATTEMPT, RETRY_WAIT, SLEEP, TIMER, SIGNAL_WAIT, SIGNAL, UPDATE, CHILD,
-         STALLED, PAUSED, USER, LATE_RESULT)  # fmt: skip
+         STALLED, PAUSED, USER, NOTE, LATE_RESULT)  # fmt: skip
 
 ATTRIBUTES = {
     "holdfast.namespace": "the namespace of the run; on every span",
@@ -92,6 +93,8 @@ ATTRIBUTES = {
     "holdfast.wait.outcome": "fired, received, timed_out or cancelled",
     "holdfast.stall.reason": "why the run cannot go on, at most 1 KB",
     "holdfast.pause.reason": "who holds the run back, or why, at most 1 KB",
+    "holdfast.note.level": "debug, info, warning or error",
+    "holdfast.note.text": "what the note says, at most 1 KB; its facts are in the history only",
     "holdfast.trace.segment": "the number of the segment, from 0, of a run with several",
     "holdfast.spans.omitted": "how many spans the budget left out of this trace",
 }

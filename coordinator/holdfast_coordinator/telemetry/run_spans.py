@@ -124,6 +124,8 @@ class RunSpanBuilder:
                 self._users.began(entry.user_span_began)
             case "user_span":
                 self._users.left(entry.user_span)
+            case "noted":
+                self._users.noted(entry.noted, self.seq)
             case "update_completed":
                 self._updates.completed(entry.update_completed)
             case "run_stalled":

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from holdfast.api.v1 import journal_pb2
 
-from .catalogue import USER
+from .catalogue import NOTE, USER
 from .span_writer import PartSpan, Segment, SpanWriter, innermost
 from .spans import Attributes, SpanStatus, cut_text, time_ns
 
@@ -95,6 +95,17 @@ class UserSpans:
             self._kept.setdefault(body.parent, []).extend(shown)
         else:
             self._write(shown, writer.segment())
+
+    def noted(self, body: journal_pb2.Noted, entry_number: int) -> None:
+        """The code has written a note, in the part that is named or in none."""
+        writer = self._writer
+        segment = writer.begin()
+        own = (("holdfast.note.level", cut_text(body.level)), ("holdfast.note.text", cut_text(body.text)))
+        writer.write(
+            segment, NOTE, entry_number, start_ns=writer.now_ns, end_ns=writer.now_ns, own=own,
+            inside=self.part(body.span),
+        )  # fmt: skip
+        writer.end(segment)
 
     def close(self) -> None:
         # Inner ones first: they began later.

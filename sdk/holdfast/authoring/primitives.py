@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Callable
 from contextvars import Token
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from holdfast.definitions.functions import described, is_async
 from holdfast.definitions.options import checked_name
 from holdfast.durations import Duration, parse_duration, parse_moment
+from holdfast.limits import NOTE_LEVELS
 from holdfast.workflow.current_run import RunInfo, WorkflowRuntime, guards_are_off, runtime_here
 
 # A module that defines workflows needs none of these: what they are for imports them.
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import random as _random
     import uuid as _uuid
 
+NoteLevel = Literal["debug", "info", "warning", "error"]
 T = TypeVar("T")
 H = TypeVar("H", bound=Callable[..., object])
 
@@ -96,6 +98,30 @@ async def wait_until(predicate: Callable[[], object], *, timeout: Duration | Non
         )
     span = None if timeout is None else parse_duration(timeout)
     await _runtime("wait_until").wait_until(predicate, span)
+
+
+def note(text: str, *, level: NoteLevel = "info", **facts: Any) -> None:
+    """Writes a line into the history of the run, its trace and the log: `note("approved", by="Ada")`.
+
+    A replay writes none of it again; code may gain and lose notes under open runs. facts: what goes with it, stored
+    with the note as JSON; the trace has the text alone. The logger is `holdfast.notes`; outside a run, inside a step
+    too, the line is in the log only. text: what is longer than 2,000 characters is cut in history and trace.
+    Raises ValueError for a level that there is not, PayloadNotSerializable or PayloadTooLarge for the facts.
+    """
+    if not isinstance(text, str) or not text:
+        raise ValueError(f"note: the text is a text of at least one character, not {text!r}")
+    if level not in NOTE_LEVELS:
+        raise ValueError(f"note: level is one of {', '.join(NOTE_LEVELS)}, not {level!r}")
+    runtime = runtime_here()
+    if runtime is not None:
+        runtime.note(text, level, facts)
+    import logging
+
+    # What replayed code logs is dropped on its way, as all that it logs.
+    shown = ", ".join(f"{name}={value!r}" for name, value in facts.items())
+    logging.getLogger("holdfast.notes").log(
+        logging.getLevelName(level.upper()), "%s%s", text, f" ({shown})" if shown else ""
+    )
 
 
 def patched(change_id: str) -> bool:

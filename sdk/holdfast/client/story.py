@@ -169,6 +169,9 @@ def _event(entry: journal.Entry) -> str:
             return f"signal {entry.name} set aside, it does not fit: {entry.problem}"
         case journal.Patched():
             return f"goes the new way of {entry.change_id}"
+        case journal.Noted(_, text, level, facts):
+            shown = f" {facts.data.decode(errors='replace')}" if facts is not None else ""
+            return f"{level}: {text}{shown}"
         case journal.RunClosed(_, status, _, failure):
             why = f": {failure.error_type}: {failure.message}" if failure is not None else ""
             return f"{status}{why}"

@@ -208,6 +208,7 @@ _ENTRIES = (
     ),
     EntryKind("step_skipped", Subject.STEP, _WORKER, _DECIDED, required=("number", "name", "step_id", "failure")),
     EntryKind("patched", Subject.RUN, _WORKER, _DECIDED, required=("change_id",), texts=("change_id",)),
+    EntryKind("noted", Subject.RUN, _WORKER, _PASSED, required=("text", "level"), texts=("text",)),
 )
 
 ENTRY_KINDS: Mapping[str, EntryKind] = MappingProxyType({kind.name: kind for kind in _ENTRIES})

@@ -28,6 +28,7 @@ __all__ = [
     "MailBody",
     "MailConsumed",
     "MailUndelivered",
+    "Noted",
     "Patched",
     "RetryDue",
     "RunClosed",
@@ -473,6 +474,24 @@ class Patched:
         return FRAME_BYTES + 4 * len(self.change_id)
 
 
+@record
+class Noted:
+    """The code wrote a note, for people who read the history, the log or the trace."""
+
+    at: datetime
+    text: str
+    level: str
+    facts: Payload | None = None
+    span: int = 0
+
+    @property
+    def size_bytes(self) -> int:
+        size = FRAME_BYTES + 4 * len(self.text)
+        if self.facts is not None:
+            size += len(self.facts.data)
+        return size
+
+
 Entry = (
     RunStarted
     | StepScheduled
@@ -495,4 +514,5 @@ Entry = (
     | SignalSetAside
     | StepSkipped
     | Patched
+    | Noted
 )

@@ -584,6 +584,26 @@ def _read_patched(at: datetime, body: journal_pb2.Patched) -> journal.Patched:
     return journal.Patched(at, body.change_id)
 
 
+def _write_noted(message: journal_pb2.Entry, record: journal.Noted) -> None:
+    body = message.noted
+    body.text = record.text
+    body.level = record.level
+    if record.facts is not None:
+        write_payload(body.facts, record.facts)
+    if record.span:
+        body.span = record.span
+
+
+def _read_noted(at: datetime, body: journal_pb2.Noted) -> journal.Noted:
+    return journal.Noted(
+        at,
+        body.text,
+        body.level,
+        payload_from_message(body.facts) if body.HasField("facts") else None,
+        body.span,
+    )
+
+
 _ENTRY_WRITERS: dict[type, Callable[[journal_pb2.Entry, Any], None]] = {
     journal.RunStarted: _write_run_started,
     journal.StepScheduled: _write_step_scheduled,
@@ -606,6 +626,7 @@ _ENTRY_WRITERS: dict[type, Callable[[journal_pb2.Entry, Any], None]] = {
     journal.SignalSetAside: _write_signal_set_aside,
     journal.StepSkipped: _write_step_skipped,
     journal.Patched: _write_patched,
+    journal.Noted: _write_noted,
 }
 _ENTRY_READERS: dict[str, Callable[[datetime, Any], journal.Entry]] = {
     "run_started": _read_run_started,
@@ -629,6 +650,7 @@ _ENTRY_READERS: dict[str, Callable[[datetime, Any], journal.Entry]] = {
     "signal_set_aside": _read_signal_set_aside,
     "step_skipped": _read_step_skipped,
     "patched": _read_patched,
+    "noted": _read_noted,
 }
 
 

@@ -7,6 +7,7 @@ from holdfast.journal import (
     ChildCancelled,
     ChildStarted,
     Entry,
+    Noted,
     Patched,
     RunClosed,
     SignalSetAside,
@@ -30,6 +31,7 @@ NumberedCommand = (
     | commands.SkipStep
     | commands.SetSignalAside
     | commands.MarkPatched
+    | commands.WriteNote
     | commands.Close
 )
 
@@ -93,6 +95,8 @@ def recorded(command: NumberedCommand, at: datetime) -> Entry:
             return SignalSetAside(at, command.number, command.name, command.problem)
         case commands.MarkPatched():
             return Patched(at, command.change_id)
+        case commands.WriteNote():
+            return Noted(at, command.text, command.level, command.facts, command.span)
         case commands.Close():
             return RunClosed(at, command.status, command.result, command.failure)
         case _:

@@ -121,6 +121,16 @@ class MarkPatched:
 
 
 @record
+class WriteNote:
+    """The code says something to people. Recorded as Noted."""
+
+    text: str
+    level: str
+    facts: Payload | None = None
+    span: int = 0
+
+
+@record
 class Close:
     """The code has ended. Recorded as RunClosed."""
 
@@ -141,5 +151,6 @@ Command = (
     | SkipStep
     | SetSignalAside
     | MarkPatched
+    | WriteNote
     | Close
 )

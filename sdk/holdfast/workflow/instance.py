@@ -288,5 +288,5 @@ _MATCHERS: dict[type, Callable[[WorkflowInstance, Any], None]] = {
 }
 """Entries that record what else the code has decided, or that it ended: they wake nothing either."""
 
-_DECIDING = frozenset({*_LEDGER_MATCHERS, *_OBSERVERS, *_MATCHERS})
+_DECIDING = frozenset({*_LEDGER_MATCHERS, *_OBSERVERS, *_MATCHERS, journal.Noted})
 """Where one of these follows, what the code did before it is on record."""

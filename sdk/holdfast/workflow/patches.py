@@ -55,14 +55,14 @@ class Patches:
         """The answer, the same one whenever the code asks."""
         answer = self._answers.get(change_id)
         if answer is None:
-            answer = self._answers[change_id] = change_id in self._foreseen or self._does_new_things
+            answer = self._answers[change_id] = change_id in self._foreseen or self.does_new_things
             if answer:
                 mark = self._marks[change_id] = PatchMark(change_id)
                 self._ledger.ask(mark)
         return answer
 
     @property
-    def _does_new_things(self) -> bool:
+    def does_new_things(self) -> bool:
         """True where nothing in the journal says what the code did here."""
         return self._ledger.position >= self.decided_at and self.read >= self.journal_length
 

@@ -25,6 +25,7 @@ from holdfast.workflow.current_run import RunInfo, WorkflowRuntime
 from holdfast.workflow.handlers import RunningHandlers, SignalHandler
 from holdfast.workflow.ledger import Ledger
 from holdfast.workflow.loop import WorkflowLoop
+from holdfast.workflow.notes import NoteMade
 from holdfast.workflow.outcomes import Outcomes
 from holdfast.workflow.patches import Patches
 from holdfast.workflow.sameness import Values
@@ -269,6 +270,20 @@ class RunRuntime:
         if self.loop.is_looking:
             self.loop.refuse_in_predicate(f"patched({change_id!r})")
         return self.patches.has(change_id)
+
+    def note(self, text: str, level: str, facts: dict[str, Any]) -> None:
+        """Write a note into history and trace. Raises PayloadNotSerializable or PayloadTooLarge."""
+        if self._ledger.is_ended:
+            self.loop.refuse()
+            return
+        self.loop.refuse_from_outside()
+        if self.loop.is_looking:
+            self.loop.refuse_in_predicate(f"note {text[:50]!r}")
+        payload = self._codec.encode(facts, what="the facts of a note") if facts else None
+        # Also in a replay: the part has its beginning in the journal because of the note.
+        part = self._spans.here()
+        if self.patches.does_new_things:
+            self._ledger.ask(NoteMade(text, level, payload, part))
 
     async def wait_until(self, predicate: Callable[[], object], timeout: timedelta | None) -> None:
         """Wait until the predicate holds; it is looked at again whenever the code has gone on.

@@ -89,7 +89,7 @@ def test_span_ids_are_the_ones_that_were_always_derived() -> None:
     assert successor_root(TRACE, RUN).trace_id.hex() == "9a9dc9658a7fbbd9831fa6f70cf62706"
     assert [of.value for of in SpanOf] == [
         "run", "accepted", "step", "queue_wait", "attempt", "retry_wait", "timer", "signal_wait", "signal", "update",
-        "child", "stalled", "paused", "user",
+        "child", "stalled", "paused", "user", "note",
     ]  # fmt: skip
 
 
