@@ -57,8 +57,6 @@ def test_the_groups_are_those_that_the_code_is_written_for() -> None:
         "user_span",
         "signal_set_aside",
         "step_skipped",
-
-
         "patched",
         "noted",
     } == kinds.STORED_ENTRIES
