@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from holdfast.authoring.span import span
 from holdfast.definitions.definitions import WorkflowDefinition
 from holdfast.definitions.signatures import CallSignature
 from holdfast.errors import StepFailed
+from holdfast.graphs import Graph
 from holdfast.journal import MailBody, Payload, Signal
 from tests.support.workflow_driver import a_step, runtime
 
@@ -384,6 +386,16 @@ async def in_turns() -> list[int]:
     return found
 
 
+_GRAPH = Graph("replayed", max_parallel=2)
+for _name, _deps in {"a": [], "b": ["a"], "c": ["a"], "d": ["b", "c"], "e": [], "f": ["e"], "g": ["f", "d"]}.items():
+    _GRAPH.task(name=_name, deps=_deps)(partial(explode.function if _name == "e" else double.function, x=len(_deps)))
+
+
+async def tasks_of_a_graph() -> None:
+    with contextlib.suppress(StepFailed):  # that of `e`, after all others have ended
+        await _GRAPH.definition.function()
+
+
 def go(number: int) -> Signal:
     return Signal("go", Payload(str(number).encode()))
 
@@ -418,6 +430,7 @@ ALL: list[Callable[..., Any]] = [
     gathered_what_is_done,
     grouped_in_groups,
     in_turns,
+    tasks_of_a_graph,
 ]
 
 
