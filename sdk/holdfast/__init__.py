@@ -30,6 +30,7 @@ from holdfast.backoff import constant, exponential, linear
 from holdfast.definitions.context import Context
 from holdfast.errors import (
     ArgumentsRejected,
+    CodecMissing,
     CoordinatorUnavailable,
     DuplicateStepId,
     FatalError,
@@ -73,6 +74,7 @@ __all__ = [
     "App",
     "ArgumentsRejected",
     "Client",
+    "CodecMissing",
     "Context",
     "CoordinatorUnavailable",
     "DuplicateStepId",

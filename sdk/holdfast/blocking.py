@@ -20,6 +20,7 @@ from holdfast.client import Client as AsyncClient
 from holdfast.client import History, RunDescription, RunPage, RunReport
 from holdfast.client import RunHandle as AsyncRunHandle
 from holdfast.client.loops import new_event_loop
+from holdfast.codecs import PayloadCodec, Pickle
 from holdfast.durations import Duration
 from holdfast.errors import HoldfastError
 from holdfast.statuses import RunStatus
@@ -191,12 +192,13 @@ class Client:
         timeout: Duration | None = CONNECT_SECONDS,
         retry_for: Duration = RETRY_FOR_SECONDS,
         rpc_spans: bool | None = None,
+        codecs: "Iterable[PayloadCodec | Pickle]" = (),
     ) -> Self:
         """Connects, in a background thread that `close` ends. Usable as a context manager. Raises ForkedProcess."""
 
         async def connect() -> AsyncClient:
             return await AsyncClient.connect(
-                address, namespace, timeout=timeout, retry_for=retry_for, rpc_spans=rpc_spans
+                address, namespace, timeout=timeout, retry_for=retry_for, rpc_spans=rpc_spans, codecs=codecs
             )
 
         check_not_forked()

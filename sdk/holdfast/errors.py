@@ -224,6 +224,30 @@ class DuplicateStepId(HoldfastError):
         self.step_id = step_id
 
 
+class CodecMissing(HoldfastError):
+    """A value is encoded in a way that this client or worker cannot read. Nothing was changed or lost.
+
+    encoding: how it is encoded, as "json+aes-gcm/2026-11"; the last part is what is missing.
+    """
+
+    def __init__(self, encoding: str) -> None:
+        name, _, text = encoding.rpartition("+")[2].partition("/")
+        known = {"zlib": "Compress()", "offload": "Offload(...)", "pickle": "Pickle()"}
+        if name == "aes-gcm":
+            what = f"AesGcm with the key {text!r}, or has another key of that id"
+            instead = f"give it that key: codecs=[AesGcm({{{text!r}: ...}})]"
+        elif name == "offload" and text:
+            what, instead = f"object {text} of the store", "give it codecs=[Offload(...)] with the store that has it"
+        else:
+            what = f"the codec {name!r}"
+            instead = f"give it codecs=[{known[name]}]" if name in known else "give it that one in codecs=[...]"
+        super().__init__(
+            f"a value is encoded as {encoding}, and this process does not have {what}; {instead}, and resume the run "
+            "where it is stalled"
+        )
+        self.encoding = encoding
+
+
 class PayloadTooLarge(HoldfastError):
     """A value is larger than the limit. Nothing was recorded."""
 

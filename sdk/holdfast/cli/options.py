@@ -38,6 +38,16 @@ AddressOption = Annotated[
     typer.Option("--address", envvar="HOLDFAST_ADDRESS", help="The coordinator, host:port.", show_default=False),
 ]
 NamespaceOption = Annotated[str, typer.Option("--namespace", "-n", envvar="HOLDFAST_NAMESPACE", help="The namespace.")]
+CodecsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--codecs",
+        envvar="HOLDFAST_CODECS",
+        metavar="MODULE:FACTORY",
+        help="What makes the payload codecs: compression, encryption.",
+        show_default=False,
+    ),
+]
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="How to print.")]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run id or a business id.")]
 
@@ -57,18 +67,23 @@ def with_client(
     use: "Callable[[Client], Awaitable[T]]",
     *,
     checked: bool = True,
+    codecs: str | None = None,
     drive: Callable[[Coroutine[Any, Any, T]], T] | None = None,
 ) -> T:
     """Connects, lets `use` do its work, and disconnects. checked: fails at once when no coordinator answers.
 
-    drive: runs all this on a loop; a new one by default.
+    codecs: "module:factory", for all values. drive: runs all this on a loop; a new one by default.
     """
     from holdfast.channel.connection import CONNECT_SECONDS
+    from holdfast.cli.codecs_option import load_codecs
     from holdfast.client import Client
     from holdfast.client.loops import run
 
+    chain = load_codecs(codecs)
+    timeout = CONNECT_SECONDS if checked else None
+
     async def connected() -> T:
-        async with Client.connect(address, namespace, timeout=CONNECT_SECONDS if checked else None) as client:
+        async with Client.connect(address, namespace, timeout=timeout, codecs=chain) as client:
             return await use(client)
 
     return (drive or run)(connected())

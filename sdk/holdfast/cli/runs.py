@@ -10,6 +10,7 @@ from holdfast.cli.arguments import parse_value
 from holdfast.cli.command_group import CommandGroup
 from holdfast.cli.options import (
     AddressOption,
+    CodecsOption,
     NamespaceOption,
     Output,
     OutputOption,
@@ -101,6 +102,7 @@ def list_runs(
 @app.command()
 def show(
     run: RunArgument,
+    codecs: CodecsOption = None,
     address: AddressOption = None,
     namespace: NamespaceOption = "default",
     output: OutputOption = Output.TABLE,
@@ -108,7 +110,7 @@ def show(
     """Show what is known of a run: status, current step, arguments, result or error."""
     from holdfast.cli import display, plain_values
 
-    described = _with_run(address, namespace, run, lambda handle: handle.describe())
+    described = _with_run(address, namespace, run, lambda handle: handle.describe(), codecs)
     if output is Output.JSON:
         _print_json(plain_values.shown_run(described))
     else:
@@ -118,6 +120,7 @@ def show(
 @app.command()
 def history(
     run: RunArgument,
+    codecs: CodecsOption = None,
     address: AddressOption = None,
     namespace: NamespaceOption = "default",
     output: OutputOption = Output.TABLE,
@@ -126,7 +129,7 @@ def history(
     from holdfast.cli import display, plain_values
     from holdfast.client import story
 
-    journal = _with_run(address, namespace, run, lambda handle: handle.history())
+    journal = _with_run(address, namespace, run, lambda handle: handle.history(), codecs)
     if output is Output.JSON:
         _print_json([plain_values.history_entry(entry) for entry in journal])
     else:
@@ -212,20 +215,27 @@ def signal(
         str | None, typer.Argument(metavar="[JSON]", help="What it carries.", show_default=False)
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Fail unless it is the first of its name.")] = False,
+    codecs: CodecsOption = None,
     address: AddressOption = None,
     namespace: NamespaceOption = "default",
 ) -> None:
     """Send a signal to an open run."""
     value = None if payload is None else parse_value(payload, hint="JSON")
-    accepted = _with_run(address, namespace, run, lambda handle: handle.signal(name, value, once=once))
+    accepted = _with_run(address, namespace, run, lambda handle: handle.signal(name, value, once=once), codecs)
     _answer(accepted is not False, f"signal {name} was sent", refused=f"{run} has a signal {name} already")
 
 
-def _with_run(address: str | None, namespace: str, run: str, use: "Callable[[RunHandle[Any]], Awaitable[T]]") -> T:
+def _with_run(
+    address: str | None,
+    namespace: str,
+    run: str,
+    use: "Callable[[RunHandle[Any]], Awaitable[T]]",
+    codecs: str | None = None,
+) -> T:
     async def used(client: "Client") -> T:
         return await use(client.get(run))
 
-    return with_client(address, namespace, used)
+    return with_client(address, namespace, used, codecs=codecs)
 
 
 def _answer(accepted: bool, done: str, *, refused: str) -> None:

@@ -8,6 +8,7 @@ import typer
 from holdfast.cli.arguments import ARGUMENT_OPTION, INPUT_OPTION, parse_call
 from holdfast.cli.options import (
     AddressOption,
+    CodecsOption,
     NamespaceOption,
     Output,
     OutputOption,
@@ -85,6 +86,7 @@ def start(
     on_conflict: ConflictOption = "attach",
     reuse: ReuseOption = "attach",
     sampled: SampledOption = None,
+    codecs: CodecsOption = None,
     address: AddressOption = None,
     namespace: NamespaceOption = "default",
     output: OutputOption = Output.TABLE,
@@ -96,7 +98,7 @@ def start(
     async def started(client: "Client") -> "RunHandle[Any]":
         return await client.start(what, *args, **kwargs)
 
-    handle = with_client(address, namespace, started)
+    handle = with_client(address, namespace, started, codecs=codecs)
     if output is Output.JSON:
         facts = {"run_id": handle.run_id, "id": handle.id, "attached": handle.attached}
         typer.echo(json.dumps(facts, ensure_ascii=False))
@@ -122,6 +124,7 @@ def run(
         str | None,
         typer.Option("--timeout", metavar="DURATION", help="Stop waiting; the run goes on.", show_default=False),
     ] = None,
+    codecs: CodecsOption = None,
     address: AddressOption = None,
     namespace: NamespaceOption = "default",
 ) -> None:
@@ -148,7 +151,7 @@ def run(
         finally:
             waiting.cancel()
 
-    result = with_client(address, namespace, result_of)
+    result = with_client(address, namespace, result_of, codecs=codecs)
     typer.echo(json.dumps(result, ensure_ascii=False))
 
 

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from holdfast.cli.options import GUARDS_HELP, AddressOption, GuardsChoice, NamespaceOption, duration, note, with_client
+from holdfast.cli.options import (
+    GUARDS_HELP,
+    AddressOption,
+    CodecsOption,
+    GuardsChoice,
+    NamespaceOption,
+    duration,
+    note,
+    with_client,
+)
 from holdfast.definitions.options import checked_name
 from holdfast.errors import HoldfastError
 
@@ -87,6 +96,7 @@ def worker(
     health_port: HealthPortOption = None,
     loop_blocked_max: LoopBlockedOption = "60s",
     guards: GuardsOption = GuardsChoice.ON,
+    codecs: CodecsOption = None,
     quiet: QuietOption = False,
     log_json: LogJsonOption = False,
     log_level: LogLevelOption = LogLevel.INFO,
@@ -116,7 +126,7 @@ def worker(
         options = _options_of_one(
             targets, queue=queue, concurrency=concurrency, build=build, quiet=quiet, log_json=log_json,
             log_level=log_level, address=address, namespace=namespace, loop_blocked_max=loop_blocked_max,
-            guards=guards,
+            guards=guards, codecs=codecs,
         )  # fmt: skip
         from holdfast.cli.worker_processes import run_in_processes
         from holdfast.client.loops import run
@@ -141,7 +151,7 @@ def worker(
 
     # The worker itself waits for the coordinator, for as long as it takes.
     try:
-        with_client(address, namespace, work, checked=False, drive=_drive)
+        with_client(address, namespace, work, checked=False, codecs=codecs, drive=_drive)
     except HoldfastError as error:
         if not log_json:
             raise
@@ -189,11 +199,13 @@ def _options_of_one(
     namespace: str,
     loop_blocked_max: str,
     guards: GuardsChoice,
+    codecs: str | None,
 ) -> list[str]:
     """The command line of one of several processes."""
     options = [*targets, "--queue", queue, "--concurrency", str(concurrency), "--namespace", namespace]
     options += ["--loop-blocked-max", loop_blocked_max, "--guards", guards]
     options += ["--build", build] if build else []
+    options += ["--codecs", codecs] if codecs else []
     options += ["--address", address] if address else []
     options += ["--log-level", log_level, *(["--log-json"] if log_json else [])]
     return [*options, "--quiet"] if quiet else options

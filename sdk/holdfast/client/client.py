@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
 from holdfast.authoring.workflows import Workflow, WorkflowStart
+from holdfast.channel.coded_calls import CodedRunCalls
 from holdfast.channel.connection import CONNECT_SECONDS, Connection, address_or_default
 from holdfast.channel.repeatable_calls import RETRY_FOR_SECONDS
 from holdfast.channel.rpc_spans import rpc_spans_or_default
@@ -23,7 +24,9 @@ from holdfast.client.result_waits import AwaitedRuns
 from holdfast.client.start_batches import StartBatcher
 from holdfast.client.start_specs import StartTarget, call_of, start_spec, target_of
 from holdfast.client.texts import checked_text
+from holdfast.client.value_codecs import NO_CODECS, value_codec
 from holdfast.codec import Codec
+from holdfast.codecs import CodecChain, PayloadCodec, Pickle
 from holdfast.durations import Duration, parse_duration
 from holdfast.errors import InvalidRequest
 from holdfast.statuses import RunStatus
@@ -48,7 +51,9 @@ class Connecting:
         timeout: float | None,
         retry_for: float,
         rpc_spans: bool | None,
+        codecs: "Iterable[PayloadCodec | Pickle]",
     ) -> None:
+        self._codecs = CodecChain(codecs)
         self._address = address
         self._namespace = namespace
         self._timeout = timeout
@@ -71,7 +76,7 @@ class Connecting:
         address = address_or_default(self._address)
         rpc_spans = rpc_spans_or_default(self._rpc_spans)
         connection = await Connection.open(address, timeout=self._timeout, rpc_spans=rpc_spans)
-        return Client(connection, namespace=self._namespace, retry_for=self._retry_for)
+        return Client(connection, namespace=self._namespace, codecs=self._codecs, retry_for=self._retry_for)
 
 
 class Client:
@@ -88,12 +93,18 @@ class Client:
         *,
         namespace: str = "default",
         codec: Codec | None = None,
+        codecs: CodecChain = NO_CODECS,
         retry_for: float = RETRY_FOR_SECONDS,
     ) -> None:
         self.connection = connection
         self.namespace = namespace
-        self.codec = codec or Codec()
-        self._calls = RunCalls(connection, namespace, retry_for=retry_for)
+        self.codecs = codecs
+        self.codec = codec or value_codec(codecs)
+        self._calls = (
+            CodedRunCalls(connection, namespace, codecs=codecs, retry_for=retry_for)
+            if codecs
+            else RunCalls(connection, namespace, retry_for=retry_for)
+        )
         self._starts = StartBatcher(self._calls.start_runs)
         self._awaited = AwaitedRuns(self._calls.wait_runs)
         self._reach = Reach(self._calls, self._awaited, AskedRuns(self._calls.closed_runs), self.codec, namespace)
@@ -106,13 +117,14 @@ class Client:
         timeout: Duration | None = CONNECT_SECONDS,
         retry_for: Duration = RETRY_FOR_SECONDS,
         rpc_spans: bool | None = None,
+        codecs: "Iterable[PayloadCodec | Pickle]" = (),
     ) -> Connecting:
         """Connects: `client = await Client.connect()`, or `async with Client.connect() as client`.
 
         address: "host:port"; else HOLDFAST_ADDRESS, else localhost:7410. timeout: how long to try; None does not
         check, the first call connects. rpc_spans: makes OpenTelemetry spans of single rpcs too, here and in the
-        workers of this client; else HOLDFAST_RPC_SPANS, else not. Raises InvalidRequest for a malformed address and
-        CoordinatorUnavailable.
+        workers of this client; else HOLDFAST_RPC_SPANS, else not. codecs: what all values go through, in this order;
+        see `holdfast.codecs`. Raises InvalidRequest for a malformed address and CoordinatorUnavailable.
         """
         return Connecting(
             address,
@@ -120,6 +132,7 @@ class Client:
             timeout=None if timeout is None else parse_duration(timeout).total_seconds(),
             retry_for=parse_duration(retry_for).total_seconds(),
             rpc_spans=rpc_spans,
+            codecs=codecs,
         )
 
     async def close(self) -> None:

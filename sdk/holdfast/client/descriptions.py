@@ -8,7 +8,7 @@ from typing import Any, overload
 from holdfast.channel.run_records import RunRecord, RunRecordPage
 from holdfast.client.notebooks import html_table
 from holdfast.codec import Codec
-from holdfast.errors import PayloadNotSerializable
+from holdfast.errors import CodecMissing, PayloadNotSerializable
 from holdfast.journal import Failure, Payload
 from holdfast.statuses import RunStatus
 
@@ -121,5 +121,7 @@ def shown_value(payload: Payload, codec: Codec) -> Any:
     """The value for people: as JSON, or a text in its place when it is encoded in another way."""
     try:
         return codec.decode(payload, Any, what="a value")
+    except CodecMissing as missing:
+        return f"<{len(payload.data)} bytes, encoded as {missing.encoding}>"
     except PayloadNotSerializable as problem:
         return f"<{len(payload.data)} bytes: {problem.reason}>"

@@ -19,11 +19,12 @@ from pydantic import BaseModel
 from pydantic_core import CoreConfig, PydanticSerializationError, SchemaSerializer, core_schema, from_json
 
 from holdfast.definitions.signatures import CallSignature
-from holdfast.errors import ArgumentsRejected, PayloadNotSerializable, PayloadTooLarge
+from holdfast.errors import ArgumentsRejected, CodecMissing, PayloadNotSerializable, PayloadTooLarge
 from holdfast.hints.compiled_hints import DIGITS_MAX
 from holdfast.hints.refusals import HopelessHint, UnknownYet, named, problem_of
 from holdfast.hints.value_types import UNDECLARED, ValueType, value_type
 from holdfast.journal import Arguments, Payload
+from holdfast.journal.values import PICKLE, AllowedPickle
 from holdfast.limits import DEFAULT_LIMITS, Limits
 
 _serializer = SchemaSerializer(
@@ -49,10 +50,12 @@ _MODEL_BYTES = (
 class Codec:
     """Encodes and decodes values within the limits of the coordinator."""
 
-    __slots__ = ("_payload_bytes_max",)
+    __slots__ = ("_payload_bytes_max", "_pickles")
 
-    def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(self, limits: Limits = DEFAULT_LIMITS, *, pickles: bool = False) -> None:
+        """pickles: what cannot be stored as JSON is pickled."""
         self._payload_bytes_max = limits.payload_bytes
+        self._pickles = pickles
 
     def encode(self, value: Any, hint: Any = UNDECLARED, *, what: str) -> Payload:
         """The value as JSON, when it can be read again as `hint` says. `what` names it: "the result of step charge".
@@ -61,6 +64,14 @@ class Codec:
         change, and PayloadTooLarge.
         """
         found = hint if type(hint) is ValueType else self._type_of(hint, what)
+        if self._pickles:
+            try:
+                return self._encoded_as(value, found, what)
+            except PayloadNotSerializable as error:
+                return self._pickled(value, error, what)
+        return self._encoded_as(value, found, what)
+
+    def _encoded_as(self, value: Any, found: ValueType, what: str) -> Payload:
         if type(value) in found.plain:
             return self._encoded_plain(value, what)
         payload = self._encoded(value, what)
@@ -78,6 +89,8 @@ class Codec:
         found = hint if type(hint) is ValueType else self._type_of(hint, what)
         try:
             return found.read(payload)
+        except CodecMissing:
+            raise
         except Exception as error:
             reason = problem_of(error)
             raise PayloadNotSerializable(what, type_name=found.name, reason=reason, is_read=True) from error
@@ -140,6 +153,15 @@ class Codec:
 
     def _given(self, value: Any, found: ValueType, hashed: bool, name: str = "", target: str = "") -> Payload:
         what = f"argument {name!r} of {target}" if name else ""
+        if self._pickles:
+            try:
+                return self._given_as_json(value, found, hashed, name, target, what)
+            except (PayloadNotSerializable, ArgumentsRejected) as error:
+                payload = self._pickled(value, error, what)
+                return Payload(payload.data, payload.encoding, hashlib.sha256(payload.data).digest() if hashed else b"")
+        return self._given_as_json(value, found, hashed, name, target, what)
+
+    def _given_as_json(self, value: Any, found: ValueType, hashed: bool, name: str, target: str, what: str) -> Payload:
         if type(value) in found.plain:
             payload = self._encoded_plain(value, what)
         else:
@@ -154,6 +176,18 @@ class Codec:
         if not hashed:
             return payload
         return Payload(payload.data, payload.encoding, hashlib.sha256(canonical_json(value, payload.data)).digest())
+
+    def _pickled(self, value: Any, problem: Exception, what: str) -> Payload:
+        """A value that is no JSON. Raises what JSON was refused for when it cannot be pickled either."""
+        import pickle
+
+        try:
+            data = pickle.dumps(value)
+        except Exception:  # noqa: BLE001 - whatever the value raises: the first problem says more
+            raise problem from None
+        if len(data) > self._payload_bytes_max:
+            raise PayloadTooLarge(what, size_bytes=len(data), limit_bytes=self._payload_bytes_max)
+        return Payload(data, AllowedPickle(PICKLE))
 
     def _encoded_plain(self, value: Any, what: str) -> Payload:
         """A value that comes back as it is, unless it is an absurdly long number."""

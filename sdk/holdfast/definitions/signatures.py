@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Never, NoReturn, get_args, get_origin, get_type_hints
 
 from holdfast.definitions.context import Context
-from holdfast.errors import ArgumentsRejected
+from holdfast.errors import ArgumentsRejected, CodecMissing
 from holdfast.hints.refusals import HopelessHint, UnknownYet, is_misfit, problem_of
 from holdfast.hints.value_types import UNDECLARED, ValueType, compiled, refusing
 
@@ -260,6 +260,8 @@ class CallSignature:
         for place, (payload, found) in enumerate(zip(encoded, self.types_of(encoded), strict=False)):
             try:
                 args.append(found.read(payload))
+            except CodecMissing:
+                raise
             except Exception as error:
                 raise self._misfit(target, self.name_at(place), found, error) from error
         kwargs = {}
@@ -267,6 +269,8 @@ class CallSignature:
             found = self.type_of(name)
             try:
                 kwargs[name] = found.read(payload)
+            except CodecMissing:
+                raise
             except Exception as error:
                 raise self._misfit(target, name, found, error) from error
         return tuple(args), kwargs

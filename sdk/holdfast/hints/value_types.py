@@ -10,6 +10,7 @@ from datetime import date, datetime, time, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, Never, NoReturn, Union, get_args, get_origin
 
+from holdfast.errors import CodecMissing
 from holdfast.hints.refusals import named
 
 if TYPE_CHECKING:
@@ -64,8 +65,19 @@ class ValueType:
     def read(self, payload: "Payload") -> Any:
         """The value. Raises what decoding raises; `problem_of` says it in words."""
         if payload.encoding and payload.encoding != "json":
-            raise ValueError(f"its encoding is {payload.encoding!r}, and only json is known here")
+            return _read_otherwise(payload)
         return self.decode(payload.data)
+
+
+def _read_otherwise(payload: "Payload") -> Any:
+    """A value that is not JSON. Raises CodecMissing unless it is pickled and this process may read that."""
+    from holdfast.journal.values import AllowedPickle
+
+    if payload.encoding.__class__ is not AllowedPickle:
+        raise CodecMissing(payload.encoding)
+    import pickle
+
+    return pickle.loads(payload.data)
 
 
 def value_type(hint: Any) -> ValueType:

@@ -21,6 +21,18 @@ FRAME_BYTES = 192
 """What an entry has besides values: times, numbers, names, the record of an attempt."""
 
 
+PICKLE = "pickle"
+
+
+class AllowedPickle(str):
+    """The encoding of a pickled value that this process may read: it was made here, or came where that is allowed.
+
+    No message brings it: what is sent and comes is the plain text "pickle".
+    """
+
+    __slots__ = ()
+
+
 @record
 class Payload:
     """One encoded value: its bytes and how they are encoded ("" means JSON)."""
@@ -28,6 +40,11 @@ class Payload:
     data: bytes
     encoding: str = ""
     content_sha256: bytes = b""
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether this process can read it: it is JSON, or was allowed to be pickled."""
+        return self.encoding in ("", "json") or self.encoding.__class__ is AllowedPickle
 
 
 @record

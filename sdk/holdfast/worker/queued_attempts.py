@@ -4,11 +4,13 @@ The claim is the start of the attempt, so nothing is recorded before it runs; wh
 here, by the process that saw the failure.
 """
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 
 from holdfast.channel.leases import AttemptReport, AttemptReportResult, QueuedAttempt
 from holdfast.definitions.definitions import StepDefinition
+from holdfast.errors import CodecMissing
 from holdfast.journal import AttemptRecord, Failure, Payload, StepOrigin
 from holdfast.statuses import AttemptOutcome
 from holdfast.worker.failure_lines import log_failed_attempt
@@ -25,6 +27,11 @@ from holdfast.worker.retries import (
 )
 from holdfast.worker.stall_reasons import missing_words
 from holdfast.worker.step_progress import WorkerIdentity
+
+log = logging.getLogger("holdfast.worker")
+
+UNREADABLE_WAIT = timedelta(seconds=10)
+"""How long a step waits that a worker cannot read, before it is offered again."""
 
 Key = tuple[str, int]
 """A run and the number of one of its steps."""
@@ -72,6 +79,12 @@ class QueuedClaims:
         if definition is None:
             text = missing_words("step", claim.name)
             self._settle(claim, AttemptOutcome.FAILED_FINAL, failure=self._failure(claim, "UnknownStep", text))
+            return None
+        unreadable = next((one for one in _payloads(claim) if not one.is_readable), None)
+        if unreadable is not None:
+            # Another worker may have the codec. This one may get it again, and then gives it back again.
+            log.error("step %d of run %s: %s", claim.step, claim.run_id, CodecMissing(unreadable.encoding))
+            self._settle(claim, AttemptOutcome.HANDED_BACK, again_after=UNREADABLE_WAIT)
             return None
         if claim.failures > rules_of(definition.options, claim.retry).retries:
             # The last attempt was ended by the coordinator at its timeout, which leaves the decision to whoever
@@ -203,3 +216,10 @@ class QueuedClaims:
 
     def _failure(self, claim: QueuedAttempt, error_type: str, text: str) -> Failure:
         return Failure(error_type, text, step=StepOrigin(claim.name, claim.step, claim.attempt))
+
+
+def _payloads(claim: QueuedAttempt) -> Iterator[Payload]:
+    yield from claim.arguments.positional
+    yield from claim.arguments.named.values()
+    if claim.saved is not None:
+        yield claim.saved

@@ -1,7 +1,7 @@
 """Why a run is stalled, in words for people. Pure."""
 
 from holdfast.authoring.build import without_python
-from holdfast.errors import HoldfastError, NonDeterminism, PayloadNotSerializable, UnguardedCall
+from holdfast.errors import CodecMissing, HoldfastError, NonDeterminism, PayloadNotSerializable, UnguardedCall
 from holdfast.workflow.loop import CodeDoesNotPause
 
 
@@ -25,7 +25,7 @@ def stall_reason(error: BaseException, *, recorded_by: str = "", build: str = ""
     if isinstance(error, NonDeterminism):
         way_out = _way_out(recorded_by, build)
         return f"{error.difference}; {way_out}" if way_out else str(error)
-    if isinstance(error, (StepUnknown, UnguardedCall, CodeDoesNotPause)):
+    if isinstance(error, (CodecMissing, StepUnknown, UnguardedCall, CodeDoesNotPause)):
         return str(error)
     if isinstance(error, PayloadNotSerializable):
         return f"{error}; deploy code whose annotation fits what is recorded"

@@ -17,11 +17,14 @@ from datetime import timedelta
 from typing import Any, Protocol
 
 from holdfast.authoring.build import build_of, with_python
+from holdfast.channel.coded_calls import CodedWorkerCalls
 from holdfast.channel.connection import Address, Connection
 from holdfast.channel.health_server import HealthServer
 from holdfast.channel.leases import Introduction
 from holdfast.channel.worker_calls import HeartbeatCalls, WorkerCalls
+from holdfast.client.value_codecs import value_codec
 from holdfast.codec import Codec
+from holdfast.codecs import CodecChain, PayloadCodec, Pickle
 from holdfast.definitions.definitions import StepDefinition, WorkflowDefinition
 from holdfast.definitions.options import checked_name
 from holdfast.durations import Duration, parse_duration
@@ -57,6 +60,7 @@ class WorkerClient(Protocol):
     connection: Connection
     namespace: str
     codec: Codec
+    codecs: CodecChain
 
 
 class WorkerEnded(HoldfastError):
@@ -76,6 +80,7 @@ class Worker:
     their attempt, but what they log does not name it; it must not fork, which gRPC does not survive. When one of its
     processes dies, the attempts in it are lost and the pool is replaced. build: see `build_of`; else HOLDFAST_BUILD.
     retry_hold: the longest wait before a retry that stays in this process. health_port: serves gRPC health.
+    codecs: what all values go through, in this order; else those of the client. See `holdfast.codecs`.
     guards: "off" lets workflow code call what a replay cannot repeat: clocks, randomness, files, sockets, threads.
     handle_signals: False leaves SIGTERM and SIGINT to the program around it, which then calls `drain`.
     loop_blocked_max: how long code may hold the event loop; then it is interrupted, and if that does not help, what the
@@ -101,11 +106,14 @@ class Worker:
         handle_signals: bool = True,
         loop_blocked_max: Duration = 60.0,
         guards: Guards = "on",
+        codecs: "Iterable[PayloadCodec | Pickle] | None" = None,
     ) -> None:
         checked_name("a worker", "queue", queue)
         if max_steps < 1 or max_runs < 1:
             raise ValueError(f"max_steps and max_runs are at least 1, not {max_steps} and {max_runs}")
         self._client = client
+        self._codecs = client.codecs if codecs is None else CodecChain(codecs)
+        self._codec = client.codec if codecs is None else value_codec(self._codecs)
         self._registered = Registrations.of(workflows, steps)
         if not self._registered.workflows and not self._registered.steps:
             raise ValueError("a worker without workflows and steps has nothing to do; give it some, or an App")
@@ -195,7 +203,7 @@ class Worker:
         connection = await Connection.open(
             clients.address, balancing="pick_first", timeout=None, rpc_spans=clients.rpc_spans
         )
-        calls = WorkerCalls(connection)
+        calls = CodedWorkerCalls(connection, self._codecs) if self._codecs else WorkerCalls(connection)
         health = HealthServer(self._health_port) if self._health_port is not None else None
         executor = self._executor or DaemonThreads(self._options.slots + ABANDONED_MAX)
         signals = STOP_SIGNALS.covering(self) if self._handle_signals else contextlib.nullcontext()
@@ -224,7 +232,7 @@ class Worker:
         def make_runner(crew: WorkCrew, context: contextvars.Context) -> AttemptRunner:
             return AttemptRunner(
                 loop,
-                codec=self._client.codec,
+                codec=self._codec,
                 executor=executor,
                 listener=crew,
                 context=context,
@@ -236,7 +244,7 @@ class Worker:
             self._options,
             workflows=self._registered.workflows,
             steps=self._registered.steps,
-            codec=self._client.codec,
+            codec=self._codec,
             clock=clock,
             make_runner=make_runner,
             tasks=tasks,

@@ -13,6 +13,7 @@ from holdfast.codec import Codec
 from holdfast.codec.failures import capture
 from holdfast.definitions.definitions import WorkflowDefinition
 from holdfast.definitions.functions import is_awaitable
+from holdfast.errors import CodecMissing
 from holdfast.journal import Arguments
 from holdfast.limits import Limits
 from holdfast.statuses import RunStatus
@@ -85,7 +86,11 @@ class MainFunction:
         what = f"workflow {self._definition.name}"
         signature = self._definition.signature
         try:
-            args, kwargs = loop.guarded(self._codec.decode_arguments, signature, self._arguments, what=what)
+            try:
+                args, kwargs = loop.guarded(self._codec.decode_arguments, signature, self._arguments, what=what)
+            except CodecMissing as error:
+                # The run is not to blame: it goes on where the codec is.
+                loop.break_off(error)
             returned = self._definition.function(*args, **kwargs)
             if not is_awaitable(returned):
                 raise TypeError(f"{what} returned {type(returned).__name__}, and nothing to await")

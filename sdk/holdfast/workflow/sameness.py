@@ -12,6 +12,7 @@ from typing import Any
 from pydantic_core import SchemaSerializer, core_schema, from_json, to_json
 
 from holdfast.definitions.signatures import CallSignature
+from holdfast.errors import CodecMissing
 from holdfast.journal import Arguments, Payload
 
 Values = tuple[tuple[Any, ...], Mapping[str, Any]]
@@ -81,6 +82,8 @@ def _is_same(one: Payload, other: Payload, value: Any) -> bool:
         return True
     if one.content_sha256 and other.content_sha256:
         return one.content_sha256 == other.content_sha256
+    if not other.is_readable:
+        raise CodecMissing(other.encoding)
     try:
         return _equal(_to_python(value), from_json(one.data), from_json(other.data))
     except Exception:  # noqa: BLE001 - an encoding that is not JSON, a value that cannot be looked into

@@ -9,6 +9,7 @@ from collections import deque
 from datetime import datetime
 from typing import Any
 
+from holdfast.errors import CodecMissing
 from holdfast.hints.refusals import problem_of
 from holdfast.journal import Payload, Signal, SignalSetAside
 from holdfast.limits import PROBLEM_MAX
@@ -43,6 +44,9 @@ class SignalInbox:
     def arrive(self, number: int, signal: Signal) -> None:
         """Give the signal to the first who waits for its name and whom it fits, or keep it. number: of its mail."""
         payload = signal.payload or _NOTHING
+        if not payload.is_readable:
+            # Not set aside, as what does not fit is: whoever has the codec can read it.
+            raise CodecMissing(payload.encoding)
         handler = self.handlers.get(signal.name)
         if handler is not None:
             self._handle(handler, number, payload)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
 from holdfast.codec import Codec
-from holdfast.errors import PayloadNotSerializable, PayloadTooLarge
+from holdfast.errors import CodecMissing, PayloadNotSerializable, PayloadTooLarge
 from holdfast.journal import Payload
 from holdfast.limits import Limits
 from tests.support.codec_shop import Colour, ExactReading, Line, Money, RawReading, Reading, Size, User
@@ -197,7 +197,7 @@ def test_bytes_that_do_not_fit_the_hint_are_refused(data: bytes, hint: Any) -> N
 
 
 def test_an_unknown_encoding_is_refused_by_name() -> None:
-    with pytest.raises(PayloadNotSerializable, match="zstd"):
+    with pytest.raises(CodecMissing, match="encoded as zstd, and this process does not have the codec 'zstd'"):
         codec.decode(Payload(b"1", encoding="zstd"), int, what="the result")
 
 
