@@ -284,6 +284,7 @@ class Driver:
 def replayed(function: Callable[..., Any], args: Sequence[Any], journal: Sequence[Entry]) -> list[Command]:
     """What the code asks for after all of this journal."""
     instance = instance_of(function, *args)
+    instance.foresee(journal)
     for entry in journal:
         instance.feed(entry)
     instance.check_replayed()

@@ -7,6 +7,9 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+from holdfast.authoring.maps import results_of_each
+from holdfast.authoring.primitives import note, on_signal, wait_until
+from holdfast.authoring.sagas import Saga
 from holdfast.authoring.span import span
 from holdfast.definitions.definitions import WorkflowDefinition
 from holdfast.definitions.signatures import CallSignature
@@ -396,13 +399,68 @@ async def tasks_of_a_graph() -> None:
         await _GRAPH.definition.function()
 
 
+async def handled() -> list[int]:
+    """Handlers that call steps and sleep; one is at work when the function returns. Conditions between them."""
+    found: list[int] = []
+
+    @on_signal("go")
+    async def on_go(number: int) -> None:
+        if number > 1:
+            await sleep(number)
+        found.append(await double(number))
+
+    @on_signal("more")
+    def on_more(number: int) -> None:
+        found.append(-number)
+
+    note("waits", level="debug")
+    try:
+        await wait_until(lambda: len(found) >= 2, timeout=5)
+    except TimeoutError:
+        found.append(0)
+    found.append(await double(10))
+    return found
+
+
+async def undone() -> list[int]:
+    """A saga whose steps go on when one of them fails, with compensations that fail too, inside another one."""
+    found: list[int] = []
+    try:
+        async with Saga() as outer:
+            outer.add(found.append, 1)
+            async with Saga() as saga:
+                for x in range(3):
+                    saga.add(double, x)
+                saga.add(explode, 7)
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(_twice(4))
+                    group.create_task(_twice(5))
+                    group.create_task(explode(6))
+    except ExceptionGroup as errors:
+        found.append(len(errors.exceptions))
+    return found
+
+
+async def mapped() -> list[int]:
+    """Some at a time, and a failure among them."""
+    found = await results_of_each(_twice, range(5), 2)
+    try:
+        await results_of_each(lambda x: explode(x) if x == 2 else double(x), iter(range(6)), 3)
+    except StepFailed as failed:
+        found.append(await double(failed.number))
+    return found
+
+
 def go(number: int) -> Signal:
     return Signal("go", Payload(str(number).encode()))
 
 
 Flow = Callable[..., Any]
 
-_MAIL: dict[Flow, list[MailBody]] = {signalled: [go(1), Signal("more", Payload(b"2")), go(3)]}
+_MAIL: dict[Flow, list[MailBody]] = {
+    signalled: [go(1), Signal("more", Payload(b"2")), go(3)],
+    handled: [go(1), Signal("more", Payload(b"2")), Signal("go", Payload(b'"x"')), go(3)],
+}
 
 ALL: list[Callable[..., Any]] = [
     sequence,
@@ -431,6 +489,9 @@ ALL: list[Callable[..., Any]] = [
     grouped_in_groups,
     in_turns,
     tasks_of_a_graph,
+    handled,
+    undone,
+    mapped,
 ]
 
 
