@@ -140,10 +140,12 @@ async def test_unfinished_runs_are_listed_with_the_index_of_the_step_that_they_a
     run = await client.start(shipping.with_options(id=f"ship-{queue}", queue=queue), "o-2")
     waiting = await run.describe()
     assert (waiting.status, waiting.current_step, waiting.progress) == ("pending", None, 0)
+    assert (await run.report()).progress == 0
     async with worker(workflows=[shipping]):
         await until(run.describe, lambda seen: seen.current_step == "pack")
         stopped = await run.describe()
         assert (stopped.status, stopped.progress) == ("running", 1)
+        assert (await run.report()).progress == 1
         (listed,) = await client.list(text=f"ship-{queue}", status=["running", "suspended"])
         assert (listed.run_id, listed.current_step, listed.progress) == (run.run_id, "pack", 1)
         assert (await shown(coordinator, run.run_id))["progress"] == 1
@@ -153,12 +155,14 @@ async def test_unfinished_runs_are_listed_with_the_index_of_the_step_that_they_a
             await run.result(timeout=10)
         failed = await run.describe()
         assert (failed.status, failed.current_step, failed.progress) == ("failed", None, 1)
+        assert (await run.report()).progress == 1
         (listed,) = await client.list(text=f"ship-{queue}", status="failed")
         assert listed.progress == 1
         broken.clear()
         again = await run.retry()
         await again.result(timeout=10)
         assert (await again.describe()).progress == len(shipping.steps) == 3
+        assert (await again.report()).progress == 3
 
 
 async def shown(coordinator: Coordinator, run_id: str) -> dict[str, Any]:

@@ -59,6 +59,15 @@ class RunReport:
     metadata: dict[str, str]
     tasks: tuple[TaskReport, ...]
 
+    @property
+    def progress(self) -> int:
+        """The index, from 0, of the first task that has not completed; how many there are when all have.
+
+        Of a pipeline it is how many of its steps are done.
+        """
+        places = (place for place, task in enumerate(self.tasks) if task.status is not StepStatus.COMPLETED)
+        return next(places, len(self.tasks))
+
     def __getitem__(self, name: str) -> TaskReport:
         """The task of this name, the last one where there are several. Raises KeyError naming those there are."""
         for task in reversed(self.tasks):

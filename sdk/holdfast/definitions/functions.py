@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -78,6 +79,15 @@ def described(function: Any, *, with_place: bool = False) -> str:
     path, line = _place(inner)
     place = f" ({path}, line {line})" if with_place and path else ""
     return f"{getattr(inner, '__module__', None) or ''}.{name}".lstrip(".") + place
+
+
+def place_of_caller(module: str) -> tuple[str, str, int]:
+    """Module, path and line of the code that called into the package of this module."""
+    package = module.rpartition(".")[0]
+    frame = sys._getframe(1)
+    while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).startswith(package):
+        frame = frame.f_back
+    return str(frame.f_globals.get("__name__", "")), frame.f_code.co_filename, frame.f_lineno
 
 
 def are_same(one: Callable[..., Any], other: Callable[..., Any]) -> bool:

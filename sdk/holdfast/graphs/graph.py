@@ -2,7 +2,6 @@
 
 import copy
 import inspect
-import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Self, TypeVar, overload
@@ -12,7 +11,7 @@ from holdfast.authoring.steps import Step
 from holdfast.authoring.workflows import Workflow
 from holdfast.backoff import BackoffLike
 from holdfast.definitions.definitions import PlacementChoice, WorkflowDefinition
-from holdfast.definitions.functions import DEFINED_AT, are_same, described, name_for
+from holdfast.definitions.functions import DEFINED_AT, are_same, described, name_for, place_of_caller
 from holdfast.definitions.options import UNSET, MetadataLike, RetryOnLike, Unset, checked_count, checked_name
 from holdfast.durations import Duration
 from holdfast.graphs import drawing
@@ -61,7 +60,7 @@ class Graph(Workflow[..., dict[str, Any]]):
         self._inputs = _checked_inputs(name, inputs)
         self._tasks: dict[str, Task[..., Any]] = {}
         self._only: tuple[str, ...] | None = None
-        self._place = _place_of_caller()
+        self._place = place_of_caller(__name__)
         self._known: tuple[Plan, WorkflowDefinition] | None = None
         self._base = self._app.workflow(
             name=name, id=id, max_duration=max_duration, queue=queue, priority=priority, metadata=metadata
@@ -284,12 +283,3 @@ def _checked_deps(what: str, deps: Any) -> list[Any]:
     if isinstance(deps, str) or not isinstance(deps, Iterable):
         raise TypeError(f"{what}: deps is a list of names, tasks or functions, not {deps!r}")
     return list(deps)
-
-
-def _place_of_caller() -> tuple[str, str, int]:
-    """Module, path and line of the code that makes a graph, outside this package."""
-    frame = sys._getframe(1)
-    package = __name__.rpartition(".")[0]
-    while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).startswith(package):
-        frame = frame.f_back
-    return str(frame.f_globals.get("__name__", "")), frame.f_code.co_filename, frame.f_lineno

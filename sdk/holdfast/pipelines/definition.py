@@ -1,7 +1,6 @@
 """`pipeline`: makes a workflow of steps that run one after the other. On any mistake it registers nothing."""
 
 import inspect
-import sys
 from collections import ChainMap
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence, Set
 from dataclasses import replace
@@ -12,7 +11,7 @@ from holdfast.authoring.steps import PlainStep, Step
 from holdfast.authoring.workflows import Workflow
 from holdfast.definitions.chain_signature import ChainSignature
 from holdfast.definitions.definitions import StepDefinition, WorkflowDefinition
-from holdfast.definitions.functions import DEFINED_AT
+from holdfast.definitions.functions import DEFINED_AT, place_of_caller
 from holdfast.definitions.options import MetadataLike, checked_name
 from holdfast.definitions.signatures import CallSignature
 from holdfast.durations import Duration
@@ -121,7 +120,7 @@ def _function_of(
             value = await step(*joint.arguments(value))
         return value
 
-    run.__module__, path, line = _place_of_caller()
+    run.__module__, path, line = place_of_caller(__name__)
     run.__name__ = name
     run.__qualname__ = f"pipeline({name!r})"
     run.__doc__ = f"{', then '.join(step.name for step in steps)}."
@@ -140,11 +139,3 @@ def _shown(function: Callable[..., Any], first: CallSignature, last: CallSignatu
     return own.replace(
         parameters=kept, return_annotation=last.result.hint if last.is_known() else inspect.Signature.empty
     )
-
-
-def _place_of_caller() -> tuple[str, str, int]:
-    """Module, path and line of the code that makes a pipeline, outside this module."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__") == __name__:
-        frame = frame.f_back
-    return str(frame.f_globals.get("__name__", "")), frame.f_code.co_filename, frame.f_lineno
