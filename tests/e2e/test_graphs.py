@@ -141,20 +141,22 @@ async def test_what_was_skipped_stays_so_over_a_kill_and_is_in_the_journal_once(
 
 @pytest.mark.feature("F36", "F84")
 @pytest.mark.timeout(120)
-async def test_a_retried_graph_repeats_what_failed_and_runs_what_was_skipped(
+async def test_a_retried_graph_repeats_what_failed_runs_what_was_skipped_and_nothing_that_was_done(
     process_worker: WorkerProcessFactory, client: Client, queue: str, ledger: Ledger
 ) -> None:
-    part = flows.partly.subgraph(["grand", "indep"])
-    ledger.let_go()
+    part = flows.partly.subgraph(["grand", "after"])
     run = await client.start(part.with_options(queue=queue), ledger.path)
     async with process_worker(MODULE):
+        await reported(run, grand="skipped", indep="running")
+        ledger.let_go()
         with pytest.raises(RunFailed, match="kaput"):
             await run.result(timeout=60)
         Ledger(Path(f"{ledger.path}.mended")).let_go()
         again = await run.retry()
-        assert await again.result(timeout=60) == {"grand": None, "indep": "done"}
-    assert ledger.counts == {"slow": 2, "indep": 1, "child": 1, "grand": 1}
-    assert statuses(await again.report()) == dict.fromkeys(("slow", "indep", "child", "grand"), "completed")
+        assert await again.result(timeout=60) == {"grand": None, "after": "after done"}
+    # Also `after`, which was called after the failure, has been executed once.
+    assert ledger.counts == {"slow": 2, "indep": 1, "after": 1, "child": 1, "grand": 1}
+    assert statuses(await again.report()) == dict.fromkeys(("slow", "indep", "after", "child", "grand"), "completed")
 
 
 @pytest.mark.feature("F53")

@@ -62,6 +62,12 @@ async def indep(ledger: str) -> str:
     return "done"
 
 
+@partly.task
+def after(ledger: str, indep: str) -> str:
+    note(ledger, "after")
+    return f"after {indep}"
+
+
 @partly.task(retries=1, backoff=["1h"])
 def patient(ledger: str, ctx: Context[Any]) -> int:
     if ctx.attempt == 1:

@@ -97,7 +97,9 @@ def entry_of(command: Command, at: datetime) -> Entry:
     """The entry that records a command."""
     match command:
         case commands.CallStep(number, definition, _, arguments, step_id):
-            return StepScheduled(at, number, definition.name, arguments, step_id, span=command.span)
+            return StepScheduled(
+                at, number, definition.name, arguments, step_id, span=command.span, independent=command.independent
+            )
         case commands.CancelStep(number):
             return StepCancelled(at, number)
         case commands.SetTimer(number, name, delay, until, signal, span):

@@ -1,7 +1,8 @@
 """Makes the journal of a run that continues a closed one: what still holds is copied, what is to run again is left out.
 
 The code replays the copy and asks anew for what is missing: the failed step, steps and children that were under way.
-Results that came after the failure, of steps that were called before it, are kept: they need no attempt.
+Results that came after the failure, of steps that were called before it or independently of it, are kept: they need no
+attempt.
 """
 
 from collections.abc import Iterable, Sequence
@@ -103,7 +104,10 @@ class _Calls:
         self._note_ends(head)
 
     def is_still_good(self, entry: Entry) -> bool:
-        """True for what arrived after the failure for something that was called before it."""
+        """True for what arrived after the failure for something that was called before it, or independently of it."""
+        if entry.HasField("step_scheduled") and entry.step_scheduled.independent:
+            self._steps.add(entry.step_scheduled.number)
+            return True
         if entry.HasField("step_completed"):
             return entry.step_completed.number in self._steps
         if not entry.HasField("mail_consumed"):

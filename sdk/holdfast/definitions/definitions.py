@@ -60,7 +60,7 @@ class WorkflowDefinition:
 
 @dataclass(slots=True, frozen=True)
 class StepOverrides:
-    """What one call says with `with_options`; None means: as defined."""
+    """What one call says with `with_options`; None means: as defined. independent: see StepScheduled."""
 
     step_id: str = ""
     retries: int | None = None
@@ -73,3 +73,4 @@ class StepOverrides:
     placement: PlacementChoice | None = None
     priority: int | None = None
     retry_on: RetryOn | None = None
+    independent: bool = False

@@ -1,7 +1,8 @@
 """The workflow code of a graph: calls each task as a step once what it depends on is done.
 
 It is code like a user's, on whatever runs workflows: the order in which it calls steps depends on their outcomes only.
-Each call has the name of its task as `step_id`, so that recorded results are found again when the graph has changed.
+Each call has the name of its task as `step_id`, so that recorded results are found again when the graph has changed,
+and is independent of whatever happens to tasks that it does not depend on.
 """
 
 import heapq
@@ -78,7 +79,7 @@ class _GraphRun:
         arguments |= {name: self._results[name] for name in filling.from_tasks}
         if filling.takes_upstream:
             arguments["upstream"] = {name: self._results[name] for name in filling.deps}
-        return Step(task.step, StepOverrides(step_id=task.name))(**arguments)
+        return Step(task.step, StepOverrides(step_id=task.name, independent=True))(**arguments)
 
     def _release_children(self, task: PlannedTask) -> None:
         for name in self._plan.children[task.name]:

@@ -201,6 +201,7 @@ class StepScheduled:
     started: bool = False
     seed: str = ""
     span: int = 0
+    independent: bool = False
 
     @property
     def size_bytes(self) -> int:

@@ -244,6 +244,8 @@ def _write_step_scheduled(message: journal_pb2.Entry, record: journal.StepSchedu
         body.seed = record.seed
     if record.span:
         body.span = record.span
+    if record.independent:
+        body.independent = record.independent
 
 
 def _read_step_scheduled(at: datetime, body: journal_pb2.StepScheduled) -> journal.StepScheduled:
@@ -262,6 +264,7 @@ def _read_step_scheduled(at: datetime, body: journal_pb2.StepScheduled) -> journ
         body.started,
         body.seed,
         body.span,
+        body.independent,
     )
 
 

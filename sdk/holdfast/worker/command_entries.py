@@ -58,6 +58,7 @@ def step_scheduled(
         started,
         "" if inline else seed,
         call.span,
+        call.independent,
     )
 
 

@@ -108,6 +108,7 @@ class StepCall(WorkflowFuture[Any]):
             step_id=overrides.step_id,
             retry=recorded_retry(overrides, definition.options),
             span=number_of(self.part),
+            independent=overrides.independent,
         )
 
     def describe(self) -> str:

@@ -23,6 +23,7 @@ class CallStep:
     step_id: str = ""
     retry: RetryPolicy | None = None
     span: int = 0
+    independent: bool = False
 
 
 @record

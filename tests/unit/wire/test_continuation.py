@@ -3,8 +3,10 @@
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
 from holdfast.api.v1 import journal_pb2
-from holdfast_coordinator.domain.continuations import CopiedRows, RewrittenRow
+from holdfast_coordinator.domain.continuations import Continuation, CopiedRows, RewrittenRow
 from holdfast_coordinator.domain.rows import JournalRow
 from holdfast_coordinator.wire.continuations import continuation
 
@@ -61,6 +63,33 @@ def test_rows_that_still_hold_are_copied_where_they_are_and_only_others_are_writ
     assert isinstance(written, RewrittenRow)
     assert list(journal_pb2.JournalRow.FromString(written.entries).entries) == [completed(2)]
     assert second == CopiedRows(first=8, last=10, shift=1, rows=2, count=4)
+
+
+def independent(number: int) -> journal_pb2.Entry:
+    return entry(step_scheduled={"number": number, "name": "flow.t", "step_id": f"t{number}", "independent": True})
+
+
+def entries_of(made: Continuation) -> list[journal_pb2.Entry]:
+    rows = [part for part in made.parts if isinstance(part, RewrittenRow)]
+    assert len(rows) == len(made.parts)
+    return [one for row in rows for one in journal_pb2.JournalRow.FromString(row.entries).entries][1:]
+
+
+@pytest.mark.feature("F36")
+def test_what_was_called_after_the_failure_but_independently_of_it_is_kept_where_it_completed() -> None:
+    failed = entry(step_failed={"number": 1})
+    skipped = entry(step_skipped={"number": 2, "name": "flow.child", "step_id": "child"})
+    closed = entry(run_closed={"status": 7, "failure": {"step": {"number": 1}}})
+    result = entry(mail_consumed={"number": 1, "mail": {"number": 1, "step_result": {"number": 5, "result": {}}}})
+    late = [
+        independent(3), completed(3),
+        scheduled(4), completed(4),  # called by position: what it is called with may have to do with the failure
+        independent(5), result,
+        independent(6), entry(step_failed={"number": 6}),
+        independent(7), entry(attempt_started={"number": 7, "attempt": 1}),
+    ]  # fmt: skip
+    made = continuation(journal([BEGUN, independent(1), failed, skipped, *late, closed]), "run_origin")
+    assert entries_of(made) == [independent(3), completed(3), independent(5), result]
 
 
 def test_mail_that_was_not_delivered_comes_anew_and_is_not_in_the_journal() -> None:

@@ -127,7 +127,7 @@ class ListedBackoff(_message.Message):
     def __init__(self, waits: _Optional[_Iterable[_Union[_duration_pb2.Duration, _Mapping]]] = ...) -> None: ...
 
 class StepScheduled(_message.Message):
-    __slots__ = ("number", "name", "step_id", "arguments", "placement", "queue", "priority", "timeout", "recoveries", "retry", "started", "seed", "span")
+    __slots__ = ("number", "name", "step_id", "arguments", "placement", "queue", "priority", "timeout", "recoveries", "retry", "started", "seed", "span", "independent")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     STEP_ID_FIELD_NUMBER: _ClassVar[int]
@@ -141,6 +141,7 @@ class StepScheduled(_message.Message):
     STARTED_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
     SPAN_FIELD_NUMBER: _ClassVar[int]
+    INDEPENDENT_FIELD_NUMBER: _ClassVar[int]
     number: int
     name: str
     step_id: str
@@ -154,7 +155,8 @@ class StepScheduled(_message.Message):
     started: bool
     seed: str
     span: int
-    def __init__(self, number: _Optional[int] = ..., name: _Optional[str] = ..., step_id: _Optional[str] = ..., arguments: _Optional[_Union[_value_pb2.Arguments, _Mapping]] = ..., placement: _Optional[_Union[_status_pb2.StepPlacement, str]] = ..., queue: _Optional[str] = ..., priority: _Optional[int] = ..., timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., recoveries: _Optional[int] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., started: bool = ..., seed: _Optional[str] = ..., span: _Optional[int] = ...) -> None: ...
+    independent: bool
+    def __init__(self, number: _Optional[int] = ..., name: _Optional[str] = ..., step_id: _Optional[str] = ..., arguments: _Optional[_Union[_value_pb2.Arguments, _Mapping]] = ..., placement: _Optional[_Union[_status_pb2.StepPlacement, str]] = ..., queue: _Optional[str] = ..., priority: _Optional[int] = ..., timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., recoveries: _Optional[int] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., started: bool = ..., seed: _Optional[str] = ..., span: _Optional[int] = ..., independent: bool = ...) -> None: ...
 
 class AttemptStarted(_message.Message):
     __slots__ = ("number", "attempt")
