@@ -9,8 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast import Graph
+from holdfast.api.v1 import journal_pb2
 from holdfast.journal import Entry, RunClosed, StepCompleted, StepFailed, StepScheduled, StepSkipped
 from holdfast.statuses import RunStatus
+from holdfast.wire import entry_from_message
+from holdfast_coordinator.domain.continuations import RewrittenRow
+from holdfast_coordinator.domain.rows import JournalRow
+from holdfast_coordinator.wire.continuations import continuation
+from tests.support.wire_messages import message_of
 from tests.support.workflow_driver import Driver
 
 
@@ -162,3 +168,38 @@ def test_tasks_defined_in_another_order_find_their_recorded_results(
     assert len(set(called)) == len(called), "a task was called again that the journal has"
     skipped = [one.step_id for one in resumed.journal if isinstance(one, StepSkipped)]
     assert len(set(skipped)) == len(skipped), "the journal says twice that a task was skipped"
+
+
+def continued(journal: Sequence[Entry]) -> list[Entry]:
+    """What a retry of this closed run begins with, as the coordinator makes it."""
+    messages = [message_of(entry) for entry in journal]
+    rows = [
+        JournalRow("run", seq, 1, 1, 0, (journal_pb2.JournalRow(entries=[one]).SerializeToString(),))
+        for seq, one in enumerate(messages, start=1)
+    ]
+    found: list[Any] = []
+    for part in continuation(rows, "run_origin").parts:
+        if isinstance(part, RewrittenRow):
+            found += journal_pb2.JournalRow.FromString(part.entries).entries
+        else:
+            found += messages[part.first - 1 : part.last]
+    return [entry_from_message(one) for one in found]
+
+
+@pytest.mark.feature("F36")
+@settings(deadline=None)
+@given(drawn_graphs(), st.integers(0, 2**32))
+def test_a_retry_calls_what_failed_and_what_was_skipped_and_nothing_that_was_done(drawn: Drawn, seed: int) -> None:
+    failed = driven(drawn, seed).run()
+    if not drawn.failing:
+        return
+    done = {names_of(failed)[one.number] for one in failed.journal if isinstance(one, StepCompleted)}
+    mended = Drawn(drawn.deps, frozenset(), drawn.defined, drawn.max_parallel)
+    begun = continued(failed.journal)
+    retried = driven(mended, seed).resume(begun).run()
+    again = [one.step_id for one in retried.journal[len(begun) :] if isinstance(one, StepScheduled)]
+    assert sorted(again) == sorted(set(drawn.deps) - done)
+    closed = retried.journal[-1]
+    assert isinstance(closed, RunClosed)
+    assert closed.status is RunStatus.COMPLETED
+    assert max(open_counts(retried.journal[len(begun) :])) <= (drawn.max_parallel or len(drawn.deps))
