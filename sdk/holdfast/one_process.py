@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from holdfast.authoring.discovery import discover
 from holdfast.client import Client
+from holdfast.codecs import PayloadCodec, Pickle
 from holdfast.durations import Duration
 from holdfast.errors import HoldfastError
 from holdfast.statuses import RunStatus
@@ -67,6 +68,7 @@ class Embedded:
         retry_failed: bool = False,
         drain_timeout: Duration = "5s",
         guards: Guards = "on",
+        codecs: "Iterable[PayloadCodec | Pickle]" = (),
         on_failure: Callable[[BaseException], None] | None = None,
     ) -> None:
         self._directory = Path(directory)
@@ -80,6 +82,7 @@ class Embedded:
         self._options: dict[str, Any] = {
             "deps": deps, "max_steps": concurrency, "drain_timeout": drain_timeout, "guards": guards,
         }  # fmt: skip
+        self._codecs = list(codecs)
         self._retry_failed = retry_failed
         self._on_failure = on_failure
         self._failure: BaseException | None = None
@@ -90,7 +93,7 @@ class Embedded:
         serve = _server()
         async with AsyncExitStack() as stack:
             served = await stack.enter_async_context(serve(self._directory))
-            client = await stack.enter_async_context(Client.connect(served.address))
+            client = await stack.enter_async_context(Client.connect(served.address, codecs=self._codecs))
             if self._retry_failed:
                 await retry_failed_runs(client)
             self._body = asyncio.current_task()
@@ -149,6 +152,7 @@ def embedded(
     retry_failed: bool = False,
     drain_timeout: Duration = "5s",
     guards: Guards = "on",
+    codecs: "Iterable[PayloadCodec | Pickle]" = (),
 ) -> Embedded:
     """A coordinator, its Postgres and a worker in this process: `async with holdfast.embedded("./data") as client:`.
 
@@ -157,9 +161,9 @@ def embedded(
 
     directory: of the data; one process has it at a time. modules: as `holdfast worker` takes them, "shop.flows" or
     "shop.flows:app"; workflows, steps: as a Worker takes them; without any of these, what the main module defines.
-    deps, concurrency, guards: as of a Worker. retry_failed: runs that have failed and were not retried go on at the
-    failed step. drain_timeout: how long the end of the block waits for running steps; what is left goes on at the next
-    start.
+    deps, concurrency, guards, codecs: as of a Worker. retry_failed: runs that have failed and were not retried go on at
+    the failed step. drain_timeout: how long the end of the block waits for running steps; what is left goes on at the
+    next start.
     Raises ServerMissing without the extra `server`, ModuleNotLoaded, and errors that say why Postgres cannot start.
     """
     return Embedded(
@@ -172,6 +176,7 @@ def embedded(
         retry_failed=retry_failed,
         drain_timeout=drain_timeout,
         guards=guards,
+        codecs=codecs,
     )
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 import holdfast
-from holdfast import App, RunFailed, blocking, one_process
+from holdfast import App, Client, CodecMissing, RunFailed, blocking, one_process
 from holdfast.authoring.discovery import ModuleNotLoaded
 from holdfast.authoring.plain_calls import PlainCall
+from holdfast.codecs import AesGcm
 from holdfast.one_process import ServerMissing
 from tests.support.ledger import Ledger
 
@@ -95,6 +96,17 @@ async def test_calls_are_durable_inside_of_the_block_and_plain_outside(open_dire
         assert await (await doubled.start(4)).result() == 8
     with pytest.warns(PlainCall, match=r"as_default\(\)"):
         assert await doubled(5) == 10
+
+
+@pytest.mark.feature("F58")
+async def test_codecs_of_the_block_are_those_of_its_client_and_worker(open_directory: Path) -> None:
+    key = AesGcm({"k": b"1" * 32})
+    async with holdfast.embedded(open_directory / "data", workflows=[app], codecs=[key]) as client:
+        assert await doubled(4) == 8
+        (run,) = await client.list()
+        async with Client.connect(str(client.connection.address)) as other:
+            with pytest.raises(CodecMissing, match="AesGcm with the key 'k'"):
+                await other.get(run.run_id).result(timeout=5)
 
 
 async def test_an_error_in_the_block_is_the_error_of_the_block(open_directory: Path) -> None:
