@@ -461,3 +461,18 @@ def test_a_scope_keeps_nothing_of_steps_that_have_ended() -> None:
             assert not scopes[0]._calls
 
     assert Driver(flow).run().closed.status is RunStatus.COMPLETED
+
+
+def test_a_call_that_is_not_awaited_ends_the_run_and_undoes_nothing() -> None:
+    """The code has gone past a step that it believes to have made: what it would undo now may be wrong."""
+
+    async def flow() -> None:
+        async with Saga() as saga:
+            saga.add(cancel, "flight")
+            await book("flight")
+            book("hotel")
+            await book("car")
+
+    driver = Driver(flow).run()
+    assert failure_of(driver).error_type == "NotAwaited"
+    assert not any(call.startswith("cancel") for call in called(driver))
