@@ -142,7 +142,13 @@ def dev(
     otlp: OtlpOption = None,
     trace_ratio: TraceRatioOption = None,
 ) -> None:
-    """Run everything on this machine: Postgres, coordinator and, for the given modules, workers."""
+    """Run everything on this machine: Postgres, coordinator and workers for the modules.
+
+    Without modules those of HOLDFAST_MODULES or of pyproject.toml, as of `holdfast worker`.
+    """
+    from holdfast.cli.project_file import modules_of_project
+    from holdfast.cli.worker import modules_of_environment
+
     from . import server_commands
 
     config = server_commands.configured(
@@ -157,7 +163,11 @@ def dev(
     )
     options = ["--guards", guards] if guards else []
     server_commands.serve_with_workers(
-        config, modules or (), processes=processes, concurrency=concurrency, worker_options=options
+        config,
+        modules or modules_of_environment() or modules_of_project(Path.cwd()),
+        processes=processes,
+        concurrency=concurrency,
+        worker_options=options,
     )
 
 

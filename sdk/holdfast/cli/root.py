@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from holdfast.cli import check, graphs, health_check, runs, start, traces, worker
+from holdfast.cli import check, graphs, health_check, init, runs, start, traces, worker
 from holdfast.cli.command_group import CommandGroup
 from holdfast.errors import HoldfastError
 
@@ -70,6 +70,7 @@ def make_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
+    app.command("init")(init.init)
     app.command("worker")(worker.worker)
     app.command("start")(start.start)
     app.command("run")(start.run)
