@@ -17,6 +17,7 @@ from holdfast import (
     Context,
     CoordinatorUnavailable,
     PayloadNotSerializable,
+    RunConflict,
     RunFailed,
     StepFailed,
     constant,
@@ -304,6 +305,35 @@ async def test_a_queued_step_that_a_worker_cannot_read_is_left_to_others(
     assert attempts == [SECRET]
 
 
+@app.step(retries=0)
+async def fails_once(content: str) -> str:
+    attempts.append(content)
+    if len(attempts) == 1:
+        raise LookupError(f"{content} is not there yet")
+    return content
+
+
+@app.workflow
+async def goes_on(content: str) -> str:
+    parcel = await wrap(content)
+    return await fails_once(parcel.content)
+
+
+async def test_a_failed_run_with_hidden_errors_is_retried_at_its_failed_step(
+    coordinator: Coordinator, worker: WorkerFactory, queue: str
+) -> None:
+    attempts.clear()
+    async with connect(coordinator, AesGcm(FIRST)) as client, worker(client=client, workflows=[app]):
+        run = await client.start(goes_on.with_options(queue=queue), SECRET)
+        with pytest.raises(RunFailed, match="is not there yet"):
+            await run.result(timeout=20)
+        again = await run.retry()
+        assert await again.result(timeout=20) == SECRET
+        page = await client.list(status="failed", workflow="goes_on")
+    assert [one.failure.message for one in page if one.failure is not None] == [f"{SECRET} is not there yet"]
+    assert attempts == [SECRET, SECRET]
+
+
 async def test_equal_starts_are_one_run_and_others_a_conflict_whatever_the_nonce(
     coordinator: Coordinator, worker: WorkerFactory, queue: str
 ) -> None:
@@ -312,6 +342,8 @@ async def test_equal_starts_are_one_run_and_others_a_conflict_whatever_the_nonce
         first = await client.start(asked, {"b": 1, "a": 2})
         again = await client.start(asked, {"a": 2, "b": 1})
         assert (first.run_id, await again.result(timeout=10)) == (again.run_id, {"a": 2, "b": 1})
+        with pytest.raises(RunConflict):
+            await client.start(asked, {"a": 3, "b": 1})
 
 
 async def test_compression_makes_rows_smaller(coordinator: Coordinator, worker: WorkerFactory, queue: str) -> None:
