@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from holdfast import RunFailed
+from holdfast import Graph, RunFailed
 from holdfast.client import Client, RunHandle, RunReport
 from holdfast.client import by_name as named
 from tests.support import flows_graphs as flows
@@ -172,6 +172,21 @@ async def test_a_part_of_a_graph_is_run_by_a_worker_that_has_the_whole(
         by_name = await client.start(named("diamond").with_options(queue=queue), ledger.path, only=["top"])
         assert await by_name.result(timeout=20) == {"top": 1}
     assert ledger.counts == {"top": 2, "right": 1}
+
+
+@pytest.mark.feature("F148")
+@pytest.mark.timeout(60)
+async def test_a_graph_that_is_called_where_there_is_a_default_client_is_a_durable_run(
+    worker: WorkerFactory, client: Client, queue: str
+) -> None:
+    g = Graph(f"called-{queue}", queue=queue, inputs={"x": int})
+    g.task(name="double")(lambda x: 2 * x)
+    g.task(name="add", deps=["double"])(lambda double: double + 1)
+    async with worker(workflows=[g]):
+        with client.as_default():
+            assert await g(2) == {"add": 5}
+            assert await g.subgraph(["double"])(3) == {"double": 6}
+    assert [run.status.value for run in await client.list(workflow=g.name)] == ["completed"] * 2
 
 
 @pytest.mark.feature("F92")

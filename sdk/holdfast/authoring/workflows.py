@@ -70,7 +70,7 @@ class Workflow(Generic[P, T_co]):
         if runtime is None:
             call = None if plain_calls.is_in_workflow() else caller_here()
             if call is not None:
-                made: Any = call(self._definition, args, dict(kwargs))
+                made: Any = call(self.definition, args, dict(kwargs))
             else:
                 plain_calls.warn_of_plain_call(self.name)
                 made = plain_calls.call_workflow(self.function, args, kwargs)
