@@ -296,6 +296,6 @@ async def test_a_workflow_that_is_called_outside_a_run_warns_once() -> None:
     assert [issubclass(one.category, PlainCall) for one in warned] == [True]
     assert [str(one.message) for one in warned] == [
         "workflow outer runs as plain code here, and nothing of it is stored; "
-        "start a durable run with `await client.start(outer, ...)`"
+        "start a durable run with `await client.start(outer, ...)`, or make calls durable with `client.as_default()`"
     ]
     assert warned[0].filename == __file__
