@@ -44,7 +44,7 @@ class SignalInbox:
     def arrive(self, number: int, signal: Signal) -> None:
         """Give the signal to the first who waits for its name and whom it fits, or keep it. number: of its mail."""
         payload = signal.payload or _NOTHING
-        if not payload.is_readable:
+        if not payload.is_readable and number not in self._set_aside:
             # Not set aside, as what does not fit is: whoever has the codec can read it.
             raise CodecMissing(payload.encoding)
         handler = self.handlers.get(signal.name)

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, field_validator
 
-from holdfast.errors import NonDeterminism
-from holdfast.journal import MailConsumed, Payload, RunClosed, Signal, SignalSetAside, TimerCancelled, TimerSet
+from holdfast.errors import CodecMissing, NonDeterminism
+from holdfast.journal import Mail, MailConsumed, Payload, RunClosed, Signal, SignalSetAside, TimerCancelled, TimerSet
 from holdfast.workflow.instance import WorkflowInstance
 from tests.support.workflow_driver import START, Driver, instance_of, runtime
 
@@ -32,7 +32,6 @@ MISFITS = [
     signal(b"{"),
     signal(b""),
     signal(b"\xff"),
-    signal(b"1", "zstd"),
     signal(b"[" * 500 + b"]" * 500),
 ]
 
@@ -131,6 +130,23 @@ def test_a_problem_is_cut_and_can_be_stored() -> None:
     assert len(problem) <= 500
     assert "\x00" not in problem
     problem.encode()
+
+
+def test_one_that_another_worker_can_read_is_not_set_aside() -> None:
+    with pytest.raises(CodecMissing, match="does not have the codec 'zstd'"):
+        Driver(takes_one).start().post(signal(b"1", "zstd"))
+
+
+def test_one_that_was_set_aside_since_nobody_could_read_it_stays_so() -> None:
+    instance = instance_of(takes_one)
+    started = Driver(takes_one).start()
+    mail = Mail(1, START, signal(b"1", "zstd"))
+    journal = [*started.journal, MailConsumed(START, 1, mail), SignalSetAside(START, 1, "n", "its encoding is 'zstd'")]
+    instance.foresee(journal)
+    for entry in journal:
+        instance.feed(entry)
+    assert instance.take_commands() == []
+    assert instance.waits() == ["signal n"]
 
 
 def replayed(function: Any, driver: Driver, *, foreseen: bool) -> WorkflowInstance:
