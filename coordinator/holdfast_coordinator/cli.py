@@ -132,6 +132,9 @@ def dev(
     port: PortOption = None,
     processes: Annotated[int, typer.Option("--processes", min=1, help="How many worker processes.")] = 1,
     concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Attempts at once per worker.")] = 100,
+    reload: Annotated[
+        bool, typer.Option("--reload", help="Start the workers anew when a Python file below this directory changes.")
+    ] = False,
     guards: Annotated[
         GuardsChoice | None,
         typer.Option("--guards", case_sensitive=False, help=f"Of the workers: {GUARDS_HELP}", show_default="on"),
@@ -168,6 +171,7 @@ def dev(
         processes=processes,
         concurrency=concurrency,
         worker_options=options,
+        reload=reload,
     )
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Awaitable, Callable, Container, Iterator, Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any, Self
 
 import typer
@@ -23,7 +24,7 @@ from .config import Config
 from .logs import announcements, configure_logs
 from .store.migrate import migrate
 from .store.port import StoreError
-from .worker_processes import WorkerProcesses
+from .worker_processes import WorkerProcesses, changed_files
 
 err = Console(stderr=True)
 log = announcements(__name__)
@@ -35,9 +36,13 @@ def serve(config: Config) -> None:
 
 
 def serve_with_workers(
-    config: Config, modules: Sequence[str], *, processes: int, concurrency: int, worker_options: Sequence[str] = ()
-) -> None:
-    """Serves, with worker processes for the modules beside it. worker_options: for their command lines."""
+    config: Config, modules: Sequence[str], *, processes: int, concurrency: int, worker_options: Sequence[str] = (),
+    reload: bool = False,
+) -> None:  # fmt: skip
+    """Serves, with worker processes for the modules beside it. worker_options: for their command lines.
+
+    reload: they are started anew when a Python file of this directory changes.
+    """
 
     async def with_workers(running: Coordinator) -> None:
         await _announcer(config)(running)
@@ -49,7 +54,12 @@ def serve_with_workers(
                     log.info("workers_started", processes=processes, modules=list(modules))
                 else:
                     err.print(f"[bold]{processes}[/] worker process(es) for {', '.join(modules)}")
-                await workers.supervise()
+                if reload:
+                    await workers.reload_on(
+                        changed_files(Path.cwd()), lambda line: err.print(escape(line), soft_wrap=True)
+                    )
+                else:
+                    await workers.supervise()
 
     _run(_serve(config, with_workers), json=config.log_json)
 

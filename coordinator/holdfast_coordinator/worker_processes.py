@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from pathlib import Path
 
 import structlog
 
@@ -13,6 +14,8 @@ from holdfast.errors import HoldfastError
 log = structlog.get_logger(__name__)
 
 STOP_SECONDS = 10.0
+
+Say = Callable[[str], None]
 
 
 class LocalWorkerEnded(HoldfastError):
@@ -65,9 +68,37 @@ class WorkerProcesses:
             for one in waiting:
                 one.cancel()
 
-    async def _stop(self) -> None:
+    async def reload_on(self, changes: AsyncIterator[Collection[str]], say: Say) -> None:
+        """Starts all processes anew whenever files have changed; what one of them ends of is said, and waited over.
+
+        changes: the files, as they change. say: prints a line for people.
+        """
+        changing = asyncio.ensure_future(anext(changes))
+        try:
+            while True:
+                ending = asyncio.ensure_future(self.supervise())
+                await asyncio.wait((changing, ending), return_when=asyncio.FIRST_COMPLETED)
+                if not changing.done():
+                    try:
+                        await ending
+                    except LocalWorkerEnded as ended:
+                        say(f"{ended}; it is started again when a file changes")
+                ending.cancel()
+                files = await changing
+                changing = asyncio.ensure_future(anext(changes))
+                say(f"{', '.join(sorted(files))} changed: the workers are started anew")
+                count = len(self.processes)
+                await self._stop(at_once=True)
+                self.processes.clear()
+                for _ in range(count):
+                    await self.start_one()
+        finally:
+            changing.cancel()
+
+    async def _stop(self, *, at_once: bool = False) -> None:
+        """Asks the processes to drain, or with `at_once` to hand back what they run."""
         running = [process for process in self.processes if process.returncode is None]
-        for process in running:
+        for process in running * (2 if at_once else 1):
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
         try:
@@ -78,3 +109,16 @@ class WorkerProcesses:
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
             await asyncio.gather(*(process.wait() for process in running))
+
+
+async def changed_files(directory: Path) -> AsyncIterator[Collection[str]]:
+    """The Python files below a directory that change, as they do; not those of virtual environments and caches.
+
+    Raises HoldfastError where what watches files is not installed.
+    """
+    try:
+        from watchfiles import PythonFilter, awatch
+    except ImportError as error:
+        raise HoldfastError("--reload needs watchfiles, which is not installed: pip install watchfiles") from error
+    async for changes in awatch(directory, watch_filter=PythonFilter(), raise_interrupt=False):
+        yield sorted({path.removeprefix(f"{directory}{os.sep}") for _, path in changes})

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes import Process
+from tests.support.watching import until
 
 HOLDFAST = [sys.executable, "-m", "holdfast"]
 
@@ -49,3 +50,42 @@ def test_what_is_no_name_of_a_project_is_refused(tmp_path: Path, name: str) -> N
     assert refused.returncode == 2
     assert "is no name of a project" in refused.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+FLOW = """
+from holdfast import step, workflow
+
+@step
+async def word() -> str:
+    return "{word}"
+
+@workflow
+async def says() -> str:
+    return await word()
+"""
+
+
+async def test_a_changed_file_is_what_dev_runs_then_also_after_one_that_could_not_be_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    flow = tmp_path / "reloaded.py"
+    flow.write_text(FLOW.format(word="first"))
+    environment = {"HOLDFAST_PORT": "0", "HOLDFAST_EPHEMERAL": "true", "PYTHONPATH": str(tmp_path)}
+    async with Process("dev", [*HOLDFAST, "dev", "reloaded", "--reload"], environment) as dev:
+        address = (await dev.wait_for_line(r"listens on (\S+:\d+)"))[1]
+
+        def said() -> str:
+            return run(*HOLDFAST, "run", "says", "--address", address, cwd=tmp_path).stdout.strip()
+
+        async def times_ready() -> int:
+            return dev.output.count("worker: ready")
+
+        await dev.wait_for_line("worker: ready")
+        assert said() == '"first"'
+        flow.write_text("this is no Python")
+        await dev.wait_for_line(r"reloaded.py changed: the workers are started anew")
+        await dev.wait_for_line(r"ended with exit code \d+; .*it is started again when a file changes")
+        flow.write_text(FLOW.format(word="second"))
+        await until(times_ready, lambda times: times == 2)
+        assert said() == '"second"'
