@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 import holdfast
-from holdfast import Context, RunFailed, step, workflow
+from holdfast import App, Context, RunFailed
 from holdfast.channel.run_calls import RunCalls
 from holdfast.client import Client
 from holdfast.client.handle import new_start_id
@@ -16,17 +16,18 @@ from .conftest import WorkerFactory
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+app = App("continuing")
 calls: list[str] = []
 broken: set[str] = set()
 
 
-@step(retries=0)
+@app.step(retries=0)
 async def fetch(order: str) -> str:
     calls.append(f"fetch {order}")
     return f"goods of {order}"
 
 
-@step(retries=0)
+@app.step(retries=0)
 async def pack(goods: str) -> str:
     calls.append(f"pack {goods}")
     if goods in broken:
@@ -34,12 +35,12 @@ async def pack(goods: str) -> str:
     return f"packed {goods}"
 
 
-@workflow
+@app.workflow
 async def ship(order: str) -> str:
     return await pack(await fetch(order))
 
 
-@workflow
+@app.workflow
 async def ship_two(first: str, second: str) -> list[str]:
     return list(await asyncio.gather(pack(first), pack(second)))
 
@@ -47,26 +48,26 @@ async def ship_two(first: str, second: str) -> list[str]:
 keys: list[tuple[str, str, str]] = []
 
 
-@step(retries=0)
+@app.step(retries=0)
 async def pay(ctx: Context[None], key: str) -> None:
     keys.append(("pay", key, ctx.idempotency_key))
 
 
-@step(retries=0)
+@app.step(retries=0)
 async def send(ctx: Context[None], key: str) -> None:
     keys.append(("send", key, ctx.idempotency_key))
     if "send" in broken:
         raise ValueError("no courier")
 
 
-@step(retries=0, placement="queued")
+@app.step(retries=0, placement="queued")
 async def send_elsewhere(ctx: Context[None], key: str) -> None:
     keys.append(("send_elsewhere", key, ctx.idempotency_key))
     if "send_elsewhere" in broken:
         raise ValueError("no courier")
 
 
-@workflow
+@app.workflow
 async def pays_and_sends(step_name: str) -> str:
     key = str(holdfast.uuid4())
     if holdfast.random().random() < 2:
@@ -75,14 +76,14 @@ async def pays_and_sends(step_name: str) -> str:
     return key
 
 
-@workflow
+@app.workflow
 async def only_sends(step_name: str) -> str:
     key = str(holdfast.uuid4())
     await (send if step_name == "send" else send_elsewhere)(key)
     return key
 
 
-@workflow
+@app.workflow
 async def waits_then_packs(order: str) -> str:
     answer = await holdfast.receive("go", str)
     return await pack(f"{order} {answer}")
