@@ -7,6 +7,8 @@ facts; `error_type` and `traceback` where there was an exception.
 import logging
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
@@ -43,6 +45,37 @@ def configure_logs(*, level: str, json: bool) -> None:
         logger_factory=lambda *names: _Logger(sys.stderr, names[0] if names else "holdfast_coordinator"),
         cache_logger_on_first_use=True,
     )
+
+
+@contextmanager
+def only_errors_of_ours() -> Iterator[None]:
+    """Inside of somebody else's program: prints errors of the coordinator, and changes nothing else of structlog.
+
+    Nothing at all where the program has set up structlog: then these events are among its own.
+    """
+    if structlog.is_configured():
+        yield
+        return
+    structlog.configure(logger_factory=_others_as_ever)
+    try:
+        yield
+    finally:
+        if structlog.get_config()["logger_factory"] is _others_as_ever:  # else the program has set it up meanwhile
+            structlog.reset_defaults()
+
+
+class _Errors(_Logger):
+    """Prints what is an error, and nothing below it."""
+
+    def msg(self, message: str) -> None:
+        pass
+
+    debug = info = warning = warn = log = msg
+
+
+def _others_as_ever(*names: str) -> Any:
+    is_ours = bool(names) and names[0].startswith("holdfast_coordinator")
+    return _Errors(sys.stderr, names[0]) if is_ours else structlog.PrintLogger()
 
 
 def announcements(name: str) -> Any:

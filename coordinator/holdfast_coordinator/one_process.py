@@ -4,11 +4,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import structlog
-
 from .app import Coordinator, coordinator
 from .config import Config
-from .logs import configure_logs
+from .logs import only_errors_of_ours
 
 
 @asynccontextmanager
@@ -17,11 +15,11 @@ async def serve_alone(directory: Path) -> AsyncIterator[Coordinator]:
 
     Of the variables HOLDFAST_* those count that do not say where it listens or which database it has.
     """
-    if not structlog.is_configured():
-        configure_logs(level="error", json=False)  # what died before is no news to a program that is started again
     config = Config(
         database_url=None, embedded=True, data_directory=directory, ephemeral=False, doorbell=False, host="127.0.0.1",
         port=0, advertise=None, metrics_port=None, namespaces=("default",),
     )  # fmt: skip
-    async with coordinator(config, alone=True) as running:
-        yield running
+    # Whose session died is no news to a program that is started again.
+    with only_errors_of_ours():
+        async with coordinator(config, alone=True) as running:
+            yield running

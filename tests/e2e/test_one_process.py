@@ -9,6 +9,7 @@ from importlib.metadata import EntryPoints
 from pathlib import Path
 
 import pytest
+import structlog
 
 import holdfast
 from holdfast import App, Client, CodecMissing, RunFailed, blocking, one_process
@@ -172,3 +173,21 @@ async def test_a_client_can_be_made_the_default_for_a_while(open_directory: Path
         with warnings.catch_warnings(action="ignore"):
             assert await doubled(8) == 16
         assert len(await client.list()) == 1, "a closed client is nobody's default"
+
+
+async def test_the_log_of_the_program_around_it_stays_its_own(
+    open_directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    structlog.reset_defaults()
+    async with holdfast.embedded(open_directory / "data", workflows=[app]):
+        structlog.get_logger("shop").info("order_taken", order="o-1")
+        structlog.get_logger("holdfast_coordinator.engine").warning("session_died")
+        structlog.get_logger("holdfast_coordinator.engine").error("batch_broken")
+    said = capsys.readouterr()
+    assert "order_taken" in said.out
+    assert "session_died" not in said.out + said.err
+    assert "batch_broken" in said.err
+    assert not structlog.is_configured()
+    with structlog.testing.capture_logs() as logs:
+        structlog.get_logger("holdfast_coordinator.engine").warning("session_died")
+    assert [one["event"] for one in logs] == ["session_died"]
