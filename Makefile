@@ -33,8 +33,8 @@ test: $(READY) ## run all tests but the slow ones, two files at once; PROCESSES=
 features: $(READY) ## what users find, row by row, with the tests that show it and what comes of them; PROCESSES=<n> too
 	@$(BIN)/python -m pytest $(AT_ONCE) -q -m feature -p tests.support.feature_rows
 
-test-slow: $(READY) ## run the slow tests: a bench of every case, minutes of chaos and of load
-	@$(BIN)/python -m pytest -m slow
+test-slow: $(READY) ## run the slow tests: a bench of every case, minutes of chaos and of load; PROCESSES=<n> too
+	@$(BIN)/python -m pytest -m slow $(AT_ONCE)
 
 replicas-test: $(READY) ## run the end-to-end tests with three replicas, once with the doorbell cut; PROCESSES=<n> too
 	@HOLDFAST_TEST_REPLICAS=3 $(BIN)/python -m pytest $(AT_ONCE) tests/e2e
