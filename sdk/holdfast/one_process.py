@@ -133,6 +133,8 @@ class Embedded:
 
     def _ended(self, part: "asyncio.Future[None]") -> None:
         """The coordinator or the worker has ended, and nobody has asked it to: runs would wait for ever."""
+        if self._failure is not None:
+            return  # the block is being left for what ended first; cancelled twice, its task would stay cancelled
         error = None if part.cancelled() else part.exception()
         self._failure = error or HoldfastError("the worker of this process has ended by itself")
         if self._on_failure is not None:

@@ -1,5 +1,6 @@
 """All of holdfast in one process: `holdfast.embedded` and `holdfast.blocking.embedded`, with and without crashes."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -126,6 +127,9 @@ async def test_a_database_that_is_gone_ends_the_block_with_what_it_was(open_dire
 
     with pytest.raises(holdfast.HoldfastError, match="Postgres"):
         await waits_without_a_database()
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0, "what ended the block ends nothing after it"
 
 
 def test_a_blocking_block_whose_database_is_gone_ends_with_what_it_was(open_directory: Path) -> None:
