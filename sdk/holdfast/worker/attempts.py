@@ -21,13 +21,13 @@ from opentelemetry.context import attach
 
 from holdfast.codec import Codec
 from holdfast.codec.failures import capture
-from holdfast.definitions.context import Context, Saved
+from holdfast.definitions.context import Context
 from holdfast.definitions.definitions import StepDefinition
 from holdfast.definitions.functions import is_awaitable
-from holdfast.errors import HoldfastError
 from holdfast.journal import Arguments, Failure, Payload, StepOrigin
 from holdfast.limits import DEFAULT_LIMITS, Limits
 from holdfast.record import record
+from holdfast.worker.attempt_progress import AttemptProgress
 from holdfast.worker.beats import Beats
 from holdfast.worker.log_facts import AttemptFacts, current_attempt
 from holdfast.worker.process_calls import RaisedThere, submit_by_name, value_of
@@ -141,6 +141,10 @@ class AttemptRunner:
         self._listener = listener
         self._context = context
         self._deps = deps
+        self._progress = AttemptProgress(
+            loop, context, codec=codec, save=lambda attempt, details: listener.save_progress(attempt, details),
+            silent=lambda attempt, silence: self._ended_by_limit(attempt, Expired(silence, is_silent=True)),
+        )  # fmt: skip
 
     def start(self, call: AttemptCall) -> Attempt:
         """Starts it. Never raises: what goes wrong is the end of the attempt."""
@@ -150,7 +154,7 @@ class AttemptRunner:
             attempt.deadline = self._loop.time() + seconds
             attempt.timer = self._loop.call_later(seconds, self._expire, attempt, context=self._context)
         if (silence := call.definition.options.heartbeat_timeout) is not None:
-            self._beats_of(attempt).expect_within(silence)
+            self._progress.expect_within(attempt, silence)
         if call.definition.is_async:
             attempt.task = self._loop.create_task(self._run(attempt), context=self._context_of(call))
         else:
@@ -161,7 +165,7 @@ class AttemptRunner:
         """Cancels the attempt, whose result has no use; of it only the slot is reported."""
         attempt.is_over = True
         attempt.is_cancelled = True
-        self._end_beats(attempt)
+        self._progress.end(attempt)
         if attempt.timer is not None:
             attempt.timer.cancel()
         self._leaving.add(attempt)
@@ -223,64 +227,6 @@ class AttemptRunner:
     def _ended_by_limit(self, attempt: Attempt, how: Expired) -> None:
         self.cancel(attempt)
         self._listener.attempt_ended(attempt, how)
-
-    # Progress
-
-    def _beats_of(self, attempt: Attempt) -> Beats:
-        if attempt.beats is None:
-            attempt.beats = Beats(
-                self._loop,
-                self._context,
-                save=lambda details: self._listener.save_progress(attempt, details),
-                silent=lambda silence: self._ended_by_limit(attempt, Expired(silence, is_silent=True)),
-            )
-        return attempt.beats
-
-    def _end_beats(self, attempt: Attempt) -> None:
-        if attempt.beats is not None:
-            attempt.beats.end()
-            attempt.beats = None
-
-    def _heartbeat(self, attempt: Attempt, details: Any) -> None:
-        """Called by the step, on the loop or in a thread."""
-        payload = None if details is None else self._encoded_progress(attempt, details)
-
-        def beat() -> None:
-            if not attempt.is_over:
-                self._beats_of(attempt).beat(payload)
-
-        if self._is_on_loop():
-            beat()
-        else:
-            self._loop.call_soon_threadsafe(beat, context=self._context)
-
-    def _save(self, attempt: Attempt, details: Any) -> Awaitable[None]:
-        """Called by the step, on the loop, or in a thread, which it then holds until the details are kept."""
-        payload = self._encoded_progress(attempt, details)
-
-        async def save() -> None:
-            if attempt.is_over:
-                call = attempt.call
-                raise HoldfastError(
-                    f"the progress of step {call.definition.name} was not saved: this attempt no longer counts"
-                )
-            if attempt.beats is not None:
-                attempt.beats.beat(None)
-            await self._listener.save_progress(attempt, payload)
-
-        if self._is_on_loop():
-            return save()
-        asyncio.run_coroutine_threadsafe(save(), self._loop).result()
-        return Saved()
-
-    def _encoded_progress(self, attempt: Attempt, details: Any) -> Payload:
-        return self._codec.encode(details, what=f"progress of step {attempt.call.definition.name}")
-
-    def _is_on_loop(self) -> bool:
-        try:
-            return asyncio.get_running_loop() is self._loop
-        except RuntimeError:
-            return False
 
     # Async functions
 
@@ -409,8 +355,8 @@ class AttemptRunner:
             attempt=call.attempt,
             idempotency_key=f"{call.seed or call.run_id}/{call.number}",
             saved=None if call.saved is None else self._codec.decode(call.saved, Any, what=what),
-            heartbeat=lambda details: self._heartbeat(attempt, details),
-            save=lambda details: self._save(attempt, details),
+            heartbeat=lambda details: self._progress.heartbeat(attempt, details),
+            save=lambda details: self._progress.save(attempt, details),
             is_cancelled=lambda: attempt.is_cancelled,
             time_left=lambda: self._time_left(attempt),
             **given,
@@ -433,7 +379,7 @@ class AttemptRunner:
     def _finish(self, attempt: Attempt, how: Ended | None) -> None:
         if how is not None and not attempt.is_over:
             attempt.is_over = True
-            self._end_beats(attempt)
+            self._progress.end(attempt)
             self._listener.attempt_ended(attempt, how)
         self._left(attempt)
 
