@@ -4,9 +4,10 @@ Everything ends with it, whatever happens. Prints only through the announcer.
 """
 
 import asyncio
+import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,14 +26,15 @@ from ..config import Config
 from ..store.control import PostgresControlStore
 from .announcer import Announcer
 from .audit import Findings, audit_machine, list_distributions
-from .tally import Tally, example_of
+from .tally import Tally, example_of, under_way
 
 MODULE = "holdfast_coordinator.demo.audit"
 WORKERS = 2
 CONCURRENCY = 16  # attempts at once per worker; more would only share the same cores
 SESSION_TTL = "3s"  # so soon a silent worker counts as dead; in production 10 s
 READY_EVERY_SECONDS = 0.1
-LOOK_EVERY_SECONDS = 0.25
+LOOK_EVERY_SECONDS = 0.1
+SENT_SECONDS = 0.1  # so long what a worker sent before it was stopped needs until it is committed
 RUNS_PAGE = 1_000
 HISTORIES_AT_ONCE = 8
 
@@ -72,7 +74,7 @@ async def drive(
         findings = await _watch(stack, run, children, announcer)
         seconds = time.monotonic() - began
         announcer.say(f"done after {seconds:.1f} s; reading the histories back")
-        histories = await _histories(stack.client)
+        histories = await _histories(stack.client, await _all_runs(stack.client))
         example = await stack.client.get(example_of(histories).run_id).describe()
         calls = RunCalls(stack.client.connection, stack.client.namespace)
         trace = await calls.get_trace(example.run_id)
@@ -155,19 +157,29 @@ async def _watch(stack: _Stack, run: RunHandle[Findings], children: int, announc
         result.cancel()
 
 
-async def _kill_one(stack: _Stack, runs: list[RunDescription], announcer: Announcer) -> int:
-    """Kills the worker that holds most of the runs, starts another one, and returns the pid of the dead."""
+async def _kill_one(stack: _Stack, runs: list[RunDescription], announcer: Announcer) -> int | None:
+    """Kills a worker in the middle of its work, starts another one, and returns the pid of the dead.
+
+    None when no worker is worth it now: one that holds a run with several attempts under way is.
+    """
     held = Counter(run.session_id for run in runs)
-    busiest = max(await stack.control.sessions(), key=lambda session: held[session.session_id])
-    victim = next(process for process in stack.workers.processes if process.pid == busiest.pid)
-    victim.kill()
-    announcer.say(
-        f"[bold red]SIGKILL[/] for worker {victim.pid}, which holds {held[busiest.session_id]} runs; "
-        f"it counts as dead {SESSION_TTL} later"
-    )
-    replacement = await stack.workers.start_one()
-    announcer.say(f"worker {replacement.pid} takes its place")
-    return victim.pid
+    sessions = {session.pid: session.session_id for session in await stack.control.sessions()}
+    for victim in sorted(stack.workers.processes, key=lambda process: -held[sessions[process.pid]]):
+        # A worker that runs on could report what it has before the signal is there. One that is stopped cannot.
+        victim.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(SENT_SECONDS)
+        holds = [run for run in await _all_runs(stack.client) if run.session_id == sessions[victim.pid]]
+        if any(under_way(history) > 1 for history in await _histories(stack.client, holds)):
+            victim.kill()
+            announcer.say(
+                f"[bold red]SIGKILL[/] for worker {victim.pid}, which holds {len(holds)} runs; "
+                f"it counts as dead {SESSION_TTL} later"
+            )
+            replacement = await stack.workers.start_one()
+            announcer.say(f"worker {replacement.pid} takes its place")
+            return victim.pid
+        victim.send_signal(signal.SIGCONT)
+    return None
 
 
 async def _all_runs(client: Client) -> list[RunDescription]:
@@ -181,12 +193,12 @@ async def _all_runs(client: Client) -> list[RunDescription]:
             return found
 
 
-async def _histories(client: Client) -> list[History]:
-    """The histories of all runs."""
+async def _histories(client: Client, runs: Iterable[RunDescription]) -> list[History]:
+    """The histories of some runs."""
     at_once = asyncio.Semaphore(HISTORIES_AT_ONCE)
 
     async def history_of(run_id: str) -> History:
         async with at_once:
             return await client.get(run_id).history()
 
-    return await asyncio.gather(*(history_of(run.run_id) for run in await _all_runs(client)))
+    return await asyncio.gather(*(history_of(run.run_id) for run in runs))

@@ -43,6 +43,22 @@ def attempts_of(history: History) -> Iterator[journal.AttemptRecord]:
                 yield from attempts
 
 
+def under_way(history: History) -> int:
+    """How many attempts of steps that run with the code of their run have started and not ended."""
+    started: set[int] = set()
+    for one in history:
+        match one.entry:
+            case journal.StepScheduled(number=number, started=True) | journal.AttemptStarted(number=number):
+                started.add(number)
+            case (
+                journal.AttemptEnded(number=number)
+                | journal.StepCompleted(number=number)
+                | journal.StepFailed(number=number)
+            ):
+                started.discard(number)
+    return len(started)
+
+
 def example_of(histories: Iterable[History]) -> History:
     """The history worth showing: the shortest that survived a loss; without any, the shortest with two steps."""
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from holdfast import journal
 from holdfast.client import History, HistoryEntry
 from holdfast.statuses import AttemptOutcome
-from holdfast_coordinator.demo.tally import Tally, example_of
+from holdfast_coordinator.demo.tally import Tally, example_of, under_way
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 NOTHING = journal.Payload(b"null")
@@ -42,3 +42,14 @@ def test_steps_losses_and_repetitions_are_counted_wherever_they_stand() -> None:
 def test_the_example_is_the_shortest_history_that_survived_a_loss() -> None:
     assert example_of([QUIET, INLINE_LOSS, QUEUED_LOSS]) is QUEUED_LOSS
     assert example_of([QUIET, history("empty")]) is QUIET
+
+
+def test_an_attempt_is_under_way_from_its_start_to_its_end() -> None:
+    scheduled = [journal.StepScheduled(AT, number, "step", journal.Arguments(), started=True) for number in (1, 2, 3)]
+    waiting = journal.StepScheduled(AT, 4, "step", journal.Arguments())
+    entries = [*scheduled, waiting]
+    assert under_way(history("all", *entries)) == 3
+    entries += [journal.StepCompleted(AT, 1, NOTHING, attempt(1)), journal.AttemptEnded(AT, 2, attempt(1))]
+    assert under_way(history("one", *entries)) == 1
+    entries += [journal.AttemptStarted(AT, 2, 2), journal.AttemptStarted(AT, 4, 1)]
+    assert under_way(history("again", *entries)) == 3
