@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Files run at once, not tests, because those of a file share a coordinator.
-PROCESSES ?= 2
+PROCESSES ?= 3
 AT_ONCE = -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup demo test features test-slow replicas-test chaos recoveries endurance trace-test check bench bench-quick bench-peers bench-against proto mutants clean
@@ -27,7 +27,7 @@ setup: $(READY) ## make the virtual environment .venv with everything in it
 demo: $(READY) ## audit this machine's Python packages, durably, with a worker killed half-way
 	@$(BIN)/holdfast demo
 
-test: $(READY) ## run all tests but the slow ones, two files at once; PROCESSES=<n> is another number
+test: $(READY) ## run all tests but the slow ones, three files at once; PROCESSES=<n> is another number
 	@$(BIN)/python -m pytest $(AT_ONCE)
 
 features: $(READY) ## what users find, row by row, with the tests that show it and what comes of them; PROCESSES=<n> too
