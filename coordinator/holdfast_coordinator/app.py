@@ -33,7 +33,7 @@ from .store.migrate import migrate
 from .store.pool import OnWait
 from .telemetry.otel_variables import ExportSettings
 from .trace_export import TraceExport, exporting, span_rules
-from .wire.children import child_start
+from .wire.children import child_start, mail_to_child
 from .wire.continuations import continuation
 
 if TYPE_CHECKING:  # prometheus_client is imported only where metrics are on
@@ -62,6 +62,7 @@ class _Codec:
     """What the engine must look into, read by the wire modules."""
 
     child_start = staticmethod(child_start)
+    mail_to_child = staticmethod(mail_to_child)
     continuation = staticmethod(continuation)
 
 

@@ -61,6 +61,7 @@ from holdfast.statuses import RunStatus, StepStatus
 from holdfast.workflow.current_run import RunInfo
 
 if TYPE_CHECKING:
+    from holdfast.authoring.child_runs import start_child
     from holdfast.authoring.inline_steps import inline
     from holdfast.authoring.sagas import Saga
     from holdfast.client import Client, RunHandle, start
@@ -69,10 +70,12 @@ if TYPE_CHECKING:
     from holdfast.one_process import embedded
     from holdfast.pipelines import pipeline
     from holdfast.worker import Worker
+    from holdfast.workflow.child_handles import ChildHandle
 
 __all__ = [
     "App",
     "ArgumentsRejected",
+    "ChildHandle",
     "Client",
     "CodecMissing",
     "Context",
@@ -129,6 +132,7 @@ __all__ = [
     "sleep",
     "span",
     "start",
+    "start_child",
     "step",
     "unguarded",
     "uuid4",
@@ -139,6 +143,8 @@ __all__ = [
 _LAZY = {
     "embedded": "holdfast.one_process",
     "start": "holdfast.client",
+    "start_child": "holdfast.authoring.child_runs",
+    "ChildHandle": "holdfast.workflow.child_handles",
     "Client": "holdfast.client",
     "Graph": "holdfast.graphs",
     "InvalidGraph": "holdfast.graphs",

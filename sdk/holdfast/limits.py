@@ -22,6 +22,9 @@ DEFAULT_LIMITS = Limits()
 PROBLEM_MAX = 500
 """Characters of what is said of a signal that does not fit."""
 
+REASON_MAX = 1_000
+"""Characters of why a run is to end."""
+
 NOTE_MAX = 2_000
 """Characters of a note that workflow code writes."""
 

@@ -20,7 +20,7 @@ from holdfast_coordinator.engine.sessions import SessionOpening, SessionPolicy
 from holdfast_coordinator.metrics.metrics import Metrics
 from holdfast_coordinator.store.port import RECORDS_BYTES_MAX, DataRejected, LockTimeout, Moved
 from holdfast_coordinator.telemetry.identity import Origins
-from holdfast_coordinator.wire.children import child_start
+from holdfast_coordinator.wire.children import child_start, mail_to_child
 from holdfast_coordinator.wire.continuations import continuation
 from tests.support.memory_cell_store import MemoryCellStore
 from tests.support.memory_control_store import MemoryControlStore
@@ -174,6 +174,7 @@ class Codec:
     """What the engine must look into, as the app wires it."""
 
     child_start = staticmethod(child_start)
+    mail_to_child = staticmethod(mail_to_child)
     continuation = staticmethod(continuation)
 
 

@@ -24,6 +24,7 @@ from holdfast.journal import (
     Mail,
     MailBody,
     MailConsumed,
+    MailSent,
     Noted,
     Patched,
     RunClosed,
@@ -110,6 +111,8 @@ def entry_of(command: Command, at: datetime) -> Entry:
             return ChildStarted(at, number, workflow, run_id, arguments, id, span=command.span)
         case commands.CancelChild(number):
             return ChildCancelled(at, number)
+        case commands.SendMail(number, message, after, signal, payload, reason):
+            return MailSent(at, number, message, after, signal, payload, reason)
         case commands.EnterSpan(number, name, began_at, parent):
             return UserSpanBegan(at, number, name, began_at, parent)
         case commands.LeaveSpan(number, name, began_at, parent, error_type):

@@ -89,6 +89,15 @@ class CancelChildAsk:
 
 
 @dataclass(slots=True)
+class SendMailAsk:
+    """A MailSent entry; `spec` is the bytes of the whole Entry, the outbox carries them. number: of the message."""
+
+    number: int
+    child_run_id: str
+    spec: bytes
+
+
+@dataclass(slots=True)
 class StallAsk:
     """A RunStalled entry."""
 
@@ -116,6 +125,7 @@ Ask = (
     | SetRetryAsk
     | StartChildAsk
     | CancelChildAsk
+    | SendMailAsk
     | StallAsk
     | CloseAsk
 )

@@ -20,6 +20,7 @@ from .asks import (
     CloseAsk,
     ConsumeMail,
     QueueStepAsk,
+    SendMailAsk,
     SetRetryAsk,
     SetTimerAsk,
     StallAsk,
@@ -153,7 +154,7 @@ class CommitTransition:
         """Nothing is set, queued or started twice under one number."""
         seen: set[tuple[type, int]] = set()
         for ask in self.asks:
-            if isinstance(ask, QueueStepAsk | SetTimerAsk | SetRetryAsk | StartChildAsk):
+            if isinstance(ask, QueueStepAsk | SetTimerAsk | SetRetryAsk | StartChildAsk | SendMailAsk):
                 key = (type(ask), ask.number)
                 if key in seen:
                     name = type(ask).__name__.removesuffix("Ask")
@@ -242,6 +243,20 @@ class DeliverChildClosed:
     run_id: str
     mail: ChildClosedMail
     outbox: AlarmRow
+
+
+@dataclass(slots=True)
+class DeliverToChild:
+    """Put what a parent has sent into the mail of its child: a signal, or a request to end with this reason.
+
+    after: the number of the message to that child that must have arrived before; 0 for none.
+    """
+
+    run_id: str
+    outbox: AlarmRow
+    after: int
+    signal: SignalMail | None = None
+    reason: str = ""
 
 
 @dataclass(slots=True)
@@ -371,6 +386,7 @@ RunCommand = (
     | ResumeRun
     | OfferStalled
     | DeliverChildClosed
+    | DeliverToChild
     | AlarmDue
     | PostponeAlarm
     | EndLease

@@ -74,11 +74,16 @@ def request_cancel(space: Workspace, asked: RequestCancel) -> bool | HoldfastErr
     run = _asked_to_end(space, asked)
     if not isinstance(run, OpenRun):
         return run
-    if run.epoch == 0:
-        _end_now(space, run, RunStatus.CANCELLED, Failure("CancelledError", asked.reason))
-    else:
-        space.deliver(run, MailKind.CANCEL, CancelRequested(asked.reason))
+    ask_to_end(space, run, asked.reason)
     return True
+
+
+def ask_to_end(space: Workspace, run: OpenRun, reason: str) -> None:
+    """Asks the code of a changed run to end; without code that could be asked it ends."""
+    if run.epoch == 0:
+        _end_now(space, run, RunStatus.CANCELLED, Failure("CancelledError", reason))
+    else:
+        space.deliver(run, MailKind.CANCEL, CancelRequested(reason))
 
 
 def terminate_run(space: Workspace, asked: TerminateRun) -> bool | HoldfastError:

@@ -49,7 +49,7 @@ class Side(IntFlag):
 
 
 class AlarmKind(IntEnum):
-    """What an alarm makes happen; `ref` is the number of the timer, step or child, or 0."""
+    """What an alarm makes happen; `ref` is the number of the timer, step, child or message to a child, or 0."""
 
     START = 1
     TIMER = 2
@@ -60,6 +60,7 @@ class AlarmKind(IntEnum):
     OUTBOX_CHILD_CLOSED = 7
     OUTBOX_CHILD_CANCEL = 8
     OUTBOX_CHILD_TERMINATE = 9
+    OUTBOX_CHILD_MAIL = 10
 
 
 class TaskState(IntEnum):

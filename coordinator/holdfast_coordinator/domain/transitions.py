@@ -18,6 +18,7 @@ from .asks import (
     CloseAsk,
     ConsumeMail,
     QueueStepAsk,
+    SendMailAsk,
     SetRetryAsk,
     SetTimerAsk,
     StallAsk,
@@ -103,7 +104,7 @@ def _size(asked: CommitTransition) -> int:
                 size += len(ask.entry) + len(ask.result or b"") + len(ask.failure or b"")
             case QueueStepAsk():
                 size += len(ask.arguments)
-            case StartChildAsk():
+            case StartChildAsk() | SendMailAsk():
                 size += len(ask.spec)
             case _:
                 pass
@@ -228,6 +229,8 @@ def _do(space: Workspace, run: OpenRun, ask: Ask) -> None:
             if open_child is not None and not open_child.closed:
                 kind = AlarmKind.OUTBOX_CHILD_CANCEL
                 space.send_outbox(run.run_id, kind, number, to_run_id=open_child.child_run_id)
+        case SendMailAsk(number, child_run_id, spec):
+            space.send_outbox(run.run_id, AlarmKind.OUTBOX_CHILD_MAIL, number, body=spec, to_run_id=child_run_id)
         case StallAsk() | CloseAsk():
             pass  # the lease is settled at the end of the transition
         case _:

@@ -6,6 +6,7 @@ fails is tried again later and later, and is a dead letter in the end; the paren
 whose end cannot be delivered, gets that as its end. An outage of the database is no failure of it.
 """
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,6 +17,7 @@ from holdfast.ids import child_run_id
 from holdfast_coordinator.domain.commands import (
     ChildStart,
     DeliverChildClosed,
+    DeliverToChild,
     PostponeAlarm,
     RequestCancel,
     StartRun,
@@ -38,7 +40,8 @@ log = structlog.get_logger(__name__)
 
 PARENT_CLOSED = "the parent run closed"
 
-DeliveryCommand = StartRun | DeliverChildClosed | RequestCancel | TerminateRun
+DeliveryCommand = StartRun | DeliverChildClosed | DeliverToChild | RequestCancel | TerminateRun
+Key = tuple[str, AlarmKind, int]
 
 
 class OutboxCodec(Protocol):
@@ -46,6 +49,9 @@ class OutboxCodec(Protocol):
 
     def child_start(self, alarm: AlarmRow, parent: RunRow) -> ChildStart:
         """The start of a child, from the ChildStarted entry in the alarm and the record of its parent."""
+
+    def mail_to_child(self, alarm: AlarmRow) -> tuple[DeliverToChild, int]:
+        """What a child is sent, from the MailSent entry in the alarm, and the number of the child."""
 
 
 class Outbox:
@@ -61,14 +67,14 @@ class Outbox:
         self._codec = codec
         self._origins = origins
         self._metrics = metrics
-        self._under_way: set[tuple[str, AlarmKind, int]] = set()
+        self._under_way: dict[Key, asyncio.Event] = {}
 
     async def deliver(self, alarm: AlarmRow, mail: ChildClosedMail | None = None, to_run_id: str = "") -> None:
         """Makes one delivery, unless it is under way; one that fails is postponed."""
         key = (alarm.run_id, alarm.kind, alarm.ref)
         if key in self._under_way:
             return
-        self._under_way.add(key)
+        self._under_way[key] = asyncio.Event()
         try:
             command = await self._command(alarm, mail, to_run_id)
             (answer,) = await self._cells.submit(command.run_id, [command])
@@ -82,7 +88,7 @@ class Outbox:
         except Exception as error:  # noqa: BLE001 - what an older release wrote may make no command at all
             await self.postpone(alarm, str(error) if isinstance(error, HoldfastError) else repr(error))
         finally:
-            self._under_way.discard(key)
+            self._under_way.pop(key).set()
 
     async def postpone(self, alarm: AlarmRow, reason: str) -> None:
         """Notes that an alarm of whatever kind failed; it is tried again later, and given up in the end.
@@ -134,12 +140,29 @@ class Outbox:
             if mail is None:
                 mail, to_run_id = await self._closed_child(alarm)
             return DeliverChildClosed(to_run_id, mail, alarm)
+        if alarm.kind is AlarmKind.OUTBOX_CHILD_MAIL:
+            return await self._mail_to_child(alarm)
         target = to_run_id or child_run_id(alarm.run_id, alarm.ref)
         request_id = f"{alarm.run_id}/{alarm.kind.name}/{alarm.ref}"
         if alarm.kind is AlarmKind.OUTBOX_CHILD_CANCEL:
             return RequestCancel(target, request_id, PARENT_CLOSED, alarm)
         assert alarm.kind is AlarmKind.OUTBOX_CHILD_TERMINATE, alarm
         return TerminateRun(target, request_id, PARENT_CLOSED, alarm)
+
+    async def _mail_to_child(self, alarm: AlarmRow) -> DeliverToChild:
+        """What a child is sent. It follows the start of the child, and what the child was sent before, at once.
+
+        Where these are not under way here, the rows say that it has to wait.
+        """
+        command, number = self._codec.mail_to_child(alarm)
+        for key in (
+            (alarm.run_id, AlarmKind.OUTBOX_CHILD, number),
+            (alarm.run_id, AlarmKind.OUTBOX_CHILD_MAIL, command.after),
+        ):
+            earlier = self._under_way.get(key)
+            if earlier is not None:
+                await earlier.wait()
+        return command
 
     def _child_start(self, alarm: AlarmRow, parent: RunRow) -> StartRun:
         child = self._codec.child_start(alarm, parent)

@@ -25,6 +25,7 @@ from holdfast_coordinator.domain.asks import (
     CloseAsk,
     ConsumeMail,
     QueueStepAsk,
+    SendMailAsk,
     SetRetryAsk,
     SetTimerAsk,
     StallAsk,
@@ -194,6 +195,8 @@ def _ask(of_run: str, kind: str, entry: journal_pb2.Entry) -> Ask | None:
             return _start_child(of_run, entry)
         case "child_cancelled":
             return CancelChildAsk(entry.child_cancelled.number)
+        case "mail_sent":
+            return _send_mail(of_run, entry)
         case "run_stalled":
             return StallAsk(shown(entry.run_stalled.reason, REASON_MAX), shown(entry.run_stalled.build, BUILD_MAX))
         case _:
@@ -215,6 +218,12 @@ def _start_child(of_run: str, entry: journal_pb2.Entry) -> StartChildAsk:
         span("max_duration", child.max_duration)
     policy = choice("close_policy", child.close_policy, _POLICIES, default=ClosePolicy.CANCEL)
     return StartChildAsk(child.number, child.run_id, policy, entry.SerializeToString())
+
+
+def _send_mail(of_run: str, entry: journal_pb2.Entry) -> SendMailAsk:
+    """What is sent to a child of the run itself: no other can be named."""
+    sent = entry.mail_sent
+    return SendMailAsk(sent.message, child_run_id(of_run, sent.number), entry.SerializeToString())
 
 
 def _queue_step(step: journal_pb2.StepScheduled, at: datetime) -> QueueStepAsk:

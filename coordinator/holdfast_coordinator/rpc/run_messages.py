@@ -259,6 +259,7 @@ _UNDELIVERED = {
     AlarmKind.OUTBOX_CHILD_CLOSED: "its end did not reach its parent",
     AlarmKind.OUTBOX_CHILD_CANCEL: "child {ref} was not asked to end",
     AlarmKind.OUTBOX_CHILD_TERMINATE: "child {ref} was not terminated",
+    AlarmKind.OUTBOX_CHILD_MAIL: "message {ref} did not reach a child",
     AlarmKind.TIMER: "timer {ref} did not fire",
     AlarmKind.RETRY: "step {ref} was not retried",
 }

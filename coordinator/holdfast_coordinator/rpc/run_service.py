@@ -326,6 +326,6 @@ def _request_id(text: str) -> str:
 
 
 def _reason(text: str) -> str:
-    if len(text) > 1_000:
-        raise InvalidRequest("reason", f"has {len(text)} characters, the limit is 1,000")
+    if len(text) > REASON_MAX:
+        raise InvalidRequest("reason", f"has {len(text)} characters, the limit is {REASON_MAX:,}")
     return text

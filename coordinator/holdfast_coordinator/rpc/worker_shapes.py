@@ -9,7 +9,7 @@ from typing import Any
 
 from holdfast.api.v1 import journal_pb2, value_pb2
 from holdfast.errors import InvalidRequest
-from holdfast.limits import NAME_MAX, NOTE_LEVELS, NOTE_MAX, PROBLEM_MAX
+from holdfast.limits import NAME_MAX, NOTE_LEVELS, NOTE_MAX, PROBLEM_MAX, REASON_MAX
 from holdfast.statuses import AttemptOutcome, Placement
 
 from .fields import ENTRY_SECONDS_MAX, INT32_MAX, NANOS_MAX, check_time, name, span, whole
@@ -187,6 +187,19 @@ def _noted(kind: str, body: journal_pb2.Noted) -> None:
     whole(f"{kind}.span", body.span)
 
 
+def _mail_sent(kind: str, body: journal_pb2.MailSent) -> None:
+    _numbered(kind, body)
+    whole(f"{kind}.message", body.message, least=1)
+    # The one before, so that a row of them cannot go round in a circle and wait for itself.
+    whole(f"{kind}.after", body.after, most=body.message - 1)
+    if body.signal:
+        name(f"{kind}.signal", body.signal)
+    elif body.HasField("payload"):
+        raise InvalidRequest(f"{kind}.payload", "belongs to a signal, and there is none; a request to end has a reason")
+    if len(body.reason) > REASON_MAX or "\0" in body.reason:
+        raise InvalidRequest(f"{kind}.reason", f"has a NUL character, or more than the {REASON_MAX:,} that it may have")
+
+
 def _run_closed(kind: str, body: journal_pb2.RunClosed) -> None:
     if body.HasField("result") and body.HasField("failure"):
         raise InvalidRequest(kind, "has a result and a failure; a run ends with one of them")
@@ -218,5 +231,6 @@ BODIES: dict[str, Callable[[str, Any], None]] = {
     "signal_set_aside": _signal_set_aside,
     "patched": _patched,
     "noted": _noted,
+    "mail_sent": _mail_sent,
 }
 """What a worker may write, and what checks it; all other kinds are the coordinator's."""

@@ -1,9 +1,11 @@
-"""Reads the start of a child run from the ChildStarted entry that the outbox carries."""
+"""Reads what the outbox carries to children: their starts from ChildStarted entries, what they are sent from MailSent."""
 
 from holdfast.api.v1 import journal_pb2
+from holdfast.ids import child_run_id
 from holdfast.statuses import ClosePolicy
 from holdfast.wire import time_from
-from holdfast_coordinator.domain.commands import ChildStart, StartRun
+from holdfast_coordinator.domain.commands import ChildStart, DeliverToChild, StartRun
+from holdfast_coordinator.domain.mail import SignalMail
 from holdfast_coordinator.domain.rows import AlarmRow, RunRow
 
 from .content_hashes import call_of_arguments
@@ -30,3 +32,12 @@ def child_start(alarm: AlarmRow, parent: RunRow) -> ChildStart:
         outbox=alarm,
     )
     return ChildStart(start, asked_at, ClosePolicy(child.close_policy or ClosePolicy.CANCEL))
+
+
+def mail_to_child(alarm: AlarmRow) -> tuple[DeliverToChild, int]:
+    """What a parent has sent its child, and the number of that child."""
+    sent = journal_pb2.Entry.FromString(alarm.body).mail_sent
+    payload = sent.payload.SerializeToString() if sent.HasField("payload") else b""
+    signal = SignalMail(sent.signal, payload) if sent.signal else None
+    child = child_run_id(alarm.run_id, sent.number)
+    return DeliverToChild(child, alarm, sent.after, signal, sent.reason), sent.number

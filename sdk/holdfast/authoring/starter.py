@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # a module that defines workflows needs no asyncio
 OnConflict = Literal["attach", "reject", "terminate"]
 Reuse = Literal["attach", "new", "retry_failed"]
 TraceRelation = Literal["link", "join"]
+OnClose = Literal["cancel", "abandon", "terminate"]
 
 
 @dataclass(slots=True, frozen=True)
@@ -26,7 +27,8 @@ class StartOptions:
 
     id: the business id, where the start gives one; else the template of the workflow makes it.
     delay: a span, or an aware UTC instant. trace: what the run's trace has to do with the caller's. sampled: None
-    leaves it to the coordinator's ratio, or to the caller's decision when the run joins its trace.
+    leaves it to the coordinator's ratio, or to the caller's decision when the run joins its trace. on_close: what
+    happens to a child when its parent closes; None for a run that is no child.
     """
 
     id: str = ""
@@ -40,6 +42,7 @@ class StartOptions:
     max_duration: timedelta | None = None
     trace: TraceRelation = "link"
     sampled: bool | None = None
+    on_close: OnClose | None = None
 
 
 Starter = Callable[[WorkflowDefinition, tuple[Any, ...], dict[str, Any], StartOptions], Awaitable[Any]]

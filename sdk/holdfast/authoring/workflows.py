@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, get_args
 
 from holdfast.authoring import plain_calls
-from holdfast.authoring.starter import OnConflict, Reuse, StartOptions, TraceRelation, caller_here, default_starter
+from holdfast.authoring.starter import OnClose, OnConflict, Reuse, StartOptions, TraceRelation, caller_here, default_starter
 from holdfast.definitions.definitions import WorkflowDefinition
 from holdfast.definitions.options import (
     MetadataLike,
@@ -93,12 +93,14 @@ class Workflow(Generic[P, T_co]):
         max_duration: Duration | None = None,
         trace: TraceRelation = "link",
         sampled: bool | None = None,
+        on_close: OnClose | None = None,
     ) -> "WorkflowStart[P, T_co]":
         """Options for one start: `await order.with_options(id="o-1").start("o-1", amount)`.
 
         delay: a duration, or the instant to start at. trace: "link" gives the run a trace of its own that links to
         the caller's span, "join" makes the run a child of that span. sampled: whether the run is traced, whatever the
-        coordinator's ratio says. Raises ValueError or TypeError naming the option.
+        coordinator's ratio says. on_close: for `holdfast.start_child` only, see there. Raises ValueError or TypeError
+        naming the option.
         """
         what = f"workflow {self.name}"
         if id is not None and (problem := business_id_problem(checked_name(what, "id", id))):
@@ -115,6 +117,7 @@ class Workflow(Generic[P, T_co]):
             max_duration=checked_span(what, "max_duration", max_duration),
             trace=_one_of(what, "trace", trace, get_args(TraceRelation)),
             sampled=checked_switch(what, "sampled", sampled),
+            on_close=None if on_close is None else _one_of(what, "on_close", on_close, get_args(OnClose)),
         )
         return WorkflowStart(self.definition, options)
 

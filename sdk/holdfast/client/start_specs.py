@@ -15,7 +15,7 @@ from holdfast.definitions.business_ids import business_id
 from holdfast.definitions.definitions import WorkflowDefinition
 from holdfast.definitions.options import checked_name
 from holdfast.definitions.signatures import CallSignature
-from holdfast.errors import PayloadTooLarge
+from holdfast.errors import InvalidRequest, PayloadTooLarge
 from holdfast.journal import TraceContext
 from holdfast.limits import DEFAULT_LIMITS
 
@@ -71,6 +71,9 @@ def start_spec(
     """
     definition, options = target.definition, target.options
     what = f"workflow {definition.name}"
+    if options.on_close is not None:
+        text = f"is {options.on_close!r}, but a run that a client starts has no parent; use it with holdfast.start_child"
+        raise InvalidRequest("on_close", text)
     arguments = codec.encode_arguments(definition.signature, args, kwargs, what=what, hashed=True)
     # Read as a worker will read them: what does not fit the annotations never becomes a run, and 1 and 1.0 make one id.
     args, kwargs = codec.decode_arguments(definition.signature, arguments, what=what)

@@ -156,6 +156,8 @@ def _event(entry: journal.Entry) -> str:
             return f"child {entry.number}: {entry.workflow} {entry.run_id}"
         case journal.ChildCancelled():
             return f"child {entry.number} cancelled"
+        case journal.MailSent(_, child, _, _, signal):
+            return f"sent child {child} {f'signal {signal}' if signal else 'a request to end'}"
         case journal.RunStalled():
             return f"stalled: {entry.reason}"
         case journal.RunResumed():

@@ -44,6 +44,7 @@ class Asks(Enum):
     CANCEL_TIMER = "the removal of the timer"
     START_CHILD = "the start of the child"
     CANCEL_CHILD = "a cancel request to the child"
+    SEND_MAIL = "a signal or a cancel request to the child"
     CONSUME_MAIL = "the mail, in the entry"
     STALL = "a worker with another build"
     CLOSE = "the end of the run and of all that is open in it"
@@ -209,6 +210,15 @@ _ENTRIES = (
     EntryKind("step_skipped", Subject.STEP, _WORKER, _DECIDED, required=("number", "name", "step_id", "failure")),
     EntryKind("patched", Subject.RUN, _WORKER, _DECIDED, required=("change_id",), texts=("change_id",)),
     EntryKind("noted", Subject.RUN, _WORKER, _PASSED, required=("text", "level"), texts=("text",)),
+    EntryKind(
+        "mail_sent",
+        Subject.CHILD,
+        _WORKER,
+        _DECIDED,
+        asks=Asks.SEND_MAIL,
+        required=("number", "message"),
+        texts=("signal", "reason"),
+    ),
 )
 
 ENTRY_KINDS: Mapping[str, EntryKind] = MappingProxyType({kind.name: kind for kind in _ENTRIES})

@@ -27,6 +27,7 @@ __all__ = [
     "Mail",
     "MailBody",
     "MailConsumed",
+    "MailSent",
     "MailUndelivered",
     "Noted",
     "Patched",
@@ -493,6 +494,26 @@ class Noted:
         return size
 
 
+@record
+class MailSent:
+    """The code sent a child a signal or a request to end, and goes on waiting for it."""
+
+    at: datetime
+    number: int
+    message: int
+    after: int = 0
+    signal: str = ""
+    payload: Payload | None = None
+    reason: str = ""
+
+    @property
+    def size_bytes(self) -> int:
+        size = FRAME_BYTES + 4 * len(self.signal) + 4 * len(self.reason)
+        if self.payload is not None:
+            size += len(self.payload.data)
+        return size
+
+
 Entry = (
     RunStarted
     | StepScheduled
@@ -516,4 +537,5 @@ Entry = (
     | StepSkipped
     | Patched
     | Noted
+    | MailSent
 )

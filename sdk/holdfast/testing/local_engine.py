@@ -30,10 +30,11 @@ from holdfast.journal import (
     Payload,
     RunClosed,
     RunStarted,
+    Signal,
     TimerFired,
 )
 from holdfast.limits import SPAN_MAX
-from holdfast.statuses import RunStatus
+from holdfast.statuses import ClosePolicy, RunStatus
 from holdfast.worker.attempts import NO_DEPS, Attempt, AttemptCall, AttemptRunner
 from holdfast.worker.command_entries import recorded, step_scheduled
 from holdfast.worker.guards import Guards, guarded
@@ -64,10 +65,12 @@ class EngineRun:
         parent: "tuple[EngineRun, int] | None",
     ) -> None:
         self.run_id = info.run_id
+        self.queue = info.queue
         self.history: list[Entry] = []
         self.closed: RunClosed | None = None
         self.children: dict[int, EngineRun] = {}
         self._engine = engine
+        self.close_policy = ClosePolicy.CANCEL
         self._definition = definition
         self._parent = parent
         self._instance = WorkflowInstance(definition, info, arguments, codec=engine.codec, is_guarded=engine.is_guarded)
@@ -90,7 +93,7 @@ class EngineRun:
     def begin(self, max_duration: timedelta | None) -> None:
         """Start the code."""
         if max_duration is not None:
-            self._engine.at(self._engine.now() + max_duration, self._time_out)
+            self._engine.at(self._engine.now() + max_duration, self.end_now, RunStatus.TIMED_OUT)
         self._observe(RunStarted(self._engine.now(), self._definition.name))
 
     def post(self, body: MailBody) -> None:
@@ -158,6 +161,9 @@ class EngineRun:
                 self.children[number] = child
             case commands.CancelChild(number):
                 self._engine.post_later(self.children[number], CancelRequested("no longer awaited"))
+            case commands.SendMail(number, _, _, signal, payload, reason):
+                body = Signal(signal, payload) if signal else CancelRequested(reason)
+                self._engine.post_later(self.children[number], body)
             case commands.Close(status, result, failure):
                 self._close(RunClosed(at, status, result, failure))
 
@@ -202,9 +208,10 @@ class EngineRun:
             self._timers.discard(number)
             self.post(TimerFired(number))
 
-    def _time_out(self) -> None:
+    def end_now(self, status: RunStatus) -> None:
+        """End the run, whatever its code does."""
         if self.closed is None:
-            entry = RunClosed(self._engine.now(), RunStatus.TIMED_OUT)
+            entry = RunClosed(self._engine.now(), status)
             self.history.append(entry)
             self._instance.feed(entry)
             self._close(entry)
@@ -213,7 +220,13 @@ class EngineRun:
         self.closed = entry
         self._cancel_attempts()
         for child in self.children.values():
-            self._engine.post_later(child, CancelRequested("the parent run has closed"))
+            match child.close_policy:
+                case ClosePolicy.CANCEL:
+                    self._engine.post_later(child, CancelRequested("the parent run has closed"))
+                case ClosePolicy.TERMINATE:
+                    self._engine.at(self._engine.now(), child.end_now, RunStatus.TERMINATED)
+                case ClosePolicy.ABANDON:
+                    pass
         if self._parent is not None:
             parent, number = self._parent
             closed = ChildClosed(number, self.run_id, entry.status, entry.result, entry.failure)
@@ -284,12 +297,14 @@ class LocalEngine:
             command.run_id,
             definition.name,
             command.id,
-            definition.queue or "default",
+            command.queue or parent.queue,
             parent_run_id=parent.run_id,
             created_at=self.now(),
         )
         origin = (parent, command.number)
-        return self._add(definition, info, command.arguments, parent=origin, max_duration=command.max_duration)
+        run = self._add(definition, info, command.arguments, parent=origin, max_duration=command.max_duration)
+        run.close_policy = command.close_policy
+        return run
 
     def post_later(self, run: EngineRun, body: MailBody, after: timedelta = timedelta(0)) -> None:
         """Deliver mail to a run when `after` has passed."""

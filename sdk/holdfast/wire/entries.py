@@ -607,6 +607,32 @@ def _read_noted(at: datetime, body: journal_pb2.Noted) -> journal.Noted:
     )
 
 
+def _write_mail_sent(message: journal_pb2.Entry, record: journal.MailSent) -> None:
+    body = message.mail_sent
+    body.number = record.number
+    body.message = record.message
+    if record.after:
+        body.after = record.after
+    if record.signal:
+        body.signal = record.signal
+    if record.payload is not None:
+        write_payload(body.payload, record.payload)
+    if record.reason:
+        body.reason = record.reason
+
+
+def _read_mail_sent(at: datetime, body: journal_pb2.MailSent) -> journal.MailSent:
+    return journal.MailSent(
+        at,
+        body.number,
+        body.message,
+        body.after,
+        body.signal,
+        payload_from_message(body.payload) if body.HasField("payload") else None,
+        body.reason,
+    )
+
+
 _ENTRY_WRITERS: dict[type, Callable[[journal_pb2.Entry, Any], None]] = {
     journal.RunStarted: _write_run_started,
     journal.StepScheduled: _write_step_scheduled,
@@ -630,6 +656,7 @@ _ENTRY_WRITERS: dict[type, Callable[[journal_pb2.Entry, Any], None]] = {
     journal.StepSkipped: _write_step_skipped,
     journal.Patched: _write_patched,
     journal.Noted: _write_noted,
+    journal.MailSent: _write_mail_sent,
 }
 _ENTRY_READERS: dict[str, Callable[[datetime, Any], journal.Entry]] = {
     "run_started": _read_run_started,
@@ -654,6 +681,7 @@ _ENTRY_READERS: dict[str, Callable[[datetime, Any], journal.Entry]] = {
     "step_skipped": _read_step_skipped,
     "patched": _read_patched,
     "noted": _read_noted,
+    "mail_sent": _read_mail_sent,
 }
 
 

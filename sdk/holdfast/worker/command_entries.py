@@ -7,6 +7,7 @@ from holdfast.journal import (
     ChildCancelled,
     ChildStarted,
     Entry,
+    MailSent,
     Noted,
     Patched,
     RunClosed,
@@ -26,6 +27,7 @@ NumberedCommand = (
     | commands.CancelTimer
     | commands.StartChild
     | commands.CancelChild
+    | commands.SendMail
     | commands.EnterSpan
     | commands.LeaveSpan
     | commands.SkipStep
@@ -86,6 +88,10 @@ def recorded(command: NumberedCommand, at: datetime) -> Entry:
             )
         case commands.CancelChild():
             return ChildCancelled(at, command.number)
+        case commands.SendMail():
+            return MailSent(
+                at, command.number, command.message, command.after, command.signal, command.payload, command.reason
+            )
         case commands.EnterSpan():
             return UserSpanBegan(at, command.number, command.name, command.began_at, command.parent)
         case commands.LeaveSpan():

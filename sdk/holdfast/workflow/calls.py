@@ -11,7 +11,9 @@ from typing import Any, ClassVar, Protocol
 from holdfast.definitions.definitions import StepDefinition, StepOverrides, WorkflowDefinition
 from holdfast.definitions.options import recorded_retry, resolve
 from holdfast.hints.value_types import ValueType
-from holdfast.journal import Arguments, Failure
+from holdfast.journal import Arguments, Failure, Payload
+from holdfast.record import record
+from holdfast.statuses import ClosePolicy, RunStatus
 from holdfast.workflow.commands import (
     CallStep,
     CancelChild,
@@ -19,6 +21,7 @@ from holdfast.workflow.commands import (
     CancelTimer,
     Close,
     Command,
+    SendMail,
     SetSignalAside,
     SetTimer,
     SkipStep,
@@ -159,10 +162,26 @@ class TimerCall(WorkflowFuture[None]):
         return f"set {timer_words(self.name, self.delay, self.until)}"
 
 
-class ChildCall(WorkflowFuture[Any]):
-    """The result to come of a child run."""
+@record
+class ChildOptions:
+    """What a start of a child says; "" and None mean: as the workflow is defined, else as its parent."""
 
-    __slots__ = ("arguments", "definition", "host", "id", "is_unrecorded", "number", "part", "run_id")
+    id: str = ""
+    queue: str = ""
+    max_duration: timedelta | None = None
+    close_policy: ClosePolicy = ClosePolicy.CANCEL
+
+
+class ChildCall(WorkflowFuture[Any]):
+    """The result to come of a child run. status: how it has closed, as the journal of its parent says; None before.
+
+    close_policy: what happens to it when its parent closes.
+    """
+
+    __slots__ = (
+        "arguments", "close_policy", "definition", "host", "id", "is_unrecorded", "max_duration", "number", "part", "queue",
+        "run_id", "status",
+    )  # fmt: skip
 
     kind: ClassVar[str] = "child"
 
@@ -175,7 +194,7 @@ class ChildCall(WorkflowFuture[Any]):
         *,
         number: int,
         run_id: str,
-        id: str,
+        options: ChildOptions,
     ) -> None:
         super().__init__(loop)
         self.host = host
@@ -183,7 +202,11 @@ class ChildCall(WorkflowFuture[Any]):
         self.arguments = arguments
         self.number = number
         self.run_id = run_id
-        self.id = id
+        self.id = options.id
+        self.queue = options.queue or definition.queue
+        self.max_duration = definition.max_duration if options.max_duration is None else options.max_duration
+        self.close_policy = options.close_policy
+        self.status: RunStatus | None = None
         self.part: Part | None = None
         self.is_unrecorded = False
 
@@ -194,20 +217,43 @@ class ChildCall(WorkflowFuture[Any]):
         return True
 
     def command(self) -> StartChild:
-        definition = self.definition
         return StartChild(
             self.number,
-            definition.name,
+            self.definition.name,
             self.run_id,
             self.arguments,
             id=self.id,
-            queue=definition.queue,
-            max_duration=definition.max_duration,
+            queue=self.queue,
+            max_duration=self.max_duration,
+            close_policy=self.close_policy,
             span=number_of(self.part),
         )
 
     def describe(self) -> str:
         return f"started child run {self.number} of {self.definition.name}"
+
+
+class Message:
+    """What the code sends a child. number: of the child. message, after: see SendMail; given by the ledger."""
+
+    __slots__ = ("after", "is_unrecorded", "message", "number", "payload", "reason", "signal")
+
+    kind: ClassVar[str] = "message"
+
+    def __init__(self, child: int, *, signal: str = "", payload: Payload | None = None, reason: str = "") -> None:
+        self.number = child
+        self.message = 0
+        self.after = 0
+        self.signal = signal
+        self.payload = payload
+        self.reason = reason
+        self.is_unrecorded = False
+
+    def command(self) -> SendMail:
+        return SendMail(self.number, self.message, self.after, self.signal, self.payload, self.reason)
+
+    def describe(self) -> str:
+        return message_words(self.number, self.signal)
 
 
 class ReceiveCall(WorkflowFuture[Any]):
@@ -334,3 +380,8 @@ _NOTHING_OVERRIDDEN = StepOverrides()
 def step_words(name: str, step_id: str = "", number: int = 0) -> str:
     """A step in words: `step charge (4)`, `step charge [item-3]`."""
     return f"step {name}{f' [{step_id}]' if step_id else ''}{f' ({number})' if number else ''}"
+
+
+def message_words(child: int, signal: str) -> str:
+    """What was sent to a child, as a predicate."""
+    return f"sent child run {child} {f'signal {signal}' if signal else 'a request to end'}"

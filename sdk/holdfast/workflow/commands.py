@@ -75,6 +75,22 @@ class CancelChild:
 
 
 @record
+class SendMail:
+    """The code sends a child something. Recorded as MailSent.
+
+    number: of the child. message: its own number. after: of the message to that child before it, 0 for none. signal: the
+    name of a signal, with its payload; "" for a request to end, with its reason.
+    """
+
+    number: int
+    message: int
+    after: int
+    signal: str = ""
+    payload: Payload | None = None
+    reason: str = ""
+
+
+@record
 class EnterSpan:
     """The code calls something in a part of itself that it had named for traces. Recorded as UserSpanBegan."""
 
@@ -147,6 +163,7 @@ Command = (
     | CancelTimer
     | StartChild
     | CancelChild
+    | SendMail
     | EnterSpan
     | LeaveSpan
     | SkipStep

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from holdfast.journal import Failure
+    from holdfast.workflow.calls import ChildOptions
+    from holdfast.workflow.child_handles import ChildHandle
     from holdfast.workflow.unawaited_calls import CallPlace
 
 
@@ -73,6 +75,16 @@ class WorkflowRuntime(Protocol):
         place: "CallPlace | None" = None,
     ) -> Coroutine[Any, Any, Any]:
         """The same for a child run."""
+        ...
+
+    def start_child(
+        self,
+        workflow: WorkflowDefinition,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        options: "ChildOptions",
+    ) -> "ChildHandle[Any]":
+        """A child run that is asked for at once, by its handle."""
         ...
 
     def sleep(self, delay: timedelta | None, until: datetime | None, name: str) -> Awaitable[None]: ...

@@ -149,6 +149,8 @@ class WorkflowInstance:
                 self._signals.foresee(entry.number)
             elif isinstance(entry, journal.Patched):
                 patches.foresee(entry.change_id)
+            elif isinstance(entry, journal.ChildStarted):
+                self._ledger.foresee_child(entry)
 
     def expect(self, journal_length: int) -> None:
         """A journal of this many entries will be fed, and told to `foresee` before."""
@@ -235,6 +237,7 @@ class WorkflowInstance:
         call = self._ledger.children.pop(closed.number, None)
         if call is None:
             return
+        call.status = closed.status
         if closed.status is RunStatus.COMPLETED:
             payload = closed.result or Payload(b"null")
             self._outcomes.return_in(call, payload, call.definition.signature.result, f"child run {closed.run_id}")
@@ -268,6 +271,7 @@ _LEDGER_MATCHERS: dict[type, Callable[[Ledger, Any], None]] = {
     journal.TimerCancelled: Ledger.timer_cancelled,
     journal.ChildStarted: Ledger.child_started,
     journal.ChildCancelled: Ledger.child_cancelled,
+    journal.MailSent: Ledger.mail_sent,
 }
 """Entries that record what the code has asked for: they are compared with it, and wake nothing."""
 

@@ -9,11 +9,13 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from holdfast.errors import NonDeterminism
+from holdfast.ids import child_run_id
 from holdfast.journal import (
     Arguments,
     ChildCancelled,
     ChildStarted,
     Failure,
+    MailSent,
     Payload,
     RunClosed,
     SignalSetAside,
@@ -29,10 +31,12 @@ from holdfast.workflow.calls import (
     Cancellation,
     ChildCall,
     Ending,
+    Message,
     Misfit,
     Skip,
     StepCall,
     TimerCall,
+    message_words,
     step_words,
 )
 from holdfast.workflow.commands import Close, Command
@@ -67,9 +71,12 @@ class Ledger:
     """
 
     __slots__ = (
+        "_children_foreseen",
         "_children_last",
         "_kept",
         "_kept_by_number",
+        "_messages_last",
+        "_messages_to",
         "_skipped",
         "_steps_by_id",
         "_steps_last",
@@ -100,6 +107,9 @@ class Ledger:
         self._steps_last = 0
         self._timers_last = 0
         self._children_last = 0
+        self._children_foreseen: dict[int, str] = {}
+        self._messages_last = 0
+        self._messages_to: dict[int, int] = {}
 
     # What the code does
 
@@ -149,6 +159,14 @@ class Ledger:
         self._children_last += 1
         return self._children_last
 
+    def foresee_child(self, entry: ChildStarted) -> None:
+        """The journal says further on which run this child is."""
+        self._children_foreseen[entry.number] = entry.run_id
+
+    def child_run_id(self, of_run_id: str, number: int) -> str:
+        """The run id of child `number` of this run."""
+        return self._children_foreseen.pop(number, "") or child_run_id(of_run_id, number)
+
     def withdraw(self, call: StepCall | TimerCall | ChildCall | LoopTimer) -> None:
         """Note that the code no longer awaits `call`: nothing when its command was not taken, else a cancellation."""
         if self.is_ended:
@@ -195,6 +213,14 @@ class Ledger:
             self.timers[asked.number] = asked
         elif isinstance(asked, ChildCall):
             self.children[asked.number] = asked
+        elif isinstance(asked, Message):
+            asked.message = self._messages_last + 1
+            asked.after = self._messages_to.get(asked.number, 0)
+            self._sent(asked.number, asked.message)
+
+    def _sent(self, child: int, message: int) -> None:
+        self._messages_last = max(self._messages_last, message)
+        self._messages_to[child] = message
 
     # What the journal says
 
@@ -261,6 +287,17 @@ class Ledger:
 
     def child_cancelled(self, entry: ChildCancelled) -> None:
         self._cancellation("child", entry.number)
+
+    def mail_sent(self, entry: MailSent) -> None:
+        for asked in self._unrecorded:
+            if asked.is_unrecorded and isinstance(asked, Message) and asked.number == entry.number:
+                if asked.signal != entry.signal:
+                    self.diverge(f"what {message_words(entry.number, entry.signal)}", asked)
+                asked.is_unrecorded = False
+                self._sent(entry.number, entry.message)
+                self._drop_matched()
+                return
+        self.diverge(f"what {message_words(entry.number, entry.signal)}", None)
 
     def signal_set_aside(self, entry: SignalSetAside) -> bool:
         """Meet the decision of the code to set this signal aside; False: it has made none."""

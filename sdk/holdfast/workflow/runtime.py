@@ -17,7 +17,8 @@ from holdfast.errors import DuplicateStepId, HoldfastError
 from holdfast.hints.refusals import HopelessHint, UnknownYet
 from holdfast.hints.value_types import value_type
 from holdfast.journal import Arguments, Failure, RunStarted
-from holdfast.workflow.calls import ReceiveCall, Skip, StepCall, TimerCall
+from holdfast.workflow.calls import ChildOptions, ReceiveCall, Skip, StepCall, TimerCall
+from holdfast.workflow.child_handles import ChildHandle
 from holdfast.workflow.children import child_arguments, start_child
 from holdfast.workflow.code_spans import OpenSpan, RunSpans
 from holdfast.workflow.conditions import Conditions
@@ -35,6 +36,7 @@ from holdfast.workflow.tasks import LoopTimer
 from holdfast.workflow.unawaited_calls import CallPlace, calls, unawaited_among
 
 _BEFORE_THE_START = datetime(1970, 1, 1, tzinfo=UTC)
+_AWAITED = ChildOptions()
 
 
 class RunRuntime:
@@ -199,21 +201,40 @@ class RunRuntime:
             self.loop.refuse()
         if self.loop.is_looking:
             self.loop.refuse_in_predicate(f"a child run of {workflow.name}")
-        try:
-            arguments, id = self.loop.guarded(child_arguments, self._codec, workflow, args, kwargs)
-        except HoldfastError as error:
-            raise unawaited_among(args, kwargs) or error from None
-        return self._called_child(workflow, arguments, id, place)
+        arguments, options = self._child_arguments(workflow, args, kwargs, _AWAITED)
+        return self._called_child(workflow, arguments, options, place)
 
     async def _called_child(
-        self, definition: WorkflowDefinition, arguments: Arguments, id: str, place: CallPlace | None
+        self, definition: WorkflowDefinition, arguments: Arguments, options: ChildOptions, place: CallPlace | None
     ) -> Any:
         if self._ledger.is_ended:
             self.loop.refuse()
             return await self.loop.create_future()
         self.loop.refuse_from_outside()
         part = self._spans.here()
-        return await start_child(self.loop, self._ledger, self._info.run_id, definition, arguments, id, part)
+        return await start_child(self.loop, self._ledger, self._info.run_id, definition, arguments, options, part)
+
+    def _child_arguments(
+        self, workflow: WorkflowDefinition, args: tuple[Any, ...], kwargs: dict[str, Any], options: ChildOptions
+    ) -> tuple[Arguments, ChildOptions]:
+        try:
+            return self.loop.guarded(child_arguments, self._codec, workflow, args, kwargs, options)
+        except HoldfastError as error:
+            raise unawaited_among(args, kwargs) or error from None
+
+    def start_child(
+        self, workflow: WorkflowDefinition, args: tuple[Any, ...], kwargs: dict[str, Any], options: ChildOptions
+    ) -> ChildHandle[Any]:
+        """Ask for a child run now, and give the handle of it. Raises as `call_child` does."""
+        if self._ledger.is_ended:
+            self.loop.refuse()
+        self.loop.refuse_from_outside()
+        if self.loop.is_looking:
+            self.loop.refuse_in_predicate(f"a child run of {workflow.name}")
+        arguments, options = self._child_arguments(workflow, args, kwargs, options)
+        part = self._spans.here()
+        call = start_child(self.loop, self._ledger, self._info.run_id, workflow, arguments, options, part)
+        return ChildHandle(call, self.loop, self._ledger, self._codec)
 
     def sleep(self, delay: timedelta | None, until: datetime | None, name: str) -> Awaitable[None]:
         """Ask for a timer. Exactly one of delay and until is given; without a name, what is due needs no entry."""

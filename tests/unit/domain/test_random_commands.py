@@ -16,9 +16,11 @@ from holdfast_coordinator.domain.asks import (
     CancelStepAsk,
     CancelTimerAsk,
     ConsumeMail,
+    SendMailAsk,
     SetRetryAsk,
     SetTimerAsk,
     StallAsk,
+    StartChildAsk,
 )
 from holdfast_coordinator.domain.commands import (
     AlarmDue,
@@ -26,6 +28,7 @@ from holdfast_coordinator.domain.commands import (
     ClaimTasks,
     Command,
     DeliverChildClosed,
+    DeliverToChild,
     EndAttempt,
     EndLease,
     LeaseEnd,
@@ -37,10 +40,10 @@ from holdfast_coordinator.domain.commands import (
     Reuse,
     TerminateRun,
 )
-from holdfast_coordinator.domain.mail import ChildClosedMail
+from holdfast_coordinator.domain.mail import ChildClosedMail, SignalMail
 from holdfast_coordinator.domain.rows import AlarmKind, AlarmRow, RunState, TaskState
 from tests.support.core_cell import CoreCell
-from tests.support.core_commands import ENTRY, OTHER, WORKER, child_of, queue_step, run_named, signal, start, transition
+from tests.support.core_commands import ENTRY, OTHER, RUN, WORKER, child_of, queue_step, run_named, signal, start, transition
 from tests.support.invariants import CellRows, check, check_step
 
 PICK = st.integers(0, 1_000)
@@ -124,6 +127,7 @@ class RandomCommands(RuleBasedStateMachine):
             st.builds(CancelTimerAsk, number),
             st.builds(CancelStepAsk, number),
             st.builds(CancelChildAsk, number),
+            st.builds(SendMailAsk, number, st.just(RUN), st.just(b"spec")),
             st.builds(queue_step, number, recoveries=st.sampled_from([0, 1, None])),
             st.builds(child_of, number, policy=st.sampled_from(ClosePolicy)),
         )
@@ -136,7 +140,7 @@ class RandomCommands(RuleBasedStateMachine):
                 new.append(ask)
                 continue
             self.number += 1
-            child = {"run_id": child_run_id(run_id, self.number)} if hasattr(ask, "spec") else {}
+            child = {"run_id": child_run_id(run_id, self.number)} if isinstance(ask, StartChildAsk) else {}
             new.append(replace(ask, number=self.number, **child))  # type: ignore[arg-type]
         return new
 
@@ -190,6 +194,9 @@ class RandomCommands(RuleBasedStateMachine):
                 record, result = self.cell.runs[alarm.run_id], self.cell.run_results[alarm.run_id]
                 mail = ChildClosedMail(record.parent_number, alarm.run_id, result.status)
                 return DeliverChildClosed(record.parent_run_id or "", mail, alarm)
+            case AlarmKind.OUTBOX_CHILD_MAIL:
+                children = [one.child_run_id for one in self.cell.children.values() if one.run_id == alarm.run_id]
+                return DeliverToChild(children[0] if children else child, alarm, 0, SignalMail("go", b"") if id else None)
             case AlarmKind.OUTBOX_CHILD_CANCEL:
                 return RequestCancel(child, f"{alarm.run_id}/cancel/{alarm.ref}", "parent closed", alarm)
             case _:

@@ -61,7 +61,7 @@ def test_the_groups_are_those_that_the_code_is_written_for() -> None:
         "noted",
     } == kinds.STORED_ENTRIES
     assert kinds.ATTEMPT_ENDS | {"step_scheduled", "attempt_started", "step_skipped"} == kinds.OF_STEPS
-    assert {"child_started", "child_cancelled"} == kinds.OF_CHILDREN
+    assert {"child_started", "child_cancelled", "mail_sent"} == kinds.OF_CHILDREN
 
 
 def names_of(records: Iterable[type]) -> set[str]:

@@ -13,7 +13,7 @@ from holdfast.limits import DEFAULT_LIMITS
 from holdfast_coordinator.engine.engine import Engine
 from holdfast_coordinator.engine.sessions import SessionPolicy
 from holdfast_coordinator.rpc.server import Server
-from holdfast_coordinator.wire.children import child_start
+from holdfast_coordinator.wire.children import child_start, mail_to_child
 from holdfast_coordinator.wire.continuations import continuation
 from tests.support.memory_cell_store import MemoryCellStore
 from tests.support.memory_control_store import MemoryControlStore
@@ -27,6 +27,7 @@ class Codec:
     """What the engine must look into, as the app wires it."""
 
     child_start = staticmethod(child_start)
+    mail_to_child = staticmethod(mail_to_child)
     continuation = staticmethod(continuation)
 
 

@@ -19,7 +19,7 @@ CREATE TABLE alarms (
     body BYTEA NOT NULL,
     attempts INTEGER DEFAULT 0 NOT NULL,
     CONSTRAINT alarms_pkey PRIMARY KEY (run_id, kind, ref),
-    CONSTRAINT alarms_sound CHECK (kind BETWEEN 1 AND 9 AND attempts >= 0)
+    CONSTRAINT alarms_sound CHECK (kind BETWEEN 1 AND 10 AND attempts >= 0)
 ) WITH (
     fillfactor = 80,
     autovacuum_vacuum_scale_factor = 0.0,
