@@ -146,6 +146,7 @@ def _engine(
         emit=exported.tracing.emit if exported is not None else None,
         span_rules=span_rules(config),
         metrics=metrics,
+        nesting_max=config.nesting_max,
     )
 
 

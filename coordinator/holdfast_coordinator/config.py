@@ -50,6 +50,9 @@ class Config(BaseSettings):
     )
     poll_wait: str = Field(default="30s", description="how long a poll of a worker is held")
     payload_bytes_max: int = Field(default=DEFAULT_LIMITS.payload_bytes, ge=1_024, description="the largest payload")
+    nesting_max: int = Field(
+        default=DEFAULT_LIMITS.nesting, ge=1, le=1_000, description="how many runs may be above a child run"
+    )
     otlp: str | None = Field(
         default=None, description="collector that gets spans and metrics by OTLP/gRPC; else OTEL_* variables name it"
     )

@@ -304,6 +304,10 @@ class NamespaceNotFound(HoldfastError):
         self.namespace = namespace
 
 
+class LimitExceeded(HoldfastError):
+    """A run has come to a limit of the coordinator. The message names the limit, its value and the way out."""
+
+
 class InvalidRequest(HoldfastError):
     """A request is malformed. `field` says where, the message what to do."""
 

@@ -6,7 +6,10 @@ from datetime import timedelta
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Sizes in bytes, journals in entries. The coordinator announces its own in OpenSession."""
+    """Sizes in bytes, journals in entries. The coordinator announces its own in OpenSession.
+
+    nesting: how many runs may be above a run, from its parent up.
+    """
 
     payload_bytes: int = 2 * 1024 * 1024
     error_text_bytes: int = 64 * 1024
@@ -15,6 +18,7 @@ class Limits:
     journal_entries: int = 50_000
     journal_entries_warn: int = 10_000
     journal_page_bytes: int = 1024 * 1024
+    nesting: int = 20
 
 
 DEFAULT_LIMITS = Limits()
@@ -48,3 +52,13 @@ DEFAULT_PORT = 7410
 
 STARTS_PER_CALL_MAX = 1_000
 WAITED_RUNS_MAX = 5_000
+
+
+def nesting_problem(workflow: str, depth: int, limit: int) -> str:
+    """Why there can be no child with so many runs above it; "" when there can."""
+    if depth <= limit:
+        return ""
+    return (
+        f"a child run of {workflow} would have {depth} runs above it, the limit is {limit} (HOLDFAST_NESTING_MAX of the "
+        "coordinator); let a run above start it, or let one run go on as a new one"
+    )

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from holdfast import App, ArgumentsRejected, RunFailed, constant, receive, sleep
+from holdfast import App, ArgumentsRejected, LimitExceeded, RunFailed, constant, receive, sleep
 from holdfast.client import Client
 from holdfast.journal import ChildStarted
 from tests.support.watching import until, until_status
@@ -166,6 +166,19 @@ async def test_wrong_arguments_of_a_child_are_refused_where_it_is_called(
 @app.workflow
 async def nests(depth: int) -> int:
     return 0 if depth == 0 else 1 + await nests(depth - 1)
+
+
+@pytest.mark.feature("F100")
+async def test_a_child_that_is_nested_too_deep_is_an_error_of_the_run_that_starts_it(
+    client: Client, worker: WorkerFactory, queue: str
+) -> None:
+    """Twenty runs may be above one; whoever does not catch the error hands it on."""
+    async with worker(workflows=[app]):
+        assert await client.run(nests.with_options(queue=queue), 20) == 20
+        with pytest.raises(RunFailed, match="would have 21 runs above it, the limit is 20") as caught:
+            await client.run(nests.with_options(queue=queue), 21)
+    assert caught.value.error_type == "LimitExceeded"
+    assert isinstance(caught.value.__cause__, LimitExceeded)
 
 
 @pytest.mark.feature("F99")

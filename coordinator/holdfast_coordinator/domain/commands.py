@@ -70,6 +70,9 @@ class StartRun:
     """How its spans are exported: TRACE, TRACE_FAILURE or not."""
     parent_run_id: str | None = None
     parent_number: int = 0
+    depth: int = 0
+    depth_max: int = DEFAULT_LIMITS.nesting
+    """How many runs are above the child, and how many may be."""
     asked_at: datetime | None = None
     """When the parent's journal says that it asked for this child."""
     outbox: AlarmRow | None = None

@@ -154,6 +154,7 @@ def _continue(space: Workspace, asked: RetryRun) -> None:
         metadata=origin.metadata,
         trace=asked.trace,
         origin_run_id=origin.run_id,
+        depth=origin.depth,
     )
     run = space.add_run(record, asked.traced, mail_taken=begin.mail_taken)
     for part in begin.parts:

@@ -90,6 +90,8 @@ class RunRow:
     origin_run_id: str | None = None
     parent_run_id: str | None = None
     parent_number: int = 0
+    depth: int = 0
+    """How many runs are above it, from its parent up."""
 
 
 GIVEN_UP = ""

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-from holdfast.errors import HoldfastError, InvalidRequest, RunAlreadyStarted, RunConflict
+from holdfast.errors import HoldfastError, InvalidRequest, LimitExceeded, RunAlreadyStarted, RunConflict
 from holdfast.journal import Failure, RunClosed, RunStarted
+from holdfast.limits import nesting_problem
 from holdfast.record import record
 from holdfast.statuses import RunStatus
 
@@ -65,7 +66,7 @@ def start_run(space: Workspace, asked: StartRun) -> StartAnswer:
     if earlier is not None:
         _release_keys(space, asked, known)
         return repeated(earlier, asked.run_id, asked.namespace, asked.call_digest)
-    answer = _join(asked, known)
+    answer = _too_deep(asked) or _join(asked, known)
     if answer is None:
         run = _create(space, asked)
         _point_keys(space, asked, known)
@@ -84,6 +85,12 @@ def start_run(space: Workspace, asked: StartRun) -> StartAnswer:
     # A repeat may be in this very batch: it has not read what is written here.
     known.existing[asked.run_id] = (asked.namespace, asked.call_digest, asked.run_id)
     return Started(asked.run_id, attached=False)
+
+
+def _too_deep(asked: StartRun) -> HoldfastError | None:
+    """Why a child must not be made: what starts children of its own without end would never come to an end."""
+    problem = nesting_problem(asked.workflow, asked.depth, asked.depth_max)
+    return LimitExceeded(problem) if problem else None
 
 
 def repeated(
@@ -201,7 +208,10 @@ def _fail_child(space: Workspace, asked: StartRun, answer: StartAnswer) -> None:
     It joins no run, not even an equal one: who ends with a parent, or is cancelled by it, can have one parent only.
     """
     if isinstance(answer, HoldfastError):
-        failure = Failure(type(answer).__name__, str(answer))
+        # With the class where the text is all there is to it: the parent gets the error itself as the cause.
+        kind = type(answer)
+        error_class = f"{kind.__module__}:{kind.__name__}" if kind is LimitExceeded else ""
+        failure = Failure(kind.__name__, str(answer), error_class)
     else:
         text = (
             f"run {answer.run_id} has the id {asked.id!r}, and a child does not join the run of somebody else; "
@@ -233,6 +243,7 @@ def _create(space: Workspace, asked: StartRun) -> OpenRun:
         trace=asked.trace,
         parent_run_id=asked.parent_run_id,
         parent_number=asked.parent_number,
+        depth=asked.depth,
     )
     run = space.add_run(record, asked.traced)
     space.append(run, [RunStarted(now, record.workflow)], 1)

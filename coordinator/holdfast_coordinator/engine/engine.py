@@ -17,6 +17,7 @@ from holdfast.errors import (
     RunBusy,
     RunNotFound,
 )
+from holdfast.limits import DEFAULT_LIMITS
 from holdfast.statuses import TransitionStatus
 from holdfast_coordinator.domain.batch import Answer
 from holdfast_coordinator.domain.commands import Command, CommitTransition, ReportAttempt, SaveProgress, StartRun
@@ -78,7 +79,7 @@ class Engine:
     origins: gives new runs their traces. on_journal: takes the journal rows of sampled runs, of each run in order, and
     the records of new runs. emit: exports other spans. All three are None when tracing is off. span_rules: of what is
     exported. metrics: None when they are off, and then nothing is measured anywhere. clock: of the database, made for
-    others too; else one of its own.
+    others too; else one of its own. nesting_max: how many runs may be above a child.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Engine:
         policy: SessionPolicy, codec: EngineCodec, origins: Origins | None = None,
         on_journal: OnJournal | None = None, emit: Emit | None = None, span_rules: SpanRules = DEFAULT_RULES,
         metrics: "Metrics | None" = None, clock: DatabaseClock | None = None,
+        nesting_max: int = DEFAULT_LIMITS.nesting,
     ) -> None:  # fmt: skip
         self._clock = clock or DatabaseClock(policy.ttl)
         self.control = control
@@ -139,7 +141,7 @@ class Engine:
             self.cells, self.sessions, self.matcher, self.held_work, self.records, is_traced=origins is not None
         )
         self._stalled_offers = StalledOffers(self.cells, self.matcher)
-        self.outbox = Outbox(self.cells, self.records, self.registry, codec, origins, metrics)
+        self.outbox = Outbox(self.cells, self.records, self.registry, codec, origins, metrics, nesting_max=nesting_max)
         self._effects = CommitEffects(
             self.matcher, self.sessions, self._claims, self.waiters, self.outbox, self.doorbell, self._background
         )

@@ -14,6 +14,7 @@ import structlog
 
 from holdfast.errors import CoordinatorUnavailable, HoldfastError, RunBusy, RunNotFound
 from holdfast.ids import child_run_id
+from holdfast.limits import DEFAULT_LIMITS
 from holdfast_coordinator.domain.commands import (
     ChildStart,
     DeliverChildClosed,
@@ -59,7 +60,7 @@ class Outbox:
 
     def __init__(
         self, cells: Cells, records: Records, registry: Registry, codec: OutboxCodec, origins: Origins | None,
-        metrics: "Metrics | None" = None,
+        metrics: "Metrics | None" = None, *, nesting_max: int = DEFAULT_LIMITS.nesting,
     ) -> None:  # fmt: skip
         self._cells = cells
         self._records = records
@@ -67,6 +68,7 @@ class Outbox:
         self._codec = codec
         self._origins = origins
         self._metrics = metrics
+        self._nesting_max = nesting_max
         self._under_way: dict[Key, asyncio.Event] = {}
 
     async def deliver(self, alarm: AlarmRow, mail: ChildClosedMail | None = None, to_run_id: str = "") -> None:
@@ -167,6 +169,7 @@ class Outbox:
     def _child_start(self, alarm: AlarmRow, parent: RunRow) -> StartRun:
         child = self._codec.child_start(alarm, parent)
         start = child.start
+        start.depth_max = self._nesting_max
         start.signatures = self._registry.known(start.namespace, start.workflow)
         if start.id:
             start.signature_digest = started_with(start.call_digest, start.signatures)

@@ -116,7 +116,7 @@ runs = Table(
     _bytes("arguments"), _bytes("call_digest"), _id("id", nullable=True),
     _id("idempotency_key", nullable=True), _int("priority"), _at("deadline_at", nullable=True),
     Column("metadata", JSONB, nullable=False), _bytes("trace"), _id("origin_run_id", nullable=True),
-    _id("parent_run_id", nullable=True), _int("parent_number"),
+    _id("parent_run_id", nullable=True), _int("parent_number"), _int("depth"),
     PrimaryKeyConstraint("run_id", name="runs_pkey"),
     Index("runs_by_creation", "namespace", "created_at", "run_id"),
     Index("runs_by_workflow", "namespace", "workflow", "created_at", "run_id"),

@@ -29,6 +29,7 @@ def child_start(alarm: AlarmRow, parent: RunRow) -> ChildStart:
         asked_at=asked_at,
         parent_run_id=parent.run_id,
         parent_number=child.number,
+        depth=parent.depth + 1,
         outbox=alarm,
     )
     return ChildStart(start, asked_at, ClosePolicy(child.close_policy or ClosePolicy.CANCEL))

@@ -14,8 +14,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from holdfast.codec import Codec
+from holdfast.codec.failures import capture
 from holdfast.definitions.business_ids import business_id
 from holdfast.definitions.definitions import WorkflowDefinition
+from holdfast.errors import LimitExceeded
 from holdfast.ids import run_id, start_id
 from holdfast.journal import (
     Arguments,
@@ -24,6 +26,7 @@ from holdfast.journal import (
     CancelRequested,
     ChildClosed,
     Entry,
+    Failure,
     Mail,
     MailBody,
     MailConsumed,
@@ -33,7 +36,7 @@ from holdfast.journal import (
     Signal,
     TimerFired,
 )
-from holdfast.limits import SPAN_MAX
+from holdfast.limits import DEFAULT_LIMITS, SPAN_MAX, nesting_problem
 from holdfast.statuses import ClosePolicy, RunStatus
 from holdfast.worker.attempts import NO_DEPS, Attempt, AttemptCall, AttemptRunner
 from holdfast.worker.command_entries import recorded, step_scheduled
@@ -71,6 +74,7 @@ class EngineRun:
         self.children: dict[int, EngineRun] = {}
         self._engine = engine
         self.close_policy = ClosePolicy.CANCEL
+        self.depth = parent[0].depth + 1 if parent is not None else 0
         self._definition = definition
         self._parent = parent
         self._instance = WorkflowInstance(definition, info, arguments, codec=engine.codec, is_guarded=engine.is_guarded)
@@ -92,6 +96,10 @@ class EngineRun:
 
     def begin(self, max_duration: timedelta | None) -> None:
         """Start the code."""
+        problem = nesting_problem(self._definition.name, self.depth, DEFAULT_LIMITS.nesting)
+        if problem:
+            self.end_now(RunStatus.FAILED, capture(LimitExceeded(problem)))
+            return
         if max_duration is not None:
             self._engine.at(self._engine.now() + max_duration, self.end_now, RunStatus.TIMED_OUT)
         self._observe(RunStarted(self._engine.now(), self._definition.name))
@@ -208,12 +216,12 @@ class EngineRun:
             self._timers.discard(number)
             self.post(TimerFired(number))
 
-    def end_now(self, status: RunStatus) -> None:
+    def end_now(self, status: RunStatus, failure: Failure | None = None) -> None:
         """End the run, whatever its code does."""
         if self.closed is None:
-            entry = RunClosed(self._engine.now(), status)
+            entry = RunClosed(self._engine.now(), status, failure=failure)
             self.history.append(entry)
-            self._instance.feed(entry)
+            self._instance.close()
             self._close(entry)
 
     def _close(self, entry: RunClosed) -> None:

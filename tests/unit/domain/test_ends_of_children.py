@@ -210,3 +210,18 @@ def test_an_alarm_that_was_moved_or_cleared_meanwhile_is_not_postponed(cell: Cor
     cell.ask(child_start(cell, 1))
     assert not cell.ask(replace(late, due_at=before.alarms[key].due_at))
     assert key not in cell.alarms
+
+
+@pytest.mark.feature("F100")
+def test_a_child_below_the_limit_of_nesting_is_made_and_failed_and_one_at_it_lives(cell: CoreCell) -> None:
+    """Its parent gets that as its end, with the class of the error; a retry of a run is as deep as the run."""
+    leased(cell)
+    take(cell, child_of(1), child_of(2))
+    cell.ask(child_start(cell, 1, depth=3, depth_max=3))
+    cell.ask(child_start(cell, 2, depth=4, depth_max=3))
+    first, second = child_run_id(RUN, 1), child_run_id(RUN, 2)
+    assert (cell.runs[first].depth, first in cell.open_runs) == (3, True)
+    failure = cell.run_results[second].failure
+    assert isinstance(failure, Failure)
+    assert (failure.error_type, failure.error_class) == ("LimitExceeded", "holdfast.errors:LimitExceeded")
+    assert "would have 4 runs above it, the limit is 3" in failure.message

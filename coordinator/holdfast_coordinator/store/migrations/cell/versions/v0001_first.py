@@ -244,6 +244,7 @@ CREATE TABLE runs (
     origin_run_id TEXT COLLATE "C",
     parent_run_id TEXT COLLATE "C",
     parent_number INTEGER NOT NULL,
+    depth INTEGER NOT NULL,
     CONSTRAINT runs_pkey PRIMARY KEY (run_id)
 ) WITH (
     autovacuum_vacuum_insert_scale_factor = 0.0,
