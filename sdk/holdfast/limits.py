@@ -59,6 +59,6 @@ def nesting_problem(workflow: str, depth: int, limit: int) -> str:
     if depth <= limit:
         return ""
     return (
-        f"a child run of {workflow} would have {depth} runs above it, the limit is {limit} (HOLDFAST_NESTING_MAX of the "
-        "coordinator); let a run above start it, or let one run go on as a new one"
+        f"a child run of {workflow} would have {depth} runs above it, the limit is {limit} (HOLDFAST_NESTING_MAX of "
+        "the coordinator); let a run above start it, or let one run go on as a new one"
     )

@@ -216,7 +216,7 @@ async def test_options_that_a_child_cannot_have_are_refused_where_it_is_started(
 
 
 async def test_a_client_starts_no_children(client: Client, queue: str) -> None:
-    with pytest.raises(InvalidRequest, match="on_close is 'abandon', but a run that a client starts has no parent"):
+    with pytest.raises(InvalidRequest, match="on_close: is 'abandon', but a run that a client starts has no parent"):
         await client.start(child.with_options(queue=queue, on_close="abandon"), 1)
     with pytest.raises(RuntimeError, match=r"start_child\(\) works inside a run only"):
         holdfast.start_child(child, 1)

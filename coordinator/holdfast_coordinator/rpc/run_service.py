@@ -15,7 +15,7 @@ from holdfast.errors import (
     RunNotFound,
     TracingOff,
 )
-from holdfast.limits import STARTS_PER_CALL_MAX, WAITED_RUNS_MAX, Limits
+from holdfast.limits import REASON_MAX, STARTS_PER_CALL_MAX, WAITED_RUNS_MAX, Limits
 from holdfast_coordinator.domain import commands
 from holdfast_coordinator.domain.commands import RequestCancel, ResumeRun, SendSignal, StartRun, TerminateRun
 from holdfast_coordinator.domain.mail import SignalMail

@@ -1,4 +1,4 @@
-"""Reads what the outbox carries to children: their starts from ChildStarted entries, what they are sent from MailSent."""
+"""Reads what the outbox carries to children: starts from ChildStarted entries, what they are sent from MailSent."""
 
 from holdfast.api.v1 import journal_pb2
 from holdfast.ids import child_run_id

@@ -23,9 +23,7 @@ _TAKEN = ("id", "queue", "max_duration", "on_close")
 _DEFAULTS = StartOptions()
 
 
-def start_child(
-    workflow: Workflow[P, R] | WorkflowStart[P, R], /, *args: P.args, **kwargs: P.kwargs
-) -> ChildHandle[R]:
+def start_child(workflow: Workflow[P, R] | WorkflowStart[P, R], /, *args: P.args, **kwargs: P.kwargs) -> ChildHandle[R]:
     """Starts a child run and goes on: `handle = holdfast.start_child(ship, "o-1")`, later `await handle.result()`.
 
     Its run id is known at once; it is there when what the code asks for here is committed, also if nobody ever asks for

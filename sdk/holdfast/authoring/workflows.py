@@ -11,7 +11,15 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, get_args
 
 from holdfast.authoring import plain_calls
-from holdfast.authoring.starter import OnClose, OnConflict, Reuse, StartOptions, TraceRelation, caller_here, default_starter
+from holdfast.authoring.starter import (
+    OnClose,
+    OnConflict,
+    Reuse,
+    StartOptions,
+    TraceRelation,
+    caller_here,
+    default_starter,
+)
 from holdfast.definitions.definitions import WorkflowDefinition
 from holdfast.definitions.options import (
     MetadataLike,

@@ -72,7 +72,9 @@ def start_spec(
     definition, options = target.definition, target.options
     what = f"workflow {definition.name}"
     if options.on_close is not None:
-        text = f"is {options.on_close!r}, but a run that a client starts has no parent; use it with holdfast.start_child"
+        text = (
+            f"is {options.on_close!r}, but a run that a client starts has no parent; use it with holdfast.start_child"
+        )
         raise InvalidRequest("on_close", text)
     arguments = codec.encode_arguments(definition.signature, args, kwargs, what=what, hashed=True)
     # Read as a worker will read them: what does not fit the annotations never becomes a run, and 1 and 1.0 make one id.

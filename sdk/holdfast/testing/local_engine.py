@@ -74,7 +74,7 @@ class EngineRun:
         self.children: dict[int, EngineRun] = {}
         self._engine = engine
         self.close_policy = ClosePolicy.CANCEL
-        self.depth = parent[0].depth + 1 if parent is not None else 0
+        self.depth: int = parent[0].depth + 1 if parent is not None else 0
         self._definition = definition
         self._parent = parent
         self._instance = WorkflowInstance(definition, info, arguments, codec=engine.codec, is_guarded=engine.is_guarded)

@@ -179,8 +179,8 @@ class ChildCall(WorkflowFuture[Any]):
     """
 
     __slots__ = (
-        "arguments", "close_policy", "definition", "host", "id", "is_unrecorded", "max_duration", "number", "part", "queue",
-        "run_id", "status",
+        "arguments", "close_policy", "definition", "host", "id", "is_unrecorded", "max_duration", "number", "part",
+        "queue", "run_id", "status",
     )  # fmt: skip
 
     kind: ClassVar[str] = "child"

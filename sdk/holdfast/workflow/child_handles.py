@@ -23,7 +23,7 @@ Result = TypeVar("Result", covariant=True)
 class ChildHandle(Generic[Result]):
     """A child run that `holdfast.start_child` has started. Use it in the code of the run that started it.
 
-    `await handle` gives the handle itself, so that `await holdfast.start_child(...)` reads as `await client.start(...)`.
+    `await handle` gives the handle itself, so that `await holdfast.start_child(...)` reads as a start by a client.
     """
 
     __slots__ = ("_call", "_codec", "_ledger", "_loop")
@@ -74,8 +74,8 @@ class ChildHandle(Generic[Result]):
     async def cancel(self, reason: str | None = None) -> bool:
         """Asks the child to end; its code may clean up first, and `result` waits for that.
 
-        False when this run has been told before that the child is closed. Raises InvalidRequest for a reason that is too
-        long.
+        False when this run has been told before that the child is closed. Raises InvalidRequest for a reason of more
+        than 1,000 characters.
         """
         text = (reason or "").replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
         if len(text) > REASON_MAX:
@@ -88,8 +88,8 @@ class ChildHandle(Generic[Result]):
     async def signal(self, name: str, payload: Any = None) -> None:
         """Sends the child a signal. What is sent to one child arrives in the order of sending.
 
-        Raises RunAlreadyClosed when this run has been told that the child is closed; what is under way when it closes is
-        dropped. Raises PayloadNotSerializable and PayloadTooLarge.
+        Raises RunAlreadyClosed when this run has been told that the child is closed; what is under way when it closes
+        is dropped. Raises PayloadNotSerializable and PayloadTooLarge.
         """
         checked_name("signal", "name", name)
         encoded = None

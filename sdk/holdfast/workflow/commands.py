@@ -78,8 +78,8 @@ class CancelChild:
 class SendMail:
     """The code sends a child something. Recorded as MailSent.
 
-    number: of the child. message: its own number. after: of the message to that child before it, 0 for none. signal: the
-    name of a signal, with its payload; "" for a request to end, with its reason.
+    number: of the child. message: its own number. after: of the message to that child before it, 0 for none. signal:
+    the name of a signal, with its payload; "" for a request to end, with its reason.
     """
 
     number: int

@@ -43,7 +43,18 @@ from holdfast_coordinator.domain.commands import (
 from holdfast_coordinator.domain.mail import ChildClosedMail, SignalMail
 from holdfast_coordinator.domain.rows import AlarmKind, AlarmRow, RunState, TaskState
 from tests.support.core_cell import CoreCell
-from tests.support.core_commands import ENTRY, OTHER, RUN, WORKER, child_of, queue_step, run_named, signal, start, transition
+from tests.support.core_commands import (
+    ENTRY,
+    OTHER,
+    RUN,
+    WORKER,
+    child_of,
+    queue_step,
+    run_named,
+    signal,
+    start,
+    transition,
+)
 from tests.support.invariants import CellRows, check, check_step
 
 PICK = st.integers(0, 1_000)
@@ -196,7 +207,9 @@ class RandomCommands(RuleBasedStateMachine):
                 return DeliverChildClosed(record.parent_run_id or "", mail, alarm)
             case AlarmKind.OUTBOX_CHILD_MAIL:
                 children = [one.child_run_id for one in self.cell.children.values() if one.run_id == alarm.run_id]
-                return DeliverToChild(children[0] if children else child, alarm, 0, SignalMail("go", b"") if id else None)
+                return DeliverToChild(
+                    children[0] if children else child, alarm, 0, SignalMail("go", b"") if id else None
+                )
             case AlarmKind.OUTBOX_CHILD_CANCEL:
                 return RequestCancel(child, f"{alarm.run_id}/cancel/{alarm.ref}", "parent closed", alarm)
             case _:
