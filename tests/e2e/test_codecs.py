@@ -16,6 +16,7 @@ from holdfast import (
     CodecMissing,
     Context,
     CoordinatorUnavailable,
+    InvalidRequest,
     PayloadNotSerializable,
     RunConflict,
     RunFailed,
@@ -29,7 +30,7 @@ from holdfast_coordinator.domain.rows import TaskState
 from holdfast_coordinator.store.migrate import cell_schema
 from tests.support.otlp_sink import OtlpSink, otlp_sink
 from tests.support.processes import module_run
-from tests.support.watching import until, until_status
+from tests.support.watching import kinds, until, until_status
 
 from .conftest import Coordinator, WorkerFactory, WorkerProcessFactory, replicas
 
@@ -269,18 +270,50 @@ async def test_a_worker_without_the_key_stalls_the_run_and_says_so_and_nothing_i
             assert await run.result(timeout=20) == [SECRET, "hello", SECRET]
 
 
-async def test_a_signal_that_cannot_be_read_stalls_the_run_and_is_taken_by_who_can(
-    coordinator: Coordinator, worker: WorkerFactory, queue: str
+async def test_a_signal_that_no_worker_of_the_run_reads_is_set_aside_and_the_run_waits_on(
+    coordinator: Coordinator, worker: WorkerFactory, queue: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """It comes while no worker is there that could say so: then nobody can refuse it to its sender."""
     async with connect(coordinator, AesGcm(SECOND)) as other, connect(coordinator, AesGcm(FIRST)) as client:
         async with worker(client=client, workflows=[app]):
             run = await client.start(waits.with_options(queue=queue), SECRET)
             await until_status(run, "suspended")
-            await other.get(run.run_id).signal("word", "hello")
-            assert "aes-gcm/2026-12" in await stall_reason(run)
-        await run.resume()
+        await other.get(run.run_id).signal("word", "hello")
+        async with worker(client=client, workflows=[app]):
+            aside = await until(lambda: set_aside(run), bool)
+            await run.signal("word", "again")
+            assert await run.result(timeout=20) == [SECRET, "again", SECRET]
+        encoding = "encoded as json+aes-gcm/2026-12, which this worker does not read"
+        assert [entry.problem for entry in aside] == [encoding]
+        assert f"signal word was set aside and the run waits on: {encoding}" in caplog.text
+        seen = [one.type for one in await other.get(run.run_id).history() if '"hello"' in repr(one)]
+        assert seen == ["MailConsumed"], "its payload stays in the history, for who has the key"
+
+
+@pytest.mark.feature("F96")
+async def test_a_signal_that_no_living_worker_reads_is_refused_to_its_sender_until_one_does(
+    coordinator: Coordinator, worker: WorkerFactory, queue: str
+) -> None:
+    async with connect(coordinator, AesGcm(SECOND)) as other, connect(coordinator, Compress(), AesGcm(FIRST)) as client:
+        async with worker(client=client, workflows=[app]):
+            run = await client.start(waits.with_options(queue=queue), SECRET)
+            await until_status(run, "suspended")
+            before = await kinds(run)
+            with pytest.raises(InvalidRequest) as refused:
+                await other.get(run.run_id).signal("word", "hello")
+            assert str(refused.value) == (
+                "signal.payload: is encoded as json+aes-gcm/2026-12, "
+                f"and the workers of queue {queue!r} that run waits "
+                "read aes-gcm/2026-11, json, zlib; give them the codec or the key before those who send"
+            )
+            assert await kinds(run) == before
         async with worker(client=client, workflows=[app], codecs=[AesGcm({**SECOND, **FIRST})]):
+            await other.get(run.run_id).signal("word", "hello")
             assert await run.result(timeout=20) == [SECRET, "hello", SECRET]
+
+
+async def set_aside(run: RunHandle[Any]) -> list[Any]:
+    return [one.entry for one in await run.history() if one.type == "SignalSetAside"]
 
 
 async def test_a_queued_step_that_a_worker_cannot_read_is_left_to_others(

@@ -10,7 +10,7 @@ from enum import IntEnum
 from itertools import pairwise
 from typing import Any
 
-from holdfast.errors import InvalidRequest
+from holdfast.errors import HoldfastError, InvalidRequest
 from holdfast.limits import DEFAULT_LIMITS
 from holdfast.statuses import ClosePolicy, RunStatus, Then
 
@@ -194,13 +194,14 @@ class CommitTransition:
 
 @dataclass(slots=True)
 class SendSignal:
-    """Put a signal into the mail of a run."""
+    """Put a signal into the mail of a run. problem: why the run cannot take it; a repeat gets its first answer."""
 
     run_id: str
     request_id: str
     signal: SignalMail
     once: bool = False
     trace: bytes = b""
+    problem: HoldfastError | None = None
 
 
 @dataclass(slots=True)

@@ -55,6 +55,8 @@ def send_signal(space: Workspace, asked: SendSignal) -> bool | HoldfastError:
     run = space.runs.get(asked.run_id)
     if run is None:
         return _gone(space, asked.run_id)
+    if asked.problem is not None:
+        return asked.problem
     run = space.change(run)
     space.remember(run, once_id, True, while_open=True)
     if asked.request_id != once_id:

@@ -64,6 +64,7 @@ class Attachment:
         "broken",
         "build",
         "draining",
+        "encodings",
         "ended",
         "free_runs",
         "free_slots",
@@ -93,7 +94,7 @@ class Attachment:
 
     def __init__(
         self, session_id: str, attach_no: int, *, namespace: str, queue: str, workflows: Iterable[str],
-        steps: Iterable[str], build: str, heard_at: float = 0.0,
+        steps: Iterable[str], build: str, encodings: tuple[str, ...] = (), heard_at: float = 0.0,
     ) -> None:  # fmt: skip
         self.session_id = session_id
         self.attach_no = attach_no
@@ -102,6 +103,7 @@ class Attachment:
         self.workflows = frozenset(workflows)
         self.steps = frozenset(steps)
         self.build = build
+        self.encodings = encodings
         self.free_slots = 0
         self.free_runs = 0
         self.reserved_slots = 0

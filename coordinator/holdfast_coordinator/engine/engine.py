@@ -51,6 +51,7 @@ from .polls import Polls
 from .registry import Registry
 from .run_rows import Records
 from .sessions import SessionOpening, SessionPolicy, Sessions
+from .signal_checks import SignalChecks
 from .stalled_offers import StalledOffers
 from .start_requests import ContinuationCodec, Starts
 from .stepped_clock import SteppedClock
@@ -123,6 +124,7 @@ class Engine:
         measures = CommitMetrics(metrics, self.records, self.matcher) if metrics is not None else None
         self._notes = CommitNotes(Facts(self.records), measures, on_journal)
         self.registry = Registry(control, self.matcher)
+        self.signal_checks = SignalChecks(control, self.matcher)
         self.unknown_grants = UnknownGrants(self.cells, self.matcher)
         self.stepped_clock = SteppedClock(control, self.cells)
         self.sessions = Sessions(

@@ -46,6 +46,8 @@ class SessionOpening:
     held: frozenset[Held]
     mail_seen: Mapping[Held, int] = field(default_factory=dict)
     """Up to which number it has all mail, of the runs that it holds."""
+    encodings: tuple[str, ...] = ()
+    """What of encodings it can read; empty when it does not say."""
 
 
 def _ignore(_step: ClockStep) -> None:
@@ -117,6 +119,7 @@ class Sessions:
             heartbeat_at=now,
             workflows=tuple(worker.workflows),
             steps=worker.steps,
+            encodings=worker.encodings,
         )
         # First: once a session serves a queue, a workflow that is not registered counts as unknown there.
         if worker.workflows:
@@ -150,6 +153,7 @@ class Sessions:
             workflows=worker.workflows,
             steps=worker.steps,
             build=worker.build,
+            encodings=worker.encodings,
             heard_at=self._clock(),
         )
         attachment.granted.update(worker.held)

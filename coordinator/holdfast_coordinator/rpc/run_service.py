@@ -22,6 +22,7 @@ from holdfast_coordinator.domain.mail import SignalMail
 from holdfast_coordinator.domain.rows import JournalRow, OpenRun, RunState
 from holdfast_coordinator.domain.starts import Started
 from holdfast_coordinator.engine.engine import Engine
+from holdfast_coordinator.engine.signal_checks import PLAIN
 from holdfast_coordinator.engine.wait_reasons import wait_reason
 from holdfast_coordinator.store.port import RunView
 from holdfast_coordinator.telemetry.run_spans import DEFAULT_RULES
@@ -29,7 +30,7 @@ from holdfast_coordinator.telemetry.spans import SpanRules
 from holdfast_coordinator.wire.journals import StepsSeen, journal_message
 
 from .deadlines import seconds_left
-from .fields import DEFAULT, INT64_MAX, name, span, storable, whole
+from .fields import DEFAULT, INT64_MAX, name, shown, span, storable, whole
 from .refusals import in_time, refusal_message, translated
 from .run_messages import (
     closed_run,
@@ -154,9 +155,11 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         signal = request.signal
         payload = signal.payload.SerializeToString() if signal.HasField("payload") else b""
         mail = SignalMail(name("signal.name", signal.name), payload)
+        request_id, sender = _request_id(request.request_id), _sender(request, context)
+        problem = await self._problem(run_id, signal.payload)
         accepted = await self._engine.steer(
             run_id,
-            SendSignal(run_id, _request_id(request.request_id), mail, request.once, _sender(request, context)),
+            SendSignal(run_id, request_id, mail, request.once, sender, problem),
             seconds=seconds_left(context),
         )
         return pb.SignalRunResponse(accepted=accepted)
@@ -257,6 +260,13 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
                 raise
             signatures = await registry.signatures(namespace, queue, workflow)
             return start_command(namespace, spec, signatures, self._engine.cells, self._limits)
+
+    async def _problem(self, run_id: str, payload: value_pb2.Payload) -> HoldfastError | None:
+        """Why the run could not take a signal with this payload."""
+        if payload.encoding in PLAIN:
+            return None
+        records = await self._engine.records.of([run_id])
+        return await self._engine.signal_checks.unread(records[run_id], shown(payload.encoding))
 
     async def _find(self, namespace: str, run: str) -> str:
         namespace = namespace or DEFAULT

@@ -1,6 +1,6 @@
 """What a worker says of itself and of what it holds, checked. What is misshapen raises InvalidRequest."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from string import Formatter
 from typing import Any
 
@@ -28,6 +28,8 @@ REGISTERED_TYPES_MAX = 2_000
 PARAMETERS_MAX = 1_000
 """Of one workflow: a start may compile the type of each."""
 HOST_MAX = 200
+ENCODINGS_MAX = 1_000
+"""What a worker can read: codecs, and each of their keys."""
 
 
 def held_key(held: pb.Held) -> Held:
@@ -69,7 +71,14 @@ def introduction(request: pb.OpenSessionRequest) -> SessionOpening:
         session_id=storable("session_id", request.session_id) or None,
         held=frozenset(held_key(held) for held in request.held),
         mail_seen=mail_seen(request.held),
+        encodings=_encodings(request.encodings),
     )
+
+
+def _encodings(names: Sequence[str]) -> tuple[str, ...]:
+    if len(names) > ENCODINGS_MAX:
+        raise InvalidRequest("encodings", f"more than {ENCODINGS_MAX:,}; name a codec alone to say that all is read")
+    return tuple(dict.fromkeys(name("encodings", one) for one in names))
 
 
 def _check_types(registrations: Iterable[pb.WorkflowRegistration]) -> None:

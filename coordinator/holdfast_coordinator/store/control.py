@@ -213,6 +213,7 @@ class PostgresControlStore:
 def _session(row: Row) -> SessionRow:
     session = SessionRow(*row)
     session.workflows, session.steps = tuple(session.workflows), tuple(session.steps)
+    session.encodings = tuple(session.encodings)
     return session
 
 

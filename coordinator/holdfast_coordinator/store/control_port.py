@@ -22,7 +22,10 @@ class KnownWorkflow:
 
 @dataclass(slots=True)
 class SessionRow:
-    """A row of `sessions`. `died_at` is set once it is a tombstone."""
+    """A row of `sessions`. `died_at` is set once it is a tombstone.
+
+    encodings: what of encodings its worker can read; empty when it did not say.
+    """
 
     session_id: str
     namespace: str
@@ -38,6 +41,7 @@ class SessionRow:
     workflows: tuple[str, ...] = ()
     steps: tuple[str, ...] = ()
     died_at: datetime | None = None
+    encodings: tuple[str, ...] = ()
 
 
 class ControlStore(Protocol):

@@ -90,7 +90,7 @@ def save_session(schema: str) -> Statement:
         SELECT again.attach_no FROM again UNION ALL SELECT opened.attach_no FROM opened
     """
     assert (places["session_id"], places["namespace"]) == (1, 2)
-    types = (TEXT, TEXT, TEXT, TEXT, BIGINT, TEXT, TEXT, BIGINT, INT, TIME, TIME, TEXTS, TEXTS, TIME)
+    types = (TEXT, TEXT, TEXT, TEXT, BIGINT, TEXT, TEXT, BIGINT, INT, TIME, TIME, TEXTS, TEXTS, TIME, TEXTS)
     return Statement("save_session", sql, types)
 
 

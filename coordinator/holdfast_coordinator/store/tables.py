@@ -250,6 +250,7 @@ sessions = Table(
     _text("host"), _big("pid"), _int("slots"), _at("opened_at"), _at("heartbeat_at"),
     Column("workflows", ARRAY(Text(collation="C")), nullable=False),
     Column("steps", ARRAY(Text(collation="C")), nullable=False), _at("died_at", nullable=True),
+    Column("encodings", ARRAY(Text(collation="C")), nullable=False, server_default=text("'{}'")),
     PrimaryKeyConstraint("session_id", name="sessions_pkey"),
 )  # fmt: skip
 

@@ -58,7 +58,7 @@ class WorkflowRegistration:
 
 @record
 class Introduction:
-    """What a worker says of itself when it opens a session."""
+    """What a worker says of itself when it opens a session. encodings: what it can read; none when it does not say."""
 
     namespace: str
     queue: str
@@ -69,6 +69,7 @@ class Introduction:
     pid: int
     slots: int
     runs_max: int
+    encodings: tuple[str, ...] = ()
 
 
 @record

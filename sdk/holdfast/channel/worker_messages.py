@@ -76,6 +76,7 @@ def open_session_request(introduction: Introduction, session_id: str, held: Iter
         pid=introduction.pid,
         slots=introduction.slots,
         runs_max=introduction.runs_max,
+        encodings=introduction.encodings,
     )
     for workflow in introduction.workflows:
         message = request.workflows.add(

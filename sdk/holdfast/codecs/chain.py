@@ -30,7 +30,8 @@ class PayloadCodec(Protocol):
     """One codec. name: what encodings call it, at most 32 of a-z, 0-9 and "-".
 
     hides: nobody without a secret can read what it encodes; then the texts of failures go through the codecs too.
-    blocks: it does I/O, and is called in a thread.
+    blocks: it does I/O, and is called in a thread. One that cannot read all that has its name may have `reads` too, a
+    tuple of what it reads: ("aes-gcm/2026-12",).
     """
 
     name: str
@@ -67,6 +68,12 @@ class CodecChain:
     def pickles(self) -> bool:
         """Whether values that JSON does not take are pickled."""
         return self._pickles
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """What of encodings can be read here: "json", the names of codecs, those with keys with the ids of them."""
+        of_codecs = [name for one in self._codecs for name in getattr(one, "reads", (one.name,))]
+        return (_JSON, *((PICKLE,) if self._pickles else ()), *of_codecs)
 
     @property
     def bytes_max(self) -> int | None:

@@ -43,6 +43,11 @@ class AesGcm:
         self._ciphers: dict[str, Any] = {key_id: AESGCM(bytes(key)) for key_id, key in keys.items()}
         self._misfit: type[Exception] = InvalidTag
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """What it can read: its name with the id of each key."""
+        return tuple(f"{self.name}/{key_id}" for key_id in self._ciphers)
+
     def __repr__(self) -> str:
         return f"AesGcm(keys {', '.join(self._ciphers)}; current {self._current})"
 

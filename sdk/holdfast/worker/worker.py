@@ -330,6 +330,7 @@ class Worker:
             pid=os.getpid(),
             slots=options.slots,
             runs_max=options.runs_max,
+            encodings=self._codecs.reads,
         )
 
 

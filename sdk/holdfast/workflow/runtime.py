@@ -23,7 +23,7 @@ from holdfast.workflow.children import child_arguments, start_child
 from holdfast.workflow.code_spans import OpenSpan, RunSpans
 from holdfast.workflow.conditions import Conditions
 from holdfast.workflow.current_run import RunInfo, WorkflowRuntime
-from holdfast.workflow.handlers import RunningHandlers, SignalHandler
+from holdfast.workflow.handlers import SignalHandler
 from holdfast.workflow.ledger import Ledger
 from holdfast.workflow.loop import WorkflowLoop
 from holdfast.workflow.notes import NoteMade
@@ -77,7 +77,7 @@ class RunRuntime:
         self.loop.is_driven = True
         self.loop.is_guarded = is_guarded
         self.outcomes = Outcomes(codec, self.loop)
-        self.signals = SignalInbox(ledger, RunningHandlers(self.loop))
+        self.signals = SignalInbox(ledger, self.loop)
         self.patches = Patches(ledger)
         self._conditions = Conditions(self.loop)
         self.loop.look_again = self._conditions.look_again

@@ -1,8 +1,8 @@
 """Signals that arrived and code that waits for them, per name, both in order.
 
 A signal that is not waited for is kept; it goes to the next who asks for its name. A name that has a handler is that
-handler's alone. One that does not fit the type that
-is asked for is set aside, which the journal records; whoever asked waits for the next. A signal never ends a run.
+handler's alone. One that does not fit the type that is asked for, or that is encoded in a way that this worker cannot
+read, is set aside, which the journal records; whoever asked waits for the next. A signal never ends a run.
 """
 
 from collections import deque
@@ -16,6 +16,7 @@ from holdfast.limits import PROBLEM_MAX
 from holdfast.workflow.calls import Misfit, ReceiveCall
 from holdfast.workflow.handlers import RunningHandlers, SignalHandler
 from holdfast.workflow.ledger import Ledger
+from holdfast.workflow.loop import WorkflowLoop
 
 _NOTHING = Payload(b"null")
 
@@ -26,12 +27,13 @@ class SignalInbox:
     running: the handlers at work.
     """
 
-    __slots__ = ("_arrived", "_ledger", "_read", "_set_aside", "handlers", "running", "waiting")
+    __slots__ = ("_arrived", "_ledger", "_loop", "_read", "_set_aside", "handlers", "running", "waiting")
 
-    def __init__(self, ledger: Ledger, running: RunningHandlers) -> None:
+    def __init__(self, ledger: Ledger, loop: WorkflowLoop) -> None:
         self.handlers: dict[str, SignalHandler] = {}
-        self.running = running
+        self.running = RunningHandlers(loop)
         self._ledger = ledger
+        self._loop = loop
         self._arrived: dict[str, deque[tuple[int, Payload]]] = {}
         self._set_aside: set[int] = set()
         self._read: tuple[Payload, ReceiveCall | SignalHandler, Any] | None = None
@@ -44,9 +46,6 @@ class SignalInbox:
     def arrive(self, number: int, signal: Signal) -> None:
         """Give the signal to the first who waits for its name and whom it fits, or keep it. number: of its mail."""
         payload = signal.payload or _NOTHING
-        if not payload.is_readable and number not in self._set_aside:
-            # Not set aside, as what does not fit is: whoever has the codec can read it.
-            raise CodecMissing(payload.encoding)
         handler = self.handlers.get(signal.name)
         if handler is not None:
             self._handle(handler, number, payload)
@@ -156,6 +155,12 @@ class SignalInbox:
             return ""
         try:
             self._read = payload, receiver, receiver.type.read(payload)
+        except CodecMissing as error:
+            if self._loop.is_quiet:
+                # The journal says that the code took it, from a worker that could read it: so that the code sees the
+                # same again, the run waits for such a worker.
+                self._loop.break_off(error)
+            return f"encoded as {payload.encoding}, which this worker does not read"[:PROBLEM_MAX]
         except Exception as error:  # noqa: BLE001 - validators of the user can raise anything; the sender is to blame
             text = f"not {receiver.type.name}: {problem_of(error)}"[:PROBLEM_MAX]
             return text.replace("\0", "\\0").encode(errors="replace").decode()

@@ -93,7 +93,7 @@ class Held(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., step: _Optional[int] = ..., epoch: _Optional[int] = ..., mail_seen: _Optional[int] = ...) -> None: ...
 
 class OpenSessionRequest(_message.Message):
-    __slots__ = ("namespace", "session_id", "queue", "workflows", "steps", "build", "host", "pid", "slots", "runs_max", "held")
+    __slots__ = ("namespace", "session_id", "queue", "workflows", "steps", "build", "host", "pid", "slots", "runs_max", "held", "encodings")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     QUEUE_FIELD_NUMBER: _ClassVar[int]
@@ -105,6 +105,7 @@ class OpenSessionRequest(_message.Message):
     SLOTS_FIELD_NUMBER: _ClassVar[int]
     RUNS_MAX_FIELD_NUMBER: _ClassVar[int]
     HELD_FIELD_NUMBER: _ClassVar[int]
+    ENCODINGS_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     session_id: str
     queue: str
@@ -116,7 +117,8 @@ class OpenSessionRequest(_message.Message):
     slots: int
     runs_max: int
     held: _containers.RepeatedCompositeFieldContainer[Held]
-    def __init__(self, namespace: _Optional[str] = ..., session_id: _Optional[str] = ..., queue: _Optional[str] = ..., workflows: _Optional[_Iterable[_Union[WorkflowRegistration, _Mapping]]] = ..., steps: _Optional[_Iterable[str]] = ..., build: _Optional[str] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., slots: _Optional[int] = ..., runs_max: _Optional[int] = ..., held: _Optional[_Iterable[_Union[Held, _Mapping]]] = ...) -> None: ...
+    encodings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, namespace: _Optional[str] = ..., session_id: _Optional[str] = ..., queue: _Optional[str] = ..., workflows: _Optional[_Iterable[_Union[WorkflowRegistration, _Mapping]]] = ..., steps: _Optional[_Iterable[str]] = ..., build: _Optional[str] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., slots: _Optional[int] = ..., runs_max: _Optional[int] = ..., held: _Optional[_Iterable[_Union[Held, _Mapping]]] = ..., encodings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Limits(_message.Message):
     __slots__ = ("payload_bytes", "error_text_bytes", "transition_bytes", "message_bytes", "journal_entries", "journal_entries_warn")
