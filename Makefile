@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 PROCESSES ?= 3
 AT_ONCE = -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo test features test-slow replicas-test chaos recoveries endurance trace-test check bench bench-quick bench-peers bench-against proto mutants clean
+.PHONY: help setup demo test features test-slow replicas-test chaos recoveries endurance trace-test check docs bench bench-quick bench-peers bench-against proto mutants clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  %-14s %s\n", $$1, $$2}'
@@ -53,13 +53,17 @@ trace-test: $(READY) ## build Jaeger with Go and ask it what it shows of our tra
 	@jaeger=$$($(BIN)/python -m tests.jaeger.build) && \
 		if [ -n "$$jaeger" ]; then HOLDFAST_JAEGER="$$jaeger" $(BIN)/python -m pytest tests/jaeger; fi
 
-check: $(READY) ## lint, types, import contracts, protos and generated code
+check: $(READY) ## lint, types, import contracts, protos, generated code and the site of the documentation
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@cd proto && ../$(BIN)/buf lint
 	@$(BIN)/python proto/generate.py --check
+	@$(MAKE) --no-print-directory docs
+
+docs: $(READY) ## build the site of the documentation below .cache/site; a broken link or anchor is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict --config-file docs/site/mkdocs.yml
 
 bench: $(READY) ## measure every case and the limits of this machine
 	@$(BIN)/python -m benchmarks

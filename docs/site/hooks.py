@@ -1,0 +1,108 @@
+"""What the site needs beyond its pages: links that lead out of docs/ get copies of the files that they name.
+
+On a forge such a link leads to the file in the repository. Here a Markdown file and an example become pages below
+source/, a folder a list, any other file a text. Nothing of a page may be fetched from elsewhere.
+"""
+
+import logging
+import posixpath
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+COPIES = "source"
+
+_FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)\s#]+)(?=#|\))")
+_FROM_ELSEWHERE = re.compile(r"<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=\"(?:https?:)?//[^\"]*")
+_HIGHLIGHTED = {".py": "python", ".mjs": "javascript", ".go": "go"}
+
+log = logging.getLogger("mkdocs.hooks.holdfast")
+origins: dict[str, Path] = {}
+"""Where the copies come from, by their address in the site."""
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Adds every file that pages name and that is not below docs/, and what the added pages name in turn."""
+    origins.clear()
+    pages = [(DOCS / file.src_uri, file.content_string) for file in files.documentation_pages()]
+    while pages:
+        origin, text = pages.pop()
+        for target in _targets(origin, text):
+            address = _address(target)
+            if address in origins or not address.startswith(f"{COPIES}/"):
+                continue
+            origins[address] = target
+            content = target.read_text(encoding="utf-8") if target.is_file() else _listed(target.parent)
+            if target.suffix == ".md":
+                pages.append((target, content))
+            elif address.endswith(".md"):
+                content = f"---\nsearch: {{exclude: true}}\n---\n# {target.name}\n\n{_fenced(target, content)}"
+            files.append(File.generated(config, address, content=content))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Leads links that leave docs/, or enter it from a copy, to where their targets are in the site."""
+    here = page.file.src_uri
+    origin = origins.get(here, DOCS / here)
+
+    def moved(link: re.Match[str]) -> str:
+        target = _file(origin, link[1])
+        return link[1] if target is None else posixpath.relpath(_address(target), posixpath.dirname(here))
+
+    if here in origins and origins[here].suffix != ".md":
+        return markdown
+    parts = _FENCE.split(markdown)
+    fences = [*_FENCE.findall(markdown), ""]
+    return "".join(_LINK.sub(moved, part) + fence for part, fence in zip(parts, fences, strict=True))
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """A page that would fetch something from elsewhere is a warning, and so fails a strict build."""
+    for found in _FROM_ELSEWHERE.findall(output):
+        log.warning("%s fetches from elsewhere: %s", page.file.src_uri, found)
+    return output
+
+
+def _targets(origin: Path, text: str) -> Iterator[Path]:
+    for part in _FENCE.split(text):
+        for link in _LINK.findall(part):
+            if (target := _file(origin, link)) is not None:
+                yield target
+
+
+def _file(origin: Path, link: str) -> Path | None:
+    """The file that a link names, of a folder its README; None for what is not there: that is the builder's to say."""
+    target = (origin.parent / link).resolve()
+    if not target.is_relative_to(ROOT):
+        return None
+    if target.is_dir():
+        return target / "README.md"
+    return target if target.is_file() else None
+
+
+def _address(target: Path) -> str:
+    if target.is_relative_to(DOCS):
+        return target.relative_to(DOCS).as_posix()
+    copy = f"{COPIES}/{target.relative_to(ROOT).as_posix()}"
+    if target.suffix == ".md":
+        return copy
+    is_example = target.is_relative_to(ROOT / "examples") and target.suffix in _HIGHLIGHTED
+    return f"{copy}.md" if is_example else f"{copy}.txt"
+
+
+def _listed(folder: Path) -> str:
+    """In the place of the README that a folder has not."""
+    files = sorted(path.name for path in folder.iterdir() if path.is_file() and "_pb2" not in path.name)
+    return "\n".join([f"# {folder.name}", "", *(f"- [{name}]({name})" for name in files)])
+
+
+def _fenced(target: Path, content: str) -> str:
+    return f"````{_HIGHLIGHTED[target.suffix]}\n{content}````\n"
