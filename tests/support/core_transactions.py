@@ -5,7 +5,7 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from holdfast.api.v1 import journal_pb2
@@ -18,6 +18,8 @@ from holdfast_coordinator.domain.commands import (
     ClaimRuns,
     CloseAsk,
     CommitTransition,
+    QueueStepAsk,
+    ReportAttempt,
     RequestCancel,
     Reuse,
     SendSignal,
@@ -49,6 +51,8 @@ STEP = journal_pb2.JournalRow(
 TIMER = journal_pb2.JournalRow(
     entries=[journal_pb2.Entry(timer_set=journal_pb2.TimerSet(number=1))]
 ).SerializeToString()
+RECORD = journal_pb2.AttemptRecord(attempt=1, epoch=1).SerializeToString()
+BEGINNING = datetime(2024, 1, 1, tzinfo=UTC)
 END = journal_pb2.JournalRow(entries=[journal_pb2.Entry(run_closed=journal_pb2.RunClosed())]).SerializeToString()
 _numbers = itertools.count(1)
 
@@ -153,6 +157,12 @@ async def suspended(case: Case, replica: Replica) -> None:
     await case.take(replica, case.transition(then=Then.SUSPEND, waits="signal go"))
 
 
+async def queued(case: Case, replica: Replica) -> None:
+    """The code of the run waits for a queued step, which the session runs."""
+    await leased(case, replica)
+    await _queue(case, replica)
+
+
 async def ended(case: Case, replica: Replica) -> None:
     """The run was terminated, and may be continued."""
     await leased(case, replica)
@@ -224,6 +234,29 @@ async def _suspend(case: Case, replica: Replica) -> Any:
     return await replica.writer.submit(asked)
 
 
+async def _queue(case: Case, replica: Replica) -> Any:
+    """The code queues a step and waits for it; the session that has the run takes it, whichever replica decides."""
+    holder, matcher, place = case.holder, replica.engine.matcher, ("default", case.queue)
+    is_elsewhere = matcher.attachment(holder.session_id) is None
+    if is_elsewhere:
+        matcher.attach(holder)
+    holder.draining, holder.free_slots = False, 1
+    matcher.end_claim(place, *[()] * len(matcher.take_backlog(place)))  # nothing waits before it
+    ask = QueueStepAsk(1, "charge", b"", "", 0, None, 3, b"", "", BEGINNING)
+    try:
+        return await replica.writer.submit(case.transition(ask, then=Then.SUSPEND, waits="step charge (1)"))
+    finally:
+        holder.draining, holder.free_slots = True, 0
+        if is_elsewhere:
+            matcher.detach(holder.session_id)
+
+
+async def _report(case: Case, replica: Replica) -> Any:
+    """The attempt of the queued step has ended, for good."""
+    asked = ReportAttempt(case.run_id, 1, 1, 1, case.holder.session_id, RECORD)
+    return await replica.writer.submit(asked)
+
+
 async def _close(case: Case, replica: Replica) -> Any:
     return await replica.writer.submit(case.transition(CloseAsk(RunStatus.COMPLETED, b"", None, END), then=Then.CLOSE))
 
@@ -275,7 +308,7 @@ async def _attach(case: Case, replica: Replica) -> Any:
 TRANSACTIONS: Mapping[str, Callable[[Case, Replica], Awaitable[Any]]] = {
     "start": _start, "restart": _restart, "retry": _retry, "append": _append, "suspend": _suspend, "mail": _mail,
     "cancel": _cancel, "claim": _claim, "reap": _reap, "attach": _attach, "alarm": _alarm, "close": _close,
-    "terminate": _terminate,
+    "terminate": _terminate, "queue": _queue, "report": _report,
 }  # fmt: skip
 OF_SEVERAL = frozenset({"reap", "attach"})
 """They are more than one transaction each, and others may come in between."""
@@ -315,6 +348,11 @@ def left_by(case: Case, rows: CellRows) -> dict[str, Any]:
             "journal": [kind for row in rows.journals.get(run_id, ()) for kind in _kinds(row)],
             "mail": [mail.kind.name for mail in rows.mail.get(run_id, ())],
             "alarms": sorted((kind.name, ref) for of_run, kind, ref in rows.alarms if of_run == run_id),
+            "steps": [
+                (number, task.state.name, case.names.get(task.owner or ""), task.epoch, task.losses)
+                for (of_run, number), task in rows.tasks.items()
+                if of_run == run_id
+            ],
         }  # fmt: skip
     key = rows.keys.get(("default", "id", case.id))
     return {**{name: run for name, run in seen.items() if run["journal"]}, "id": key and case.names[key.run_id]}

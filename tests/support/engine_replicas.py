@@ -18,7 +18,7 @@ from holdfast_coordinator.engine.engine import Engine
 from holdfast_coordinator.engine.matcher import Matcher
 from holdfast_coordinator.engine.sessions import SessionOpening, SessionPolicy
 from holdfast_coordinator.metrics.metrics import Metrics
-from holdfast_coordinator.store.port import RECORDS_BYTES_MAX, DataRejected, LockTimeout, Moved
+from holdfast_coordinator.store.port import RECORDS_BYTES_MAX, DataRejected, LockTimeout, Moved, Recalled
 from holdfast_coordinator.telemetry.identity import Origins
 from holdfast_coordinator.wire.children import child_start, mail_to_child
 from holdfast_coordinator.wire.continuations import continuation
@@ -119,6 +119,12 @@ class FailingCell(MemoryCellStore):
         done = await super().transact(reads, decide_or_fail, moves, at=at)
         await self._committed()
         return done
+
+    async def write_known(self, recalled: Recalled, changes: Changes) -> None:
+        """See port.CellStore."""
+        _raise_next(self.before)
+        await super().write_known(recalled, changes)
+        await self._committed()
 
     async def create(self, changes: Changes) -> None:
         """See port.CellStore."""

@@ -25,11 +25,12 @@ from holdfast_coordinator.domain.rows import (
     Side,
     TaskRow,
 )
-from holdfast_coordinator.domain.snapshot import Reads, Snapshot
+from holdfast_coordinator.domain.snapshot import Reads, Snapshot, time_of_batch
 from holdfast_coordinator.domain.workspace import not_before
 from holdfast_coordinator.store.port import (
     LockTimeout,
     Moved,
+    Recalled,
     SerializationConflict,
 )
 from holdfast_coordinator.wire.entries import encode_failure, join_attempts, join_entries, mail_bytes, split_attempts
@@ -66,6 +67,30 @@ class MemoryCellStore(MemoryCellQueries):
                 vars(self).update(before)
                 raise
             return done
+
+    def recall(self, reads: Reads, *, at: datetime) -> Recalled | None:
+        """See port.CellStore. It knows all that there is; the version of a row is the row."""
+        runs = [(run_id, _version(self.open_runs.get(run_id))) for run_id in sorted(reads.lock_runs)]
+        tasks = [(*key, _version(self.tasks.get(key))) for key in sorted(reads.tasks)]
+        if not reads.is_of_runs_and_tasks or any(version == _version(None) for *_, version in (*runs, *tasks)):
+            return None
+        snapshot = deepcopy(self.read(reads))
+        snapshot.now = time_of_batch(at, snapshot.runs.values())
+        return None if snapshot.locked else Recalled(snapshot, runs, tasks)
+
+    async def write_known(self, recalled: Recalled, changes: Changes) -> None:
+        """See port.CellStore."""
+        async with self._lock:
+            runs = [(run_id, _version(self.open_runs.get(run_id))) for run_id, _ in recalled.runs]
+            tasks = [(*key, _version(self.tasks.get(key))) for key in ((one[0], one[1]) for one in recalled.tasks)]
+            if runs != recalled.runs or tasks != recalled.tasks or not self.locked_elsewhere.isdisjoint(dict(runs)):
+                raise SerializationConflict("rows are not as they were recalled")
+            before = {name: deepcopy(rows) for name, rows in vars(self).items() if isinstance(rows, dict)}
+            try:
+                self.write(changes)
+            except BaseException:
+                vars(self).update(before)
+                raise
 
     async def create(self, changes: Changes) -> None:
         """See port.CellStore."""
@@ -142,6 +167,10 @@ class MemoryCellStore(MemoryCellQueries):
                 tasks_updated={key: _stored(task) for key, task in changes.tasks_updated.items()},
             )
         )
+
+
+def _version(row: OpenRun | TaskRow | None) -> int:
+    return hash(repr(row))
 
 
 def _result_stored(result: RunResult) -> RunResult:

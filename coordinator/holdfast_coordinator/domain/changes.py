@@ -18,6 +18,7 @@ from .rows import (
     RunRow,
     Side,
     TaskRow,
+    TaskState,
     TraceMark,
 )
 
@@ -76,6 +77,22 @@ class Changes:
     """Insert into requests."""
     traces_closed: list[TraceMark] = field(default_factory=list)
     """Insert into trace_marks, or say there that the run has closed; how far it was exported stays."""
+
+    @property
+    def has_times_to_come(self) -> bool:
+        """True when a time is written that the database compares with its clock later on.
+
+        It must be by that clock, and not by an estimate: alarms, deadlines, steps that wait for a claim.
+        """
+        return (
+            bool(self.alarms_set)
+            or any(run.attempt_deadline_at is not None for run in self.updated.values())
+            or any(
+                task.state is TaskState.READY or task.deadline_at is not None
+                for tasks in (self.tasks_added, self.tasks_updated)
+                for task in tasks.values()
+            )
+        )
 
     @property
     def is_empty(self) -> bool:

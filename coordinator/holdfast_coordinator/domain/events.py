@@ -1,6 +1,6 @@
 """What a committed batch means for the rest of the replica. Nothing here is stored; all of it can be lost."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from holdfast.record import record
@@ -145,11 +145,15 @@ class OutboxDue:
 
 @record
 class Appended:
-    """An append-only transition was committed. `mail_next` and `mail_taken` say whether mail waits."""
+    """An append-only transition was committed. `mail_next` and `mail_taken` say whether mail waits.
+
+    version: the store's own word for the row as it is now.
+    """
 
     mail_next: int
     mail_taken: int
     is_traced: bool = False
+    version: int = field(default=0, compare=False)
 
 
 @record

@@ -79,6 +79,15 @@ class Reads:
     claim_tasks: list[ClaimTasks] = field(default_factory=list)
     """For each: up to `limit` READY step_tasks whose ready_at has come, locked with SKIP LOCKED."""
 
+    @property
+    def is_of_runs_and_tasks(self) -> bool:
+        """True when open runs, mail that waits for them, and queued steps by key are all that is needed."""
+        others = (
+            self.tasks_of, self.children_of, self.children, self.alarms, self.keys, self.starts, self.requests,
+            self.results, self.claim_runs, self.claim_tasks,
+        )  # fmt: skip
+        return not any(others) and self.mail.keys() <= self.lock_runs
+
     def wants_mail(
         self, run_id: str, *, first: int = 0, last: int = 0, after: int | None = None, all: bool = False
     ) -> None:

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, cast
 import structlog
 
 from holdfast.errors import HoldfastError, RunBusy
-from holdfast.statuses import TransitionStatus
+from holdfast.statuses import Then, TransitionStatus
 from holdfast_coordinator.domain.asks import CloseAsk
 from holdfast_coordinator.domain.batch import BatchCommand, Decided, decide, held_up, reads_of
 from holdfast_coordinator.domain.changes import Changes
-from holdfast_coordinator.domain.commands import CommitTransition, StartRun
+from holdfast_coordinator.domain.commands import CommitTransition, ReportAttempt, StartRun
 from holdfast_coordinator.domain.events import Closed, RunLeased, TaskClaimed
 from holdfast_coordinator.domain.rows import JournalRow, ParsedRow
-from holdfast_coordinator.domain.snapshot import Snapshot
+from holdfast_coordinator.domain.snapshot import Reads, Snapshot
 from holdfast_coordinator.domain.starts import needs_no_reading
 from holdfast_coordinator.domain.transitions import TransitionAnswer, events_of_close
 from holdfast_coordinator.store.port import (
@@ -94,6 +94,8 @@ class Commits:
             others = await self._move(moves)
         elif not moves and all(_is_plain_start(waiting.command) for waiting in others):
             others = await self._create(others)
+        elif not moves and all(map(_may_be_known, others)):
+            others = await self._commit_known(others)
         else:
             await self._transact(others, moves)
             return
@@ -174,6 +176,33 @@ class Commits:
         self._answer(starts, decided)
         return []
 
+    async def _commit_known(self, batch: list[Waiting]) -> list[Waiting]:
+        """Commits commands for which nothing has to be read, since this writer wrote last what they need to see.
+
+        Returns them where that is not so, and where a time that they write has to be by the database's clock.
+        """
+        decided: Decided | None = None
+        began_at = time.perf_counter()
+        try:
+            commands = [waiting.command for waiting in batch]
+            recalled = self._store.recall(_reads_of(commands), at=self._clock())
+            if recalled is None:
+                return batch
+            decided = self._decide(commands, recalled.snapshot)
+            if decided.changes.has_times_to_come:
+                self._reservations.undo()
+                return batch
+            await self._store.write_known(recalled, decided.changes)
+        except (SerializationConflict, DataRejected) as error:
+            self._give_up(decided, error)
+            return batch
+        except BaseException as error:
+            self._give_up(decided, error)
+            raise
+        self._measure("known", began_at, len(batch))
+        self._answer(batch, decided)
+        return []
+
     async def _transact(self, batch: list[Waiting], moves: list[Waiting], repeats: int = 0) -> None:
         """Commits commands, and moves beside them, in one transaction; parks those whose rows are locked."""
         try:
@@ -228,10 +257,7 @@ class Commits:
             return decided.changes
 
         try:
-            try:
-                reads = reads_of(commands)
-            except Exception as error:
-                raise DataRejected(f"an internal error: {error!r}") from error
+            reads = _reads_of(commands)
             transitions = [cast(CommitTransition, waiting.command) for waiting in moves]
             done = await self._store.transact(reads, decide_batch, transitions, at=self._clock())
         except BaseException as error:
@@ -333,12 +359,28 @@ def _split(batch: list[Waiting]) -> tuple[list[Waiting], list[Waiting]]:
     return list(moves.values()), others
 
 
+def _reads_of(commands: Sequence[BatchCommand]) -> Reads:
+    """What they must see. Raises DataRejected when the core fails."""
+    try:
+        return reads_of(commands)
+    except Exception as error:
+        raise DataRejected(f"an internal error: {error!r}") from error
+
+
 def _row_of(asked: CommitTransition, moved: Moved) -> JournalRow:
     """The journal row of a transition that was committed without a decision."""
     closing = [cast(CloseAsk, asked.asks[-1]).entry] if isinstance(moved, Closed) else []
     entries = [*cast(Sequence[bytes], asked.journal), *closing]
     known = (asked.run_id, asked.expected_seq + asked.count, asked.count, asked.epoch, asked.transition_id, entries)
     return ParsedRow(*known, True, asked.parsed) if asked.parsed else JournalRow(*known, True)
+
+
+def _may_be_known(waiting: Waiting) -> bool:
+    """Whether it is worth asking if all that the command must see is known."""
+    command = waiting.command
+    if type(command) is CommitTransition:
+        return command.then is Then.SUSPEND or command.then is Then.CONTINUE
+    return type(command) is ReportAttempt
 
 
 def _is_plain_start(command: BatchCommand) -> bool:

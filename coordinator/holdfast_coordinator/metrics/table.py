@@ -83,7 +83,7 @@ ALARM_LATENESS = Instrument(
 )  # fmt: skip
 COMMIT_SECONDS = Instrument(
     "holdfast_commit_seconds", Kind.HISTOGRAM,
-    "How long a batch of commands took to be committed, by the way it took: append, start or locked.",
+    "How long a batch of commands took to be committed, by the way it took: append, start, known or locked.",
     ("path",), "s", FAST,
 )  # fmt: skip
 COMMIT_BATCH_SIZE = Instrument(

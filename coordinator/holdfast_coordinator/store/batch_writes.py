@@ -131,7 +131,7 @@ def move_calls(
 
 
 def _appended(rows: Iterable[Sequence[Any]]) -> Mapping[str, Moved]:
-    return {run_id: Appended(mail_next, taken, is_traced) for run_id, mail_next, taken, is_traced in rows}
+    return {run_id: Appended(*facts) for run_id, *facts in rows}
 
 
 def _closed(rows: Iterable[Sequence[Any]]) -> Mapping[str, Moved]:

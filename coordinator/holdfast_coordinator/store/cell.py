@@ -5,7 +5,7 @@ more writers were slower. It takes two round trips for a transaction and one for
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
@@ -23,17 +23,19 @@ from .batch_writes import TakeMoved, move_calls, plan_writes
 from .cell_floors import CellFloors
 from .cell_queries import PostgresCellQueries
 from .database_connection import COMMIT, ROLLBACK, Answer, DatabaseConnection, Row, StatementCall
-from .errors import ConnectionLost, QueryFailed, translated
+from .errors import ConnectionLost, QueryFailed, RowsMissing, translated
+from .known_rows import KnownRows
 from .migrate import cell_schema, session_options
 from .parameters import EPOCH
 from .pool import OnWait, Pool
-from .port import CellQueries, DataRejected, Moved, StoreUnavailable
+from .port import CellQueries, DataRejected, Moved, Recalled, SerializationConflict, StoreUnavailable
 from .statements_writes import CellWrites
 
 log = structlog.get_logger(__name__)
 
 Planned = TypeVar("Planned")
 
+NONE_MOVED: Mapping[str, Moved] = {}
 LOOP_CONNECTIONS = 3
 CLIENT_CONNECTIONS = 4
 CLIENT_WAIT_SECONDS = 2.0
@@ -67,8 +69,11 @@ class PostgresCellStore(PostgresCellQueries):
         self._pools = (own, loops, clients)
         self._reads = CellReads(schema)
         self._writes = CellWrites(schema)
+        updates = (self._writes.update_open_runs, self._writes.update_tasks)
+        self._versioned = frozenset(statement for update in updates for statement in (update.one, update.many))
         self._writer: DatabaseConnection | None = None
         self._writing = asyncio.Lock()
+        self._known = KnownRows()
 
     @classmethod
     @asynccontextmanager
@@ -122,7 +127,7 @@ class PostgresCellStore(PostgresCellQueries):
                 self._floors.forget_claims()
                 await self._abandon(connection)
                 raise
-            self._committed(snapshot, changes, writes, answers, done.values())
+            self._committed(snapshot, changes, writes, answers, moves, done)
             return done
 
     def _plan(
@@ -133,6 +138,29 @@ class PostgresCellStore(PostgresCellQueries):
         for call, take in reversed(move_calls(self._writes, moves, at)):
             plan.add_first(call, partial(_take_moved, done, take))
         return plan
+
+    def recall(self, reads: Reads, *, at: datetime) -> Recalled | None:
+        """See port.CellStore."""
+        return self._known.recall(reads, at)
+
+    async def write_known(self, recalled: Recalled, changes: Changes) -> None:
+        """See port.CellStore."""
+        writes = self._planned(lambda: plan_writes(self._writes, changes))
+        if recalled.tasks:
+            writes.insert(0, (self._writes.hold_tasks(recalled.tasks), None))
+        if recalled.runs:  # first: a run is the lock of all its rows
+            writes.insert(0, (self._writes.hold_runs(recalled.runs), None))
+        async with self._writing:
+            connection = await self._connection()
+            try:
+                answers = await self._round_trip(connection, [call for call, _ in writes], commits=True)
+            except RowsMissing as error:
+                self._known.forget(recalled)
+                raise SerializationConflict(str(error)) from error
+            except BaseException:
+                self._known.forget(recalled)
+                raise
+            self._committed(recalled.snapshot, changes, writes, answers)
 
     async def create(self, changes: Changes) -> None:
         """See port.CellStore."""
@@ -155,6 +183,7 @@ class PostgresCellStore(PostgresCellQueries):
         for (_, take), answer in zip(calls, answers, strict=True):
             done.update(take(answer.rows))
         self._floors.moved(done.values())
+        self._known.moved(transitions, done)
         return done
 
     def _planned(self, plan: Callable[[], Planned]) -> Planned:
@@ -205,15 +234,21 @@ class PostgresCellStore(PostgresCellQueries):
 
     def _committed(
         self, snapshot: Snapshot, changes: Changes, writes: Sequence[tuple[StatementCall, int | None]],
-        answers: Sequence[Answer], done: Iterable[Moved] = (),
+        answers: Sequence[Answer], moves: Sequence[CommitTransition] = (), done: Mapping[str, Moved] = NONE_MOVED,
     ) -> None:  # fmt: skip
         """What follows from a commit here. It fails nothing: whatever is wrong now, the commit has happened."""
         try:
             self._floors.committed(snapshot, changes)
-            self._floors.moved(done)
+            self._floors.moved(done.values())
+            self._known.moved(moves, done)
+            version = 0
             for (call, expected), answer in zip(writes, answers, strict=False):
                 if expected is not None and answer.affected != expected:
                     log.error("rows_miscounted", statement=call.statement.name, rows=answer.affected, of=expected)
+                elif call.statement in self._versioned:
+                    ((_, version),) = answer.rows
+            if version:
+                self._known.written(changes, version)
         except Exception:
             log.exception("floors_not_moved")
             self._floors.forget_claims()

@@ -148,6 +148,18 @@ class JournalBeginnings:
     is_cut: bool
 
 
+@dataclass(slots=True, frozen=True)
+class Recalled:
+    """What a batch must see, from memory, and of which versions of the rows that is true.
+
+    runs: (run id, version). tasks: (run id, number, version). Both in key order.
+    """
+
+    snapshot: Snapshot
+    runs: Sequence[tuple[str, int]]
+    tasks: Sequence[tuple[str, int, int]]
+
+
 @dataclass(slots=True)
 class HeldNews:
     """Where rows differ from what sessions are believed to hold. Each ended claim with whether its step is gone."""
@@ -344,6 +356,19 @@ class CellStore(CellQueries, Protocol):
         moves: transitions that are committed with the rest as `move` does it, before anything is read; the answer
         is about these. at: see `move`.
         Raises StoreUnavailable, OutcomeUnknown, DataRejected, SerializationConflict.
+        """
+
+    def recall(self, reads: Reads, *, at: datetime) -> Recalled | None:
+        """What `reads` names, where all of it is known from what was written here last; else it is to be read.
+
+        at: the database's time by this replica's estimate. For `write_known`.
+        """
+
+    async def write_known(self, recalled: Recalled, changes: Changes) -> None:
+        """Commits what was decided on a snapshot that was recalled, in one round trip. Raises as `transact` does.
+
+        SerializationConflict, and nothing is written, when one of the rows that were recalled is another one by now or
+        is locked by another transaction. It is not waited for.
         """
 
     async def create(self, changes: Changes) -> None:

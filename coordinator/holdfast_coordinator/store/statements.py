@@ -93,29 +93,35 @@ def insert_rows(table: Table, schema: str, *, replaced: Sequence[str] = (), race
     )
 
 
-def update_rows(table: Table, schema: str, key: Sequence[str], changed: Sequence[str]) -> RowWrite:
-    """Updates rows, their values with the key first. All must be there."""
+def update_rows(
+    table: Table, schema: str, key: Sequence[str], changed: Sequence[str], *, versioned: bool = False
+) -> RowWrite:
+    """Updates rows, their values with the key first. All must be there.
+
+    versioned: answers the version that they have now, as hold_rows takes it.
+    """
     names = [*key, *changed]
     types = tuple(array_type(table.c[name]) for name in names)
     numbers = {name: number for number, name in enumerate(names, start=1)}
+    returned, version = (f"{VERSION} AS version", ", max(written.version)") if versioned else ("1", "")
     sql = f"""
         WITH written AS (
             UPDATE {schema}.{table.name} x
             SET {", ".join(f"{name} = t.{name}" for name in changed)}
             FROM {_unnest(types, names)}
             WHERE {_same(key)}
-            RETURNING 1
+            RETURNING {returned}
         )
-        {_ALL_WRITTEN}
+        {_ALL_WRITTEN.format(version=version)}
     """
     sql_of_one = f"""
         WITH written AS (
             UPDATE {schema}.{table.name} x
             SET {", ".join(f"{name} = ${numbers[name]}" for name in changed)}
             WHERE {" AND ".join(f"x.{name} = ${numbers[name]}" for name in key)}
-            RETURNING 1
+            RETURNING {returned}
         )
-        {_ONE_WRITTEN}
+        {_ONE_WRITTEN.format(version=version)}
     """
     values = tuple(value_type(table.c[name]) for name in names)
     return RowWrite(
@@ -123,16 +129,57 @@ def update_rows(table: Table, schema: str, key: Sequence[str], changed: Sequence
     )
 
 
-def delete_rows(table: Table, schema: str, key: Sequence[str]) -> Statement:
-    """Deletes rows by key, given as one array per column of the key. All must be there."""
+def delete_rows(table: Table, schema: str, key: Sequence[str]) -> RowWrite:
+    """Deletes rows by key. All must be there."""
     types = tuple(array_type(table.c[name]) for name in key)
     sql = f"""
         WITH written AS (
             DELETE FROM {schema}.{table.name} x USING {_unnest(types, key)} WHERE {_same(key)} RETURNING 1
         )
-        {_ALL_WRITTEN}
+        {_ALL_WRITTEN.format(version="")}
     """
-    return Statement(f"delete_{table.name}", sql, types)
+    sql_of_one = f"""
+        WITH written AS (
+            DELETE FROM {schema}.{table.name} x
+            WHERE {" AND ".join(f"x.{name} = ${number}" for number, name in enumerate(key, start=1))} RETURNING 1
+        )
+        {_ONE_WRITTEN.format(version="")}
+    """
+    values = tuple(value_type(table.c[name]) for name in key)
+    return RowWrite(
+        Statement(f"delete_one_of_{table.name}", sql_of_one, values), Statement(f"delete_{table.name}", sql, types)
+    )
+
+
+def hold_rows(table: Table, schema: str, key: Sequence[str]) -> RowWrite:
+    """Locks rows that have the version which is given behind their key, in the order given.
+
+    All must have it, and none be locked: a row that another transaction has is skipped, and missing then.
+    """
+    types = (*(array_type(table.c[name]) for name in key), parameters.BIGINTS)
+    names = (*key, "version")
+    sql = f"""
+        WITH written AS (
+            SELECT 1 FROM {_unnest(types, names)}
+            CROSS JOIN LATERAL (
+                SELECT {VERSION} AS version FROM {schema}.{table.name} x WHERE {_same(key)} FOR UPDATE SKIP LOCKED
+            ) o
+            WHERE o.version = t.version
+        )
+        {_ALL_WRITTEN.format(version="")}
+    """
+    is_same = " AND ".join(f"x.{name} = ${number}" for number, name in enumerate(key, start=1))
+    sql_of_one = f"""
+        WITH written AS (
+            SELECT 1 FROM {schema}.{table.name} x
+            WHERE {is_same} AND {VERSION} = ${len(names)} FOR UPDATE SKIP LOCKED
+        )
+        {_ONE_WRITTEN.format(version="")}
+    """
+    values = (*(value_type(table.c[name]) for name in key), parameters.BIGINT)
+    return RowWrite(
+        Statement(f"hold_one_of_{table.name}", sql_of_one, values), Statement(f"hold_{table.name}", sql, types)
+    )
 
 
 def sweep_rows(table: Table, schema: str, condition: str = "true") -> Statement:
@@ -141,8 +188,10 @@ def sweep_rows(table: Table, schema: str, condition: str = "true") -> Statement:
     return Statement(f"sweep_{table.name}", sql, (parameters.TEXTS,))
 
 
-_ONE_WRITTEN = "SELECT 1 / (count(*) = 1)::int FROM written"
-_ALL_WRITTEN = "SELECT 1 / (count(*) = cardinality($1))::int FROM written"
+VERSION = "x.xmin::text::int8"
+"""Which transaction wrote a row: it changes with whatever is changed of the row, and with nothing else."""
+_ONE_WRITTEN = "SELECT 1 / (count(*) = 1)::int{version} FROM written"
+_ALL_WRITTEN = "SELECT 1 / (count(*) = cardinality($1))::int{version} FROM written"
 
 
 def _or_set(table: Table, replaced: Sequence[str]) -> str:

@@ -27,7 +27,7 @@ from .parameters import (
     TIMES,
     Type,
 )
-from .statements import RowWrite
+from .statements import VERSION, RowWrite
 
 TRACED = Side.TRACE.value
 _TRACES = (Side.TRACE | Side.TRACE_FAILURE).value
@@ -109,11 +109,14 @@ def append(schema: str) -> RowWrite:
                     losses = 0, timed_out = false, attempt_deadline_at = NULL
                 {source.joined("FROM")}
                 WHERE {source.matches}
-                RETURNING {source.named((*_FENCES, *_JOURNALED))}, x.mail_next, x.mail_taken, x.side
+                RETURNING {source.named((*_FENCES, *_JOURNALED))}, x.mail_next, x.mail_taken, x.side,
+                    {VERSION} AS version
             ), journaled AS (
                 INSERT INTO {schema}.journal ({_JOURNAL_COLUMNS}) SELECT {_JOURNAL_VALUES} FROM written
             )
-            SELECT written.run_id, written.mail_next, written.mail_taken, (written.side & {TRACED}) <> 0 FROM written
+            SELECT written.run_id, written.mail_next, written.mail_taken, (written.side & {TRACED}) <> 0,
+                written.version
+            FROM written
         """
 
     return _of_one_and_of_many("append", sql, (*_FENCES, *_JOURNALED))

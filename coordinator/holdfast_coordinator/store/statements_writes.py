@@ -7,7 +7,7 @@ from holdfast_coordinator.domain.rows import AlarmKind
 
 from .database_connection import Statement
 from .parameters import BIGINT, BIGINTS, BYTES, INT, TEXT, TEXTS, TIME
-from .statements import delete_rows, insert_rows, sweep_rows, update_rows
+from .statements import delete_rows, hold_rows, insert_rows, sweep_rows, update_rows
 from .statements_moves import append, close
 from .tables import (
     alarms,
@@ -43,7 +43,7 @@ class CellWrites:
     def __init__(self, schema: str) -> None:
         self.insert_runs = insert_rows(runs, schema, raced=True)
         self.insert_open_runs = insert_rows(open_runs, schema, raced=True)
-        self.update_open_runs = update_rows(open_runs, schema, ("run_id",), OPEN_RUN_CHANGES)
+        self.update_open_runs = update_rows(open_runs, schema, ("run_id",), OPEN_RUN_CHANGES, versioned=True)
         self.delete_open_runs = delete_rows(open_runs, schema, ("run_id",))
         self.insert_results = insert_rows(run_results, schema)
         self.insert_journal = insert_rows(journal, schema)
@@ -55,7 +55,7 @@ class CellWrites:
         self.insert_dead_letters = insert_rows(dead_letters, schema)
         self.delete_alarms = delete_rows(alarms, schema, ("run_id", "kind", "ref"))
         self.insert_tasks = insert_rows(step_tasks, schema)
-        self.update_tasks = update_rows(step_tasks, schema, ("run_id", "number"), TASK_CHANGES)
+        self.update_tasks = update_rows(step_tasks, schema, ("run_id", "number"), TASK_CHANGES, versioned=True)
         self.delete_tasks = delete_rows(step_tasks, schema, ("run_id", "number"))
         self.insert_children = insert_rows(children, schema)
         self.close_children = update_rows(children, schema, ("run_id", "number"), ("closed",))
@@ -72,6 +72,8 @@ class CellWrites:
         self.sweep_children = sweep_rows(children, schema)
         self.sweep_progress = sweep_rows(step_progress, schema)
         self.close_traces = insert_rows(trace_marks, schema, replaced=("closed_at", "relay_at"))
+        self.hold_runs = hold_rows(open_runs, schema, ("run_id",))
+        self.hold_tasks = hold_rows(step_tasks, schema, ("run_id", "number"))
         self.append = append(schema)
         self.close = close(schema)
 

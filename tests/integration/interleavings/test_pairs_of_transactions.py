@@ -27,6 +27,7 @@ from tests.support.core_transactions import (
     gated_replica,
     leased,
     left_by,
+    queued,
     ready,
     suspended,
 )
@@ -41,16 +42,22 @@ IN_LINE = """
 SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
 """
 SITUATIONS: dict[str, tuple[Situation, list[str]]] = {
-    "leased": (leased, ["start", "append", "suspend", "mail", "reap", "attach", "alarm", "close", "terminate"]),
+    "leased": (
+        leased,
+        ["start", "append", "suspend", "queue", "mail", "reap", "attach", "alarm", "close", "terminate"],
+    ),
     "ready": (ready, ["claim", "start", "append", "mail", "reap", "attach", "alarm", "terminate"]),
     "suspended": (suspended, ["start", "mail", "cancel", "alarm", "terminate"]),
+    "queued": (queued, ["report", "mail", "cancel", "reap", "alarm", "terminate"]),
     "ended": (ended, ["start", "restart", "retry"]),
 }
 PAIRS = [
     pytest.param(situation, one, other, id=f"{name}-{one}-{other}")
     for name, (situation, transactions) in SITUATIONS.items()
     for one, other in itertools.combinations_with_replacement(transactions, 2)
-    if name != "ready" or one == "claim"
+    if {"ready": "claim", "queued": "report"}.get(name, one) == one
+    # A session that attaches elsewhere says what it holds, so it is given no step meanwhile.
+    and {one, other} != {"queue", "attach"}
 ]
 
 

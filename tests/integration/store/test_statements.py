@@ -142,6 +142,8 @@ PLANS = {
     "sweep_alarms": ("alarms_pkey",),
     "sweep_step_tasks": ("step_tasks_pkey",),
     "sweep_children": ("children_pkey",),
+    "hold_open_runs": ("open_runs_pkey",),
+    "hold_step_tasks": ("step_tasks_pkey",),
     "append": ("open_runs_pkey",),
     "close": ("open_runs_pkey",),
     "due_alarms": ("alarms_by_time",),
