@@ -238,8 +238,8 @@ def _fill_runs(database: str) -> None:
     with psycopg.connect(database) as connection:
         connection.execute(
             "INSERT INTO holdfast_c00.runs (run_id, namespace, workflow, queue, created_at, arguments, "
-            "call_digest, priority, metadata, trace, parent_number) SELECT 'r' || n, 'default', 'w' || n % 50, "
-            "'q', now() + n * interval '1 s', '', '', 0, jsonb_build_object('a', n::text), '', 0 "
+            "call_digest, priority, metadata, trace, parent_number, depth) SELECT 'r' || n, 'default', 'w' || n % 50, "
+            "'q', now() + n * interval '1 s', '', '', 0, jsonb_build_object('a', n::text), '', 0, 0 "
             "FROM generate_series(1, 5000) n ON CONFLICT DO NOTHING"
         )
     with psycopg.connect(database, autocommit=True) as connection:
