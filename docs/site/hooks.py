@@ -1,5 +1,7 @@
-"""What the site needs beyond its pages: links that lead out of docs/ get copies of the files that they name.
+"""What the site needs beyond its pages: copies of files that links out of docs/ name, and what is listed by itself.
 
+A guide that the navigation does not name comes last among the guides; a public name that no page of the reference has
+comes last in the one on workflow code; all decisions are listed on their first page.
 On a forge such a link leads to the file in the repository. Here a Markdown file and an example become pages below
 source/, a folder a list, any other file a text. Nothing of a page may be fetched from elsewhere.
 """
@@ -9,14 +11,20 @@ import posixpath
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
+import holdfast
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 COPIES = "source"
+GUIDES = "Guides"
+OF_THE_DEFAULT_APP = {"step", "workflow"}
+"""Methods of `App`, which the reference shows there."""
 
 _FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)\s#]+)(?=#|\))")
@@ -26,6 +34,31 @@ _HIGHLIGHTED = {".py": "python", ".mjs": "javascript", ".go": "go"}
 log = logging.getLogger("mkdocs.hooks.holdfast")
 origins: dict[str, Path] = {}
 """Where the copies come from, by their address in the site."""
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Gives every guide a place in the navigation."""
+    config.nav = with_all_guides(config.nav)
+    return config
+
+
+def with_all_guides(nav: Any) -> Any:
+    """The navigation with the guides that it does not name, after those that it does."""
+    (section,) = (one for one in nav if GUIDES in one)
+    named = {path for entry in section[GUIDES] for path in entry.values()}
+    more = [
+        {_title(path): path.relative_to(DOCS).as_posix()}
+        for path in sorted(DOCS.glob("guides/*.md"))
+        if path.relative_to(DOCS).as_posix() not in named
+    ]
+    return [{GUIDES: section[GUIDES] + more} if one is section else one for one in nav]
+
+
+def names_without_a_page() -> list[str]:
+    """The public names of holdfast that no page of the reference has."""
+    reference = "".join(path.read_text(encoding="utf-8") for path in DOCS.glob("reference/*.md"))
+    has = set(re.findall(r"^::: holdfast\.(\w+)$", reference, re.MULTILINE))
+    return sorted(set(holdfast.__all__) - has - OF_THE_DEFAULT_APP)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -51,6 +84,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Leads links that leave docs/, or enter it from a copy, to where their targets are in the site."""
     here = page.file.src_uri
+    if here == "reference/workflow_code.md":
+        markdown += "".join(f"\n\n::: holdfast.{name}" for name in names_without_a_page())
+    elif here == "decisions/README.md":
+        decisions = sorted(DOCS.glob("decisions/0*.md"))
+        markdown += "".join(["\n", *(f"\n- [{_title(path)}]({path.name})" for path in decisions)])
     origin = origins.get(here, DOCS / here)
 
     def moved(link: re.Match[str]) -> str:
@@ -96,6 +134,10 @@ def _address(target: Path) -> str:
         return copy
     is_example = target.is_relative_to(ROOT / "examples") and target.suffix in _HIGHLIGHTED
     return f"{copy}.md" if is_example else f"{copy}.txt"
+
+
+def _title(path: Path) -> str:
+    return path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
 
 
 def _listed(folder: Path) -> str:

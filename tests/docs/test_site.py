@@ -1,9 +1,10 @@
-"""The site has every page in its navigation, and every public name in its reference.
+"""The site has every page in its navigation, and in its reference every public name.
 
 That it builds, and that its links lead somewhere, `make docs` shows, which is part of `make check`.
 """
 
 import importlib
+import importlib.util
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +16,7 @@ import holdfast
 
 from . import pages
 
-CONFIG = pages.ROOT / "docs" / "site" / "mkdocs.yml"
+SITE = pages.ROOT / "docs" / "site"
 DECISIONS = "docs/decisions/"
 COPIES = "source/"
 
@@ -39,23 +40,43 @@ def _leaves(nav: Any) -> Iterator[str]:
                 yield from _leaves(below)
 
 
-def in_navigation() -> list[str]:
-    """The pages that the navigation names, as files of this repository."""
-    named = _leaves(yaml.load(CONFIG.read_text("utf-8"), _Loader)["nav"])
+@pytest.fixture(scope="module")
+def hooks() -> Any:
+    """The module that mkdocs.yml names."""
+    spec = importlib.util.spec_from_file_location("hooks_of_the_site", SITE / "hooks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def navigation() -> Any:
+    """As mkdocs.yml has it."""
+    return yaml.load((SITE / "mkdocs.yml").read_text("utf-8"), _Loader)["nav"]
+
+
+def pages_of(nav: Any) -> list[str]:
+    """The pages that a navigation names, as files of this repository."""
+    named = _leaves(nav)
     return [one.removeprefix(COPIES) if one.startswith(COPIES) else f"docs/{one}" for one in named]
 
 
-def test_every_page_of_the_documentation_is_in_the_navigation_once() -> None:
-    named = in_navigation()
+def test_every_page_of_the_documentation_is_in_the_navigation_once(hooks: Any) -> None:
+    named = pages_of(hooks.with_all_guides(navigation()))
     assert len(named) == len(set(named))
     of_docs = {page for page in pages.PAGES if page.startswith("docs/") and not page.startswith(DECISIONS)}
-    assert of_docs - set(named) == set()
+    assert of_docs - set(named) == set(), "give it a place in docs/site/mkdocs.yml"
     assert [page for page in named if not (pages.ROOT / page).is_file()] == []
 
 
-def test_every_decision_is_in_the_list_of_decisions() -> None:
-    listed = {f"{DECISIONS}{link.target}" for link in pages.links(f"{DECISIONS}README.md")}
-    assert listed == {page for page in pages.PAGES if page.startswith(DECISIONS)} - {f"{DECISIONS}README.md"}
+def test_a_guide_that_nobody_has_placed_is_the_last_guide(hooks: Any) -> None:
+    without = [
+        {"Guides": [one for one in section["Guides"] if "Graphs" not in one]} if "Guides" in section else section
+        for section in navigation()
+    ]
+    (guides,) = (section["Guides"] for section in hooks.with_all_guides(without) if "Guides" in section)
+    assert {"Graphs": "guides/graphs.md"} in guides[-3:]
 
 
 def _in_reference() -> set[str]:
@@ -63,9 +84,13 @@ def _in_reference() -> set[str]:
     return {name for page in reference for name in re.findall(r"^::: (\S+)$", pages.read(page), re.MULTILINE)}
 
 
-def test_every_public_name_is_in_the_reference() -> None:
-    said_elsewhere = {"step", "workflow"}  # App.step and App.workflow of the default app
-    assert {f"holdfast.{name}" for name in set(holdfast.__all__) - said_elsewhere} - _in_reference() == set()
+def test_a_public_name_without_a_page_comes_into_the_reference_by_itself(
+    hooks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holdfast, "__all__", [*holdfast.__all__, "brand_new"])
+    added = hooks.names_without_a_page()
+    assert "brand_new" in added
+    assert not {"Client", "RunFailed", "step", "workflow"} & set(added)
 
 
 @pytest.mark.parametrize("module", ["holdfast.testing", "holdfast.codecs"])
