@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from holdfast_coordinator.store.control import WRITE_MARGIN
-from holdfast_coordinator.store.control_port import KnownWorkflow, SessionRow
+from holdfast_coordinator.store.control_port import KnownSignal, KnownWorkflow, SessionRow
 from holdfast_coordinator.store.port import LockTimeout
 from tests.support.memory_cell_store import system_clock
 
@@ -22,6 +22,7 @@ class MemoryControlStore:
         self.names: set[str] = {"default"}
         self.rows: dict[str, SessionRow] = {}
         self.workflows: list[KnownWorkflow] = []
+        self.signals: list[KnownSignal] = []
         self.locked: set[str] = set()
 
     async def now(self) -> datetime:
@@ -128,6 +129,17 @@ class MemoryControlStore:
             row = (namespace, name, signature)
             if all((one.namespace, one.name, one.signature) != row for one in self.workflows):
                 self.workflows.append(KnownWorkflow(namespace, name, dict(signature), self.clock()))
+
+    async def register_signals(self, namespace: str, signals: Sequence[tuple[str, str, str]]) -> None:
+        """See control_port.ControlStore."""
+        for workflow, name, type in signals:
+            row = (namespace, workflow, name, type)
+            if all((one.namespace, one.workflow, one.name, one.type) != row for one in self.signals):
+                self.signals.append(KnownSignal(*row, self.clock()))
+
+    async def signals_since(self, seen_until: datetime | None) -> list[KnownSignal]:
+        """See control_port.ControlStore."""
+        return [one for one in self.signals if seen_until is None or one.registered_at > seen_until - WRITE_MARGIN]
 
     async def registered_since(self, seen_until: datetime | None) -> list[KnownWorkflow]:
         """See control_port.ControlStore."""

@@ -10,6 +10,7 @@ from holdfast_coordinator.domain.rows import RunRow
 from holdfast_coordinator.store.control_port import ControlStore
 
 from .matcher import Matcher
+from .signal_types import SignalTypes
 
 PLAIN = frozenset({"", "json"})
 NAMED_MAX = 20
@@ -17,19 +18,24 @@ NAMED_MAX = 20
 
 
 class SignalChecks:
-    """See the module."""
+    """See the module. types: what workers have registered."""
 
     def __init__(self, control: ControlStore, matcher: Matcher) -> None:
+        self.types = SignalTypes(control)
         self._control = control
         self._matcher = matcher
+
+    async def problem(self, run: RunRow, name: str, payload: bytes, encoding: str) -> HoldfastError | None:
+        """Why the run could not take this signal; None where it may."""
+        if encoding not in PLAIN:
+            return await self.unread(run, encoding)
+        return await self.types.problem(run.namespace, run.workflow, run.run_id, name, payload)
 
     async def unread(self, run: RunRow, encoding: str) -> HoldfastError | None:
         """Why no worker of the run would read a payload that is encoded like this.
 
         None where one reads it, where one does not say what it reads, and where there is none.
         """
-        if encoding in PLAIN:
-            return None
         key = (run.namespace, run.queue)
         here = [
             one.encodings

@@ -5,8 +5,8 @@ from itertools import takewhile
 
 from grpc.aio import ServicerContext as Context
 
+from holdfast.api.v1 import journal_pb2, run_service_pb2_grpc, value_pb2
 from holdfast.api.v1 import run_service_pb2 as pb
-from holdfast.api.v1 import run_service_pb2_grpc, value_pb2
 from holdfast.errors import (
     ArgumentsRejected,
     HoldfastError,
@@ -22,7 +22,6 @@ from holdfast_coordinator.domain.mail import SignalMail
 from holdfast_coordinator.domain.rows import JournalRow, OpenRun, RunState
 from holdfast_coordinator.domain.starts import Started
 from holdfast_coordinator.engine.engine import Engine
-from holdfast_coordinator.engine.signal_checks import PLAIN
 from holdfast_coordinator.engine.wait_reasons import wait_reason
 from holdfast_coordinator.store.port import RunView
 from holdfast_coordinator.telemetry.run_spans import DEFAULT_RULES
@@ -156,7 +155,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         payload = signal.payload.SerializeToString() if signal.HasField("payload") else b""
         mail = SignalMail(name("signal.name", signal.name), payload)
         request_id, sender = _request_id(request.request_id), _sender(request, context)
-        problem = await self._problem(run_id, signal.payload)
+        problem = await self._problem(run_id, signal)
         accepted = await self._engine.steer(
             run_id,
             SendSignal(run_id, request_id, mail, request.once, sender, problem),
@@ -261,12 +260,11 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
             signatures = await registry.signatures(namespace, queue, workflow)
             return start_command(namespace, spec, signatures, self._engine.cells, self._limits)
 
-    async def _problem(self, run_id: str, payload: value_pb2.Payload) -> HoldfastError | None:
-        """Why the run could not take a signal with this payload."""
-        if payload.encoding in PLAIN:
-            return None
-        records = await self._engine.records.of([run_id])
-        return await self._engine.signal_checks.unread(records[run_id], shown(payload.encoding))
+    async def _problem(self, run_id: str, signal: journal_pb2.Signal) -> HoldfastError | None:
+        """Why the run could not take this signal."""
+        record = (await self._engine.records.of([run_id]))[run_id]
+        data = signal.payload.data if signal.HasField("payload") else b"null"
+        return await self._engine.signal_checks.problem(record, signal.name, data, shown(signal.payload.encoding))
 
     async def _find(self, namespace: str, run: str) -> str:
         namespace = namespace or DEFAULT

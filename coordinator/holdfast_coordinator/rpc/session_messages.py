@@ -6,6 +6,7 @@ from typing import Any
 
 from holdfast.api.v1 import worker_service_pb2 as pb
 from holdfast.errors import InvalidRequest
+from holdfast.hints.schemas import PortableType
 from holdfast.hints.type_texts import hint_of
 from holdfast_coordinator.domain.hashed_calls import HASH_BYTES
 from holdfast_coordinator.engine.attachments import Held
@@ -28,6 +29,7 @@ REGISTERED_TYPES_MAX = 2_000
 PARAMETERS_MAX = 1_000
 """Of one workflow: a start may compile the type of each."""
 HOST_MAX = 200
+REGISTERED_SIGNALS_MAX = 1_000
 ENCODINGS_MAX = 1_000
 """What a worker can read: codecs, and each of their keys."""
 
@@ -73,6 +75,25 @@ def introduction(request: pb.OpenSessionRequest) -> SessionOpening:
         mail_seen=mail_seen(request.held),
         encodings=_encodings(request.encodings),
     )
+
+
+def signal_registrations(request: pb.RegisterSignalsRequest) -> list[tuple[str, str, str]]:
+    """As what the code of a worker takes signals: workflow, name and type. Raises InvalidRequest."""
+    if len(request.signals) > REGISTERED_SIGNALS_MAX:
+        raise InvalidRequest("signals", f"more than {REGISTERED_SIGNALS_MAX:,}; register them in several calls")
+    return [
+        (name("signals.workflow", one.workflow), name("signals.name", one.name), _signal_type(one.type))
+        for one in request.signals
+    ]
+
+
+def _signal_type(text: str) -> str:
+    if text:
+        try:
+            PortableType(storable("signals.type", text))
+        except ValueError as error:
+            raise InvalidRequest("signals.type", str(error)) from error
+    return text
 
 
 def _encodings(names: Sequence[str]) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from holdfast_coordinator.wire.journals import journal_message
 from .fields import run_id, span, whole
 from .refusals import translated
 from .report_parts import ReportParts, parts_of, saves_of
-from .session_messages import held_key, held_message, introduction, mail_seen
+from .session_messages import held_key, held_message, introduction, mail_seen, signal_registrations
 from .unread_answers import UnreadAnswers
 from .work_messages import Room, add_result, fill_poll_response
 from .work_stream import WorkStreamServer
@@ -215,6 +215,12 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
                 run_id=asked.run_id, step=asked.step, saved=answer is True, refusal=refusal, busy=is_busy
             )
         return response
+
+    @translated
+    async def RegisterSignals(self, request: pb.RegisterSignalsRequest, context: Context) -> pb.RegisterSignalsResponse:
+        attachment = self._engine.sessions.attached(request.session_id, request.attach_no)
+        await self._engine.signal_checks.types.register(attachment.namespace, signal_registrations(request))
+        return pb.RegisterSignalsResponse()
 
     @translated
     async def ReadJournal(self, request: pb.ReadJournalRequest, context: Context) -> pb.ReadJournalResponse:

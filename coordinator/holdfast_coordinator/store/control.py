@@ -5,6 +5,7 @@ sessions that open and close, and what is registered have connections of their o
 """
 
 import asyncio
+import hashlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -15,7 +16,7 @@ from typing import Any, Self, TypeVar
 
 from holdfast_coordinator.domain.hashed_calls import signature_digest
 
-from .control_port import KnownWorkflow, SessionRow
+from .control_port import KnownSignal, KnownWorkflow, SessionRow
 from .database_connection import Row
 from .migrate import CONTROL_SCHEMA, session_options
 from .parameters import EPOCH
@@ -202,6 +203,25 @@ class PostgresControlStore:
             return True
 
         await _unlocked(f"the registration of {', '.join(names)[:200]}", register)
+
+    async def register_signals(self, namespace: str, signals: Sequence[tuple[str, str, str]]) -> None:
+        """See control_port.ControlStore."""
+        rows = sorted((*one, hashlib.sha256(one[2].encode()).hexdigest()) for one in signals)
+        workflows, names, types, digests = ([row[part] for row in rows] for part in range(4))
+
+        async def register() -> bool:
+            # The time is read each time: what is registered must not take its time long before it is visible.
+            call = self._statements.register_signals(namespace, workflows, names, digests, types, await self.now())
+            await self._registry.write(call)
+            return True
+
+        await _unlocked(f"the registration of signals of {', '.join(workflows)[:200]}", register)
+
+    async def signals_since(self, seen_until: datetime | None) -> list[KnownSignal]:
+        """See control_port.ControlStore."""
+        after = EPOCH if seen_until is None else seen_until - WRITE_MARGIN
+        (answer,) = await self._registry.read(self._statements.signals_since(after))
+        return [KnownSignal(*row) for row in answer.rows]
 
     async def registered_since(self, seen_until: datetime | None) -> list[KnownWorkflow]:
         """See control_port.ControlStore."""

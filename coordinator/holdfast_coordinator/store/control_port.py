@@ -20,6 +20,17 @@ class KnownWorkflow:
     registered_at: datetime
 
 
+@dataclass(slots=True, frozen=True)
+class KnownSignal:
+    """What the code of a workflow takes as signals of a name; type: "" for anything, see hints.schemas."""
+
+    namespace: str
+    workflow: str
+    name: str
+    type: str
+    registered_at: datetime
+
+
 @dataclass(slots=True)
 class SessionRow:
     """A row of `sessions`. `died_at` is set once it is a tombstone.
@@ -106,6 +117,15 @@ class ControlStore(Protocol):
         Writes nothing of what was registered within an hour. Raises LockTimeout when another transaction, which does
         not end, inserts the same.
         """
+
+    async def register_signals(self, namespace: str, signals: Sequence[tuple[str, str, str]]) -> None:
+        """Remembers as what workflows of the namespace take signals: workflow, name and type. What is there stays.
+
+        Raises LockTimeout when another transaction, which does not end, inserts the same.
+        """
+
+    async def signals_since(self, seen_until: datetime | None) -> list[KnownSignal]:
+        """What was registered of signals after a time, less a margin for writes under way, oldest first; None: all."""
 
     async def registered_since(self, seen_until: datetime | None) -> list[KnownWorkflow]:
         """What was registered after a time, less a margin for writes under way, oldest first; None: all."""

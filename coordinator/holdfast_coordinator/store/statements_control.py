@@ -7,7 +7,7 @@ for a locked table, waits for the time that its connection sets.
 from .database_connection import Statement
 from .parameters import BIGINT, BIGINTS, INT, JSONS, TEXT, TEXTS, TIME, TIMES
 from .statements import columns
-from .tables import known_workflows, namespaces, sessions
+from .tables import known_signals, known_workflows, namespaces, sessions
 
 
 class ControlStatements:
@@ -34,6 +34,8 @@ class ControlStatements:
         self.register_workflows = register_workflows(schema)
         self.register_again = register_again(schema)
         self.registered_since = registered_since(schema)
+        self.register_signals = register_signals(schema)
+        self.signals_since = signals_since(schema)
 
 
 def clock() -> Statement:
@@ -298,3 +300,30 @@ def registered_since(schema: str) -> Statement:
         ORDER BY k.registered_at, k.namespace, k.name
     """
     return Statement("registered_since", sql, (TIME,))
+
+
+def register_signals(schema: str) -> Statement:
+    """Inserts as what workflows of namespace $1 take signals, as of $6, unless it is there.
+
+    Waits for who inserts the same one right now, in order of the arrays.
+    """
+    table = f"{schema}.{known_signals.name}"
+    sql = f"""
+        INSERT INTO {table} (namespace, workflow, name, digest, type, registered_at)
+        SELECT $1, t.workflow, t.name, t.digest, t.type, $6
+        FROM unnest($2::text[], $3::text[], $4::text[], $5::text[]) AS t (workflow, name, digest, type)
+        LEFT JOIN {table} x ON false
+        ON CONFLICT (namespace, workflow, name, digest) DO NOTHING
+    """
+    return Statement("register_signals", sql, (TEXT, TEXTS, TEXTS, TEXTS, TEXTS, TIME))
+
+
+def signals_since(schema: str) -> Statement:
+    """As what workflows take signals, as far as it was registered after $1, oldest first."""
+    sql = f"""
+        SELECT k.namespace, k.workflow, k.name, k.type, k.registered_at
+        FROM {schema}.{known_signals.name} k
+        WHERE k.registered_at > $1
+        ORDER BY k.registered_at, k.namespace, k.workflow, k.name
+    """
+    return Statement("signals_since", sql, (TIME,))

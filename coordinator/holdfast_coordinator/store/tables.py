@@ -260,3 +260,10 @@ known_workflows = Table(
     PrimaryKeyConstraint("namespace", "name", "digest", name="known_workflows_pkey"),
     Index("known_workflows_by_time", "registered_at"),
 )  # fmt: skip
+
+known_signals = Table(
+    "known_signals", control_metadata,
+    _id("namespace"), _id("workflow"), _id("name"), _id("digest"), _text("type"), _at("registered_at"),
+    PrimaryKeyConstraint("namespace", "workflow", "name", "digest", name="known_signals_pkey"),
+    Index("known_signals_by_time", "registered_at"),
+)  # fmt: skip

@@ -73,6 +73,15 @@ class Introduction:
 
 
 @record
+class SignalRegistration:
+    """Signals of one name as the code of a workflow takes them. type: "" for anything; see hints.schemas."""
+
+    workflow: str
+    name: str
+    type: str
+
+
+@record
 class OpenedSession:
     """The coordinator's answer to an introduction. address: where this replica itself is reached; "" if unknown."""
 

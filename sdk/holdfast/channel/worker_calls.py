@@ -31,6 +31,7 @@ from holdfast.channel.leases import (
     ProgressResult,
     Pulse,
     ReportAnswer,
+    SignalRegistration,
     Transition,
     Work,
 )
@@ -157,6 +158,13 @@ class WorkerCalls:
         """Keeps what running attempts have saved; one result for each, in order."""
         request = wire.progress_request(session_id, attach_no, progress)
         return wire.progress_results(await self._answer(self._stub.SaveProgress, request, CALL_SECONDS))
+
+    async def register_signals(self, session_id: str, attach_no: int, signals: Iterable[SignalRegistration]) -> None:
+        """Says as what the code here takes signals. Raises Refused where the coordinator has no such call."""
+        request = pb.RegisterSignalsRequest(session_id=session_id, attach_no=attach_no)
+        for one in signals:
+            request.signals.add(workflow=one.workflow, name=one.name, type=one.type)
+        await self._answer(self._stub.RegisterSignals, request, CALL_SECONDS)
 
     async def read_journal(
         self, session_id: str, attach_no: int, run_id: str, epoch: int, *, after: int

@@ -5,7 +5,7 @@ first hint is compiled: importing pydantic takes longer than all of holdfast tha
 """
 
 import re
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 from functools import partial
 from typing import Any
 
@@ -49,9 +49,10 @@ class CompiledHint:
 
     decode: from JSON; raises what decoding raises.
     plain: exact types whose values come back as they were, whatever they are; nothing needs to be compared.
+    core_schema: what pydantic has made of the hint.
     """
 
-    __slots__ = ("_coerced", "_json", "_marked", "decode", "plain")
+    __slots__ = ("_coerced", "_json", "_marked", "core_schema", "decode", "plain")
 
     def __init__(
         self,
@@ -61,6 +62,7 @@ class CompiledHint:
         coerced: Callable[[Any], Any],
         plain: frozenset[type],
         json: frozenset[type],
+        core_schema: Mapping[str, Any],
     ) -> None:
         """marked: as `decode`, with what the hint does not declare inside of Undeclared.
 
@@ -68,6 +70,7 @@ class CompiledHint:
         """
         self.decode = decode
         self.plain = plain
+        self.core_schema = core_schema
         self._json = json
         self._marked = marked
         self._coerced = coerced
@@ -144,6 +147,7 @@ def compile_hint(hint: Any) -> CompiledHint:
         coerced=_reader(validator.validate_python, schema),
         plain=_plain(bare),
         json=_json(bare),
+        core_schema=listed,
     )
 
 
@@ -249,4 +253,5 @@ _UNDECLARED = CompiledHint(
     coerced=_as_it_is,
     plain=frozenset({type(None), bool, int, float, str}),
     json=frozenset({dict, list}),
+    core_schema=_ANY,
 )

@@ -5,7 +5,7 @@ first value. Other hints, as those of `receive`, are kept in a small cache.
 """
 
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, Never, NoReturn, Union, get_args, get_origin
@@ -22,18 +22,20 @@ HINTS_CACHED = 256
 
 _SIMPLE: tuple[type, ...] = (type(None), bool, int, float, str, bytes)
 _OWN = (*_SIMPLE, date, datetime, time, timedelta, list, dict, tuple, set, frozenset)
-_COMPILED = ("decode", "plain", "change", "change_of_argument")
+_COMPILED = ("decode", "plain", "change", "change_of_argument", "core_schema")
 
 
 class ValueType:
     """A hint that is compiled when it is first needed. What it does is said at CompiledHint."""
 
-    __slots__ = (*_COMPILED, "hint", "name", "problem")
+    __slots__ = (*_COMPILED, "_schema_text", "hint", "name", "problem")
 
     decode: Callable[[bytes], Any]
     plain: frozenset[type]
     change: "Callable[[Any, bytes], Change | None]"
     change_of_argument: "Callable[[Any, bytes], Change | None]"
+    core_schema: Mapping[str, Any]
+    _schema_text: str
 
     def __init__(self, hint: Any, *, problem: str = "") -> None:
         """problem: why no value fits."""
@@ -52,6 +54,16 @@ class ValueType:
         made = compile_hint(self.hint)
         for name in _COMPILED:
             setattr(self, name, getattr(made, name))
+
+    def schema_text(self) -> str:
+        """What it accepts, for those who have none of the user's code; "" for anything. See `schemas`."""
+        try:
+            return self._schema_text
+        except AttributeError:
+            from holdfast.hints.schemas import text_of_schema
+
+            self._schema_text = text = text_of_schema(self.core_schema)
+            return text
 
     if not TYPE_CHECKING:
 
@@ -118,6 +130,7 @@ def refusing(hint: Any, problem: str) -> ValueType:
     made = ValueType(hint, problem=problem)
     made.decode = made.change = made.change_of_argument = refuse
     made.plain = frozenset()
+    made.core_schema = {"type": "any"}
     return made
 
 

@@ -31,6 +31,7 @@ from holdfast.statuses import TransitionStatus
 from holdfast.worker.attempts import Attempt, AttemptRunner
 from holdfast.worker.clock import SessionClock
 from holdfast.worker.code_guard import CodeGuard
+from holdfast.worker.declared_signals import DeclaredSignals
 from holdfast.worker.holder import Phase, RunHolder
 from holdfast.worker.holder_factory import CrewOptions, HolderFactory
 from holdfast.worker.leased_runs import LeasedRuns
@@ -84,7 +85,10 @@ class WorkCrew:
         self.draining = False
         self.guard = CodeGuard(loop)
         self._loop = loop
-        self._make_holder = HolderFactory(options, workflows, steps, codec, crew=self)
+        self.declared_signals = DeclaredSignals()
+        self._make_holder = HolderFactory(
+            options, workflows, steps, codec, crew=self, declared_signals=self.declared_signals
+        )
         self._clock = clock
         self._tasks = tasks
         self._on_unusable = on_unusable

@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from holdfast.channel.leases import Lease
 from holdfast.codec import Codec
 from holdfast.definitions.definitions import StepDefinition, WorkflowDefinition
 from holdfast.journal import Arguments
 from holdfast.limits import Limits
+from holdfast.worker.declared_signals import DeclaredSignals
 from holdfast.worker.holder import RunHolder
 from holdfast.worker.ports import Crew
 from holdfast.worker.step_progress import RunProgress, WorkerIdentity
@@ -42,12 +44,14 @@ class HolderFactory:
         codec: Codec,
         *,
         crew: Crew,
+        declared_signals: DeclaredSignals,
     ) -> None:
         self._options = options
         self._workflows = workflows
         self._steps = steps
         self._codec = codec
         self._crew = crew
+        self._declared_signals = declared_signals
 
     def __call__(self, lease: Lease, arguments: Arguments, worker: WorkerIdentity, limits: Limits) -> RunHolder:
         """A holder that has replayed nothing yet. Raises KeyError for a workflow that is not known here."""
@@ -74,6 +78,7 @@ class HolderFactory:
                 codec=self._codec,
                 limits=limits,
                 prepare=prepare,
+                declare_signal=partial(self._declared_signals.declare, lease.workflow),
                 is_guarded=options.is_guarded,
             ),
             progress=RunProgress(self._steps, worker=worker, retry_hold=options.retry_hold),

@@ -300,6 +300,9 @@ class Session:
             if first is None or opened.session_id != first.session_id:
                 return None
             try:
+                if self._crew.declared_signals:
+                    # First: once it is on record that a run waits, a signal that does not fit is to be refused.
+                    await self._register_signals(opened)
                 return await self._calls.report(
                     opened.session_id, opened.attach_no, report.transitions, report.attempts
                 )
@@ -310,6 +313,17 @@ class Session:
                 retry += 1
             except HoldfastError as error:
                 return await self._answers_one_by_one(report, error)
+
+    async def _register_signals(self, opened: OpenedSession) -> None:
+        """Says as what the code here takes signals. Where that is not wanted the coordinator takes any."""
+        signals = self._crew.declared_signals.new
+        try:
+            await self._calls.register_signals(opened.session_id, opened.attach_no, signals)
+        except (ReattachRequired, SessionExpired, CoordinatorUnavailable):
+            raise
+        except HoldfastError as error:
+            log.warning("signals are not checked before they reach the code: %s", error)
+        self._crew.declared_signals.told(signals)
 
     async def _answers_one_by_one(self, report: Report, error: HoldfastError) -> ReportAnswer | None:
         """After a refusal of a whole report: finds the part that it was for, so that the others succeed."""

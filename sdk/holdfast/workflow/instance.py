@@ -17,6 +17,7 @@ from holdfast import journal
 from holdfast.codec import Codec
 from holdfast.codec.failures import as_run_failed
 from holdfast.definitions.definitions import WorkflowDefinition
+from holdfast.hints.value_types import ValueType
 from holdfast.journal import Arguments, Entry, Failure, MailBody, Payload
 from holdfast.limits import DEFAULT_LIMITS, Limits
 from holdfast.statuses import RunStatus
@@ -33,7 +34,8 @@ class WorkflowInstance:
     """The code of one run, as far as its journal has brought it. The worker's cache holds these.
 
     prepare: called with this among the context variables that the code begins with, to set those that are not the
-    runtime's. seed: what random numbers and idempotency keys are made of, where the run continues another one; else "".
+    runtime's. declare_signal: called with name and type of the signals that it takes. seed: what random numbers and
+    idempotency keys are made of, where the run continues another one; else "".
     is_guarded: what a replay cannot repeat raises, see `guards`.
     """
 
@@ -46,6 +48,7 @@ class WorkflowInstance:
         codec: Codec,
         limits: Limits = DEFAULT_LIMITS,
         prepare: "Callable[[WorkflowInstance], None] | None" = None,
+        declare_signal: Callable[[str, ValueType], object] | None = None,
         is_guarded: bool = False,
     ) -> None:
         self.info = info
@@ -54,6 +57,8 @@ class WorkflowInstance:
         self._ledger = ledger = Ledger(self.waits)
         self._spans = spans = RunSpans(ledger)
         self._runtime = RunRuntime(info, codec=codec, ledger=ledger, spans=spans, is_guarded=is_guarded)
+        if declare_signal is not None:
+            self._runtime.declare_signal = declare_signal
         self._signals = signals = self._runtime.signals
         self._loop = loop = self._runtime.loop
         self._outcomes = self._runtime.outcomes

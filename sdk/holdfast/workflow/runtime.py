@@ -15,7 +15,7 @@ from holdfast.codec import Codec
 from holdfast.definitions.definitions import StepDefinition, StepOverrides, WorkflowDefinition
 from holdfast.errors import DuplicateStepId, HoldfastError
 from holdfast.hints.refusals import HopelessHint, UnknownYet
-from holdfast.hints.value_types import value_type
+from holdfast.hints.value_types import ValueType, value_type
 from holdfast.journal import Arguments, Failure, RunStarted
 from holdfast.workflow.calls import ChildOptions, ReceiveCall, Skip, StepCall, TimerCall
 from holdfast.workflow.child_handles import ChildHandle
@@ -43,8 +43,8 @@ class RunRuntime:
     """The `WorkflowRuntime` of one run, and the `TimerHost` of its loop.
 
     loop: what the code runs on. observed_at: when the entry was recorded that the code observes now, or did last.
-    outcomes: how its calls are resolved. signals: what arrived for it. patches:
-    which changes of the code it has.
+    outcomes: how its calls are resolved. signals: what arrived for it. patches: which changes of the code it has.
+    declare_signal: called with name and type of the signals that the code takes.
     """
 
     __slots__ = (
@@ -57,6 +57,7 @@ class RunRuntime:
         "_spans",
         "_started_at",
         "_step_ids",
+        "declare_signal",
         "loop",
         "observed_at",
         "outcomes",
@@ -78,6 +79,7 @@ class RunRuntime:
         self.loop.is_guarded = is_guarded
         self.outcomes = Outcomes(codec, self.loop)
         self.signals = SignalInbox(ledger, self.loop)
+        self.declare_signal: Callable[[str, ValueType], object] = _undeclared
         self.patches = Patches(ledger)
         self._conditions = Conditions(self.loop)
         self.loop.look_again = self._conditions.look_again
@@ -262,6 +264,7 @@ class RunRuntime:
             found = value_type(type_hint)
         except (HopelessHint, UnknownYet) as error:
             raise TypeError(f"receive {name!r}: no signal can be {type_hint}: {error}") from error
+        self.declare_signal(name, found)
         call = ReceiveCall(self.loop, self.signals, name, found, since=self.observed_at)
         if not self.signals.receive(call) and timeout is not None:
             call.timer = self.loop.set_timer(timeout, call.time_out, name=f"signal {name}", signal=name)
@@ -278,7 +281,9 @@ class RunRuntime:
         self.loop.refuse_from_outside()
         if self.loop.is_looking:
             self.loop.refuse_in_predicate(f"a handler of signal {name}")
-        self.signals.handle_by(SignalHandler(name, function))
+        handler = SignalHandler(name, function)
+        self.signals.handle_by(handler)
+        self.declare_signal(name, handler.type)
         # Soon, and not now: by then the code has registered its other handlers, and the order holds among them too.
         self.loop.call_soon(self.signals.deliver_early)
 
@@ -346,6 +351,10 @@ class RunRuntime:
 
     def withdraw_timer(self, timer: LoopTimer) -> None:
         self._ledger.withdraw(timer)
+
+
+def _undeclared(name: str, type: ValueType) -> None:
+    """Nobody asks."""
 
 
 calls.update((RunRuntime._called_step.__code__, RunRuntime._called_child.__code__))

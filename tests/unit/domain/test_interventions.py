@@ -1,10 +1,11 @@
 """What reaches a run from outside: signals, cancel, terminate, resume, alarms."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from holdfast.errors import RunAlreadyClosed, RunNotFound, RunNotStalled
+from holdfast.errors import ArgumentsRejected, RunAlreadyClosed, RunNotFound, RunNotStalled
 from holdfast.ids import child_run_id
 from holdfast.journal import RunClosed, RunResumed
 from holdfast.statuses import ClosePolicy, RunStatus, Then, TransitionStatus
@@ -67,6 +68,19 @@ def test_a_once_signal_is_remembered_as_long_as_its_run_is_open(cell: CoreCell) 
     cell.ask(signal(once=True))
     assert cell.requests[RUN, "once/go"].expires_at > T0 + timedelta(days=3650)
     assert cell.requests[RUN, "req-1"].expires_at == T0 + timedelta(hours=24)
+
+
+@pytest.mark.feature("F96")
+def test_a_signal_that_its_run_cannot_take_writes_nothing_and_a_repeat_gets_its_first_answer(cell: CoreCell) -> None:
+    leased(cell)
+    problem = ArgumentsRejected("signal 'go'", parameter="approved", reason="does not fit")
+    assert cell.ask(replace(signal(1, once=True), problem=problem)) is problem
+    assert cell.waiting_mail(RUN) == []
+    assert cell.ask(signal(1, once=True)) is True
+    assert cell.ask(replace(signal(1, once=True), problem=problem)) is True, "taken before its type was registered"
+    assert cell.ask(replace(signal(2, once=True), problem=problem)) is False
+    cell.ask(TERMINATE)
+    assert isinstance(cell.ask(replace(signal(3), problem=problem)), RunAlreadyClosed)
 
 
 def test_a_signal_that_was_taken_before_the_close_still_gets_its_answer(cell: CoreCell) -> None:

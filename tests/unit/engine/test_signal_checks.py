@@ -30,7 +30,7 @@ async def refusal(
                 "own", 1, namespace="default", queue="orders", workflows=["order"], steps=[], build="b", encodings=here
             )
         )
-    problem = await SignalChecks(control, matcher).unread(RUN, encoding)
+    problem = await SignalChecks(control, matcher).problem(RUN, "go", b"1", encoding)
     return "" if problem is None else str(problem)
 
 

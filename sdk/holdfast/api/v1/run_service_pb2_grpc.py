@@ -154,7 +154,8 @@ class RunServiceServicer(object):
     def SignalRun(self, request, context):
         """Sends a signal to an open run; answers when it is committed.
         NOT_FOUND: RUN_NOT_FOUND. FAILED_PRECONDITION: RUN_ALREADY_CLOSED. INVALID_ARGUMENT: INVALID_REQUEST, also for a
-        payload in an encoding that no living worker of the run reads.
+        payload in an encoding that no living worker of the run reads; ARGUMENTS_REJECTED for plain JSON up to 16 KiB that
+        fits none of the types that are registered for the workflow and the name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -80,6 +80,30 @@ class Parameter(_message.Message):
     type: str
     def __init__(self, name: _Optional[str] = ..., required: bool = ..., kind: _Optional[_Union[ParameterKind, str]] = ..., default_sha256: _Optional[bytes] = ..., type: _Optional[str] = ...) -> None: ...
 
+class SignalRegistration(_message.Message):
+    __slots__ = ("workflow", "name", "type")
+    WORKFLOW_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    workflow: str
+    name: str
+    type: str
+    def __init__(self, workflow: _Optional[str] = ..., name: _Optional[str] = ..., type: _Optional[str] = ...) -> None: ...
+
+class RegisterSignalsRequest(_message.Message):
+    __slots__ = ("session_id", "attach_no", "signals")
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    ATTACH_NO_FIELD_NUMBER: _ClassVar[int]
+    SIGNALS_FIELD_NUMBER: _ClassVar[int]
+    session_id: str
+    attach_no: int
+    signals: _containers.RepeatedCompositeFieldContainer[SignalRegistration]
+    def __init__(self, session_id: _Optional[str] = ..., attach_no: _Optional[int] = ..., signals: _Optional[_Iterable[_Union[SignalRegistration, _Mapping]]] = ...) -> None: ...
+
+class RegisterSignalsResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class Held(_message.Message):
     __slots__ = ("run_id", "step", "epoch", "mail_seen")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]

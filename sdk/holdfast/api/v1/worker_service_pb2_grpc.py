@@ -68,6 +68,11 @@ class WorkerServiceStub(object):
                 request_serializer=holdfast_dot_api_dot_v1_dot_worker__service__pb2.SaveProgressRequest.SerializeToString,
                 response_deserializer=holdfast_dot_api_dot_v1_dot_worker__service__pb2.SaveProgressResponse.FromString,
                 _registered_method=True)
+        self.RegisterSignals = channel.unary_unary(
+                '/holdfast.api.v1.WorkerService/RegisterSignals',
+                request_serializer=holdfast_dot_api_dot_v1_dot_worker__service__pb2.RegisterSignalsRequest.SerializeToString,
+                response_deserializer=holdfast_dot_api_dot_v1_dot_worker__service__pb2.RegisterSignalsResponse.FromString,
+                _registered_method=True)
         self.ReadJournal = channel.unary_unary(
                 '/holdfast.api.v1.WorkerService/ReadJournal',
                 request_serializer=holdfast_dot_api_dot_v1_dot_worker__service__pb2.ReadJournalRequest.SerializeToString,
@@ -144,6 +149,15 @@ class WorkerServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RegisterSignals(self, request, context):
+        """Says as what the code of workflows takes signals; answers when it is durable. A signal that fits none of the types
+        that are registered for its workflow and name is refused to its sender from then on, so a worker calls this before
+        it reports that a run waits. At most 1,000 at once. INVALID_ARGUMENT: INVALID_REQUEST.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReadJournal(self, request, context):
         """Reads the journal of a leased run, to rebuild it.
         """
@@ -198,6 +212,11 @@ def add_WorkerServiceServicer_to_server(servicer, server):
                     servicer.SaveProgress,
                     request_deserializer=holdfast_dot_api_dot_v1_dot_worker__service__pb2.SaveProgressRequest.FromString,
                     response_serializer=holdfast_dot_api_dot_v1_dot_worker__service__pb2.SaveProgressResponse.SerializeToString,
+            ),
+            'RegisterSignals': grpc.unary_unary_rpc_method_handler(
+                    servicer.RegisterSignals,
+                    request_deserializer=holdfast_dot_api_dot_v1_dot_worker__service__pb2.RegisterSignalsRequest.FromString,
+                    response_serializer=holdfast_dot_api_dot_v1_dot_worker__service__pb2.RegisterSignalsResponse.SerializeToString,
             ),
             'ReadJournal': grpc.unary_unary_rpc_method_handler(
                     servicer.ReadJournal,
@@ -381,6 +400,33 @@ class WorkerService(object):
             '/holdfast.api.v1.WorkerService/SaveProgress',
             holdfast_dot_api_dot_v1_dot_worker__service__pb2.SaveProgressRequest.SerializeToString,
             holdfast_dot_api_dot_v1_dot_worker__service__pb2.SaveProgressResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RegisterSignals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holdfast.api.v1.WorkerService/RegisterSignals',
+            holdfast_dot_api_dot_v1_dot_worker__service__pb2.RegisterSignalsRequest.SerializeToString,
+            holdfast_dot_api_dot_v1_dot_worker__service__pb2.RegisterSignalsResponse.FromString,
             options,
             channel_credentials,
             insecure,
