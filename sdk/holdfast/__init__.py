@@ -63,6 +63,7 @@ from holdfast.workflow.current_run import RunInfo
 
 if TYPE_CHECKING:
     from holdfast.authoring.child_runs import start_child
+    from holdfast.authoring.continuing import continue_as_new
     from holdfast.authoring.inline_steps import inline
     from holdfast.authoring.sagas import Saga
     from holdfast.client import Client, RunHandle, start
@@ -118,6 +119,7 @@ __all__ = [
     "WorkflowNotRegistered",
     "configure_logging",
     "constant",
+    "continue_as_new",
     "current_run",
     "embedded",
     "exponential",
@@ -146,6 +148,7 @@ _LAZY = {
     "embedded": "holdfast.one_process",
     "start": "holdfast.client",
     "start_child": "holdfast.authoring.child_runs",
+    "continue_as_new": "holdfast.authoring.continuing",
     "ChildHandle": "holdfast.workflow.child_handles",
     "Client": "holdfast.client",
     "Graph": "holdfast.graphs",

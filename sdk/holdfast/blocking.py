@@ -296,6 +296,9 @@ class Client:
     def get(self, run: str, workflow: Workflow[..., Any] | None = None) -> RunHandle[Any]:
         return self._blocking(self._client.get(run) if workflow is None else self._client.get(run, workflow))
 
+    def chain(self, run: "RunHandle[Any] | str") -> RunPage:
+        return self._background.call(self._client.chain(run if isinstance(run, str) else run.run_id))
+
     def list(
         self,
         *,

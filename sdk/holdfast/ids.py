@@ -51,6 +51,11 @@ def child_run_id(parent_run_id: str, number: int) -> str:
     return run_id(cell_of(parent_run_id), child_start_id(parent_run_id, number))
 
 
+def successor_run_id(of_run_id: str) -> str:
+    """The id of the run that goes on where a run continues as new: beside its children, which are counted from 1."""
+    return child_run_id(of_run_id, 0)
+
+
 def cell_of(of_run_id: str) -> str:
     """The cell in which a run lives, read from its id."""
     return of_run_id[CELL_IN_RUN_ID]

@@ -24,6 +24,7 @@ from .asks import (
     StallAsk,
     StartChildAsk,
 )
+from .chains import go_on, keys_passed_on, mail_taken_along
 from .closes import close_run
 from .commands import CommitTransition
 from .events import Closed, Event, LeaseReturned, OutboxDue, RunEnded
@@ -76,6 +77,7 @@ def _reads(reads: Reads, asked: CommitTransition) -> None:
     match asked.then:
         case Then.CLOSE:
             reads.wants_all_of(run_id)
+            reads.keys.extend(keys_passed_on(asked))
         case Then.RELEASE:  # the next holder gets also what this one has seen and left
             reads.wants_mail(run_id, after=last)
         case Then.CONTINUE | Then.SUSPEND:
@@ -102,6 +104,8 @@ def _size(asked: CommitTransition) -> int:
         match ask:
             case CloseAsk():
                 size += len(ask.entry) + len(ask.result or b"") + len(ask.failure or b"")
+                if ask.successor is not None:
+                    size += len(ask.entry)
             case QueueStepAsk():
                 size += len(ask.arguments)
             case StartChildAsk() | SendMailAsk():
@@ -137,11 +141,14 @@ def take_transition(space: Workspace, asked: CommitTransition) -> TransitionAnsw
         for ask in asked.asks[:-1]:
             _do(space, run, ask)
         space.events.append(LeaseReturned(asked.session_id, run.run_id, run.epoch))
+        taken_along = mail_taken_along(space, run) if closing.successor is not None else []
         close_run(
             space, run, RunTrigger.CLOSE, closing.status, entries, closing.entry, count=asked.count - 1,
             result=closing.result, failure=closing.failure, epoch=asked.epoch, transition_id=asked.transition_id,
             at=closing.at,
         )  # fmt: skip
+        if closing.successor is not None:
+            go_on(space, run, asked, taken_along)
         return TransitionAnswer(TransitionStatus.COMMITTED)
     if entries:
         space.append(run, entries, asked.count, epoch=asked.epoch, transition_id=asked.transition_id)
@@ -311,4 +318,4 @@ def _answer(space: Workspace, run: OpenRun, asked: CommitTransition) -> Transiti
     return TransitionAnswer(status, _unseen(space, run, asked))
 
 
-RULES: Rules = {CommitTransition: Rule(_reads, take_transition, size=_size)}
+RULES: Rules = {CommitTransition: Rule(_reads, take_transition, size=_size, keys=keys_passed_on)}

@@ -1,6 +1,7 @@
 """RunService: what clients use. See proto/holdfast/api/v1/run_service.proto for effects and refusals."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import takewhile
 
 from grpc.aio import ServicerContext as Context
@@ -16,6 +17,7 @@ from holdfast.errors import (
     TracingOff,
 )
 from holdfast.limits import REASON_MAX, STARTS_PER_CALL_MAX, WAITED_RUNS_MAX, Limits
+from holdfast.statuses import RunStatus
 from holdfast_coordinator.domain import commands
 from holdfast_coordinator.domain.commands import RequestCancel, ResumeRun, SendSignal, StartRun, TerminateRun
 from holdfast_coordinator.domain.mail import SignalMail
@@ -106,6 +108,9 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
     async def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> pb.ListRunsResponse:
         wanted = run_filter(request)
         await self._engine.check_namespace(wanted.namespace)
+        if wanted.chain is not None:
+            run_id = await self._find(wanted.namespace, wanted.chain)
+            wanted = replace(wanted, chain=await self._engine.chains.first_of(run_id))
         views = await self._engine.list_runs(wanted)
         runs = [description(view, whole=False) for view in views]
         steps = await self._steps_of_open([view.record.run_id for view in views if view.open is not None])
@@ -127,7 +132,9 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         closed = await self._engine.wait_for(namespace, request.run_ids, min(seconds, WAIT_SECONDS_MAX))
         # What has no room is still waited for, and comes with the answer to the next call.
         room = Room(self._limits.message_bytes // 2)
-        messages = list(takewhile(room.takes, map(closed_run, closed)))
+        went_on = [result.run_id for result in closed if result.status is RunStatus.CONTINUED_AS_NEW]
+        newest = await self._engine.chains.newest_of(went_on) if went_on else {}
+        messages = list(takewhile(room.takes, (closed_run(result, newest) for result in closed)))
         return pb.WaitRunsResponse(closed=messages)
 
     @translated

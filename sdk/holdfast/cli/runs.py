@@ -100,6 +100,23 @@ def list_runs(
 
 
 @app.command()
+def chain(
+    run: RunArgument,
+    address: AddressOption = None,
+    namespace: NamespaceOption = "default",
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """List the runs of a chain, of which each continued as the next, oldest first; RUN is any of them."""
+    from holdfast.cli import display, plain_values
+
+    found = with_client(address, namespace, lambda client: client.chain(run))
+    if output is Output.JSON:
+        _print_json([plain_values.listed_run(one) for one in found])
+    else:
+        display.print_runs(found)
+
+
+@app.command()
 def show(
     run: RunArgument,
     codecs: CodecsOption = None,

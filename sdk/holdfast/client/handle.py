@@ -120,7 +120,7 @@ class RunHandle(Generic[Result]):
         return report_of(run, await self.history(), self._reach.codec)
 
     async def result(self, timeout: Duration | None = None) -> Result:
-        """What the workflow returned.
+        """What the workflow returned; of a run that continues as new, what the last run of its chain returned.
 
         Raises RunFailed, RunCancelled or RunTimedOut with the original type, text and traceback, and
         TimeoutError when `timeout` passes first; the run then goes on. While the coordinator is away, it waits.
@@ -203,7 +203,10 @@ class RunHandle(Generic[Result]):
                 async with asyncio.timeout(seconds):
                     if self._run_id is None:
                         await self.describe()
-                    self._closed = await self._reach.awaited.closed(self.run_id)
+                    closed = await self._reach.awaited.closed(self.run_id)
+                    while closed.newest_run_id:
+                        closed = await self._reach.awaited.closed(closed.newest_run_id)
+                    self._closed = closed
             except TimeoutError:
                 assert seconds is not None
                 if seconds < ANSWER_SECONDS:
@@ -216,7 +219,10 @@ class RunHandle(Generic[Result]):
     async def _closed_now(self) -> ClosedRun | None:
         if self._run_id is None:
             await self.describe()
-        return await self._reach.asked.closed(self.run_id)
+        closed = await self._reach.asked.closed(self.run_id)
+        while closed is not None and closed.newest_run_id:
+            closed = await self._reach.asked.closed(closed.newest_run_id)
+        return closed
 
 
 def new_start_id() -> str:

@@ -38,7 +38,7 @@ class LocalRun(Generic[_T]):
     """A run that ended, or that waits for what never comes: then it is suspended and `waits` says for what.
 
     result: the decoded result, None without one. history: its journal. took: how long it took by its own,
-    virtual clock.
+    virtual clock. Of a run that continues as new all of it is of the last run.
     """
 
     run_id: str
@@ -83,6 +83,7 @@ async def run_local(
         engine.post_later(run, signal, parse_duration(after[0]) if after else timedelta(0))
     async with engine:
         await engine.run_until_idle(run)
+    run = run.newest
     closed = run.closed
     definition = workflow.definition
     result = None

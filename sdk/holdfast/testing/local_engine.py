@@ -10,6 +10,7 @@ import heapq
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -72,6 +73,11 @@ class EngineRun:
         self.history: list[Entry] = []
         self.closed: RunClosed | None = None
         self.children: dict[int, EngineRun] = {}
+        self.successor: EngineRun | None = None
+        self.info = info
+        self.definition = definition
+        self.parent = parent
+        self.deadline_at: datetime | None = None
         self._engine = engine
         self.close_policy = ClosePolicy.CANCEL
         self.depth: int = parent[0].depth + 1 if parent is not None else 0
@@ -94,6 +100,14 @@ class EngineRun:
         """True while an attempt runs whose outcome counts."""
         return bool(self._attempts)
 
+    @property
+    def newest(self) -> "EngineRun":
+        """The run that this one has gone on as, in the end; itself when it has not continued as new."""
+        run = self
+        while run.successor is not None:
+            run = run.successor
+        return run
+
     def begin(self, max_duration: timedelta | None) -> None:
         """Start the code."""
         problem = nesting_problem(self._definition.name, self.depth, DEFAULT_LIMITS.nesting)
@@ -101,16 +115,21 @@ class EngineRun:
             self.end_now(RunStatus.FAILED, capture(LimitExceeded(problem)))
             return
         if max_duration is not None:
-            self._engine.at(self._engine.now() + max_duration, self.end_now, RunStatus.TIMED_OUT)
+            self.deadline_at = self._engine.now() + max_duration
+            self._engine.at(self.deadline_at, self.end_now, RunStatus.TIMED_OUT)
         self._observe(RunStarted(self._engine.now(), self._definition.name))
 
     def post(self, body: MailBody) -> None:
         """Deliver one piece of mail now."""
-        if self.closed is None:
+        if not self.history:
+            self._engine.post_later(self, body)  # it has not begun
+        elif self.closed is None:
             self._mail_last += 1
             at = self._engine.now()
             since = self._instance.awaited_since(body)
             self._observe(MailConsumed(at, self._mail_last, Mail(self._mail_last, at, body), since))
+        elif self.successor is not None:
+            self.successor.post(body)
 
     def attempt_ended(self, number: int, how: Ended) -> None:
         """Record how an attempt ended, and plan the next one where there is one."""
@@ -155,7 +174,8 @@ class EngineRun:
             case commands.CancelStep(number):
                 self._cancel_step(number, at)
                 return
-        self.history.append(recorded(command, at))
+        entry = recorded(command, at)
+        self.history.append(entry)
         match command:
             case commands.SetTimer(number, _, delay, until):
                 self._timers.add(number)
@@ -172,8 +192,9 @@ class EngineRun:
             case commands.SendMail(number, _, _, signal, payload, reason):
                 body = Signal(signal, payload) if signal else CancelRequested(reason)
                 self._engine.post_later(self.children[number], body)
-            case commands.Close(status, result, failure):
-                self._close(RunClosed(at, status, result, failure))
+            case commands.Close():
+                assert isinstance(entry, RunClosed), entry
+                self._close(entry)
 
     def _start(self, number: int) -> None:
         step = self._progress.steps[number]
@@ -235,7 +256,9 @@ class EngineRun:
                     self._engine.at(self._engine.now(), child.end_now, RunStatus.TERMINATED)
                 case ClosePolicy.ABANDON:
                     pass
-        if self._parent is not None:
+        if entry.status is RunStatus.CONTINUED_AS_NEW:
+            self.successor = self._engine.go_on(self, entry)
+        elif self._parent is not None:
             parent, number = self._parent
             closed = ChildClosed(number, self.run_id, entry.status, entry.result, entry.failure)
             self._engine.post_later(parent, closed)
@@ -314,13 +337,27 @@ class LocalEngine:
         run.close_policy = command.close_policy
         return run
 
+    def go_on(self, run: EngineRun, closed: RunClosed) -> EngineRun:
+        """The run that goes on where one has continued as new."""
+        assert closed.arguments is not None, closed
+        info = replace(run.info, run_id=closed.successor_run_id, created_at=self.now())
+        left = None if run.deadline_at is None else run.deadline_at - self.now()
+        new = self._add(run.definition, info, closed.arguments, parent=run.parent, max_duration=left)
+        new.close_policy = run.close_policy
+        if run.parent is not None:
+            parent, number = run.parent
+            parent.children[number] = new
+        for mail in closed.signals:
+            self.post_later(new, mail.body)
+        return new
+
     def post_later(self, run: EngineRun, body: MailBody, after: timedelta = timedelta(0)) -> None:
         """Deliver mail to a run when `after` has passed."""
         self.at(self.now() + after, run.post, body)
 
     async def run_until_idle(self, run: EngineRun) -> None:
         """Drive everything until `run` has closed, or nothing can happen any more."""
-        while run.closed is None:
+        while run.newest.closed is None:
             if self._due and self._due[0][0] <= self.now():
                 _, _, act, args = heapq.heappop(self._due)
                 act(*args)

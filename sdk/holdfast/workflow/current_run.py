@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextvars import ContextVar
 from dataclasses import field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from holdfast.definitions.definitions import StepDefinition, StepOverrides, WorkflowDefinition
 from holdfast.record import record
@@ -86,6 +86,8 @@ class WorkflowRuntime(Protocol):
     ) -> "ChildHandle[Any]":
         """A child run that is asked for at once, by its handle."""
         ...
+
+    def continue_as_new(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NoReturn: ...
 
     def sleep(self, delay: timedelta | None, until: datetime | None, name: str) -> Awaitable[None]: ...
 

@@ -63,8 +63,10 @@ class WorkflowInstance:
         self._loop = loop = self._runtime.loop
         self._outcomes = self._runtime.outcomes
         self._main = MainFunction(
-            definition, arguments, codec=codec, limits=limits, loop=loop, ledger=ledger, spans=spans, signals=signals
-        )
+            definition, arguments, run_id=info.run_id, codec=codec, limits=limits, loop=loop, ledger=ledger,
+            spans=spans, signals=signals,
+        )  # fmt: skip
+        self._runtime.main = self._main
 
     # What the worker drives it with
 
@@ -222,7 +224,7 @@ class WorkflowInstance:
             raise ValueError(f"the mail of MailConsumed({entry.number}) is missing; feed it as the coordinator sent it")
         match entry.mail.body:
             case journal.Signal() as signal:
-                self._signals.arrive(entry.number, signal)
+                self._signals.arrive(entry.mail, signal)
             case journal.TimerFired(number):
                 timer = self._ledger.timers.pop(number, None)
                 if timer is not None:

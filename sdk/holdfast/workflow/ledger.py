@@ -43,7 +43,7 @@ from holdfast.workflow.commands import Close, Command
 from holdfast.workflow.sameness import differing_argument
 from holdfast.workflow.tasks import LoopTimer
 
-_CLOSED_BY_CODE = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
+_CLOSED_BY_CODE = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.CONTINUED_AS_NEW})
 
 
 class KeptStep:

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 from uuid import UUID
 
 from holdfast.codec import Codec
@@ -26,6 +26,7 @@ from holdfast.workflow.current_run import RunInfo, WorkflowRuntime
 from holdfast.workflow.handlers import SignalHandler
 from holdfast.workflow.ledger import Ledger
 from holdfast.workflow.loop import WorkflowLoop
+from holdfast.workflow.main_function import MainFunction
 from holdfast.workflow.notes import NoteMade
 from holdfast.workflow.outcomes import Outcomes
 from holdfast.workflow.patches import Patches
@@ -43,8 +44,8 @@ class RunRuntime:
     """The `WorkflowRuntime` of one run, and the `TimerHost` of its loop.
 
     loop: what the code runs on. observed_at: when the entry was recorded that the code observes now, or did last.
-    outcomes: how its calls are resolved. signals: what arrived for it. patches: which changes of the code it has.
-    declare_signal: called with name and type of the signals that the code takes.
+    main: its workflow function. outcomes: how its calls are resolved. signals: what arrived for it. patches: which
+    changes of the code it has. declare_signal: called with name and type of the signals that the code takes.
     """
 
     __slots__ = (
@@ -59,6 +60,7 @@ class RunRuntime:
         "_step_ids",
         "declare_signal",
         "loop",
+        "main",
         "observed_at",
         "outcomes",
         "patches",
@@ -66,6 +68,7 @@ class RunRuntime:
     )
 
     def __init__(self, info: RunInfo, *, codec: Codec, ledger: Ledger, spans: RunSpans, is_guarded: bool) -> None:
+        self.main: MainFunction
         self._info = info
         self._codec = codec
         self._ledger = ledger
@@ -237,6 +240,15 @@ class RunRuntime:
         part = self._spans.here()
         call = start_child(self.loop, self._ledger, self._info.run_id, workflow, arguments, options, part)
         return ChildHandle(call, self.loop, self._ledger, self._codec)
+
+    def continue_as_new(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NoReturn:
+        """End the workflow function so that the run goes on as a new one; see MainFunction."""
+        if self._ledger.is_ended:
+            self.loop.refuse()
+        self.loop.refuse_from_outside()
+        if self.loop.is_looking:
+            self.loop.refuse_in_predicate("continue_as_new")
+        self.main.continue_as_new(args, kwargs)
 
     def sleep(self, delay: timedelta | None, until: datetime | None, name: str) -> Awaitable[None]:
         """Ask for a timer. Exactly one of delay and until is given; without a name, what is due needs no entry."""
