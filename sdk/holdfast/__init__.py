@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from holdfast.authoring.continuing import continue_as_new
     from holdfast.authoring.inline_steps import inline
     from holdfast.authoring.sagas import Saga
+    from holdfast.authoring.step_contexts import set_context
     from holdfast.client import Client, RunHandle, start
     from holdfast.graphs import Graph, InvalidGraph
     from holdfast.logs import configure_logging
@@ -132,6 +133,7 @@ __all__ = [
     "pipeline",
     "random",
     "receive",
+    "set_context",
     "shield",
     "sleep",
     "span",
@@ -147,6 +149,7 @@ __all__ = [
 _LAZY = {
     "embedded": "holdfast.one_process",
     "start": "holdfast.client",
+    "set_context": "holdfast.authoring.step_contexts",
     "start_child": "holdfast.authoring.child_runs",
     "continue_as_new": "holdfast.authoring.continuing",
     "ChildHandle": "holdfast.workflow.child_handles",

@@ -29,6 +29,9 @@ PROBLEM_MAX = 500
 REASON_MAX = 1_000
 """Characters of why a run is to end."""
 
+CONTEXT_BYTES_MAX = 16 * 1024
+"""The largest context of steps, in bytes: it goes with each of them."""
+
 NOTE_MAX = 2_000
 """Characters of a note that workflow code writes."""
 

@@ -13,10 +13,11 @@ from uuid import UUID
 
 from holdfast.codec import Codec
 from holdfast.definitions.definitions import StepDefinition, StepOverrides, WorkflowDefinition
-from holdfast.errors import DuplicateStepId, HoldfastError
+from holdfast.errors import DuplicateStepId, HoldfastError, PayloadTooLarge
 from holdfast.hints.refusals import HopelessHint, UnknownYet
 from holdfast.hints.value_types import ValueType, value_type
-from holdfast.journal import Arguments, Failure, RunStarted
+from holdfast.journal import Arguments, Failure, Payload, RunStarted
+from holdfast.limits import CONTEXT_BYTES_MAX
 from holdfast.workflow.calls import ChildOptions, ReceiveCall, Skip, StepCall, TimerCall
 from holdfast.workflow.child_handles import ChildHandle
 from holdfast.workflow.children import child_arguments, start_child
@@ -51,6 +52,7 @@ class RunRuntime:
     __slots__ = (
         "_codec",
         "_conditions",
+        "_context",
         "_info",
         "_ledger",
         "_random",
@@ -75,6 +77,7 @@ class RunRuntime:
         self._spans = spans
         self._seed = hashlib.sha256(info.run_id.encode()).digest()
         self._random: Random | None = None
+        self._context: Payload | None = None
         self._step_ids: set[str] = set()
         self._started_at = self.observed_at = info.created_at or _BEFORE_THE_START
         self.loop = WorkflowLoop(self, salt=int.from_bytes(self._seed[:5], "big"))
@@ -149,6 +152,8 @@ class RunRuntime:
             raise unawaited_among(args, kwargs) or error from None
         except BaseException as error:  # noqa: BLE001
             self.loop.break_off(error)
+        if self._context is not None:
+            arguments = Arguments(arguments.positional, arguments.named, self._context)
         return self._called_step(
             step, arguments, overrides, place, (args, kwargs) if self.loop.is_quiet and (args or kwargs) else None
         )
@@ -186,6 +191,23 @@ class RunRuntime:
         self._step_ids.add(step_id)
         if kept is not None and kept.outcome is not None:
             self.outcomes.settle(call, kept.outcome)
+
+    def set_context(self, value: object) -> None:
+        """From now on steps that are called get this. Raises PayloadNotSerializable, PayloadTooLarge."""
+        if self._ledger.is_ended:
+            self.loop.refuse()
+            return
+        self.loop.refuse_from_outside()
+        if self.loop.is_looking:
+            self.loop.refuse_in_predicate("set_context")
+        if value is None:
+            self._context = None
+            return
+        what = "the context of steps"
+        payload = self.loop.guarded(self._codec.encode, value, value_type(type(value)), what=what)
+        if len(payload.data) > CONTEXT_BYTES_MAX:
+            raise PayloadTooLarge(what, size_bytes=len(payload.data), limit_bytes=CONTEXT_BYTES_MAX)
+        self._context = payload
 
     def skip_step(self, step: StepDefinition, step_id: str, failure: Failure) -> None:
         """Record that the code leaves a step out that it would have called. failure: why."""
