@@ -106,6 +106,7 @@ class CommitTransition:
     journal: the entries in order, as framed bytes; a ConsumeMail or CancelledStep stands where its entry belongs.
     parsed: the entries as messages, so that they are parsed once. Never looked into here. origin, trace, traced: of a
     run that continues as new, what it was started with, and the trace of the run that goes on; given by the engine.
+    entries_max: how many entries the journal may have, unless this closes or stalls the run.
     What does not depend on the run is checked here, so that nothing misshapen ever stands in a line or a batch.
     """
 
@@ -122,6 +123,7 @@ class CommitTransition:
     attempt_deadline: timedelta | None = None
     waits: str = ""
     parsed: Sequence[Any] = field(default=(), repr=False, compare=False)
+    entries_max: int = DEFAULT_LIMITS.journal_entries
     origin: RunRow | None = None
     trace: bytes = b""
     traced: Side = Side.NONE
@@ -200,7 +202,7 @@ class CommitTransition:
             and len(self.journal) == 1
             and type(self.journal[0]) is bytes
             and self.attempt_deadline is None
-            and self.expected_seq + self.count <= DEFAULT_LIMITS.journal_entries
+            and self.expected_seq + self.count <= self.entries_max
         )
 
 

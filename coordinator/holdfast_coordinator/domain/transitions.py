@@ -6,7 +6,6 @@ from typing import assert_never
 
 from holdfast.errors import HoldfastError, RunAlreadyClosed, RunNotFound
 from holdfast.journal import RunStalled
-from holdfast.limits import DEFAULT_LIMITS
 from holdfast.statuses import Then, TransitionStatus
 
 from .asks import (
@@ -47,7 +46,6 @@ from .snapshot import Reads
 from .states import NEW_TASK, RunTrigger, TaskTrigger, move_run
 from .workspace import Workspace
 
-JOURNAL_ENTRIES_MAX = DEFAULT_LIMITS.journal_entries
 WAITS_FOR_NOTHING = "its code waits for nothing that could wake it: no timer, signal, step or child"
 
 
@@ -178,10 +176,10 @@ def _misfit(space: Workspace, run: OpenRun, asked: CommitTransition) -> str:
     """Why the transition does not fit its run, or an empty text."""
     if run.length != asked.expected_seq:
         return f"the journal has {run.length} entries, the transition expects {asked.expected_seq}"
-    if run.length + asked.count > JOURNAL_ENTRIES_MAX and asked.then not in (Then.CLOSE, Then.STALL):
+    if run.length + asked.count > asked.entries_max and asked.then not in (Then.CLOSE, Then.STALL):
         return (
-            f"its journal would have {run.length + asked.count:,} entries, the limit is {JOURNAL_ENTRIES_MAX:,}; "
-            "split the work into child runs"
+            f"its journal would have {run.length + asked.count:,} entries, the limit is {asked.entries_max:,}; "
+            "let the run go on as a new one with continue_as_new, or split it into child runs"
         )
     consumed = [part.number for part in asked.journal if isinstance(part, ConsumeMail)]
     if consumed and (consumed[0] != run.mail_taken + 1 or consumed[-1] >= run.mail_next):

@@ -145,6 +145,7 @@ def transition(session_id: str, message: pb.Transition, limits: Limits, grace: t
     return CommitTransition(
         of_run, session_id, message.epoch, message.expected_seq, message.transition_id, count, journal, asks,
         message.mail_seen, then, deadline, shown("; ".join(message.waits)) if then is Then.SUSPEND else "", entries,
+        limits.journal_entries,
     )  # fmt: skip
 
 

@@ -245,6 +245,14 @@ def description(view: RunView, *, whole: bool) -> pb.RunDescription:
     return message
 
 
+def warnings_of(run: OpenRun, limits: Limits) -> list[str]:
+    """What is about to become a problem of an open run, one sentence each."""
+    if run.length < limits.journal_entries_warn:
+        return []
+    text = f"its journal has {run.length:,} entries, and it fails at {limits.journal_entries:,}"
+    return [f"{text}; let it go on as a new run with continue_as_new"]
+
+
 def is_failure_of_step(message: pb.RunDescription) -> bool:
     """True of a run that a step of its own failed."""
     return message.failure.HasField("step") and not message.failure.child_run_id

@@ -43,6 +43,7 @@ from .run_messages import (
     set_progress,
     start_command,
     status_of,
+    warnings_of,
 )
 from .run_traces import TraceExports, span_page
 from .trace_metadata import checked_trace, trace_in_metadata
@@ -101,6 +102,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
             set_progress(message, steps.progress)
         if view.open is not None:
             message.reason = await self._reason(view.open)
+            message.warnings.extend(warnings_of(view.open, self._limits))
         return pb.GetRunResponse(run=message)
 
     @translated

@@ -121,6 +121,7 @@ def run_record(message: pb.RunDescription) -> RunRecord:
         undelivered=tuple(message.undelivered),
         progress=message.progress if message.HasField("progress") else None,
         chain_run_id=message.chain_run_id,
+        warnings=tuple(message.warnings),
     )
 
 

@@ -94,6 +94,7 @@ class RunRecord:
     undelivered: tuple[str, ...] = ()
     progress: int | None = None
     chain_run_id: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 @record

@@ -30,7 +30,18 @@ _LISTED = (
     "parent_run_id",
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_SHOWN = ("args", "kwargs", "result", "error", "failure", "session_id", "journal_length", "losses", "undelivered")
+_SHOWN = (
+    "args",
+    "kwargs",
+    "result",
+    "error",
+    "failure",
+    "session_id",
+    "journal_length",
+    "losses",
+    "undelivered",
+    "warnings",
+)
 
 
 def listed_run(run: RunDescription) -> dict[str, Any]:

@@ -52,6 +52,9 @@ class RunDescription:
     chain_run_id: str | None = None
     """The first run of its chain, of which each continued as the next; None for that one, and without a chain."""
 
+    warnings: tuple[str, ...] = ()
+    """What is about to become a problem while it is open, one sentence each; empty in listings."""
+
     @property
     def error(self) -> str | None:
         """Why it did not complete, as "ValueError: kaput"; None when it did or is open."""
@@ -114,6 +117,7 @@ def describe(record: RunRecord, codec: Codec) -> RunDescription:
         undelivered=record.undelivered,
         progress=record.progress,
         chain_run_id=record.chain_run_id or None,
+        warnings=record.warnings,
     )
 
 

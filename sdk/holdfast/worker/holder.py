@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 
 from holdfast.channel.leases import Lease, Transition, TransitionResult
+from holdfast.errors import LimitExceeded
 from holdfast.journal import (
     AttemptEnded,
     AttemptStarted,
@@ -29,7 +30,12 @@ from holdfast.journal import (
 from holdfast.limits import DEFAULT_LIMITS, Limits
 from holdfast.statuses import AttemptOutcome, Then, TransitionStatus
 from holdfast.worker.command_entries import recorded, step_scheduled
-from holdfast.worker.failure_lines import log_closed_run, log_failed_attempt, log_signal_set_aside
+from holdfast.worker.failure_lines import (
+    log_closed_run,
+    log_failed_attempt,
+    log_long_journal,
+    log_signal_set_aside,
+)
 from holdfast.worker.mailbox import Mailbox
 from holdfast.worker.pending_entries import PendingEntries
 from holdfast.worker.ports import Crew
@@ -60,6 +66,7 @@ class RunHolder:
         "_crew",
         "_ended",
         "_fresh",
+        "_is_long",
         "_mail",
         "_outbox",
         "_slots",
@@ -99,6 +106,7 @@ class RunHolder:
         self._mail = Mailbox()
         self._slots = SlotHolds(crew, lease.run_id)
         self._slots_freed = 0
+        self._is_long = False
         self._ended: deque[tuple[int, int, Ended]] = deque()
         self._adopt(lease)
 
@@ -158,7 +166,7 @@ class RunHolder:
             for entry in entries:
                 self.progress.feed(entry)
                 self.instance.feed(entry)
-                self._outbox.last_at = entry.at
+                self._outbox.replayed(entry)
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt) and interrupts.can_be_from_outside():
                 raise
@@ -292,6 +300,18 @@ class RunHolder:
                         self._slots.let_go()
                     elif isinstance(entry, SignalSetAside):
                         log_signal_set_aside(entry, run_id=self.run_id, workflow=self.lease.workflow)
+        if not self.closed and self._outbox.is_long:
+            self._check_length(at)
+
+    def _check_length(self, at: datetime) -> None:
+        """Says once that the journal has become long, and ends the run where it is too long."""
+        problem = self._outbox.problem
+        if problem:
+            self.instance.fail(LimitExceeded(problem))
+            self._take_commands(at)
+        elif not self._is_long:
+            self._is_long = True
+            log_long_journal(self._outbox, run_id=self.run_id, workflow=self.lease.workflow)
 
     def _schedule(self, call: commands.CallStep, at: datetime) -> None:
         inline = self._crew.runs_inline(call)

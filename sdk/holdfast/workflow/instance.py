@@ -167,6 +167,11 @@ class WorkflowInstance:
         """The run cannot go on with `error`, which leaves `feed` whatever the code does now. From any thread."""
         self._loop.interrupt(error)
 
+    def fail(self, error: Exception) -> None:
+        """End the run as failed by `error`, wherever its code is; that is unwound and can record nothing."""
+        self._main.end_by(error)
+        self._loop.shut_down()
+
     def close(self) -> None:
         """Drop the code from memory: its `finally` blocks run now, and can record nothing."""
         self._ledger.end()

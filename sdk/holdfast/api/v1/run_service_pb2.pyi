@@ -173,7 +173,7 @@ class GetRunRequest(_message.Message):
     def __init__(self, namespace: _Optional[str] = ..., run: _Optional[str] = ...) -> None: ...
 
 class RunDescription(_message.Message):
-    __slots__ = ("run_id", "id", "workflow", "status", "reason", "current_step", "queue", "created_at", "updated_at", "closed_at", "arguments", "result", "failure", "metadata", "origin_run_id", "parent_run_id", "session_id", "journal_length", "losses", "undelivered", "progress", "chain_run_id")
+    __slots__ = ("run_id", "id", "workflow", "status", "reason", "current_step", "queue", "created_at", "updated_at", "closed_at", "arguments", "result", "failure", "metadata", "origin_run_id", "parent_run_id", "session_id", "journal_length", "losses", "undelivered", "progress", "chain_run_id", "warnings")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -203,6 +203,7 @@ class RunDescription(_message.Message):
     UNDELIVERED_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
     CHAIN_RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     id: str
     workflow: str
@@ -225,7 +226,8 @@ class RunDescription(_message.Message):
     undelivered: _containers.RepeatedScalarFieldContainer[str]
     progress: int
     chain_run_id: str
-    def __init__(self, run_id: _Optional[str] = ..., id: _Optional[str] = ..., workflow: _Optional[str] = ..., status: _Optional[_Union[_status_pb2.RunStatus, str]] = ..., reason: _Optional[str] = ..., current_step: _Optional[str] = ..., queue: _Optional[str] = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., closed_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., arguments: _Optional[_Union[_value_pb2.Arguments, _Mapping]] = ..., result: _Optional[_Union[_value_pb2.Payload, _Mapping]] = ..., failure: _Optional[_Union[_value_pb2.Failure, _Mapping]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., origin_run_id: _Optional[str] = ..., parent_run_id: _Optional[str] = ..., session_id: _Optional[str] = ..., journal_length: _Optional[int] = ..., losses: _Optional[int] = ..., undelivered: _Optional[_Iterable[str]] = ..., progress: _Optional[int] = ..., chain_run_id: _Optional[str] = ...) -> None: ...
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, run_id: _Optional[str] = ..., id: _Optional[str] = ..., workflow: _Optional[str] = ..., status: _Optional[_Union[_status_pb2.RunStatus, str]] = ..., reason: _Optional[str] = ..., current_step: _Optional[str] = ..., queue: _Optional[str] = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., closed_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., arguments: _Optional[_Union[_value_pb2.Arguments, _Mapping]] = ..., result: _Optional[_Union[_value_pb2.Payload, _Mapping]] = ..., failure: _Optional[_Union[_value_pb2.Failure, _Mapping]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., origin_run_id: _Optional[str] = ..., parent_run_id: _Optional[str] = ..., session_id: _Optional[str] = ..., journal_length: _Optional[int] = ..., losses: _Optional[int] = ..., undelivered: _Optional[_Iterable[str]] = ..., progress: _Optional[int] = ..., chain_run_id: _Optional[str] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class GetRunResponse(_message.Message):
     __slots__ = ("run",)
