@@ -86,13 +86,14 @@ class Changes:
     def has_times_to_come(self) -> bool:
         """True when a time is written that the database compares with its clock later on.
 
-        It must be by that clock, and not by an estimate: alarms, deadlines, steps that wait for a claim.
+        It must be by that clock, and not by an estimate: alarms, deadlines, steps that wait for a claim. The deadline
+        of a queued attempt need not: it is looked at a whole TTL later, which no estimate is wrong by.
         """
         return (
             bool(self.alarms_set)
             or any(run.attempt_deadline_at is not None for run in self.updated.values())
             or any(
-                task.state is TaskState.READY or task.deadline_at is not None
+                task.state is TaskState.READY
                 for tasks in (self.tasks_added, self.tasks_updated)
                 for task in tasks.values()
             )
