@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from holdfast.one_process import embedded
     from holdfast.pipelines import pipeline
     from holdfast.worker import Worker
+    from holdfast.worker.lifecycle import Lifecycle, LifecycleEvent
     from holdfast.workflow.child_handles import ChildHandle
 
 __all__ = [
@@ -89,6 +90,8 @@ __all__ = [
     "HoldfastError",
     "InvalidGraph",
     "InvalidRequest",
+    "Lifecycle",
+    "LifecycleEvent",
     "LimitExceeded",
     "NamespaceNotFound",
     "NonDeterminism",
@@ -158,6 +161,8 @@ _LAZY = {
     "InvalidGraph": "holdfast.graphs",
     "RunHandle": "holdfast.client",
     "Saga": "holdfast.authoring.sagas",
+    "Lifecycle": "holdfast.worker.lifecycle",
+    "LifecycleEvent": "holdfast.worker.lifecycle",
     "Worker": "holdfast.worker",
     "configure_logging": "holdfast.logs",
     "pipeline": "holdfast.pipelines",

@@ -36,6 +36,7 @@ from holdfast.worker.failure_lines import (
     log_long_journal,
     log_signal_set_aside,
 )
+from holdfast.worker.lifecycle import RunEvents
 from holdfast.worker.mailbox import Mailbox
 from holdfast.worker.pending_entries import PendingEntries
 from holdfast.worker.ports import Crew
@@ -59,12 +60,16 @@ class Phase(Enum):
 
 
 class RunHolder:
-    """A run under this worker's lease, or kept for its next one. position: in its trace; None when it has none."""
+    """A run under this worker's lease, or kept for its next one. position: in its trace; None when it has none.
+
+    events: takes what happens to the run; None where nobody asks.
+    """
 
     __slots__ = (
         "_build",
         "_crew",
         "_ended",
+        "_events",
         "_fresh",
         "_is_long",
         "_mail",
@@ -93,7 +98,9 @@ class RunHolder:
         build: str = "",
         limits: Limits = DEFAULT_LIMITS,
         position: RunPosition | None = None,
+        events: RunEvents | None = None,
     ) -> None:
+        self._events = events
         self.instance = instance
         self.position = position
         self.progress = progress
@@ -167,6 +174,8 @@ class RunHolder:
                 self.progress.feed(entry)
                 self.instance.feed(entry)
                 self._outbox.replayed(entry)
+                if self._events is not None:
+                    self._events.replayed(entry)
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt) and interrupts.can_be_from_outside():
                 raise
@@ -267,6 +276,8 @@ class RunHolder:
         at = max(at, mail.arrived_at, self._outbox.last_at)
         since = self.instance.awaited_since(mail.body)
         self._outbox.append(MailConsumed(at, mail.number, awaited_since=since), mail_bytes=mail.body.size_bytes)
+        if self._events is not None:
+            self._events.consumed(mail)
         entry = MailConsumed(at, mail.number, mail)
         self.progress.feed(entry)
         self.instance.feed(entry)
@@ -425,6 +436,8 @@ class RunHolder:
         status = result.status
         is_committed = status in (TransitionStatus.COMMITTED, TransitionStatus.COMMITTED_WITH_MAIL)
         flight = self._outbox.answered(committed=is_committed)
+        if is_committed and self._events is not None:
+            self._events.committed(flight)
         if self.phase is Phase.GONE:
             return []
         if status is TransitionStatus.REFUSED and flight.then is not Then.STALL:
