@@ -171,9 +171,12 @@ class StepFailed(HoldfastError):
 
 
 class NonDeterminism(HoldfastError):
-    """The code does not do what the journal says it did. The run is stalled, not failed: deploy fitting code."""
+    """The code does not do what the journal says it did. The run is stalled, not failed: deploy fitting code.
 
-    def __init__(self, *, position: int, expected: str, actual: str) -> None:
+    asked: what the code asked for in the place of what was expected, as the runtime holds it; None where unknown.
+    """
+
+    def __init__(self, *, position: int, expected: str, actual: str, asked: object = None) -> None:
         self.difference = (
             f"the code does not match the journal at entry {position}: expected {expected}, but the code {actual}"
         )
@@ -183,6 +186,7 @@ class NonDeterminism(HoldfastError):
         self.position = position
         self.expected = expected
         self.actual = actual
+        self.asked = asked
 
 
 class UnguardedCall(HoldfastError):

@@ -7,6 +7,7 @@ It must never read a clock, draw a random number of its own, do I/O, or take an 
 failure of the workflow: such errors leave `feed`.
 """
 
+import asyncio
 import decimal
 from collections.abc import Callable, Iterable
 from contextvars import Context
@@ -140,6 +141,10 @@ class WorkflowInstance:
         waits = [*steps, *timers, *children, *signals]
         # A condition wakes nobody: one that nothing else can make true is waited for in vain.
         return [*waits, *self._runtime.conditions()] if waits else []
+
+    def pending_tasks(self) -> "list[asyncio.Task[Any]]":
+        """The tasks of the code that have not ended, in the order of their creation; first the function itself."""
+        return self._loop.pending_tasks()
 
     def awaited_since(self, body: MailBody) -> datetime | None:
         """Since when the code waits without a limit for this signal; None for other mail, and when it does not."""

@@ -344,7 +344,7 @@ class Ledger:
     def _differs(self, words: str, argument: str, call: StepCall | ChildCall) -> NoReturn:
         expected = f"{words} with the argument {argument!r} that it was recorded with"
         actual = f"{call.describe()} with another {argument!r}"
-        raise NonDeterminism(position=self.position, expected=expected, actual=actual)
+        raise NonDeterminism(position=self.position, expected=expected, actual=actual, asked=call)
 
     def diverge(self, expected: str, instead: Asked | None) -> NoReturn:
         """Raise NonDeterminism. instead: what the code did in the place of `expected`; None: look for it."""
@@ -354,7 +354,7 @@ class Ledger:
         else:
             waits = self._waits()
             actual = f"waits for {', '.join(waits)}" if waits else "asked for nothing more"
-        raise NonDeterminism(position=self.position, expected=expected, actual=actual)
+        raise NonDeterminism(position=self.position, expected=expected, actual=actual, asked=found)
 
     def _cancellation(self, kind: str, number: int) -> None:
         for asked in self._unrecorded:
