@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from holdfast.cli import check, graphs, health_check, init, runs, start, traces, worker
+from holdfast.cli import check, graphs, health_check, init, replay, runs, start, traces, worker
 from holdfast.cli.command_group import CommandGroup
 from holdfast.errors import HoldfastError
 
@@ -77,6 +77,7 @@ def make_app() -> typer.Typer:
     app.add_typer(runs.app, name="runs")
     app.add_typer(traces.app, name="trace")
     app.command("check")(check.check)
+    app.command("replay")(replay.replay)
     app.command("graph")(graphs.graph)
     app.command("health")(health_check.health)
     add_commands(app, SERVER_MODULE)

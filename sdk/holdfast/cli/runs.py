@@ -143,13 +143,18 @@ def history(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Show the journal of a run: its steps with their attempts, timers, signals and children."""
-    from holdfast.cli import display, plain_values
+    from holdfast.cli import display
     from holdfast.client import story
+    from holdfast.replay.files import history_values
+    from holdfast.replay.stored import stored_with_epochs
 
-    journal = _with_run(address, namespace, run, lambda handle: handle.history(), codecs)
     if output is Output.JSON:
-        _print_json([plain_values.history_entry(entry) for entry in journal])
+        stored, epochs = _with_run(
+            address, namespace, run, lambda handle: stored_with_epochs(handle, namespace=namespace), codecs
+        )
+        _print_json(history_values(stored, epochs))
     else:
+        journal = _with_run(address, namespace, run, lambda handle: handle.history(), codecs)
         display.print_story(journal.run_id, story.story_of(journal))
 
 

@@ -47,15 +47,18 @@ def history_values(stored: StoredRun, epochs: Mapping[int, int]) -> list[dict[st
 
     The first one has what the run was started with, as `run`. epochs: of the entries, by number.
     """
-    found = []
-    for number, entry in enumerate(stored.entries, start=1):
-        body: dict[str, Any] = plain(entry)
-        at = body.pop("at")
-        found.append({"seq": number, "type": type(entry).__name__, "at": at, "epoch": epochs.get(number, 0), **body})
+    found = [entry_values(number, epochs.get(number, 0), entry) for number, entry in enumerate(stored.entries, start=1)]
     if found:
         run = {name: plain(getattr(stored.info, name)) for name in _RUN_FIELDS}
         found[0]["run"] = {**run, **plain(stored.arguments)}
     return found
+
+
+def entry_values(number: int, epoch: int, entry: Entry) -> dict[str, Any]:
+    """An entry of a history as JSON values."""
+    body: dict[str, Any] = plain(entry)
+    at = body.pop("at")
+    return {"seq": number, "type": type(entry).__name__, "at": at, "epoch": epoch, **body}
 
 
 def plain(value: Any) -> Any:

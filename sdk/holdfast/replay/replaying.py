@@ -8,6 +8,7 @@ from holdfast.definitions.definitions import WorkflowDefinition
 from holdfast.errors import HoldfastError, NonDeterminism
 from holdfast.replay.places import CodePlace, place_of_code
 from holdfast.replay.stored import StoredRun
+from holdfast.worker.guards import Guards, guarded
 from holdfast.worker.stall_reasons import stall_reason
 from holdfast.workflow.instance import WorkflowInstance
 
@@ -17,11 +18,21 @@ class ReplayMismatch(HoldfastError, AssertionError):
 
     entry: the number of the first entry that it does not come to. expected: what that entry records; "" when something
     else went wrong. actual: what the code did in its place. place: where, as "shop/flows.py:31"; "" when not known.
+    code_place: the same with the frames of the code.
     """
 
     def __init__(
-        self, *, run_id: str, workflow: str, entry: int, reason: str, expected: str, actual: str, place: str
+        self,
+        *,
+        run_id: str,
+        workflow: str,
+        entry: int,
+        reason: str,
+        expected: str,
+        actual: str,
+        code_place: CodePlace | None,
     ) -> None:
+        place = "" if code_place is None else code_place.text
         at = f" at {place}" if place else ""
         words = f"the journal has {expected}, but the code {actual}" if expected else reason
         super().__init__(f"run {run_id} of {workflow} does not replay: at entry {entry} {words}{at}")
@@ -32,23 +43,29 @@ class ReplayMismatch(HoldfastError, AssertionError):
         self.expected = expected
         self.actual = actual
         self.place = place
+        self.code_place = code_place
 
 
-class Replay:
-    """A stored run, and its code as far as it was fed. Use it as a context manager: leaving drops the code."""
+class HistoryReplay:
+    """A stored run, and its code as far as it was fed. Use it as a context manager: leaving drops the code.
+
+    guards: "off" lets its code call what a replay cannot repeat.
+    """
 
     def __init__(
-        self, stored: StoredRun, definition: WorkflowDefinition, *, codec: Codec, is_guarded: bool = True
+        self, stored: StoredRun, definition: WorkflowDefinition, *, codec: Codec, guards: Guards = "on"
     ) -> None:
         self.stored = stored
         self.fed = 0
         self._definition = definition
-        self._instance = WorkflowInstance(definition, stored.info, stored.arguments, codec=codec, is_guarded=is_guarded)
+        self._instance = WorkflowInstance(
+            definition, stored.info, stored.arguments, codec=codec, is_guarded=guarded(guards)
+        )
         self._instance.is_replaying = True
         self._instance.expect(len(stored.entries))
         self._instance.foresee(stored.entries)
 
-    def __enter__(self) -> "Replay":
+    def __enter__(self) -> "HistoryReplay":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -78,5 +95,5 @@ class Replay:
             reason=stall_reason(error),
             expected=error.expected if isinstance(error, NonDeterminism) else "",
             actual=error.actual if isinstance(error, NonDeterminism) else "",
-            place="" if place is None else place.text,
+            code_place=place,
         )

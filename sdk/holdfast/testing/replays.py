@@ -10,8 +10,9 @@ from holdfast.definitions.definitions import WorkflowDefinition
 from holdfast.errors import HoldfastError
 from holdfast.graphs.problems import nearest
 from holdfast.journal import RunStarted
-from holdfast.replay import Replay, StoredRun
 from holdfast.replay.files import read_histories
+from holdfast.replay.replaying import HistoryReplay
+from holdfast.replay.stored import StoredRun
 from holdfast.workflow.current_run import RunInfo
 
 
@@ -28,7 +29,7 @@ def assert_replays(history: Any, workflow: Workflow[..., Any] | None = None) -> 
             definition = workflow.registered
         else:
             definition = getattr(history, "definition", None) or _defined(stored.info.workflow)
-        with Replay(stored, definition, codec=Codec()) as replay:
+        with HistoryReplay(stored, definition, codec=Codec()) as replay:
             replay.feed()
 
 

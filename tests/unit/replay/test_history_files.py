@@ -5,24 +5,26 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast import journal as j
-from holdfast.replay import StoredRun
 from holdfast.replay.files import HistoryUnreadable, history_values, plain, read, read_histories
+from holdfast.replay.stored import StoredRun
 from holdfast.workflow.current_run import RunInfo
 from tests.support.wire_strategies import entries
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
+@settings(deadline=None)
 @given(entry=entries)
 def test_what_is_read_is_written_again_as_it_was(entry: j.Entry) -> None:
     written = json.loads(json.dumps(plain(entry)))
     assert plain(read(type(entry), written)) == written
 
 
+@settings(deadline=None)
 @given(
     value=st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(),

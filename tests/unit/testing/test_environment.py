@@ -10,7 +10,8 @@ import pytest
 
 import holdfast
 from holdfast import App, Context, FatalError, HoldfastError, NonDeterminism, RunConflict, RunFailed, RunStatus
-from holdfast.replay import ReplayMismatch, StoredRun
+from holdfast.replay.replaying import ReplayMismatch
+from holdfast.replay.stored import StoredRun
 from holdfast.testing import (
     Environment,
     NoSuchStep,
