@@ -129,11 +129,15 @@ class RunNotFound(HoldfastError):
 
 
 class RunNotRetryable(HoldfastError):
-    """Only a failed, timed out, cancelled or terminated run can be continued at its failed step."""
+    """Only a failed, timed out, cancelled or terminated run can be continued at its failed step.
+
+    A completed one can be where tasks of a graph are named that run again, and are part of it.
+    """
 
     def __init__(self, run_id: str, status: str) -> None:
         super().__init__(
-            f"run {run_id} is {status}; only a failed, timed out, cancelled or terminated run can be retried"
+            f"run {run_id} is {status}; only a failed, timed out, cancelled or terminated run can be retried, and a "
+            "completed one from tasks of its graph that it has run"
         )
         self.run_id = run_id
         self.status = status

@@ -28,6 +28,8 @@ DEFAULT_LIMITS = Limits()
 PROBLEM_MAX = 500
 """Characters of what is said of a signal that does not fit."""
 
+AGAIN_MAX = 10_000
+"""Steps that a retry may name to run again."""
 REASON_MAX = 1_000
 """Characters of why a run is to end."""
 

@@ -4,7 +4,7 @@ Everything it keeps in memory can be lost at any time; what must not be lost is 
 """
 
 import asyncio
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Awaitable, Collection, Coroutine, Sequence
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, cast
@@ -180,14 +180,15 @@ class Engine:
         return await self._starts.start_runs(starts, seconds=seconds)
 
     async def retry(
-        self, run_id: str, start_id: str, *, by_id: bool = False, seconds: float = COMMAND_SECONDS, status: str = "open"
-    ) -> Started:
-        """Makes a run that continues a closed one at its failed step. by_id, status: see Starts.retry.
+        self, run_id: str, start_id: str, *, by_id: bool = False, seconds: float = COMMAND_SECONDS,
+        status: str = "open", again: Collection[str] = (),
+    ) -> Started:  # fmt: skip
+        """Makes a run that continues a closed one at its failed step. by_id, status, again: see Starts.retry.
 
         Raises RunNotRetryable, RunAlreadyStarted.
         """
         new_run_id = self.cells.beside(run_id, start_id)
-        answer = await self._starts.retry(run_id, new_run_id, seconds=seconds, by_id=by_id, status=status)
+        answer = await self._starts.retry(run_id, new_run_id, seconds=seconds, by_id=by_id, status=status, again=again)
         if isinstance(answer, HoldfastError):
             raise answer
         return answer

@@ -16,7 +16,7 @@ from holdfast.errors import (
     RunNotFound,
     TracingOff,
 )
-from holdfast.limits import REASON_MAX, STARTS_PER_CALL_MAX, WAITED_RUNS_MAX, Limits
+from holdfast.limits import AGAIN_MAX, REASON_MAX, STARTS_PER_CALL_MAX, WAITED_RUNS_MAX, Limits
 from holdfast.statuses import RunStatus
 from holdfast_coordinator.domain import commands
 from holdfast_coordinator.domain.commands import RequestCancel, ResumeRun, SendSignal, StartRun, TerminateRun
@@ -194,7 +194,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         view = await self._view(request.namespace, request.run)
         started = await self._engine.retry(
             view.record.run_id, request.start_id, by_id=request.run != view.record.run_id,
-            seconds=seconds_left(context), status=status_of(view),
+            seconds=seconds_left(context), status=status_of(view), again=_steps_again(request.again),
         )  # fmt: skip
         return pb.RetryRunResponse(run=_started(started, view.record.id or ""))
 
@@ -336,6 +336,12 @@ def _sender(request: pb.SignalRunRequest, context: Context) -> bytes:
     if caller is None:
         return b""
     return value_pb2.TraceContext(traceparent=caller.traceparent, tracestate=caller.tracestate).SerializeToString()
+
+
+def _steps_again(step_ids: Sequence[str]) -> tuple[str, ...]:
+    if len(step_ids) > AGAIN_MAX:
+        raise InvalidRequest("again", f"has {len(step_ids):,} step ids, the limit is {AGAIN_MAX:,}")
+    return tuple(name("again", one) for one in step_ids)
 
 
 def _request_id(text: str) -> str:

@@ -210,12 +210,32 @@ def terminate(
 @app.command()
 def retry(
     run: RunArgument,
+    from_tasks: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--from",
+            metavar="TASK",
+            help="Of a graph: this task and what depends on it run again; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    graph: Annotated[
+        str | None,
+        typer.Option(
+            "--graph", metavar="GRAPH", help='With --from: the graph, "shop.flows:onboarding".', show_default=False
+        ),
+    ] = None,
     address: AddressOption = None,
     namespace: NamespaceOption = "default",
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Continue a failed run at its failed step, as a new run; prints its run id."""
-    handle = _with_run(address, namespace, run, lambda handle: handle.retry())
+    from holdfast.cli.graphs import load_one_graph
+
+    if bool(from_tasks) != bool(graph):
+        raise typer.BadParameter("are given together", param_hint="--from, --graph")
+    found = None if graph is None else load_one_graph(graph)
+    handle = _with_run(address, namespace, run, lambda handle: handle.retry(from_tasks=from_tasks or None, graph=found))
     if output is Output.JSON:
         _print_json({"run_id": handle.run_id, "id": handle.id})
     else:

@@ -385,14 +385,16 @@ class TerminateRunResponse(_message.Message):
     def __init__(self, accepted: bool = ...) -> None: ...
 
 class RetryRunRequest(_message.Message):
-    __slots__ = ("namespace", "run", "start_id")
+    __slots__ = ("namespace", "run", "start_id", "again")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     RUN_FIELD_NUMBER: _ClassVar[int]
     START_ID_FIELD_NUMBER: _ClassVar[int]
+    AGAIN_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     run: str
     start_id: str
-    def __init__(self, namespace: _Optional[str] = ..., run: _Optional[str] = ..., start_id: _Optional[str] = ...) -> None: ...
+    again: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, namespace: _Optional[str] = ..., run: _Optional[str] = ..., start_id: _Optional[str] = ..., again: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RetryRunResponse(_message.Message):
     __slots__ = ("run",)
