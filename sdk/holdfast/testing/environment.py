@@ -26,81 +26,88 @@ _T = TypeVar("_T")
 
 
 class EnvironmentRun(Generic[_T]):
-    """A run of an `Environment`, as it stands now. Get one from `start`, or a child's from `children`."""
+    """A run of an `Environment`, as it stands now. Get one from `start`, or a child's from `children`.
+
+    Of a run that continues as new all of it is of the last run.
+    """
 
     def __init__(self, environment: "Environment", run: EngineRun) -> None:
         self._environment = environment
         self._run = run
 
     @property
+    def _current(self) -> EngineRun:
+        return self._run.newest
+
+    @property
     def run_id(self) -> str:
         """The generated id."""
-        return self._run.run_id
+        return self._current.run_id
 
     @property
     def id(self) -> str | None:
         """The business id; None when it has none."""
-        return self._run.info.id or None
+        return self._current.info.id or None
 
     @property
     def workflow(self) -> str:
         """The name of its workflow."""
-        return self._run.definition.name
+        return self._current.definition.name
 
     @property
     def status(self) -> RunStatus:
         """RUNNING while a step runs, SUSPENDED while it waits for something else, or how it ended."""
-        if self._run.closed is not None:
-            return self._run.closed.status
-        return RunStatus.RUNNING if self._run.is_running_steps else RunStatus.SUSPENDED
+        if self._current.closed is not None:
+            return self._current.closed.status
+        return RunStatus.RUNNING if self._current.is_running_steps else RunStatus.SUSPENDED
 
     @property
     def waits(self) -> tuple[str, ...]:
         """What an open run waits for, in words: "signal approval", "timer 1"."""
-        return () if self._run.closed is not None else tuple(self._run.waits)
+        return () if self._current.closed is not None else tuple(self._current.waits)
 
     @property
     def history(self) -> tuple[Entry, ...]:
         """Its journal so far."""
-        return tuple(self._run.history)
+        return tuple(self._current.history)
 
     @property
     def arguments(self) -> Arguments:
         """What it was started with, still encoded."""
-        return self._run.arguments
+        return self._current.arguments
 
     @property
     def info(self) -> RunInfo:
         """What its code can read of it."""
-        return self._run.info
+        return self._current.info
 
     @property
     def definition(self) -> WorkflowDefinition:
         """Its workflow, as it is registered."""
-        return self._run.definition
+        return self._current.definition
 
     @property
     def failure(self) -> Failure | None:
         """Why it did not complete."""
-        return None if self._run.closed is None else self._run.closed.failure
+        return None if self._current.closed is None else self._current.closed.failure
 
     @property
     def children(self) -> "tuple[EnvironmentRun[Any], ...]":
         """Its child runs, in the order of their starts."""
-        return tuple(EnvironmentRun(self._environment, child) for child in self._run.children.values())
+        return tuple(EnvironmentRun(self._environment, child) for child in self._current.children.values())
 
     async def signal(self, name: str, payload: Any = None) -> None:
         """Sends a signal, and returns when all has happened that follows at this moment. Ignored by a closed run."""
         codec = self._environment.engine.codec
         body = Signal(name, None if payload is None else codec.encode(payload, what=f"the payload of signal {name!r}"))
-        self._environment.engine.post_later(self._run, body)
+        self._environment.engine.post_later(self._current, body)
         await self._environment.settle()
 
     async def cancel(self, reason: str | None = None) -> bool:
         """Asks the run to end; its code may clean up first. False when it is closed already."""
-        if self._run.closed is not None:
+        if self._current.closed is not None:
             return False
-        self._environment.engine.post_later(self._run, CancelRequested(reason or ""))
+        self._environment.engine.post_later(self._current, CancelRequested(reason or ""))
         await self._environment.settle()
         return True
 
@@ -115,14 +122,14 @@ class EnvironmentRun(Generic[_T]):
 
     def value(self) -> _T:
         """The result of a closed run. Raises as `result`, and RunNotFinished while it is open."""
-        closed = self._run.closed
+        closed = self._current.closed
         if closed is None:
             raise RunNotFinished(self.workflow, self.waits)
         if closed.status is not RunStatus.COMPLETED:
             raise as_run_failed(self.run_id, closed.status, closed.failure)
         if closed.result is None:
             return None  # type: ignore[return-value]
-        definition = self._run.definition
+        definition = self._current.definition
         what = f"the result of workflow {definition.name}"
         value: _T = self._environment.engine.codec.decode(closed.result, definition.signature.result, what=what)
         return value
