@@ -105,6 +105,30 @@ class RunAlreadyClosed(HoldfastError):
         self.run_id = run_id
 
 
+class HookNotFound(HoldfastError):
+    """No open hook has this token."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "no hook has this token, or its run has ended without anything for it; "
+            "deliver with the token as it was given out, to the coordinator that the run is of"
+        )
+
+
+class HookAlreadyReceived(HoldfastError):
+    """Something was delivered to the hook before. Nothing was changed."""
+
+    def __init__(self) -> None:
+        super().__init__("the hook of this token has already received something, and it takes one payload")
+
+
+class HookExpired(HoldfastError):
+    """The time of the hook has passed, and nothing was delivered."""
+
+    def __init__(self) -> None:
+        super().__init__("the hook of this token has expired: its timeout has passed, and the run went on without it")
+
+
 class RunConflict(HoldfastError):
     """A run with this id or idempotency key exists and was started with other arguments or another workflow."""
 
@@ -129,15 +153,11 @@ class RunNotFound(HoldfastError):
 
 
 class RunNotRetryable(HoldfastError):
-    """Only a failed, timed out, cancelled or terminated run can be continued at its failed step.
-
-    A completed one can be where tasks of a graph are named that run again, and are part of it.
-    """
+    """Only a failed, timed out, cancelled or terminated run can be continued at its failed step."""
 
     def __init__(self, run_id: str, status: str) -> None:
         super().__init__(
-            f"run {run_id} is {status}; only a failed, timed out, cancelled or terminated run can be retried, and a "
-            "completed one from tasks of its graph that it has run"
+            f"run {run_id} is {status}; only a failed, timed out, cancelled or terminated run can be retried"
         )
         self.run_id = run_id
         self.status = status
@@ -175,12 +195,9 @@ class StepFailed(HoldfastError):
 
 
 class NonDeterminism(HoldfastError):
-    """The code does not do what the journal says it did. The run is stalled, not failed: deploy fitting code.
+    """The code does not do what the journal says it did. The run is stalled, not failed: deploy fitting code."""
 
-    asked: what the code asked for in the place of what was expected, as the runtime holds it; None where unknown.
-    """
-
-    def __init__(self, *, position: int, expected: str, actual: str, asked: object = None) -> None:
+    def __init__(self, *, position: int, expected: str, actual: str) -> None:
         self.difference = (
             f"the code does not match the journal at entry {position}: expected {expected}, but the code {actual}"
         )
@@ -190,7 +207,6 @@ class NonDeterminism(HoldfastError):
         self.position = position
         self.expected = expected
         self.actual = actual
-        self.asked = asked
 
 
 class UnguardedCall(HoldfastError):

@@ -20,6 +20,7 @@ RUN_IDS_REMEMBERED = 4_096
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _WITHOUT_JOINERS = dict.fromkeys(map(ord, "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"))
 _START_ID = re.compile(rf"[0-7][{_ALPHABET}]{{{START_ID_LENGTH - 1}}}")
+_HOOK_TOKEN = re.compile(rf"hook_([{_ALPHABET}]{{28}})_([1-9][0-9]{{0,5}})_[{_ALPHABET}]{{26}}")
 _RUN_ID = re.compile(rf"{RUN_ID_PREFIX}[{_ALPHABET}]{{{CELL_LENGTH}}}[0-7][{_ALPHABET}]{{{START_ID_LENGTH - 1}}}")
 
 
@@ -51,9 +52,17 @@ def child_run_id(parent_run_id: str, number: int) -> str:
     return run_id(cell_of(parent_run_id), child_start_id(parent_run_id, number))
 
 
-def successor_run_id(of_run_id: str) -> str:
-    """The id of the run that goes on where a run continues as new: beside its children, which are counted from 1."""
-    return child_run_id(of_run_id, 0)
+def hook_token(of_run_id: str, number: int, entropy: bytes) -> str:
+    """A token for hook `number` of a run. entropy: 16 random bytes, which nobody can guess."""
+    return f"hook_{of_run_id[len(RUN_ID_PREFIX) :]}_{number}_{_base32(int.from_bytes(entropy, 'big'), 26)}"
+
+
+def hook_of(token: str) -> tuple[str, int] | None:
+    """The run and the number of the hook that a token is for; None for what is no token."""
+    found = _HOOK_TOKEN.fullmatch(token)
+    if found is None or not is_run_id(run := f"{RUN_ID_PREFIX}{found[1]}"):
+        return None
+    return run, int(found[2])
 
 
 def cell_of(of_run_id: str) -> str:

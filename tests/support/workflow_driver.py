@@ -103,8 +103,8 @@ def entry_of(command: Command, at: datetime) -> Entry:
             )
         case commands.CancelStep(number):
             return StepCancelled(at, number)
-        case commands.SetTimer(number, name, delay, until, signal, span):
-            return TimerSet(at, number, name, delay, until, signal, span)
+        case commands.SetTimer(number, name, delay, until, signal, span, hook, sha256):
+            return TimerSet(at, number, name, delay, until, signal, span, hook, sha256)
         case commands.CancelTimer(number):
             return TimerCancelled(at, number)
         case commands.StartChild(number, workflow, run_id, arguments, id):
@@ -125,8 +125,8 @@ def entry_of(command: Command, at: datetime) -> Entry:
             return Patched(at, change_id)
         case commands.WriteNote(text, level, facts, span):
             return Noted(at, text, level, facts, span)
-        case commands.Close(status, result, failure, successor_run_id, arguments, signals):
-            return RunClosed(at, status, result, failure, successor_run_id, arguments, signals)
+        case commands.Close(status, result, failure):
+            return RunClosed(at, status, result, failure)
 
 
 @dataclass

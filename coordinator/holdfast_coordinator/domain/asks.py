@@ -1,6 +1,5 @@
 """What a transition asks for besides its journal bytes: one record for each kind of entry that the core acts on."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -50,11 +49,17 @@ class CancelStepAsk:
 
 @dataclass(slots=True)
 class SetTimerAsk:
-    """A TimerSet entry. Exactly one of delay and until is set."""
+    """A TimerSet entry. Exactly one of delay and until is set. hook: the number of the hook that it limits; 0 for none.
+
+    hook_sha256: the digest of its token. signal: what it takes.
+    """
 
     number: int
     delay: timedelta | None
     until: datetime | None
+    hook: int = 0
+    hook_sha256: str = ""
+    signal: str = ""
 
 
 @dataclass(slots=True)
@@ -107,19 +112,6 @@ class StallAsk:
 
 
 @dataclass(slots=True)
-class Successor:
-    """The run that goes on where one continues as new.
-
-    signals: that had come and that nobody had taken, as Mail bytes with when each arrived.
-    """
-
-    run_id: str
-    arguments: bytes
-    call_digest: bytes
-    signals: Sequence[tuple[datetime, bytes]] = ()
-
-
-@dataclass(slots=True)
 class CloseAsk:
     """A RunClosed entry; `entry` is its journal bytes, kept apart because undelivered mail goes before it."""
 
@@ -129,8 +121,6 @@ class CloseAsk:
     entry: bytes
     at: datetime | None = None
     """The time of the entry."""
-    successor: Successor | None = None
-    """Set when it continues as new, and then only."""
 
 
 Ask = (

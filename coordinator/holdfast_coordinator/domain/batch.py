@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from holdfast.errors import HoldfastError
 
-from . import claimed_work, continuations, interventions, mail_to_children, progress, starts, tasks, transitions
+from . import claimed_work, continuations, hooks, interventions, mail_to_children, progress, starts, tasks, transitions
 from .changes import Changes
 from .claimed_work import Claimed
 from .commands import Command, CommitTransition, ReportAttempt
@@ -27,6 +27,7 @@ RULES: Rules = {
     **starts.RULES,
     **continuations.RULES,
     **interventions.RULES,
+    **hooks.RULES,
     **mail_to_children.RULES,
     **tasks.RULES,
     **progress.RULES,

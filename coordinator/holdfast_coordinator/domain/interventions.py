@@ -8,7 +8,6 @@ from holdfast.ids import child_run_id
 from holdfast.journal import CancelRequested, Failure, RetryDue, RunClosed, RunResumed, RunStalled, TimerFired
 from holdfast.statuses import RunStatus
 
-from .chains import went_on
 from .closes import close_run
 from .commands import (
     AlarmDue,
@@ -23,6 +22,7 @@ from .commands import (
     TerminateRun,
 )
 from .events import LeaseLost, ResumedRun
+from .hooks import expire_hook
 from .mail import ChildClosedMail, MailKind, body_bytes
 from .rows import GIVEN_UP, AlarmKind, DeadLetter, OpenRun, RunState, Side
 from .rules import Rule, Rules
@@ -40,22 +40,22 @@ REASON_CHARACTERS_MAX = 1_000
 
 
 def _read_signal(reads: Reads, asked: SendSignal) -> None:
-    reads.wants_run(asked.run_id, asked.request_id, asked.requests_of)
+    reads.wants_run(asked.run_id, asked.request_id)
     if asked.once:
-        reads.requests.add((asked.requests_of, f"once/{asked.signal.name}"))
+        reads.requests.add((asked.run_id, f"once/{asked.signal.name}"))
 
 
 def send_signal(space: Workspace, asked: SendSignal) -> bool | HoldfastError:
     """Puts the signal into the mail. False when `once` was asked and it is not the first of its name."""
-    earlier = space.requests.get((asked.requests_of, asked.request_id)) if asked.request_id else None
+    earlier = space.requests.get((asked.run_id, asked.request_id)) if asked.request_id else None
     if earlier is not None:
         return earlier
     once_id = f"once/{asked.signal.name}" if asked.once else ""
-    if once_id and (asked.requests_of, once_id) in space.requests:
+    if once_id and (asked.run_id, once_id) in space.requests:
         return False
     run = space.runs.get(asked.run_id)
     if run is None:
-        return went_on(space, asked.run_id) or _gone(space, asked.run_id)
+        return _gone(space, asked.run_id)
     if asked.problem is not None:
         return asked.problem
     run = space.change(run)
@@ -67,7 +67,7 @@ def send_signal(space: Workspace, asked: SendSignal) -> bool | HoldfastError:
 
 
 def _read_request_to_end(reads: Reads, asked: RequestCancel | TerminateRun) -> None:
-    reads.wants_run(asked.run_id, asked.request_id, asked.requests_of)
+    reads.wants_run(asked.run_id, asked.request_id)
     reads.wants_outbox(asked.outbox)
     reads.wants_all_of(asked.run_id)
 
@@ -104,11 +104,9 @@ def _asked_to_end(space: Workspace, asked: RequestCancel | TerminateRun) -> Open
     if run is None and asked.run_id not in space.results:
         # A child whose start is still on its way: the delivery stays, to be made again when there is a child.
         return RunNotFound(asked.run_id)
-    earlier = space.requests.get((asked.requests_of, asked.request_id)) if asked.request_id else None
-    if run is None and earlier is None and (answer := went_on(space, asked.run_id)) is not None:
-        return answer
     if not space.clear_outbox(asked.outbox):
         return True
+    earlier = space.requests.get((asked.run_id, asked.request_id)) if asked.request_id else None
     if earlier is not None:
         return earlier
     if run is None:
@@ -238,6 +236,8 @@ def alarm_due(space: Workspace, asked: AlarmDue) -> bool:
         case AlarmKind.START:
             if run.state is RunState.SUSPENDED:
                 space.make_ready(run, RunTrigger.WAKE)
+        case AlarmKind.TIMER if asked.ref < 0:
+            expire_hook(space, run, alarm)
         case AlarmKind.TIMER:
             space.deliver(run, MailKind.TIMER, TimerFired(asked.ref))
         case AlarmKind.RETRY:

@@ -6,6 +6,7 @@ What the coordinator asks of itself is never refused. Pure: measures nothing, is
 from holdfast_coordinator.domain.batch import BatchCommand
 from holdfast_coordinator.domain.commands import (
     CommitTransition,
+    DeliverHook,
     ReportAttempt,
     RequestCancel,
     ResumeRun,
@@ -57,7 +58,7 @@ class Shedding:
             case RetryRun() | StartRun(outbox=None):
                 seconds, bytes_max = LINE_SECONDS_OF_STARTS, LINE_BYTES_OF_STARTS
             case (
-                CommitTransition() | ReportAttempt() | SendSignal() | ResumeRun()
+                CommitTransition() | ReportAttempt() | SendSignal() | DeliverHook() | ResumeRun()
                 | RequestCancel(outbox=None) | TerminateRun(outbox=None)
             ):  # fmt: skip
                 seconds, bytes_max = LINE_SECONDS_OF_OTHERS, LINE_BYTES_OF_OTHERS

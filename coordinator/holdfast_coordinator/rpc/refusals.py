@@ -39,6 +39,9 @@ _TABLE: dict[type[errors.HoldfastError], tuple[Code, str, tuple[str, ...]]] = {
     errors.RunAlreadyStarted: (Code.ALREADY_EXISTS, "RUN_ALREADY_STARTED", ("id", "run_id")),
     errors.RunConflict: (Code.ALREADY_EXISTS, "RUN_CONFLICT", ("key", "run_id", "difference")),
     errors.RunAlreadyClosed: (Code.FAILED_PRECONDITION, "RUN_ALREADY_CLOSED", ("run_id",)),
+    errors.HookNotFound: (Code.NOT_FOUND, "HOOK_NOT_FOUND", ()),
+    errors.HookAlreadyReceived: (Code.FAILED_PRECONDITION, "HOOK_ALREADY_RECEIVED", ()),
+    errors.HookExpired: (Code.FAILED_PRECONDITION, "HOOK_EXPIRED", ()),
     errors.RunNotRetryable: (Code.FAILED_PRECONDITION, "RUN_NOT_RETRYABLE", ("run_id", "status")),
     errors.RunNotStalled: (Code.FAILED_PRECONDITION, "RUN_NOT_STALLED", ("run_id", "status")),
     errors.PayloadTooLarge: (

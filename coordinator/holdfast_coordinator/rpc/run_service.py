@@ -1,7 +1,6 @@
 """RunService: what clients use. See proto/holdfast/api/v1/run_service.proto for effects and refusals."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import takewhile
 
 from grpc.aio import ServicerContext as Context
@@ -16,8 +15,7 @@ from holdfast.errors import (
     RunNotFound,
     TracingOff,
 )
-from holdfast.limits import AGAIN_MAX, REASON_MAX, STARTS_PER_CALL_MAX, WAITED_RUNS_MAX, Limits
-from holdfast.statuses import RunStatus
+from holdfast.limits import REASON_MAX, STARTS_PER_CALL_MAX, WAITED_RUNS_MAX, Limits
 from holdfast_coordinator.domain import commands
 from holdfast_coordinator.domain.commands import RequestCancel, ResumeRun, SendSignal, StartRun, TerminateRun
 from holdfast_coordinator.domain.mail import SignalMail
@@ -30,6 +28,7 @@ from holdfast_coordinator.telemetry.run_spans import DEFAULT_RULES
 from holdfast_coordinator.telemetry.spans import SpanRules
 from holdfast_coordinator.wire.journals import StepsSeen, journal_message
 
+from . import hook_calls
 from .deadlines import seconds_left
 from .fields import DEFAULT, INT64_MAX, name, shown, span, storable, whole
 from .refusals import in_time, refusal_message, translated
@@ -43,7 +42,6 @@ from .run_messages import (
     set_progress,
     start_command,
     status_of,
-    warnings_of,
 )
 from .run_traces import TraceExports, span_page
 from .trace_metadata import checked_trace, trace_in_metadata
@@ -102,7 +100,6 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
             set_progress(message, steps.progress)
         if view.open is not None:
             message.reason = await self._reason(view.open)
-            message.warnings.extend(warnings_of(view.open, self._limits))
         return pb.GetRunResponse(run=message)
 
     @translated
@@ -110,9 +107,6 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
     async def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> pb.ListRunsResponse:
         wanted = run_filter(request)
         await self._engine.check_namespace(wanted.namespace)
-        if wanted.chain is not None:
-            run_id = await self._find(wanted.namespace, wanted.chain)
-            wanted = replace(wanted, chain=await self._engine.chains.first_of(run_id))
         views = await self._engine.list_runs(wanted)
         runs = [description(view, whole=False) for view in views]
         steps = await self._steps_of_open([view.record.run_id for view in views if view.open is not None])
@@ -134,9 +128,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         closed = await self._engine.wait_for(namespace, request.run_ids, min(seconds, WAIT_SECONDS_MAX))
         # What has no room is still waited for, and comes with the answer to the next call.
         room = Room(self._limits.message_bytes // 2)
-        went_on = [result.run_id for result in closed if result.status is RunStatus.CONTINUED_AS_NEW]
-        newest = await self._engine.chains.newest_of(went_on) if went_on else {}
-        messages = list(takewhile(room.takes, (closed_run(result, newest) for result in closed)))
+        messages = list(takewhile(room.takes, map(closed_run, closed)))
         return pb.WaitRunsResponse(closed=messages)
 
     @translated
@@ -174,6 +166,13 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
 
     @translated
     @in_time
+    async def DeliverHook(self, request: pb.DeliverHookRequest, context: Context) -> pb.DeliverHookResponse:
+        trace = _sender(request, context)
+        await hook_calls.deliver(self._engine, request, trace, self._limits, seconds=seconds_left(context))
+        return pb.DeliverHookResponse()
+
+    @translated
+    @in_time
     async def CancelRun(self, request: pb.CancelRunRequest, context: Context) -> pb.CancelRunResponse:
         run_id = await self._find(request.namespace, request.run)
         command = RequestCancel(run_id, _request_id(request.request_id), _reason(request.reason))
@@ -194,7 +193,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         view = await self._view(request.namespace, request.run)
         started = await self._engine.retry(
             view.record.run_id, request.start_id, by_id=request.run != view.record.run_id,
-            seconds=seconds_left(context), status=status_of(view), again=_steps_again(request.again),
+            seconds=seconds_left(context), status=status_of(view),
         )  # fmt: skip
         return pb.RetryRunResponse(run=_started(started, view.record.id or ""))
 
@@ -327,7 +326,7 @@ def _started(outcome: Started, business_id: str) -> pb.StartedRun:
     return pb.StartedRun(run_id=outcome.run_id, id=business_id, attached=outcome.attached)
 
 
-def _sender(request: pb.SignalRunRequest, context: Context) -> bytes:
+def _sender(request: pb.SignalRunRequest | pb.DeliverHookRequest, context: Context) -> bytes:
     """Where the sender of a signal is in a trace. Without its baggage: a run keeps that of its start."""
     if request.HasField("trace"):
         caller = checked_trace(request.trace)
@@ -336,12 +335,6 @@ def _sender(request: pb.SignalRunRequest, context: Context) -> bytes:
     if caller is None:
         return b""
     return value_pb2.TraceContext(traceparent=caller.traceparent, tracestate=caller.tracestate).SerializeToString()
-
-
-def _steps_again(step_ids: Sequence[str]) -> tuple[str, ...]:
-    if len(step_ids) > AGAIN_MAX:
-        raise InvalidRequest("again", f"has {len(step_ids):,} step ids, the limit is {AGAIN_MAX:,}")
-    return tuple(name("again", one) for one in step_ids)
 
 
 def _request_id(text: str) -> str:

@@ -4,10 +4,11 @@ An entry that asks nothing of the coordinator stays the bytes it came as, for as
 it later, for a history, a span, a retry, finds only numbers, times and names that there can be.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any
 
-from holdfast.api.v1 import journal_pb2, status_pb2, value_pb2
+from holdfast.api.v1 import journal_pb2, value_pb2
 from holdfast.errors import InvalidRequest
 from holdfast.limits import NAME_MAX, NOTE_LEVELS, NOTE_MAX, PROBLEM_MAX, REASON_MAX
 from holdfast.statuses import AttemptOutcome, Placement
@@ -16,6 +17,7 @@ from .fields import ENTRY_SECONDS_MAX, INT32_MAX, NANOS_MAX, check_time, name, s
 
 FAILURE_LEVELS_MAX = 32
 """Errors that led to one another, or are leaves of each other; the SDK keeps eight."""
+SHA256 = re.compile(r"[0-9a-f]{64}")
 _OUTCOMES = frozenset(map(int, AttemptOutcome))
 _COMPLETED = int(AttemptOutcome.COMPLETED)
 _REPEATED = frozenset(
@@ -145,6 +147,11 @@ def _timer_set(kind: str, body: journal_pb2.TimerSet) -> None:
     else:
         check_time(f"{kind}.until", body.until)
     whole(f"{kind}.span", body.span)
+    if body.hook or body.hook_sha256:
+        whole(f"{kind}.hook", body.hook, least=1)
+        if not SHA256.fullmatch(body.hook_sha256):
+            raise InvalidRequest(f"{kind}.hook_sha256", "is not the 64 hexadecimal digits of a SHA-256")
+        name(f"{kind}.signal", body.signal)
 
 
 def _child_started(kind: str, body: journal_pb2.ChildStarted) -> None:
@@ -205,15 +212,6 @@ def _run_closed(kind: str, body: journal_pb2.RunClosed) -> None:
         raise InvalidRequest(kind, "has a result and a failure; a run ends with one of them")
     if body.HasField("failure"):
         check_failure(f"{kind}.failure", body.failure)
-    if body.status == status_pb2.RUN_STATUS_CONTINUED_AS_NEW:
-        if body.HasField("result") or body.HasField("failure"):
-            raise InvalidRequest(kind, "has a result or a failure; a run that continues as new has neither")
-        for one in body.signals:
-            if not one.HasField("signal"):
-                raise InvalidRequest(f"{kind}.signals", "only signals go on to the next run")
-            name(f"{kind}.signals.signal.name", one.signal.name)
-    elif body.successor_run_id or body.signals or body.HasField("arguments"):
-        raise InvalidRequest(kind, "has what belongs to a run that continues as new, and this one does not")
 
 
 def _anything(kind: str, body: Any) -> None:

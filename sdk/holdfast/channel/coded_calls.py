@@ -124,6 +124,11 @@ class CodedRunCalls(RunCalls):
         encoded = await _encoded(self._codecs, payload)
         return await super().signal(run, name, encoded, request_id=request_id, once=once, trace=trace)
 
+    async def deliver(
+        self, token: str, payload: Payload | None, *, request_id: str, trace: TraceContext | None = None
+    ) -> None:
+        await super().deliver(token, await _encoded(self._codecs, payload), request_id=request_id, trace=trace)
+
 
 class CodedWorkerCalls(WorkerCalls):
     """WorkerCalls of a worker that has codecs."""

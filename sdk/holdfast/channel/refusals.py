@@ -29,6 +29,9 @@ Answer = TypeVar("Answer")
 #   ALREADY_EXISTS       RUN_ALREADY_STARTED      id, run_id                        RunAlreadyStarted
 #   ALREADY_EXISTS       RUN_CONFLICT             key, run_id, difference           RunConflict
 #   FAILED_PRECONDITION  RUN_ALREADY_CLOSED       run_id                            RunAlreadyClosed
+#   NOT_FOUND            HOOK_NOT_FOUND                                             HookNotFound
+#   FAILED_PRECONDITION  HOOK_ALREADY_RECEIVED                                      HookAlreadyReceived
+#   FAILED_PRECONDITION  HOOK_EXPIRED                                               HookExpired
 #   FAILED_PRECONDITION  RUN_NOT_RETRYABLE        run_id, status                    RunNotRetryable
 #   FAILED_PRECONDITION  RUN_NOT_STALLED          run_id, status                    RunNotStalled
 #   FAILED_PRECONDITION  REATTACH                 session_id                        ReattachRequired
@@ -60,6 +63,9 @@ _ERRORS: dict[str, Callable[[str, Facts], errors.HoldfastError]] = {
         facts.get("key", ""), facts.get("run_id", ""), difference=facts.get("difference", "other arguments")
     ),
     "RUN_ALREADY_CLOSED": lambda _, facts: errors.RunAlreadyClosed(facts.get("run_id", "")),
+    "HOOK_NOT_FOUND": lambda _, __: errors.HookNotFound(),
+    "HOOK_ALREADY_RECEIVED": lambda _, __: errors.HookAlreadyReceived(),
+    "HOOK_EXPIRED": lambda _, __: errors.HookExpired(),
     "RUN_NOT_RETRYABLE": lambda _, facts: errors.RunNotRetryable(facts.get("run_id", ""), facts.get("status", "")),
     "RUN_NOT_STALLED": lambda _, facts: errors.RunNotStalled(facts.get("run_id", ""), facts.get("status", "")),
     "REATTACH": lambda _, facts: ReattachRequired(facts.get("session_id", "")),

@@ -3,7 +3,7 @@
 Decides nothing: batching and waiting are the client's.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import TypeVar
 
 from holdfast.api.v1 import run_service_pb2 as pb
@@ -107,6 +107,13 @@ class RunCalls:
         response: pb.SignalRunResponse = await self._call(self._stub.SignalRun, request)
         return response.accepted
 
+    async def deliver(
+        self, token: str, payload: Payload | None, *, request_id: str, trace: TraceContext | None = None
+    ) -> None:
+        """Delivers to the hook of this token."""
+        request = run_messages.deliver_hook_request(token, payload, request_id=request_id, trace=trace)
+        await self._call(self._stub.DeliverHook, request)
+
     async def cancel(self, run: str, reason: str, *, request_id: str) -> bool:
         """False when the run was already closed."""
         request = pb.CancelRunRequest(namespace=self._namespace, run=run, reason=reason, request_id=request_id)
@@ -119,9 +126,9 @@ class RunCalls:
         response: pb.TerminateRunResponse = await self._call(self._stub.TerminateRun, request)
         return response.accepted
 
-    async def retry(self, run: str, *, start_id: str, again: Iterable[str] = ()) -> StartedRun:
-        """The new run that continues this one. again: step ids of steps that run again. Raises RunNotRetryable."""
-        request = pb.RetryRunRequest(namespace=self._namespace, run=run, start_id=start_id, again=again)
+    async def retry(self, run: str, *, start_id: str) -> StartedRun:
+        """The new run that continues this one. Raises RunNotRetryable."""
+        request = pb.RetryRunRequest(namespace=self._namespace, run=run, start_id=start_id)
         response: pb.RetryRunResponse = await self._call(self._stub.RetryRun, request)
         return run_messages.started_run(response.run)
 

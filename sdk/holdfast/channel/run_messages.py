@@ -120,8 +120,6 @@ def run_record(message: pb.RunDescription) -> RunRecord:
         losses=message.losses,
         undelivered=tuple(message.undelivered),
         progress=message.progress if message.HasField("progress") else None,
-        chain_run_id=message.chain_run_id,
-        warnings=tuple(message.warnings),
     )
 
 
@@ -135,7 +133,6 @@ def list_runs_request(namespace: str, which: RunFilter, *, page_size: int, curso
         page_size=page_size,
         cursor=cursor,
         idempotency_key=which.idempotency_key,
-        chain=which.chain,
     )
     if which.started_after is not None:
         set_time(request.started_after, which.started_after)
@@ -157,8 +154,7 @@ def wait_runs_request(namespace: str, run_ids: Iterable[str], *, wait_seconds: i
 
 def closed_runs(response: pb.WaitRunsResponse) -> list[ClosedRun]:
     return [
-        ClosedRun(one.run_id, status_of_number(one.status), result_of(one), failure_of(one), one.newest_run_id)
-        for one in response.closed
+        ClosedRun(one.run_id, status_of_number(one.status), result_of(one), failure_of(one)) for one in response.closed
     ]
 
 
@@ -169,6 +165,17 @@ def journal_page(response: pb.GetHistoryResponse) -> HistoryPage:
         for number, message in enumerate(row.entries, start=first):
             entries.append((number, row.epoch, entry_from_message(message)))
     return HistoryPage(tuple(entries), response.more, arguments_from_message(response.arguments))
+
+
+def deliver_hook_request(
+    token: str, payload: Payload | None, *, request_id: str, trace: TraceContext | None
+) -> pb.DeliverHookRequest:
+    request = pb.DeliverHookRequest(token=token, request_id=request_id)
+    if payload is not None:
+        write_payload(request.payload, payload)
+    if trace is not None:
+        write_trace(request.trace, trace)
+    return request
 
 
 def signal_run_request(

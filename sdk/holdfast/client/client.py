@@ -18,8 +18,8 @@ from holdfast.channel.run_calls import RunCalls
 from holdfast.channel.run_records import RunFilter, StartedRun
 from holdfast.client.call_spans import CallSpan
 from holdfast.client.closed_runs import AskedRuns
-from holdfast.client.descriptions import RunDescription, RunPage, describe_page
-from holdfast.client.handle import Reach, RunHandle
+from holdfast.client.descriptions import RunPage, describe_page
+from holdfast.client.handle import Reach, RunHandle, new_request_id
 from holdfast.client.result_waits import AwaitedRuns
 from holdfast.client.start_batches import StartBatcher
 from holdfast.client.start_specs import StartTarget, call_of, start_spec, target_of
@@ -266,22 +266,17 @@ class Client:
         hint = Any if workflow is None else workflow.definition.signature.result
         return RunHandle(self._reach, run, result_hint=hint)
 
-    async def chain(self, run: RunHandle[Any] | str) -> RunPage:
-        """The runs of a chain, of which each continued as the next, oldest first; one run where there is no chain.
+    async def deliver(self, token: str, payload: Any = None, *, request_id: str | None = None) -> None:
+        """Delivers to the hook that this token was made for; returns when it is committed. See `holdfast.hook`.
 
-        run: any of them, by its handle, run id or business id. A retry of one of them is in the chain too.
+        request_id: of who calls, at most 200 characters: calls with the same one are one delivery, and get its answer.
+        Raises HookNotFound, HookAlreadyReceived, HookExpired, ArgumentsRejected for a payload that does not fit, and
+        InvalidRequest for what is no token.
         """
-        name = run if isinstance(run, str) else run.run_id
-        if not name:
-            raise InvalidRequest("run", "is empty; give a run id or a business id")
-        which, cursor = RunFilter(chain=checked_text("run", name)), ""
-        newest_first: tuple[RunDescription, ...] = ()
-        while True:
-            page = await self._calls.list_runs(which, page_size=_PAGE_MAX, cursor=cursor)
-            newest_first += describe_page(page, self.codec).runs
-            cursor = page.next_cursor
-            if not cursor:
-                return RunPage(newest_first[::-1], None)
+        checked_text("token", token)
+        encoded = None if payload is None else self._reach.codec.encode(payload, what="the payload for a hook")
+        with CallSpan("deliver", self.namespace) as span:
+            await self._reach.calls.deliver(token, encoded, request_id=request_id or new_request_id(), trace=span.trace)
 
     async def list(
         self,

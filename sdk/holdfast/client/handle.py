@@ -3,9 +3,9 @@
 import asyncio
 import os
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
+from typing import Any, Generic, Self, TypeVar, cast
 from uuid import uuid4
 
 from holdfast import ids
@@ -24,9 +24,6 @@ from holdfast.durations import Duration, parse_duration
 from holdfast.errors import InvalidRequest
 from holdfast.journal import Arguments
 from holdfast.statuses import RunStatus
-
-if TYPE_CHECKING:
-    from holdfast.graphs import Graph
 
 Result = TypeVar("Result", covariant=True)
 
@@ -123,7 +120,7 @@ class RunHandle(Generic[Result]):
         return report_of(run, await self.history(), self._reach.codec)
 
     async def result(self, timeout: Duration | None = None) -> Result:
-        """What the workflow returned; of a run that continues as new, what the last run of its chain returned.
+        """What the workflow returned.
 
         Raises RunFailed, RunCancelled or RunTimedOut with the original type, text and traceback, and
         TimeoutError when `timeout` passes first; the run then goes on. While the coordinator is away, it waits.
@@ -149,7 +146,7 @@ class RunHandle(Generic[Result]):
             encoded = self._reach.codec.encode(payload, what=f"the payload of signal {name}")
         with self._span("signal") as span:
             accepted = await self._reach.calls.signal(
-                self._asked, name, encoded, request_id=_request_id(), once=once, trace=span.trace
+                self._asked, name, encoded, request_id=new_request_id(), once=once, trace=span.trace
             )
         return accepted if once else None
 
@@ -160,7 +157,7 @@ class RunHandle(Generic[Result]):
         """
         text = checked_text("reason", reason or "")
         with self._span("cancel"):
-            accepted = await self._reach.calls.cancel(self._asked, text, request_id=_request_id())
+            accepted = await self._reach.calls.cancel(self._asked, text, request_id=new_request_id())
         if wait and accepted:
             await self._closing(timeout)
         return accepted
@@ -169,29 +166,16 @@ class RunHandle(Generic[Result]):
         """Ends the run at once, without asking its code. False when it was already closed."""
         text = checked_text("reason", reason or "")
         with self._span("terminate"):
-            return await self._reach.calls.terminate(self._asked, text, request_id=_request_id())
+            return await self._reach.calls.terminate(self._asked, text, request_id=new_request_id())
 
-    async def retry(
-        self, *, from_tasks: Iterable[str] | None = None, graph: "Graph | None" = None
-    ) -> "RunHandle[Result]":
+    async def retry(self) -> "RunHandle[Result]":
         """A new run that continues this one at the failed step and takes over its id.
 
-        from_tasks: of a run of a graph: these tasks run again, and all that depends on them, and what failed or was
-        skipped; the others keep their results. A completed run can be continued so too. graph: whose tasks they are; it
-        knows what depends on what.
-        Raises RunNotRetryable unless it failed, timed out, was cancelled or terminated, RunAlreadyStarted while another
-        run has its id and is open, and InvalidGraph for a name that is no task, with the nearest one.
+        Raises RunNotRetryable unless it failed, timed out, was cancelled or terminated, and RunAlreadyStarted while
+        another run has its id and is open.
         """
-        again: tuple[str, ...] = ()
-        if from_tasks is not None:
-            if graph is None:
-                problem = "is needed to know what depends on from_tasks: retry(from_tasks=[...], graph=g)"
-                raise InvalidRequest("graph", problem)
-            again = graph.from_tasks(from_tasks)
-        elif graph is not None:
-            raise InvalidRequest("from_tasks", "names the tasks that run again; leave graph out without it")
         with self._span("retry"):
-            started = await self._reach.calls.retry(self._asked, start_id=new_start_id(), again=again)
+            started = await self._reach.calls.retry(self._asked, start_id=new_start_id())
         return RunHandle(
             self._reach, started.run_id, run_id=started.run_id, id=started.id or None, result_hint=self._hint
         )
@@ -199,7 +183,7 @@ class RunHandle(Generic[Result]):
     async def resume(self) -> None:
         """Offers a stalled run to workers again, whatever their build. Raises RunNotStalled."""
         with self._span("resume"):
-            await self._reach.calls.resume(self._asked, request_id=_request_id())
+            await self._reach.calls.resume(self._asked, request_id=new_request_id())
 
     @property
     def _asked(self) -> str:
@@ -219,10 +203,7 @@ class RunHandle(Generic[Result]):
                 async with asyncio.timeout(seconds):
                     if self._run_id is None:
                         await self.describe()
-                    closed = await self._reach.awaited.closed(self.run_id)
-                    while closed.newest_run_id:
-                        closed = await self._reach.awaited.closed(closed.newest_run_id)
-                    self._closed = closed
+                    self._closed = await self._reach.awaited.closed(self.run_id)
             except TimeoutError:
                 assert seconds is not None
                 if seconds < ANSWER_SECONDS:
@@ -235,10 +216,7 @@ class RunHandle(Generic[Result]):
     async def _closed_now(self) -> ClosedRun | None:
         if self._run_id is None:
             await self.describe()
-        closed = await self._reach.asked.closed(self.run_id)
-        while closed is not None and closed.newest_run_id:
-            closed = await self._reach.asked.closed(closed.newest_run_id)
-        return closed
+        return await self._reach.asked.closed(self.run_id)
 
 
 def new_start_id() -> str:
@@ -246,5 +224,5 @@ def new_start_id() -> str:
     return ids.start_id(time.time_ns() // 1_000_000, os.urandom(10))
 
 
-def _request_id() -> str:
+def new_request_id() -> str:
     return uuid4().hex

@@ -197,9 +197,7 @@ def _mapped(value: Any, payload: Any, failure: Any) -> Any:
         return failure(value)
     if kind is Arguments:
         return Arguments(
-            tuple(map(payload, value.positional)),
-            {name: payload(one) for name, one in value.named.items()},
-            None if value.context is None else payload(value.context),
+            tuple(map(payload, value.positional)), {name: payload(one) for name, one in value.named.items()}
         )
     if kind is tuple:
         return tuple([_mapped(one, payload, failure) for one in value])

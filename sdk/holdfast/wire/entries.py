@@ -208,8 +208,6 @@ def _write_run_started(message: journal_pb2.Entry, record: journal.RunStarted) -
         body.origin_run_id = record.origin_run_id
     if record.seed:
         body.seed = record.seed
-    if record.continued_run_id:
-        body.continued_run_id = record.continued_run_id
 
 
 def _read_run_started(at: datetime, body: journal_pb2.RunStarted) -> journal.RunStarted:
@@ -218,7 +216,6 @@ def _read_run_started(at: datetime, body: journal_pb2.RunStarted) -> journal.Run
         body.workflow,
         body.origin_run_id,
         body.seed,
-        body.continued_run_id,
     )
 
 
@@ -364,6 +361,10 @@ def _write_timer_set(message: journal_pb2.Entry, record: journal.TimerSet) -> No
         body.signal = record.signal
     if record.span:
         body.span = record.span
+    if record.hook:
+        body.hook = record.hook
+    if record.hook_sha256:
+        body.hook_sha256 = record.hook_sha256
 
 
 def _read_timer_set(at: datetime, body: journal_pb2.TimerSet) -> journal.TimerSet:
@@ -375,6 +376,8 @@ def _read_timer_set(at: datetime, body: journal_pb2.TimerSet) -> journal.TimerSe
         time_from(body.until) if body.HasField("until") else None,
         body.signal,
         body.span,
+        body.hook,
+        body.hook_sha256,
     )
 
 
@@ -495,13 +498,6 @@ def _write_run_closed(message: journal_pb2.Entry, record: journal.RunClosed) -> 
         write_payload(body.result, record.result)
     if record.failure is not None:
         write_failure(body.failure, record.failure)
-    if record.successor_run_id:
-        body.successor_run_id = record.successor_run_id
-    if record.arguments is not None:
-        body.arguments.SetInParent()
-        write_arguments(body.arguments, record.arguments)
-    for one in record.signals:
-        write_mail(body.signals.add(), one)
 
 
 def _read_run_closed(at: datetime, body: journal_pb2.RunClosed) -> journal.RunClosed:
@@ -510,9 +506,6 @@ def _read_run_closed(at: datetime, body: journal_pb2.RunClosed) -> journal.RunCl
         status_of_number(body.status),
         payload_from_message(body.result) if body.HasField("result") else None,
         failure_from_message(body.failure) if body.HasField("failure") else None,
-        body.successor_run_id,
-        arguments_from_message(body.arguments) if body.HasField("arguments") else None,
-        tuple([mail_from_message(one) for one in body.signals]),
     )
 
 

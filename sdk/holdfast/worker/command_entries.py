@@ -69,8 +69,9 @@ def recorded(command: NumberedCommand, at: datetime) -> Entry:
     match command:
         case commands.SetTimer():
             return TimerSet(
-                at, command.number, command.name, command.delay, command.until, command.signal, command.span
-            )
+                at, command.number, command.name, command.delay, command.until, command.signal, command.span,
+                command.hook, command.hook_sha256,
+            )  # fmt: skip
         case commands.CancelTimer():
             return TimerCancelled(at, command.number)
         case commands.StartChild():
@@ -105,14 +106,6 @@ def recorded(command: NumberedCommand, at: datetime) -> Entry:
         case commands.WriteNote():
             return Noted(at, command.text, command.level, command.facts, command.span)
         case commands.Close():
-            return RunClosed(
-                at,
-                command.status,
-                command.result,
-                command.failure,
-                command.successor_run_id,
-                command.arguments,
-                command.signals,
-            )
+            return RunClosed(at, command.status, command.result, command.failure)
         case _:
             assert_never(command)

@@ -283,8 +283,14 @@ class ReceiveCall(WorkflowFuture[Any]):
     def time_out(self) -> None:
         if not self.done():
             self.stop_waiting()
-            self.set_exception(TimeoutError(f"no signal {self.name!r} came in time"))
+            self.set_exception(TimeoutError(self._late_words()))
             self._log_traceback = False
+
+    def was_refused(self) -> None:
+        """A signal of its name came that does not fit, and was set aside."""
+
+    def _late_words(self) -> str:
+        return f"no signal {self.name!r} came in time"
 
 
 class Cancellation:

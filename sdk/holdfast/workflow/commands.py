@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from holdfast.definitions.definitions import StepDefinition, StepOptions
-from holdfast.journal import Arguments, Failure, Mail, Payload, RetryPolicy
+from holdfast.journal import Arguments, Failure, Payload, RetryPolicy
 from holdfast.record import record
 from holdfast.statuses import ClosePolicy, RunStatus
 
@@ -35,7 +35,10 @@ class CancelStep:
 
 @record
 class SetTimer:
-    """Recorded as TimerSet. Exactly one of delay and until is set. signal: the one that this wait is for."""
+    """Recorded as TimerSet. Exactly one of delay and until is set. signal: the one that this wait is for.
+
+    hook, hook_sha256: the number of the hook that is open until then, and the digest of its token; 0 for none.
+    """
 
     number: int
     name: str = ""
@@ -43,6 +46,8 @@ class SetTimer:
     until: datetime | None = None
     signal: str = ""
     span: int = 0
+    hook: int = 0
+    hook_sha256: str = ""
 
 
 @record
@@ -149,18 +154,11 @@ class WriteNote:
 
 @record
 class Close:
-    """The code has ended. Recorded as RunClosed.
-
-    successor_run_id, arguments, signals: of a run that continues as new, which run goes on, what it is called with, and
-    what has come that nobody has taken.
-    """
+    """The code has ended. Recorded as RunClosed."""
 
     status: RunStatus
     result: Payload | None = None
     failure: Failure | None = None
-    successor_run_id: str = ""
-    arguments: Arguments | None = None
-    signals: tuple[Mail, ...] = ()
 
 
 Command = (

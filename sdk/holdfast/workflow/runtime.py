@@ -8,16 +8,15 @@ import hashlib
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from random import Random
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from holdfast.codec import Codec
 from holdfast.definitions.definitions import StepDefinition, StepOverrides, WorkflowDefinition
-from holdfast.errors import DuplicateStepId, HoldfastError, PayloadTooLarge
+from holdfast.errors import DuplicateStepId, HoldfastError
 from holdfast.hints.refusals import HopelessHint, UnknownYet
 from holdfast.hints.value_types import ValueType, value_type
-from holdfast.journal import Arguments, Failure, Payload, RunStarted
-from holdfast.limits import CONTEXT_BYTES_MAX
+from holdfast.journal import Arguments, Failure, RunStarted
 from holdfast.workflow.calls import ChildOptions, ReceiveCall, Skip, StepCall, TimerCall
 from holdfast.workflow.child_handles import ChildHandle
 from holdfast.workflow.children import child_arguments, start_child
@@ -25,9 +24,9 @@ from holdfast.workflow.code_spans import OpenSpan, RunSpans
 from holdfast.workflow.conditions import Conditions
 from holdfast.workflow.current_run import RunInfo, WorkflowRuntime
 from holdfast.workflow.handlers import SignalHandler
+from holdfast.workflow.hooks import HookCall, signal_of
 from holdfast.workflow.ledger import Ledger
 from holdfast.workflow.loop import WorkflowLoop
-from holdfast.workflow.main_function import MainFunction
 from holdfast.workflow.notes import NoteMade
 from holdfast.workflow.outcomes import Outcomes
 from holdfast.workflow.patches import Patches
@@ -45,14 +44,14 @@ class RunRuntime:
     """The `WorkflowRuntime` of one run, and the `TimerHost` of its loop.
 
     loop: what the code runs on. observed_at: when the entry was recorded that the code observes now, or did last.
-    main: its workflow function. outcomes: how its calls are resolved. signals: what arrived for it. patches: which
-    changes of the code it has. declare_signal: called with name and type of the signals that the code takes.
+    outcomes: how its calls are resolved. signals: what arrived for it. patches: which changes of the code it has.
+    declare_signal: called with name and type of the signals that the code takes.
     """
 
     __slots__ = (
         "_codec",
         "_conditions",
-        "_context",
+        "_hooks",
         "_info",
         "_ledger",
         "_random",
@@ -62,7 +61,6 @@ class RunRuntime:
         "_step_ids",
         "declare_signal",
         "loop",
-        "main",
         "observed_at",
         "outcomes",
         "patches",
@@ -70,15 +68,14 @@ class RunRuntime:
     )
 
     def __init__(self, info: RunInfo, *, codec: Codec, ledger: Ledger, spans: RunSpans, is_guarded: bool) -> None:
-        self.main: MainFunction
         self._info = info
         self._codec = codec
         self._ledger = ledger
         self._spans = spans
         self._seed = hashlib.sha256(info.run_id.encode()).digest()
         self._random: Random | None = None
-        self._context: Payload | None = None
         self._step_ids: set[str] = set()
+        self._hooks = 0
         self._started_at = self.observed_at = info.created_at or _BEFORE_THE_START
         self.loop = WorkflowLoop(self, salt=int.from_bytes(self._seed[:5], "big"))
         self.loop.is_driven = True
@@ -152,8 +149,6 @@ class RunRuntime:
             raise unawaited_among(args, kwargs) or error from None
         except BaseException as error:  # noqa: BLE001
             self.loop.break_off(error)
-        if self._context is not None:
-            arguments = Arguments(arguments.positional, arguments.named, self._context)
         return self._called_step(
             step, arguments, overrides, place, (args, kwargs) if self.loop.is_quiet and (args or kwargs) else None
         )
@@ -191,23 +186,6 @@ class RunRuntime:
         self._step_ids.add(step_id)
         if kept is not None and kept.outcome is not None:
             self.outcomes.settle(call, kept.outcome)
-
-    def set_context(self, value: object) -> None:
-        """From now on steps that are called get this. Raises PayloadNotSerializable, PayloadTooLarge."""
-        if self._ledger.is_ended:
-            self.loop.refuse()
-            return
-        self.loop.refuse_from_outside()
-        if self.loop.is_looking:
-            self.loop.refuse_in_predicate("set_context")
-        if value is None:
-            self._context = None
-            return
-        what = "the context of steps"
-        payload = self.loop.guarded(self._codec.encode, value, value_type(type(value)), what=what)
-        if len(payload.data) > CONTEXT_BYTES_MAX:
-            raise PayloadTooLarge(what, size_bytes=len(payload.data), limit_bytes=CONTEXT_BYTES_MAX)
-        self._context = payload
 
     def skip_step(self, step: StepDefinition, step_id: str, failure: Failure) -> None:
         """Record that the code leaves a step out that it would have called. failure: why."""
@@ -263,15 +241,6 @@ class RunRuntime:
         call = start_child(self.loop, self._ledger, self._info.run_id, workflow, arguments, options, part)
         return ChildHandle(call, self.loop, self._ledger, self._codec)
 
-    def continue_as_new(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NoReturn:
-        """End the workflow function so that the run goes on as a new one; see MainFunction."""
-        if self._ledger.is_ended:
-            self.loop.refuse()
-        self.loop.refuse_from_outside()
-        if self.loop.is_looking:
-            self.loop.refuse_in_predicate("continue_as_new")
-        self.main.continue_as_new(args, kwargs)
-
     def sleep(self, delay: timedelta | None, until: datetime | None, name: str) -> Awaitable[None]:
         """Ask for a timer. Exactly one of delay and until is given; without a name, what is due needs no entry."""
         if self._ledger.is_ended:
@@ -302,6 +271,37 @@ class RunRuntime:
         call = ReceiveCall(self.loop, self.signals, name, found, since=self.observed_at)
         if not self.signals.receive(call) and timeout is not None:
             call.timer = self.loop.set_timer(timeout, call.time_out, name=f"signal {name}", signal=name)
+        return call
+
+    def next_hook(self) -> int:
+        """The number of a hook that is about to be made."""
+        if self._ledger.is_ended:
+            self.loop.refuse()
+        self.loop.refuse_from_outside()
+        if self.loop.is_looking:
+            self.loop.refuse_in_predicate("a hook")
+        self._hooks += 1
+        return self._hooks
+
+    def open_hook(
+        self, name: str, type_hint: Any, timeout: timedelta | None, *, number: int, token: str
+    ) -> Awaitable[Any]:
+        """From now on whoever has the token can deliver to the hook, once. What comes of it, also later than it comes.
+
+        Raises TypeError for a type that nothing can fit.
+        """
+        if self._ledger.is_ended:
+            self.loop.refuse()
+            return self.loop.create_future()
+        try:
+            found = value_type(type_hint)
+        except (HopelessHint, UnknownYet) as error:
+            raise TypeError(f"hook {name!r}: nothing that is delivered can be {type_hint}: {error}") from error
+        self.declare_signal(signal_of(name), found)
+        digest = hashlib.sha256(token.encode()).hexdigest()
+        call = HookCall(self.loop, self.signals, name, found, number=number, sha256=digest, since=self.observed_at)
+        if not self.signals.receive(call):
+            call.open(timeout)
         return call
 
     def on_signal(self, name: str, function: Callable[..., object]) -> None:

@@ -102,9 +102,12 @@ class ReadyHandle(asyncio.Handle):
 
 
 class LoopTimer(asyncio.TimerHandle):
-    """A timer set through asyncio, for example by `asyncio.sleep` and `asyncio.timeout`."""
+    """A timer set through asyncio, for example by `asyncio.sleep` and `asyncio.timeout`.
 
-    __slots__ = ("delay", "host", "is_unrecorded", "name", "number", "part", "ready", "signal")
+    hook: the number of the hook whose time it is, and the digest of its token.
+    """
+
+    __slots__ = ("delay", "hook", "host", "is_unrecorded", "name", "number", "part", "ready", "signal")
 
     kind: ClassVar[str] = "timer"
 
@@ -123,6 +126,7 @@ class LoopTimer(asyncio.TimerHandle):
         self.delay = delay
         self.name = name
         self.signal = signal
+        self.hook = (0, "")
         self.part: Part | None = None
         self.number = 0
         self.is_unrecorded = False
@@ -143,7 +147,10 @@ class LoopTimer(asyncio.TimerHandle):
             self.ready.append(self)
 
     def command(self) -> SetTimer:
-        return SetTimer(self.number, self.name, delay=self.delay, signal=self.signal, span=number_of(self.part))
+        return SetTimer(
+            self.number, self.name, self.delay, signal=self.signal, span=number_of(self.part), hook=self.hook[0],
+            hook_sha256=self.hook[1],
+        )  # fmt: skip
 
     def describe(self) -> str:
         return f"set {timer_words(self.name, self.delay, None)}"

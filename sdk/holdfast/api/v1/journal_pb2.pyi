@@ -77,16 +77,14 @@ class JournalRow(_message.Message):
     def __init__(self, seq: _Optional[int] = ..., epoch: _Optional[int] = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ...) -> None: ...
 
 class RunStarted(_message.Message):
-    __slots__ = ("workflow", "origin_run_id", "seed", "continued_run_id")
+    __slots__ = ("workflow", "origin_run_id", "seed")
     WORKFLOW_FIELD_NUMBER: _ClassVar[int]
     ORIGIN_RUN_ID_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
-    CONTINUED_RUN_ID_FIELD_NUMBER: _ClassVar[int]
     workflow: str
     origin_run_id: str
     seed: str
-    continued_run_id: str
-    def __init__(self, workflow: _Optional[str] = ..., origin_run_id: _Optional[str] = ..., seed: _Optional[str] = ..., continued_run_id: _Optional[str] = ...) -> None: ...
+    def __init__(self, workflow: _Optional[str] = ..., origin_run_id: _Optional[str] = ..., seed: _Optional[str] = ...) -> None: ...
 
 class RetryPolicy(_message.Message):
     __slots__ = ("retries", "exponential", "linear", "constant", "listed")
@@ -249,20 +247,24 @@ class StepSkipped(_message.Message):
     def __init__(self, number: _Optional[int] = ..., name: _Optional[str] = ..., step_id: _Optional[str] = ..., failure: _Optional[_Union[_value_pb2.Failure, _Mapping]] = ...) -> None: ...
 
 class TimerSet(_message.Message):
-    __slots__ = ("number", "name", "delay", "until", "signal", "span")
+    __slots__ = ("number", "name", "delay", "until", "signal", "span", "hook", "hook_sha256")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     DELAY_FIELD_NUMBER: _ClassVar[int]
     UNTIL_FIELD_NUMBER: _ClassVar[int]
     SIGNAL_FIELD_NUMBER: _ClassVar[int]
     SPAN_FIELD_NUMBER: _ClassVar[int]
+    HOOK_FIELD_NUMBER: _ClassVar[int]
+    HOOK_SHA256_FIELD_NUMBER: _ClassVar[int]
     number: int
     name: str
     delay: _duration_pb2.Duration
     until: _timestamp_pb2.Timestamp
     signal: str
     span: int
-    def __init__(self, number: _Optional[int] = ..., name: _Optional[str] = ..., delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., until: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., signal: _Optional[str] = ..., span: _Optional[int] = ...) -> None: ...
+    hook: int
+    hook_sha256: str
+    def __init__(self, number: _Optional[int] = ..., name: _Optional[str] = ..., delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., until: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., signal: _Optional[str] = ..., span: _Optional[int] = ..., hook: _Optional[int] = ..., hook_sha256: _Optional[str] = ...) -> None: ...
 
 class TimerCancelled(_message.Message):
     __slots__ = ("number",)
@@ -347,20 +349,16 @@ class RunResumed(_message.Message):
     def __init__(self, reason: _Optional[str] = ...) -> None: ...
 
 class RunClosed(_message.Message):
-    __slots__ = ("status", "result", "failure", "successor_run_id", "arguments", "signals")
+    __slots__ = ("status", "result", "failure", "successor_run_id")
     STATUS_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
     SUCCESSOR_RUN_ID_FIELD_NUMBER: _ClassVar[int]
-    ARGUMENTS_FIELD_NUMBER: _ClassVar[int]
-    SIGNALS_FIELD_NUMBER: _ClassVar[int]
     status: _status_pb2.RunStatus
     result: _value_pb2.Payload
     failure: _value_pb2.Failure
     successor_run_id: str
-    arguments: _value_pb2.Arguments
-    signals: _containers.RepeatedCompositeFieldContainer[Mail]
-    def __init__(self, status: _Optional[_Union[_status_pb2.RunStatus, str]] = ..., result: _Optional[_Union[_value_pb2.Payload, _Mapping]] = ..., failure: _Optional[_Union[_value_pb2.Failure, _Mapping]] = ..., successor_run_id: _Optional[str] = ..., arguments: _Optional[_Union[_value_pb2.Arguments, _Mapping]] = ..., signals: _Optional[_Iterable[_Union[Mail, _Mapping]]] = ...) -> None: ...
+    def __init__(self, status: _Optional[_Union[_status_pb2.RunStatus, str]] = ..., result: _Optional[_Union[_value_pb2.Payload, _Mapping]] = ..., failure: _Optional[_Union[_value_pb2.Failure, _Mapping]] = ..., successor_run_id: _Optional[str] = ...) -> None: ...
 
 class UserSpanBegan(_message.Message):
     __slots__ = ("number", "name", "began_at", "parent")

@@ -173,7 +173,7 @@ class GetRunRequest(_message.Message):
     def __init__(self, namespace: _Optional[str] = ..., run: _Optional[str] = ...) -> None: ...
 
 class RunDescription(_message.Message):
-    __slots__ = ("run_id", "id", "workflow", "status", "reason", "current_step", "queue", "created_at", "updated_at", "closed_at", "arguments", "result", "failure", "metadata", "origin_run_id", "parent_run_id", "session_id", "journal_length", "losses", "undelivered", "progress", "chain_run_id", "warnings")
+    __slots__ = ("run_id", "id", "workflow", "status", "reason", "current_step", "queue", "created_at", "updated_at", "closed_at", "arguments", "result", "failure", "metadata", "origin_run_id", "parent_run_id", "session_id", "journal_length", "losses", "undelivered", "progress")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -202,8 +202,6 @@ class RunDescription(_message.Message):
     LOSSES_FIELD_NUMBER: _ClassVar[int]
     UNDELIVERED_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
-    CHAIN_RUN_ID_FIELD_NUMBER: _ClassVar[int]
-    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     id: str
     workflow: str
@@ -225,9 +223,7 @@ class RunDescription(_message.Message):
     losses: int
     undelivered: _containers.RepeatedScalarFieldContainer[str]
     progress: int
-    chain_run_id: str
-    warnings: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, run_id: _Optional[str] = ..., id: _Optional[str] = ..., workflow: _Optional[str] = ..., status: _Optional[_Union[_status_pb2.RunStatus, str]] = ..., reason: _Optional[str] = ..., current_step: _Optional[str] = ..., queue: _Optional[str] = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., closed_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., arguments: _Optional[_Union[_value_pb2.Arguments, _Mapping]] = ..., result: _Optional[_Union[_value_pb2.Payload, _Mapping]] = ..., failure: _Optional[_Union[_value_pb2.Failure, _Mapping]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., origin_run_id: _Optional[str] = ..., parent_run_id: _Optional[str] = ..., session_id: _Optional[str] = ..., journal_length: _Optional[int] = ..., losses: _Optional[int] = ..., undelivered: _Optional[_Iterable[str]] = ..., progress: _Optional[int] = ..., chain_run_id: _Optional[str] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, run_id: _Optional[str] = ..., id: _Optional[str] = ..., workflow: _Optional[str] = ..., status: _Optional[_Union[_status_pb2.RunStatus, str]] = ..., reason: _Optional[str] = ..., current_step: _Optional[str] = ..., queue: _Optional[str] = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., closed_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., arguments: _Optional[_Union[_value_pb2.Arguments, _Mapping]] = ..., result: _Optional[_Union[_value_pb2.Payload, _Mapping]] = ..., failure: _Optional[_Union[_value_pb2.Failure, _Mapping]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., origin_run_id: _Optional[str] = ..., parent_run_id: _Optional[str] = ..., session_id: _Optional[str] = ..., journal_length: _Optional[int] = ..., losses: _Optional[int] = ..., undelivered: _Optional[_Iterable[str]] = ..., progress: _Optional[int] = ...) -> None: ...
 
 class GetRunResponse(_message.Message):
     __slots__ = ("run",)
@@ -236,7 +232,7 @@ class GetRunResponse(_message.Message):
     def __init__(self, run: _Optional[_Union[RunDescription, _Mapping]] = ...) -> None: ...
 
 class ListRunsRequest(_message.Message):
-    __slots__ = ("namespace", "workflow", "statuses", "metadata", "started_after", "text", "page_size", "cursor", "idempotency_key", "started_before", "chain")
+    __slots__ = ("namespace", "workflow", "statuses", "metadata", "started_after", "text", "page_size", "cursor", "idempotency_key", "started_before")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -254,7 +250,6 @@ class ListRunsRequest(_message.Message):
     CURSOR_FIELD_NUMBER: _ClassVar[int]
     IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
     STARTED_BEFORE_FIELD_NUMBER: _ClassVar[int]
-    CHAIN_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     workflow: str
     statuses: _containers.RepeatedScalarFieldContainer[_status_pb2.RunStatus]
@@ -265,8 +260,7 @@ class ListRunsRequest(_message.Message):
     cursor: str
     idempotency_key: str
     started_before: _timestamp_pb2.Timestamp
-    chain: str
-    def __init__(self, namespace: _Optional[str] = ..., workflow: _Optional[str] = ..., statuses: _Optional[_Iterable[_Union[_status_pb2.RunStatus, str]]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., started_after: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., text: _Optional[str] = ..., page_size: _Optional[int] = ..., cursor: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., started_before: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., chain: _Optional[str] = ...) -> None: ...
+    def __init__(self, namespace: _Optional[str] = ..., workflow: _Optional[str] = ..., statuses: _Optional[_Iterable[_Union[_status_pb2.RunStatus, str]]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., started_after: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., text: _Optional[str] = ..., page_size: _Optional[int] = ..., cursor: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., started_before: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ListRunsResponse(_message.Message):
     __slots__ = ("runs", "next_cursor")
@@ -287,18 +281,16 @@ class WaitRunsRequest(_message.Message):
     def __init__(self, namespace: _Optional[str] = ..., run_ids: _Optional[_Iterable[str]] = ..., wait: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class ClosedRun(_message.Message):
-    __slots__ = ("run_id", "status", "result", "failure", "newest_run_id")
+    __slots__ = ("run_id", "status", "result", "failure")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
-    NEWEST_RUN_ID_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     status: _status_pb2.RunStatus
     result: _value_pb2.Payload
     failure: _value_pb2.Failure
-    newest_run_id: str
-    def __init__(self, run_id: _Optional[str] = ..., status: _Optional[_Union[_status_pb2.RunStatus, str]] = ..., result: _Optional[_Union[_value_pb2.Payload, _Mapping]] = ..., failure: _Optional[_Union[_value_pb2.Failure, _Mapping]] = ..., newest_run_id: _Optional[str] = ...) -> None: ...
+    def __init__(self, run_id: _Optional[str] = ..., status: _Optional[_Union[_status_pb2.RunStatus, str]] = ..., result: _Optional[_Union[_value_pb2.Payload, _Mapping]] = ..., failure: _Optional[_Union[_value_pb2.Failure, _Mapping]] = ...) -> None: ...
 
 class WaitRunsResponse(_message.Message):
     __slots__ = ("closed",)
@@ -348,6 +340,22 @@ class SignalRunResponse(_message.Message):
     accepted: bool
     def __init__(self, accepted: bool = ...) -> None: ...
 
+class DeliverHookRequest(_message.Message):
+    __slots__ = ("token", "payload", "request_id", "trace")
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    TRACE_FIELD_NUMBER: _ClassVar[int]
+    token: str
+    payload: _value_pb2.Payload
+    request_id: str
+    trace: _value_pb2.TraceContext
+    def __init__(self, token: _Optional[str] = ..., payload: _Optional[_Union[_value_pb2.Payload, _Mapping]] = ..., request_id: _Optional[str] = ..., trace: _Optional[_Union[_value_pb2.TraceContext, _Mapping]] = ...) -> None: ...
+
+class DeliverHookResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class CancelRunRequest(_message.Message):
     __slots__ = ("namespace", "run", "reason", "request_id")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
@@ -385,16 +393,14 @@ class TerminateRunResponse(_message.Message):
     def __init__(self, accepted: bool = ...) -> None: ...
 
 class RetryRunRequest(_message.Message):
-    __slots__ = ("namespace", "run", "start_id", "again")
+    __slots__ = ("namespace", "run", "start_id")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     RUN_FIELD_NUMBER: _ClassVar[int]
     START_ID_FIELD_NUMBER: _ClassVar[int]
-    AGAIN_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     run: str
     start_id: str
-    again: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, namespace: _Optional[str] = ..., run: _Optional[str] = ..., start_id: _Optional[str] = ..., again: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, namespace: _Optional[str] = ..., run: _Optional[str] = ..., start_id: _Optional[str] = ...) -> None: ...
 
 class RetryRunResponse(_message.Message):
     __slots__ = ("run",)

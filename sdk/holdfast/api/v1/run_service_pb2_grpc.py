@@ -70,6 +70,11 @@ class RunServiceStub(object):
                 request_serializer=holdfast_dot_api_dot_v1_dot_run__service__pb2.SignalRunRequest.SerializeToString,
                 response_deserializer=holdfast_dot_api_dot_v1_dot_run__service__pb2.SignalRunResponse.FromString,
                 _registered_method=True)
+        self.DeliverHook = channel.unary_unary(
+                '/holdfast.api.v1.RunService/DeliverHook',
+                request_serializer=holdfast_dot_api_dot_v1_dot_run__service__pb2.DeliverHookRequest.SerializeToString,
+                response_deserializer=holdfast_dot_api_dot_v1_dot_run__service__pb2.DeliverHookResponse.FromString,
+                _registered_method=True)
         self.CancelRun = channel.unary_unary(
                 '/holdfast.api.v1.RunService/CancelRun',
                 request_serializer=holdfast_dot_api_dot_v1_dot_run__service__pb2.CancelRunRequest.SerializeToString,
@@ -161,6 +166,15 @@ class RunServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeliverHook(self, request, context):
+        """Delivers to a hook, for whoever has its token; answers when it is committed. The payload is judged as that of a signal.
+        NOT_FOUND: HOOK_NOT_FOUND. FAILED_PRECONDITION: HOOK_ALREADY_RECEIVED, HOOK_EXPIRED. INVALID_ARGUMENT:
+        INVALID_REQUEST, field `token` for what is no token; ARGUMENTS_REJECTED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CancelRun(self, request, context):
         """Asks a run to end; its code may clean up first. A closed run is left as it is. NOT_FOUND: RUN_NOT_FOUND.
         """
@@ -246,6 +260,11 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.SignalRun,
                     request_deserializer=holdfast_dot_api_dot_v1_dot_run__service__pb2.SignalRunRequest.FromString,
                     response_serializer=holdfast_dot_api_dot_v1_dot_run__service__pb2.SignalRunResponse.SerializeToString,
+            ),
+            'DeliverHook': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeliverHook,
+                    request_deserializer=holdfast_dot_api_dot_v1_dot_run__service__pb2.DeliverHookRequest.FromString,
+                    response_serializer=holdfast_dot_api_dot_v1_dot_run__service__pb2.DeliverHookResponse.SerializeToString,
             ),
             'CancelRun': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelRun,
@@ -468,6 +487,33 @@ class RunService(object):
             '/holdfast.api.v1.RunService/SignalRun',
             holdfast_dot_api_dot_v1_dot_run__service__pb2.SignalRunRequest.SerializeToString,
             holdfast_dot_api_dot_v1_dot_run__service__pb2.SignalRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeliverHook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holdfast.api.v1.RunService/DeliverHook',
+            holdfast_dot_api_dot_v1_dot_run__service__pb2.DeliverHookRequest.SerializeToString,
+            holdfast_dot_api_dot_v1_dot_run__service__pb2.DeliverHookResponse.FromString,
             options,
             channel_credentials,
             insecure,
