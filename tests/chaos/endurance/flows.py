@@ -104,5 +104,5 @@ async def fails(payload: str) -> str:
 
 @app.workflow
 async def is_cancelled(payload: str) -> str:
-    await holdfast.sleep(timedelta(hours=1))
+    await holdfast.sleep(timedelta(days=1))
     return payload

@@ -89,7 +89,7 @@ SHARE_MAX = 1.0
 OF_CLOSED_RUNS = frozenset({"runs", "run_results", "journal", "run_keys", "requests"})
 """What closed runs leave: how they were started, what they came to, the ids that stand for them, and for a day the
 answers that their signals and cancels got."""
-LEAVES_ROWS = OF_CLOSED_RUNS | {"alembic_version", "namespaces", "sessions", "known_workflows"}
+LEAVES_ROWS = OF_CLOSED_RUNS | {"alembic_version", "namespaces", "sessions", "known_workflows", "known_signals"}
 """What has rows when nothing is open."""
 
 
@@ -150,7 +150,9 @@ async def run(seconds: float, runs: int, directory: Path, leak_bytes: int) -> tu
         ) as serving,
         Client.connect(serving.address) as client,
     ):  # fmt: skip
-        users, samples, begun_at = Users(client, seed=runs), Samples(), time.monotonic()
+        users, samples = Users(client, seed=runs), Samples()
+        await users.move_in()
+        begun_at = time.monotonic()
         sampling = asyncio.create_task(_sample(serving, users, samples, every=_sample_seconds(seconds)), name="samples")
         loading = asyncio.create_task(users.run(runs, seconds=seconds, seconds_max=seconds * SECONDS_MAX_SHARE))
         try:
@@ -162,27 +164,28 @@ async def run(seconds: float, runs: int, directory: Path, leak_bytes: int) -> tu
             for task in (sampling, loading):
                 task.cancel()
             await asyncio.gather(sampling, loading, return_exceptions=True)
-        took = time.monotonic() - begun_at
+        took, closed = time.monotonic() - begun_at, users.runs
+        await users.move_out()
         found = growths(samples, users.probes, begun_at + seconds * WARM_UP_SHARE)
         wrong = [*_wrong(users, serving), *await _left_over(serving, users)]
         serving.keep_logs()
     print(table(found))
     print(f"kinds of runs: {dict(users.ended)}")
-    print(f"{users.runs} runs closed in {took / 60:.1f} minutes, {users.runs / took:.0f} in a second")
+    print(f"{closed} runs closed in {took / 60:.1f} minutes, {closed / took:.0f} in a second")
     print(f"{len(users.unanswered)} calls had no answer: {dict(Counter(users.unanswered))}")
     print(f"{users.lagged} times so much was under way that what was due was started later")
     print(f"load average of the machine: {load_before:.1f} before, {os.getloadavg()[0]:.1f} at the end")
-    facts = {"seconds": took, "runs": users.runs, "kinds": dict(users.ended), "growths": [*map(asdict, found)]}
+    facts = {"seconds": took, "runs": closed, "kinds": dict(users.ended), "growths": [*map(asdict, found)]}
     facts |= {"samples": asdict(samples), "probes": users.probes}
     growing = [f"{one.what} grows" for one in found if not one.is_flat]
     for text in (*wrong, *growing):
         print(text)
     if wrong or growing:
         return GROWS, facts
-    if users.runs < RUNS_SHARE_MIN * runs:
-        print(f"only {users.runs} of {runs} runs were closed: the machine is too busy to prove anything")
+    if closed < RUNS_SHARE_MIN * runs:
+        print(f"only {closed} of {runs} runs were closed: the machine is too busy to prove anything")
         return INVALID, facts
-    if len(users.unanswered) > UNANSWERED_SHARE_MAX * users.runs:
+    if len(users.unanswered) > UNANSWERED_SHARE_MAX * closed:
         print("too many calls had no answer to prove anything")
         return INVALID, facts
     print("nothing grows")

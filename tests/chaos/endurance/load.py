@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 
 from holdfast import CoordinatorUnavailable, HoldfastError, RunCancelled, RunFailed, Workflow
-from holdfast.client import Client
+from holdfast.client import Client, RunHandle
 from tests.chaos.endurance import flows
 from tests.chaos.endurance.flows import PAYLOAD
 from tests.chaos.endurance.growth import Point
+from tests.support.watching import until
 
 QUEUE = "endurance"
 TICK_SECONDS = 0.05
@@ -24,6 +25,11 @@ SHARES: dict[str, int] = {
     "retries soon": 2, "retries later": 1, "fails": 2, "is cancelled": 1,
 }  # fmt: skip
 """Of a hundred starts. A child is a run too."""
+RESIDENTS = 2_400
+"""So many runs are suspended the whole time. Each of two workers keeps the 1,000 runs that it suspended last in memory,
+also those that have gone on elsewhere since: without residents these few fill that cache in an hour, and not before."""
+RESIDENTS_PAGE = 1_000
+RESIDENTS_SECONDS_MAX = 120.0
 RUNS_PER_START = 1 + SHARES["has a child"] / sum(SHARES.values())
 
 
@@ -47,12 +53,34 @@ class Users:
         random.Random(seed).shuffle(self._kinds)
         self._open: set[asyncio.Task[None]] = set()
         self._started = 0
+        self._residents: list[RunHandle[str]] = []
         self._is_over = asyncio.Event()
 
     @property
     def runs(self) -> int:
         """How many runs have ended, children included."""
         return self.ended.total() + self.ended["has a child"]
+
+    async def move_in(self) -> None:
+        """Starts the residents and waits until all of them are suspended."""
+        resident = flows.is_cancelled.with_options(queue=QUEUE)
+        self._residents = await self._client.start_many(resident, [PAYLOAD] * RESIDENTS)
+        await until(self._suspended, lambda count: count == RESIDENTS, seconds=RESIDENTS_SECONDS_MAX)
+
+    async def move_out(self) -> None:
+        """Cancels the residents and waits until all of them have ended."""
+        await asyncio.gather(*map(self._user_of, self._residents))
+
+    async def _user_of(self, resident: RunHandle[str]) -> None:
+        await self._used("resident", 0, _ends_by_cancel(resident))
+
+    async def _suspended(self) -> int:
+        count, cursor = 0, None
+        while True:
+            page = await self._client.list(status="suspended", limit=RESIDENTS_PAGE, cursor=cursor)
+            count += len(page)
+            if (cursor := page.next_cursor) is None:
+                return count
 
     async def run(self, runs: int, *, seconds: float, seconds_max: float) -> None:
         """Starts `runs` over `seconds`, and waits for them. Starts none after seconds_max."""
@@ -88,8 +116,12 @@ class Users:
             self._note(repr(error))
 
     async def _user(self, kind: str, number: int) -> None:
+        await self._used(kind, number, _KINDS[kind](self._client, number))
+
+    async def _used(self, kind: str, number: int, use: Awaitable[str]) -> None:
+        """Notes what came of the use of a run."""
         try:
-            came = await _KINDS[kind](self._client, number)
+            came = await use
         except CoordinatorUnavailable as error:
             self.unanswered.append(str(error))
             return
@@ -138,7 +170,10 @@ async def _fails(client: Client, number: int) -> str:
 
 
 async def _is_cancelled(client: Client, number: int) -> str:
-    run = await client.start(flows.is_cancelled.with_options(queue=QUEUE), PAYLOAD)
+    return await _ends_by_cancel(await client.start(flows.is_cancelled.with_options(queue=QUEUE), PAYLOAD))
+
+
+async def _ends_by_cancel(run: RunHandle[str]) -> str:
     if not await run.cancel("endurance"):
         return "its cancel was not accepted"
     try:
