@@ -153,7 +153,14 @@ def _engine(
 def _server(config: Config, engine: Engine, exported: TraceExport | None) -> Server:
     return Server(
         engine,
-        replace(DEFAULT_LIMITS, payload_bytes=config.payload_bytes_max),
+        replace(
+            DEFAULT_LIMITS,
+            payload_bytes=config.payload_bytes_max,
+            journal_entries=config.journal_entries_max,
+            journal_entries_warn=config.journal_entries_warn,
+            journal_bytes=config.journal_bytes_max,
+            journal_bytes_warn=config.journal_bytes_warn,
+        ),
         host=config.host,
         port=config.port,
         connection_age=parse_duration(config.connection_age),

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from holdfast.cli.deps_option import DepsOption, checked_target
 from holdfast.cli.options import GUARDS_HELP, GuardsChoice
 from holdfast.errors import HoldfastError
 from holdfast.limits import DEFAULT_PORT
@@ -139,6 +140,7 @@ def dev(
         GuardsChoice | None,
         typer.Option("--guards", case_sensitive=False, help=f"Of the workers: {GUARDS_HELP}", show_default="on"),
     ] = None,
+    deps: DepsOption = None,
     log_level: LogLevelOption = None,
     log_json: LogJsonOption = None,
     metrics_port: MetricsPortOption = None,
@@ -164,7 +166,9 @@ def dev(
         log_level=log_level or os.environ.get("HOLDFAST_LOG_LEVEL") or "warning",
         log_json=log_json,
     )
-    options = ["--guards", guards] if guards else []
+    if deps is not None:
+        checked_target(deps)
+    options = [*(["--guards", guards] if guards else []), *(["--deps", deps] if deps else [])]
     server_commands.serve_with_workers(
         config,
         modules or modules_of_environment() or modules_of_project(Path.cwd()),

@@ -50,6 +50,18 @@ class Config(BaseSettings):
     )
     poll_wait: str = Field(default="30s", description="how long a poll of a worker is held")
     payload_bytes_max: int = Field(default=DEFAULT_LIMITS.payload_bytes, ge=1_024, description="the largest payload")
+    journal_entries_max: int = Field(
+        default=DEFAULT_LIMITS.journal_entries, ge=100, le=10_000_000, description="entries of a journal; then it fails"
+    )
+    journal_entries_warn: int = Field(
+        default=DEFAULT_LIMITS.journal_entries_warn, ge=10, description="entries of a journal that is warned of"
+    )
+    journal_bytes_max: int = Field(
+        default=DEFAULT_LIMITS.journal_bytes, ge=1024 * 1024, description="bytes of a journal; then its run fails"
+    )
+    journal_bytes_warn: int = Field(
+        default=DEFAULT_LIMITS.journal_bytes_warn, ge=1024, description="bytes of a journal that is warned of"
+    )
     nesting_max: int = Field(
         default=DEFAULT_LIMITS.nesting, ge=1, le=1_000, description="how many runs may be above a child run"
     )

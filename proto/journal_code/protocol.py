@@ -158,6 +158,8 @@ class Protocol:
         if field.name in row.defaults:
             default = repr(row.defaults[field.name])
         is_required = field.name in row.required
+        # Mail that is consumed has no size: a worker does not send it, the coordinator adds it.
+        size = "{value}.body.size_bytes" if is_list and type_name == "Mail" else shape.size
         in_oneof = field.HasField("oneof_index") and not field.proto3_optional
         return Field(
             field.name,
@@ -166,7 +168,7 @@ class Protocol:
             is_list,
             not is_required and (default == "None" or field.proto3_optional),
             message.oneof_decl[field.oneof_index].name if in_oneof else "",
-            "4 * len({value})" if field.name in row.texts else shape.size,
+            "4 * len({value})" if field.name in row.texts else size,
             words,
         )
 

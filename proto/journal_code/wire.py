@@ -72,6 +72,8 @@ def _writer(name: str, message: Message, into: str) -> Iterator[str]:
             continue
         is_other = bool(field.of_several) and field.of_several == previous
         yield f"    {'elif' if is_other else 'if'} {value}{' is not None' if field.may_be_none else ''}:"
+        if field.may_be_none and field.shape.python == "Arguments":
+            yield f"        {body}.{field.name}.SetInParent()"  # also an empty list is there
         yield f"        {write}"
         previous = field.of_several
 

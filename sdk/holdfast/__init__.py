@@ -66,15 +66,18 @@ from holdfast.workflow.current_run import RunInfo
 
 if TYPE_CHECKING:
     from holdfast.authoring.child_runs import start_child
+    from holdfast.authoring.continuing import continue_as_new
     from holdfast.authoring.hooks import Hook, hook
     from holdfast.authoring.inline_steps import inline
     from holdfast.authoring.sagas import Saga
+    from holdfast.authoring.step_contexts import set_context
     from holdfast.client import Client, RunHandle, start
     from holdfast.graphs import Graph, InvalidGraph
     from holdfast.logs import configure_logging
     from holdfast.one_process import embedded
     from holdfast.pipelines import pipeline
     from holdfast.worker import Worker
+    from holdfast.worker.lifecycle import Lifecycle, LifecycleEvent
     from holdfast.workflow.child_handles import ChildHandle
 
 __all__ = [
@@ -95,6 +98,8 @@ __all__ = [
     "HookNotFound",
     "InvalidGraph",
     "InvalidRequest",
+    "Lifecycle",
+    "LifecycleEvent",
     "LimitExceeded",
     "NamespaceNotFound",
     "NonDeterminism",
@@ -126,6 +131,7 @@ __all__ = [
     "WorkflowNotRegistered",
     "configure_logging",
     "constant",
+    "continue_as_new",
     "current_run",
     "embedded",
     "exponential",
@@ -139,6 +145,7 @@ __all__ = [
     "pipeline",
     "random",
     "receive",
+    "set_context",
     "shield",
     "sleep",
     "span",
@@ -154,13 +161,17 @@ __all__ = [
 _LAZY = {
     "embedded": "holdfast.one_process",
     "start": "holdfast.client",
+    "set_context": "holdfast.authoring.step_contexts",
     "start_child": "holdfast.authoring.child_runs",
+    "continue_as_new": "holdfast.authoring.continuing",
     "ChildHandle": "holdfast.workflow.child_handles",
     "Client": "holdfast.client",
     "Graph": "holdfast.graphs",
     "InvalidGraph": "holdfast.graphs",
     "RunHandle": "holdfast.client",
     "Saga": "holdfast.authoring.sagas",
+    "Lifecycle": "holdfast.worker.lifecycle",
+    "LifecycleEvent": "holdfast.worker.lifecycle",
     "Worker": "holdfast.worker",
     "configure_logging": "holdfast.logs",
     "pipeline": "holdfast.pipelines",

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from datetime import datetime
-from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, overload
 
 from holdfast.authoring.workflows import Workflow, WorkflowStart
 from holdfast.channel.connection import CONNECT_SECONDS, ForkedProcess, check_not_forked
@@ -24,6 +24,9 @@ from holdfast.codecs import PayloadCodec, Pickle
 from holdfast.durations import Duration
 from holdfast.errors import HoldfastError
 from holdfast.statuses import RunStatus
+
+if TYPE_CHECKING:
+    from holdfast.graphs import Graph
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -169,8 +172,9 @@ class RunHandle(Generic[R_co]):
     def terminate(self, reason: str | None = None) -> bool:
         return self._background.call(self._handle.terminate(reason))
 
-    def retry(self) -> "RunHandle[R_co]":
-        return RunHandle(self._background, self._background.call(self._handle.retry()))
+    def retry(self, *, from_tasks: Iterable[str] | None = None, graph: "Graph | None" = None) -> "RunHandle[R_co]":
+        again = self._handle.retry(from_tasks=from_tasks, graph=graph)
+        return RunHandle(self._background, self._background.call(again))
 
     def resume(self) -> None:
         self._background.call(self._handle.resume())
@@ -298,6 +302,9 @@ class Client:
     def get(self, run: str, workflow: Workflow[..., R]) -> RunHandle[R]: ...
     def get(self, run: str, workflow: Workflow[..., Any] | None = None) -> RunHandle[Any]:
         return self._blocking(self._client.get(run) if workflow is None else self._client.get(run, workflow))
+
+    def chain(self, run: "RunHandle[Any] | str") -> RunPage:
+        return self._background.call(self._client.chain(run if isinstance(run, str) else run.run_id))
 
     def list(
         self,

@@ -153,11 +153,15 @@ class RunNotFound(HoldfastError):
 
 
 class RunNotRetryable(HoldfastError):
-    """Only a failed, timed out, cancelled or terminated run can be continued at its failed step."""
+    """Only a failed, timed out, cancelled or terminated run can be continued at its failed step.
+
+    A completed one can be where tasks of a graph are named that run again, and are part of it.
+    """
 
     def __init__(self, run_id: str, status: str) -> None:
         super().__init__(
-            f"run {run_id} is {status}; only a failed, timed out, cancelled or terminated run can be retried"
+            f"run {run_id} is {status}; only a failed, timed out, cancelled or terminated run can be retried, and a "
+            "completed one from tasks of its graph that it has run"
         )
         self.run_id = run_id
         self.status = status
@@ -195,9 +199,12 @@ class StepFailed(HoldfastError):
 
 
 class NonDeterminism(HoldfastError):
-    """The code does not do what the journal says it did. The run is stalled, not failed: deploy fitting code."""
+    """The code does not do what the journal says it did. The run is stalled, not failed: deploy fitting code.
 
-    def __init__(self, *, position: int, expected: str, actual: str) -> None:
+    asked: what the code asked for in the place of what was expected, as the runtime holds it; None where unknown.
+    """
+
+    def __init__(self, *, position: int, expected: str, actual: str, asked: object = None) -> None:
         self.difference = (
             f"the code does not match the journal at entry {position}: expected {expected}, but the code {actual}"
         )
@@ -207,6 +214,7 @@ class NonDeterminism(HoldfastError):
         self.position = position
         self.expected = expected
         self.actual = actual
+        self.asked = asked
 
 
 class UnguardedCall(HoldfastError):

@@ -52,6 +52,11 @@ def child_run_id(parent_run_id: str, number: int) -> str:
     return run_id(cell_of(parent_run_id), child_start_id(parent_run_id, number))
 
 
+def successor_run_id(of_run_id: str) -> str:
+    """The id of the run that goes on where a run continues as new: beside its children, which are counted from 1."""
+    return child_run_id(of_run_id, 0)
+
+
 def hook_token(of_run_id: str, number: int, entropy: bytes) -> str:
     """A token for hook `number` of a run. entropy: 16 random bytes, which nobody can guess."""
     return f"hook_{of_run_id[len(RUN_ID_PREFIX) :]}_{number}_{_base32(int.from_bytes(entropy, 'big'), 26)}"

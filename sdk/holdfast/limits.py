@@ -17,6 +17,8 @@ class Limits:
     message_bytes: int = 16 * 1024 * 1024
     journal_entries: int = 50_000
     journal_entries_warn: int = 10_000
+    journal_bytes: int = 256 * 1024 * 1024
+    journal_bytes_warn: int = 64 * 1024 * 1024
     journal_page_bytes: int = 1024 * 1024
     nesting: int = 20
 
@@ -26,8 +28,13 @@ DEFAULT_LIMITS = Limits()
 PROBLEM_MAX = 500
 """Characters of what is said of a signal that does not fit."""
 
+AGAIN_MAX = 10_000
+"""Steps that a retry may name to run again."""
 REASON_MAX = 1_000
 """Characters of why a run is to end."""
+
+CONTEXT_BYTES_MAX = 16 * 1024
+"""The largest context of steps, in bytes: it goes with each of them."""
 
 NOTE_MAX = 2_000
 """Characters of a note that workflow code writes."""
@@ -52,6 +59,19 @@ DEFAULT_PORT = 7410
 
 STARTS_PER_CALL_MAX = 1_000
 WAITED_RUNS_MAX = 5_000
+
+
+def journal_problem(entries: int, size_bytes: int, entries_max: int, bytes_max: int) -> str:
+    """Which of two limits the journal of a run has come to; "" for none."""
+    if entries >= entries_max:
+        what = f"its journal has {entries:,} entries, the limit is {entries_max:,} (HOLDFAST_JOURNAL_ENTRIES_MAX"
+    elif size_bytes >= bytes_max:
+        what = f"its journal has {size_bytes:,} bytes, the limit is {bytes_max:,} (HOLDFAST_JOURNAL_BYTES_MAX"
+    else:
+        return ""
+    return (
+        f"{what} of the coordinator); let the run go on as a new one with continue_as_new, or split it into child runs"
+    )
 
 
 def nesting_problem(workflow: str, depth: int, limit: int) -> str:

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from holdfast import Graph, RunFailed
+from holdfast import Context, Graph, InvalidGraph, InvalidRequest, RunFailed, RunNotRetryable
 from holdfast.client import Client, RunHandle, RunReport
 from holdfast.client import by_name as named
 from tests.support import flows_graphs as flows
-from tests.support.ledger import Ledger
+from tests.support.ledger import Ledger, note
 from tests.support.watching import until
 
 from .conftest import Coordinator, WorkerFactory, WorkerProcessFactory
@@ -273,3 +273,72 @@ async def test_a_graph_in_a_yaml_file_is_drawn_and_run(
         await worker.wait_for_line("ready")
         options = ("--queue", queue, "--input", '{"start": 2}')
         assert json.loads(await printed(coordinator, "run", "from-file", *options)) == {"total": 48}
+
+
+@pytest.mark.feature("F53")
+@pytest.mark.timeout(120)
+async def test_a_finished_diamond_is_resumed_from_named_tasks_and_the_others_keep_their_results(
+    process_worker: WorkerProcessFactory, client: Client, queue: str, ledger: Ledger
+) -> None:
+    start = flows.diamond.with_options(queue=queue, id=f"{queue}-diamond")
+    async with process_worker(MODULE) as first:
+        run = await client.start(start, ledger.path)
+        await ledger.wait_for("left")
+        with pytest.raises(RunNotRetryable, match="is running"):
+            await run.retry(from_tasks=["left"], graph=flows.diamond)
+        ledger.let_go()
+        assert await run.result(timeout=60) == {"bottom": 5}
+        with pytest.raises(InvalidGraph, match=r"graph diamond has no task 'lefft'\. Did you mean 'left'"):
+            await run.retry(from_tasks=["lefft"], graph=flows.diamond)
+        with pytest.raises(InvalidRequest, match="graph"):
+            await run.retry(from_tasks=["left"])
+        with pytest.raises(RunNotRetryable, match="is completed"):
+            await run.retry()
+        with pytest.raises(RunNotRetryable, match="from tasks of its graph that it has run"):
+            await run.retry(from_tasks=["slow"], graph=flows.partly)
+        assert ledger.counts == {"top": 1, "left": 1, "right": 1, "bottom": 1}
+        again = await run.retry(from_tasks=["right"], graph=flows.diamond)
+        assert await again.result(timeout=60) == {"bottom": 5}
+        assert ledger.counts == {"top": 1, "left": 1, "right": 2, "bottom": 2}
+        assert (await client.get(f"{queue}-diamond")).run_id == again.run_id
+        assert statuses(await again.report()) == dict.fromkeys(("top", "left", "right", "bottom"), "completed")
+        # The continuation of a continuation, whose worker dies in the middle of it.
+        os.unlink(f"{ledger.path}.go")
+        third = await again.retry(from_tasks=["left"], graph=flows.diamond)
+        await ledger.wait_for("left", count=2)
+        await first.kill()
+    ledger.let_go()
+    async with process_worker(MODULE):
+        assert await third.result(timeout=60) == {"bottom": 5}
+    assert ledger.counts["top"] == 1
+    assert ledger.counts["right"] == 2
+    assert ledger.counts["bottom"] == 3
+
+
+keyed = Graph("keyed", inputs={"path": str})
+
+
+@keyed.task
+def first_key(ctx: Context[None], path: str) -> str:
+    note(path, ctx.idempotency_key)
+    return "first"
+
+
+@keyed.task(deps=[first_key])
+def second_key(ctx: Context[None], path: str) -> str:
+    note(path, ctx.idempotency_key)
+    return "second"
+
+
+@pytest.mark.feature("F53")
+async def test_a_task_that_is_asked_to_run_again_has_no_idempotency_key_that_was_used(
+    worker: WorkerFactory, client: Client, queue: str, ledger: Ledger
+) -> None:
+    async with worker(workflows=[keyed]):
+        run = await client.start(keyed.with_options(queue=queue), ledger.path)
+        await run.result(timeout=20)
+        again = await run.retry(from_tasks=["first_key"], graph=keyed)
+        await again.result(timeout=20)
+        await (await again.retry(from_tasks=["second_key"], graph=keyed)).result(timeout=20)
+    assert len(ledger.lines) == 5
+    assert len(set(ledger.lines)) == 5

@@ -282,8 +282,10 @@ def notes() -> Scenario:
 
 
 def continued_run() -> Scenario:
+    """It goes on from another, and another goes on from it."""
     journal = rows(started(), (1, [closed(3, RunStatus.CONTINUED_AS_NEW, successor="run_00successor")]))
-    return facts(), journal
+    before = Link(SpanContext(b"\x0a" * 16, b"\x0b" * 8), "predecessor")
+    return facts(links=(before,)), journal
 
 
 def run_of_three_days() -> Scenario:

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from holdfast.api.v1 import journal_pb2
+from holdfast.ids import successor_run_id
 from holdfast.journal import RunClosed
+from holdfast.statuses import RunStatus
 from holdfast_coordinator.domain.mail import MailRow
 from holdfast_coordinator.domain.rows import (
     AlarmKind,
@@ -137,11 +139,18 @@ def _sleeping(rows: CellRows, run: OpenRun) -> Iterator[str]:
 
 
 def mail_is_taken_once_and_in_order(rows: CellRows) -> Iterator[str]:
-    """Mail in the journal is numbered 1..k in its order, mail that waits goes on from there."""
+    """Mail in the journal is numbered 1..k in its order, mail that waits goes on from there.
+
+    Of a run that has continued as new some is missing, which the run that goes on has.
+    """
     for run_id, journal in rows.journals.items():
         taken = [number for row in journal for _, number in _entries(row) if number]
         waiting = [mail.number for mail in rows.mail.get(run_id, ())]
-        if [*taken, *waiting] != list(range(1, len(taken) + len(waiting) + 1)):
+        numbers = [*taken, *waiting]
+        if _has_gone_on(rows, run_id):  # the run that goes on has what is missing here
+            if numbers != sorted(set(numbers)):
+                yield f"{run_id}: mail {taken} in the journal is not in order"
+        elif numbers != list(range(1, len(numbers) + 1)):
             yield f"{run_id}: mail {taken} in the journal, {waiting} waits"
         run = rows.open_runs.get(run_id)
         if run is not None and (run.mail_taken, run.mail_next) != (len(taken), len(taken) + len(waiting) + 1):
@@ -200,13 +209,36 @@ def attempts_are_watched(rows: CellRows) -> Iterator[str]:
 def parents_will_hear_of_their_children(rows: CellRows) -> Iterator[str]:
     """A child that its parent awaits is open, about to be started, or about to be told of."""
     for (run_id, number), child in rows.children.items():
-        promised = (
-            (run_id, AlarmKind.OUTBOX_CHILD, number) in rows.alarms
-            or child.child_run_id in rows.open_runs
-            or (child.child_run_id, AlarmKind.OUTBOX_CHILD_CLOSED, 0) in rows.alarms
+        promised = (run_id, AlarmKind.OUTBOX_CHILD, number) in rows.alarms or any(
+            one in rows.open_runs or (one, AlarmKind.OUTBOX_CHILD_CLOSED, 0) in rows.alarms
+            for one, record in rows.runs.items()
+            if child.child_run_id in (one, record.chain_run_id)
         )
         if not child.closed and not promised:
             yield f"{run_id}: nobody will tell of child {number}, {child.child_run_id}"
+
+
+def chains_go_on(rows: CellRows) -> Iterator[str]:
+    """A run that has continued as new has one run that goes on, of its chain, workflow, id, parent and deadline."""
+    for result in rows.results:
+        if result.status is not RunStatus.CONTINUED_AS_NEW:
+            continue
+        before, after = rows.runs[result.run_id], rows.runs.get(successor_run_id(result.run_id))
+        if after is None:
+            yield f"{result.run_id}: nothing goes on"
+        elif _of_chain(before) != _of_chain(after):
+            yield f"{result.run_id}: {_of_chain(before)} goes on as {_of_chain(after)}"
+
+
+def _of_chain(record: RunRow) -> tuple[object, ...]:
+    return (
+        record.chain_run_id or record.run_id, record.namespace, record.workflow, record.queue, record.id, record.depth,
+        record.parent_run_id, record.parent_number, record.deadline_at,
+    )  # fmt: skip
+
+
+def _has_gone_on(rows: CellRows, run_id: str) -> bool:
+    return successor_run_id(run_id) in rows.runs
 
 
 def namespaces_are_apart(rows: CellRows) -> Iterator[str]:
@@ -230,6 +262,7 @@ CHECKERS: tuple[Checker, ...] = (
     ids_name_one_open_run,
     attempts_are_watched,
     parents_will_hear_of_their_children,
+    chains_go_on,
     namespaces_are_apart,
 )
 

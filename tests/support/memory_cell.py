@@ -172,6 +172,9 @@ class MemoryCell:
     def write(self, changes: Changes) -> None:
         """Applies what a batch has decided."""
         changes = deepcopy(changes)
+        for move in changes.mail_moved:
+            moved = replace(self.mail[move.run_id, move.number], run_id=move.to.run_id, number=move.to.number)
+            _insert(self.mail, (moved.run_id, moved.number), moved)
         self._sweep(changes)
         made = {record.run_id for record in changes.runs}
         for record in changes.runs:
@@ -256,7 +259,7 @@ class MemoryCell:
             if side & Side.REQUESTS:
                 expire_at = changes.closed[run_id].closed_at + REQUEST_KEPT_FOR
                 for request in self.requests.values():
-                    if request.run_id == run_id:
+                    if request.run_id == changes.requests_of.get(run_id, run_id):
                         request.expires_at = min(request.expires_at, expire_at)
             if side & Side.PROGRESS:
                 self.step_progress = {key: row for key, row in self.step_progress.items() if key[0] != run_id}

@@ -208,6 +208,11 @@ class MemoryCellQueries(MemoryCell):
         run, result = self.open_runs.get(run_id), self.run_results.get(run_id)
         return deepcopy(RunView(record, run, result, closed_length, dead, failing))
 
+    async def newest_of_chain(self, chain: str) -> str | None:
+        """See port.CellStore."""
+        runs = [(record.created_at, record.run_id) for record in self.runs.values() if record.chain_run_id == chain]
+        return max(runs)[1] if runs else None
+
     async def list_runs(self, wanted: RunSelection) -> list[RunView]:
         """See port.CellStore."""
         views = [await self.view(wanted.namespace, run_id) for run_id in self.runs]
@@ -228,6 +233,7 @@ class MemoryCellQueries(MemoryCell):
                 not wanted.text
                 or any(wanted.text in part for part in (record.run_id, record.id or "", record.workflow))
             )
+            and (wanted.chain is None or wanted.chain in (record.run_id, record.chain_run_id))
             and (wanted.idempotency_key is None or (holder is not None and holder.run_id == record.run_id))
             and (wanted.before is None or (record.created_at, record.run_id) < wanted.before)
         )

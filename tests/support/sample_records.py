@@ -27,6 +27,7 @@ _SAMPLES: dict[Any, Any] = {
     tuple[j.AttemptRecord, ...]: (ATTEMPT, ATTEMPT),
     j.RetryPolicy: j.RetryPolicy(3, Exponential(2.0, timedelta(minutes=1), 0.5, 1)),
     j.Mail: j.Mail(9, AT, j.Signal("go", PAYLOAD), j.TraceContext("00-a", "b", "c")),
+    tuple[j.Mail, ...]: (j.Mail(9, AT, j.Signal("go", PAYLOAD), j.TraceContext("00-a", "b", "c")),),
     Placement: Placement.QUEUED,
     ClosePolicy: ClosePolicy.ABANDON,
     RunStatus: RunStatus.CANCELLED,

@@ -106,4 +106,5 @@ def _values(hint: Any) -> st.SearchStrategy[Any]:
 
 mail_bodies = st.one_of(*map(_records, get_args(j.MailBody)))
 mails = _BY_TYPE[j.Mail] = st.builds(j.Mail, count, instants, mail_bodies, st.none() | traces)
+_BY_TYPE[tuple[j.Mail, ...]] = st.lists(mails, max_size=2).map(tuple)
 entries = st.one_of(*map(_records, get_args(j.Entry)))

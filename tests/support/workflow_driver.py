@@ -125,8 +125,8 @@ def entry_of(command: Command, at: datetime) -> Entry:
             return Patched(at, change_id)
         case commands.WriteNote(text, level, facts, span):
             return Noted(at, text, level, facts, span)
-        case commands.Close(status, result, failure):
-            return RunClosed(at, status, result, failure)
+        case commands.Close(status, result, failure, successor_run_id, arguments, signals):
+            return RunClosed(at, status, result, failure, successor_run_id, arguments, signals)
 
 
 @dataclass

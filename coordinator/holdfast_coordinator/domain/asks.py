@@ -1,5 +1,6 @@
 """What a transition asks for besides its journal bytes: one record for each kind of entry that the core acts on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -112,6 +113,19 @@ class StallAsk:
 
 
 @dataclass(slots=True)
+class Successor:
+    """The run that goes on where one continues as new.
+
+    signals: that had come and that nobody had taken, as Mail bytes with when each arrived.
+    """
+
+    run_id: str
+    arguments: bytes
+    call_digest: bytes
+    signals: Sequence[tuple[datetime, bytes]] = ()
+
+
+@dataclass(slots=True)
 class CloseAsk:
     """A RunClosed entry; `entry` is its journal bytes, kept apart because undelivered mail goes before it."""
 
@@ -121,6 +135,8 @@ class CloseAsk:
     entry: bytes
     at: datetime | None = None
     """The time of the entry."""
+    successor: Successor | None = None
+    """Set when it continues as new, and then only."""
 
 
 Ask = (

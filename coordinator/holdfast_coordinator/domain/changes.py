@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from .mail import MailRow
+from .mail import MailMove, MailRow
 from .rows import (
     AlarmKind,
     AlarmRow,
@@ -47,12 +47,16 @@ class Changes:
     Swept before anything else is written, and what this batch has changed of these is not written (queued steps that it
     added are not among its changes); alarms of the outbox kinds (AlarmKind.OUTBOX_CHILD and above) stay.
     """
+    requests_of: dict[str, str] = field(default_factory=dict)
+    """Of closed runs that are in a chain: the run under which the answers to requests of the chain are kept."""
     journal: list[JournalRow] = field(default_factory=list)
     """Insert into journal."""
     journal_copied: list[JournalCopy] = field(default_factory=list)
     """Insert into journal, from rows that are there."""
     mail_added: list[MailRow] = field(default_factory=list)
     """Insert into mail. A row that is added and taken in one batch stands only in the journal."""
+    mail_moved: list[MailMove] = field(default_factory=list)
+    """Insert into mail, with the bodies of mail of runs that close here. Before that is swept."""
     mail_taken: list[tuple[str, int]] = field(default_factory=list)
     """Delete from mail: (run id, number)."""
     alarms_set: dict[tuple[str, AlarmKind, int], AlarmRow] = field(default_factory=dict)
@@ -82,13 +86,14 @@ class Changes:
     def has_times_to_come(self) -> bool:
         """True when a time is written that the database compares with its clock later on.
 
-        It must be by that clock, and not by an estimate: alarms, deadlines, steps that wait for a claim.
+        It must be by that clock, and not by an estimate: alarms, deadlines, steps that wait for a claim. The deadline
+        of a queued attempt need not: it is looked at a whole TTL later, which no estimate is wrong by.
         """
         return (
             bool(self.alarms_set)
             or any(run.attempt_deadline_at is not None for run in self.updated.values())
             or any(
-                task.state is TaskState.READY or task.deadline_at is not None
+                task.state is TaskState.READY
                 for tasks in (self.tasks_added, self.tasks_updated)
                 for task in tasks.values()
             )

@@ -63,7 +63,7 @@ def close_run(
     outcome = RunResult(run.run_id, run.namespace, status, closed_at, result, failure)
     space.changes.closed[run.run_id] = space.results[run.run_id] = outcome
     space.events.append(RunEnded(outcome))
-    if run.parent_run_id is not None:
+    if run.parent_run_id is not None and status is not RunStatus.CONTINUED_AS_NEW:
         mail = ChildClosedMail(run.parent_number, run.run_id, status, result, failure)
         space.send_outbox(
             run.run_id, AlarmKind.OUTBOX_CHILD_CLOSED, 0, mail=mail, to_run_id=run.parent_run_id, due_at=closed_at
@@ -93,8 +93,13 @@ def _end_everything_of(space: Workspace, run: OpenRun, status: RunStatus, closed
             terminate = child.close_policy is ClosePolicy.TERMINATE
             kind = AlarmKind.OUTBOX_CHILD_TERMINATE if terminate else AlarmKind.OUTBOX_CHILD_CANCEL
             space.send_outbox(run_id, kind, child.number, to_run_id=child.child_run_id)
-    space.expire_requests(run_id)
-    changes.swept[run_id] = run.side
+    if status is RunStatus.CONTINUED_AS_NEW:
+        changes.swept[run_id] = run.side & ~Side.REQUESTS  # the run that goes on has them now
+    else:
+        space.expire_requests(run.requests_of)
+        changes.swept[run_id] = run.side
+        if run.chain_run_id is not None:
+            changes.requests_of[run_id] = run.chain_run_id
     mark = trace_mark(run, status, closed_at)
     if mark is not None:
         changes.traces_closed.append(mark)

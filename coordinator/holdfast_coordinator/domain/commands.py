@@ -25,10 +25,11 @@ from .asks import (
     SetTimerAsk,
     StallAsk,
     StartChildAsk,
+    Successor,
 )
 from .hashed_calls import Signature
 from .mail import ChildClosedMail, SignalMail
-from .rows import AlarmKind, AlarmRow, Side
+from .rows import AlarmKind, AlarmRow, RunRow, Side
 
 
 class OnConflict(IntEnum):
@@ -92,7 +93,7 @@ class ChildStart:
     close_policy: ClosePolicy
 
 
-CLOSED_BY_CODE = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
+CLOSED_BY_CODE = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.CONTINUED_AS_NEW})
 """How the code of a run can end it; the other ends are the coordinator's."""
 ENTRIES_MAX = 1_000_000_000
 """Entries that no journal has, so that a number beyond it stands for none."""
@@ -103,7 +104,9 @@ class CommitTransition:
     """What a worker did with a leased run since its last transition. Raises InvalidRequest when it is misshapen.
 
     journal: the entries in order, as framed bytes; a ConsumeMail or CancelledStep stands where its entry belongs.
-    parsed: the entries as messages, so that they are parsed once. Never looked into here.
+    parsed: the entries as messages, so that they are parsed once. Never looked into here. origin, trace, traced: of a
+    run that continues as new, what it was started with, and the trace of the run that goes on; given by the engine.
+    entries_max: how many entries the journal may have, unless this closes or stalls the run.
     What does not depend on the run is checked here, so that nothing misshapen ever stands in a line or a batch.
     """
 
@@ -120,6 +123,10 @@ class CommitTransition:
     attempt_deadline: timedelta | None = None
     waits: str = ""
     parsed: Sequence[Any] = field(default=(), repr=False, compare=False)
+    entries_max: int = DEFAULT_LIMITS.journal_entries
+    origin: RunRow | None = None
+    trace: bytes = b""
+    traced: Side = Side.NONE
 
     def __post_init__(self) -> None:
         if self.transition_id < 1:
@@ -150,7 +157,7 @@ class CommitTransition:
             raise InvalidRequest("entries", text)
         for end in ends:
             if isinstance(end, CloseAsk) and end.status not in CLOSED_BY_CODE:
-                text = f"code ends completed, failed or cancelled, a run cannot be closed as {end.status}"
+                text = f"code completes, fails, is cancelled or continues as new; it cannot close a run as {end.status}"
                 raise InvalidRequest("entries.run_closed.status", text)
 
     def _check_numbers(self) -> None:
@@ -176,7 +183,14 @@ class CommitTransition:
     @property
     def is_plain_close(self) -> bool:
         """True when it only appends and closes, so that one compare-and-set can commit it unless mail waits."""
-        return self.then is Then.CLOSE and len(self.asks) == 1 and all(type(part) is bytes for part in self.journal)
+        is_alone = self.then is Then.CLOSE and len(self.asks) == 1 and all(type(one) is bytes for one in self.journal)
+        return is_alone and self.successor is None
+
+    @property
+    def successor(self) -> Successor | None:
+        """The run that goes on, where this one continues as new."""
+        closing = self.asks[-1] if self.then is Then.CLOSE else None
+        return closing.successor if type(closing) is CloseAsk else None
 
     @property
     def is_append_only(self) -> bool:
@@ -188,7 +202,7 @@ class CommitTransition:
             and len(self.journal) == 1
             and type(self.journal[0]) is bytes
             and self.attempt_deadline is None
-            and self.expected_seq + self.count <= DEFAULT_LIMITS.journal_entries
+            and self.expected_seq + self.count <= self.entries_max
         )
 
 
@@ -202,6 +216,13 @@ class SendSignal:
     once: bool = False
     trace: bytes = b""
     problem: HoldfastError | None = None
+    chain_run_id: str | None = None
+    """The first run of its chain, see RunRow. So in the requests below."""
+
+    @property
+    def requests_of(self) -> str:
+        """See OpenRun."""
+        return self.chain_run_id or self.run_id
 
 
 @dataclass(slots=True)
@@ -228,6 +249,12 @@ class RequestCancel:
     request_id: str
     reason: str
     outbox: AlarmRow | None = None
+    chain_run_id: str | None = None
+
+    @property
+    def requests_of(self) -> str:
+        """See OpenRun."""
+        return self.chain_run_id or self.run_id
 
 
 @dataclass(slots=True)
@@ -238,6 +265,12 @@ class TerminateRun:
     request_id: str
     reason: str
     outbox: AlarmRow | None = None
+    chain_run_id: str | None = None
+
+    @property
+    def requests_of(self) -> str:
+        """See OpenRun."""
+        return self.chain_run_id or self.run_id
 
 
 @dataclass(slots=True)

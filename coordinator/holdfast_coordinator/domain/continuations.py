@@ -47,17 +47,20 @@ class Continuation:
 
     parts: its journal, in order; long ones are copied by the database. timers: (number, due) of those that are still
     set. signals: Mail bytes that had not been delivered. mail_taken: the highest number of mail in the journal.
+    runs_again: how many steps of the old one run again because that was asked for.
     """
 
     parts: Sequence[RewrittenRow | CopiedRows]
     timers: list[tuple[int, datetime]] = field(default_factory=list)
     signals: list[bytes] = field(default_factory=list)
     mail_taken: int = 0
+    runs_again: int = 0
 
 
 @dataclass(slots=True)
 class RetryRun:
-    """Continue a failed, timed out, cancelled or terminated run at its failed step.
+    """Continue a failed, timed out, cancelled or terminated run at its failed step; where steps of it are asked to run
+    again, also a completed one.
 
     by_id: whether the run was found by its id, and is continued only while that stands for it. start: which has found
     it so, and asks for that; None for who asks for it by itself.
@@ -124,7 +127,8 @@ def _refusal(space: Workspace, asked: RetryRun, keys: Sequence[KeyRow]) -> Holdf
     result = space.results.get(origin.run_id)
     if result is None:
         return RunNotFound(origin.run_id, namespace=origin.namespace)
-    if result.status not in RETRYABLE:
+    is_asked_again = result.status is RunStatus.COMPLETED and asked.begin.runs_again
+    if result.status not in RETRYABLE and not is_asked_again:
         return RunNotRetryable(origin.run_id, result.status)
     for row in keys:
         holder = known.keys.get((row.namespace, row.kind, row.key))
@@ -155,6 +159,7 @@ def _continue(space: Workspace, asked: RetryRun) -> None:
         trace=asked.trace,
         origin_run_id=origin.run_id,
         depth=origin.depth,
+        chain_run_id=origin.chain_run_id,
     )
     run = space.add_run(record, asked.traced, mail_taken=begin.mail_taken)
     for part in begin.parts:

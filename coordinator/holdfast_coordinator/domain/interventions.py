@@ -8,6 +8,7 @@ from holdfast.ids import child_run_id
 from holdfast.journal import CancelRequested, Failure, RetryDue, RunClosed, RunResumed, RunStalled, TimerFired
 from holdfast.statuses import RunStatus
 
+from .chains import went_on
 from .closes import close_run
 from .commands import (
     AlarmDue,
@@ -40,22 +41,22 @@ REASON_CHARACTERS_MAX = 1_000
 
 
 def _read_signal(reads: Reads, asked: SendSignal) -> None:
-    reads.wants_run(asked.run_id, asked.request_id)
+    reads.wants_run(asked.run_id, asked.request_id, asked.requests_of)
     if asked.once:
-        reads.requests.add((asked.run_id, f"once/{asked.signal.name}"))
+        reads.requests.add((asked.requests_of, f"once/{asked.signal.name}"))
 
 
 def send_signal(space: Workspace, asked: SendSignal) -> bool | HoldfastError:
     """Puts the signal into the mail. False when `once` was asked and it is not the first of its name."""
-    earlier = space.requests.get((asked.run_id, asked.request_id)) if asked.request_id else None
+    earlier = space.requests.get((asked.requests_of, asked.request_id)) if asked.request_id else None
     if earlier is not None:
         return earlier
     once_id = f"once/{asked.signal.name}" if asked.once else ""
-    if once_id and (asked.run_id, once_id) in space.requests:
+    if once_id and (asked.requests_of, once_id) in space.requests:
         return False
     run = space.runs.get(asked.run_id)
     if run is None:
-        return _gone(space, asked.run_id)
+        return went_on(space, asked.run_id) or _gone(space, asked.run_id)
     if asked.problem is not None:
         return asked.problem
     run = space.change(run)
@@ -67,7 +68,7 @@ def send_signal(space: Workspace, asked: SendSignal) -> bool | HoldfastError:
 
 
 def _read_request_to_end(reads: Reads, asked: RequestCancel | TerminateRun) -> None:
-    reads.wants_run(asked.run_id, asked.request_id)
+    reads.wants_run(asked.run_id, asked.request_id, asked.requests_of)
     reads.wants_outbox(asked.outbox)
     reads.wants_all_of(asked.run_id)
 
@@ -104,9 +105,11 @@ def _asked_to_end(space: Workspace, asked: RequestCancel | TerminateRun) -> Open
     if run is None and asked.run_id not in space.results:
         # A child whose start is still on its way: the delivery stays, to be made again when there is a child.
         return RunNotFound(asked.run_id)
+    earlier = space.requests.get((asked.requests_of, asked.request_id)) if asked.request_id else None
+    if run is None and earlier is None and (answer := went_on(space, asked.run_id)) is not None:
+        return answer
     if not space.clear_outbox(asked.outbox):
         return True
-    earlier = space.requests.get((asked.run_id, asked.request_id)) if asked.request_id else None
     if earlier is not None:
         return earlier
     if run is None:

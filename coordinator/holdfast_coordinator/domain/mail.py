@@ -84,3 +84,12 @@ class MailRow:
     arrived_at: datetime
     body: bytes | MailBody | StoredBody
     trace: bytes = b""
+
+
+@dataclass(slots=True)
+class MailMove:
+    """A piece of mail of a run that closes becomes mail of another, where it is stored. to: the new row."""
+
+    run_id: str
+    number: int
+    to: MailRow

@@ -2,6 +2,7 @@
 
 from holdfast.errors import HoldfastError, RunNotFound
 
+from .chains import went_on
 from .commands import DeliverToChild
 from .interventions import ask_to_end
 from .mail import MailKind
@@ -32,6 +33,8 @@ def deliver_to_child(space: Workspace, asked: DeliverToChild) -> bool | Holdfast
     run = space.runs.get(asked.run_id)
     if run is None and asked.run_id not in space.results:
         return RunNotFound(asked.run_id)  # its start is still on its way
+    if run is None and (answer := went_on(space, asked.run_id)) is not None:
+        return answer
     if asked.after and (asked.outbox.run_id, AlarmKind.OUTBOX_CHILD_MAIL, asked.after) in space.alarms:
         return EarlierOneUnderWay(asked.run_id, asked.after)
     if not space.clear_outbox(asked.outbox) or run is None:

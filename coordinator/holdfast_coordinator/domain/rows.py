@@ -92,6 +92,8 @@ class RunRow:
     parent_number: int = 0
     depth: int = 0
     """How many runs are above it, from its parent up."""
+    chain_run_id: str | None = None
+    """The first run of its chain, of which each went on as the next; None for that one."""
 
 
 GIVEN_UP = ""
@@ -129,6 +131,7 @@ class OpenRun:
     side: Side = Side.NONE
     parent_run_id: str | None = None
     parent_number: int = 0
+    chain_run_id: str | None = None
 
     def copy(self) -> Self:
         """A copy to change. Spelled out: copy.copy() of a slotted class costs five times as much."""
@@ -137,8 +140,13 @@ class OpenRun:
             self.epoch, self.owner, self.sticky, self.length, self.transition_id, self.mail_next,
             self.mail_taken, self.ready_at, self.priority, self.losses, self.timed_out, self.deadline_at,
             self.attempt_deadline_at, self.stall_reason, self.stall_build, self.waits, self.side,
-            self.parent_run_id, self.parent_number,
+            self.parent_run_id, self.parent_number, self.chain_run_id,
         )  # fmt: skip
+
+    @property
+    def requests_of(self) -> str:
+        """Under which run the answers to its requests are kept: one for a whole chain, so that repeats are known."""
+        return self.chain_run_id or self.run_id
 
 
 @dataclass(slots=True)

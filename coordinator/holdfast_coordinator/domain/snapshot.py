@@ -100,12 +100,15 @@ class Reads:
             wanted.after = after if wanted.after is None else min(after, wanted.after)
         wanted.all |= all
 
-    def wants_run(self, run_id: str, request_id: str) -> None:
-        """A command that was sent to a run, open or closed, needs it, and the answer that it had before."""
+    def wants_run(self, run_id: str, request_id: str, requests_of: str = "") -> None:
+        """A command that was sent to a run, open or closed, needs it, and the answer that it had before.
+
+        requests_of: the run under which that is kept, where it is another one of the chain.
+        """
         self.lock_runs.add(run_id)
         self.results.add(run_id)
         if request_id:
-            self.requests.add((run_id, request_id))
+            self.requests.add((requests_of or run_id, request_id))
 
     def wants_all_of(self, run_id: str) -> None:
         """A command that ends a run needs everything that ends with it."""

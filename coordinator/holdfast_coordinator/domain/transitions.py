@@ -6,7 +6,6 @@ from typing import assert_never
 
 from holdfast.errors import HoldfastError, RunAlreadyClosed, RunNotFound
 from holdfast.journal import RunStalled
-from holdfast.limits import DEFAULT_LIMITS
 from holdfast.statuses import Then, TransitionStatus
 
 from .asks import (
@@ -24,6 +23,7 @@ from .asks import (
     StallAsk,
     StartChildAsk,
 )
+from .chains import go_on, keys_passed_on, mail_taken_along
 from .closes import close_run
 from .commands import CommitTransition
 from .events import Closed, Event, LeaseReturned, OutboxDue, RunEnded
@@ -47,7 +47,6 @@ from .snapshot import Reads
 from .states import NEW_TASK, RunTrigger, TaskTrigger, move_run
 from .workspace import Workspace
 
-JOURNAL_ENTRIES_MAX = DEFAULT_LIMITS.journal_entries
 WAITS_FOR_NOTHING = "its code waits for nothing that could wake it: no timer, signal, step or child"
 
 
@@ -77,6 +76,7 @@ def _reads(reads: Reads, asked: CommitTransition) -> None:
     match asked.then:
         case Then.CLOSE:
             reads.wants_all_of(run_id)
+            reads.keys.extend(keys_passed_on(asked))
         case Then.RELEASE:  # the next holder gets also what this one has seen and left
             reads.wants_mail(run_id, after=last)
         case Then.CONTINUE | Then.SUSPEND:
@@ -105,6 +105,8 @@ def _size(asked: CommitTransition) -> int:
         match ask:
             case CloseAsk():
                 size += len(ask.entry) + len(ask.result or b"") + len(ask.failure or b"")
+                if ask.successor is not None:
+                    size += len(ask.entry)
             case QueueStepAsk():
                 size += len(ask.arguments)
             case StartChildAsk() | SendMailAsk():
@@ -140,11 +142,14 @@ def take_transition(space: Workspace, asked: CommitTransition) -> TransitionAnsw
         for ask in asked.asks[:-1]:
             _do(space, run, ask)
         space.events.append(LeaseReturned(asked.session_id, run.run_id, run.epoch))
+        taken_along = mail_taken_along(space, run) if closing.successor is not None else []
         close_run(
             space, run, RunTrigger.CLOSE, closing.status, entries, closing.entry, count=asked.count - 1,
             result=closing.result, failure=closing.failure, epoch=asked.epoch, transition_id=asked.transition_id,
             at=closing.at,
         )  # fmt: skip
+        if closing.successor is not None:
+            go_on(space, run, asked, taken_along)
         return TransitionAnswer(TransitionStatus.COMMITTED)
     if entries:
         space.append(run, entries, asked.count, epoch=asked.epoch, transition_id=asked.transition_id)
@@ -174,10 +179,10 @@ def _misfit(space: Workspace, run: OpenRun, asked: CommitTransition) -> str:
     """Why the transition does not fit its run, or an empty text."""
     if run.length != asked.expected_seq:
         return f"the journal has {run.length} entries, the transition expects {asked.expected_seq}"
-    if run.length + asked.count > JOURNAL_ENTRIES_MAX and asked.then not in (Then.CLOSE, Then.STALL):
+    if run.length + asked.count > asked.entries_max and asked.then not in (Then.CLOSE, Then.STALL):
         return (
-            f"its journal would have {run.length + asked.count:,} entries, the limit is {JOURNAL_ENTRIES_MAX:,}; "
-            "split the work into child runs"
+            f"its journal would have {run.length + asked.count:,} entries, the limit is {asked.entries_max:,}; "
+            "let the run go on as a new one with continue_as_new, or split it into child runs"
         )
     consumed = [part.number for part in asked.journal if isinstance(part, ConsumeMail)]
     if consumed and (consumed[0] != run.mail_taken + 1 or consumed[-1] >= run.mail_next):
@@ -317,4 +322,4 @@ def _answer(space: Workspace, run: OpenRun, asked: CommitTransition) -> Transiti
     return TransitionAnswer(status, _unseen(space, run, asked))
 
 
-RULES: Rules = {CommitTransition: Rule(_reads, take_transition, size=_size)}
+RULES: Rules = {CommitTransition: Rule(_reads, take_transition, size=_size, keys=keys_passed_on)}

@@ -26,7 +26,7 @@ from .events import (
     TaskClaimed,
     TaskReady,
 )
-from .mail import ChildClosedMail, MailBody, MailKind, MailRow, StoredBody
+from .mail import ChildClosedMail, MailBody, MailKind, MailMove, MailRow, StoredBody
 from .rows import (
     GIVEN_UP,
     AlarmKind,
@@ -127,6 +127,7 @@ class Workspace:
             side=traced,
             parent_run_id=record.parent_run_id,
             parent_number=record.parent_number,
+            chain_run_id=record.chain_run_id,
         )
         self.changes.runs.append(record)
         self.changes.opened[run.run_id] = self.runs[run.run_id] = run
@@ -187,11 +188,11 @@ class Workspace:
         """Keeps the answer of a request of a changed run for its repeats; with `while_open` it does not expire."""
         if request_id:
             kept_for = SPAN_MAX if while_open else REQUEST_KEPT_FOR
-            row = RequestRow(run.run_id, request_id, answer, self.now + kept_for)
+            row = RequestRow(run.requests_of, request_id, answer, self.now + kept_for)
             if while_open:
                 run.side |= Side.REQUESTS
-                self._kept_while_open.setdefault(run.run_id, []).append(row)
-            self.requests[run.run_id, request_id] = answer
+                self._kept_while_open.setdefault(row.run_id, []).append(row)
+            self.requests[row.run_id, request_id] = answer
             self.changes.requests.append(row)
 
     def expire_requests(self, run_id: str) -> None:
@@ -260,6 +261,15 @@ class Workspace:
         self.changes.mail_added.append(mail)
         self.mail.setdefault(mail.run_id, {})[mail.number] = mail
         self._new_mail.add((mail.run_id, mail.number))
+
+    def move_mail(self, mail: MailRow, moved: MailRow) -> None:
+        """Makes a piece of mail of a run that closes one of another run; it has been taken out of the first one's."""
+        if (mail.run_id, mail.number) in self._new_mail:
+            self.changes.mail_added.remove(mail)
+            self.add_mail(moved)
+        else:
+            self.mail.setdefault(moved.run_id, {})[moved.number] = moved
+            self.changes.mail_moved.append(MailMove(mail.run_id, mail.number, moved))
 
     def take_mail(self, run: OpenRun, mail: MailRow) -> None:
         """Moves the next piece of mail of a changed run into its journal; the caller writes the entry."""

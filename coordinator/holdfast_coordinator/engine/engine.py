@@ -4,7 +4,7 @@ Everything it keeps in memory can be lost at any time; what must not be lost is 
 """
 
 import asyncio
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Awaitable, Collection, Coroutine, Sequence
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, cast
@@ -34,6 +34,7 @@ from .attachments import Attachment, Held
 from .background_tasks import Background, set_within
 from .cell_writer import COMMAND_SECONDS
 from .cells import Cell, Cells
+from .chains import Chains, ToChain
 from .claims import Claims
 from .commit_effects import CommitEffects
 from .commit_metrics import CommitMetrics
@@ -142,8 +143,11 @@ class Engine:
         self.polls = Polls(
             self.cells, self.sessions, self.matcher, self.held_work, self.records, is_traced=origins is not None
         )
+        self.chains = Chains(self.cells, self.records, origins)
         self._stalled_offers = StalledOffers(self.cells, self.matcher)
-        self.outbox = Outbox(self.cells, self.records, self.registry, codec, origins, metrics, nesting_max=nesting_max)
+        self.outbox = Outbox(
+            self.cells, self.chains, self.records, self.registry, codec, origins, metrics, nesting_max=nesting_max
+        )
         self._effects = CommitEffects(
             self.matcher, self.sessions, self._claims, self.waiters, self.outbox, self.doorbell, self._background
         )
@@ -176,20 +180,26 @@ class Engine:
         return await self._starts.start_runs(starts, seconds=seconds)
 
     async def retry(
-        self, run_id: str, start_id: str, *, by_id: bool = False, seconds: float = COMMAND_SECONDS, status: str = "open"
-    ) -> Started:
-        """Makes a run that continues a closed one at its failed step. by_id, status: see Starts.retry.
+        self, run_id: str, start_id: str, *, by_id: bool = False, seconds: float = COMMAND_SECONDS,
+        status: str = "open", again: Collection[str] = (),
+    ) -> Started:  # fmt: skip
+        """Makes a run that continues a closed one at its failed step. by_id, status, again: see Starts.retry.
 
         Raises RunNotRetryable, RunAlreadyStarted.
         """
         new_run_id = self.cells.beside(run_id, start_id)
-        answer = await self._starts.retry(run_id, new_run_id, seconds=seconds, by_id=by_id, status=status)
+        answer = await self._starts.retry(run_id, new_run_id, seconds=seconds, by_id=by_id, status=status, again=again)
         if isinstance(answer, HoldfastError):
             raise answer
         return answer
 
     async def steer(self, run_id: str, command: Command, *, seconds: float = COMMAND_SECONDS) -> bool:
-        """Submits a signal, cancel, terminate or resume; a refusal is raised. seconds: how long it may wait."""
+        """Submits a signal, cancel, terminate or resume; a refusal is raised. seconds: how long it may wait.
+
+        What is sent to a run that has continued as new reaches the newest run of its chain.
+        """
+        if isinstance(command, ToChain):
+            return bool(await self.chains.submit(command, seconds=seconds))
         return bool(await self.cells.of_run(run_id).writer.submit(command, seconds=seconds))
 
     async def wait_for(self, namespace: str, run_ids: Sequence[str], seconds: float) -> list[RunResult]:
@@ -250,8 +260,18 @@ class Engine:
         self, attachment: Attachment, transitions: Sequence[CommitTransition], attempts: Sequence[ReportAttempt]
     ) -> Coroutine[None, None, Reported]:
         """Submits what a worker did, and returns what waits until it is committed."""
-        answering = self.cells.submit_each([*transitions, *attempts], parked_seconds=REPORT_PARKED_SECONDS)
+        answering: Awaitable[list[Answer]]
+        if any(one.successor is not None for one in transitions):
+            answering = self._report_with_chains(transitions, attempts)
+        else:
+            answering = self.cells.submit_each([*transitions, *attempts], parked_seconds=REPORT_PARKED_SECONDS)
         return self._reported(answering, attachment, transitions, attempts)
+
+    async def _report_with_chains(
+        self, transitions: Sequence[CommitTransition], attempts: Sequence[ReportAttempt]
+    ) -> list[Answer]:
+        await self.chains.prepare([one for one in transitions if one.successor is not None])
+        return await self.cells.submit_each([*transitions, *attempts], parked_seconds=REPORT_PARKED_SECONDS)
 
     async def _reported(
         self, answering: Awaitable[list[Answer]], attachment: Attachment, transitions: Sequence[CommitTransition],

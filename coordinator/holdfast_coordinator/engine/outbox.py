@@ -31,6 +31,7 @@ from holdfast_coordinator.store.port import StoreError
 from holdfast_coordinator.telemetry.identity import Origins
 
 from .cells import Cells
+from .chains import Chains, ToChain
 from .registry import Registry
 from .run_rows import Records
 
@@ -59,10 +60,11 @@ class Outbox:
     """See the module."""
 
     def __init__(
-        self, cells: Cells, records: Records, registry: Registry, codec: OutboxCodec, origins: Origins | None,
-        metrics: "Metrics | None" = None, *, nesting_max: int = DEFAULT_LIMITS.nesting,
+        self, cells: Cells, chains: Chains, records: Records, registry: Registry, codec: OutboxCodec,
+        origins: Origins | None, metrics: "Metrics | None" = None, *, nesting_max: int = DEFAULT_LIMITS.nesting,
     ) -> None:  # fmt: skip
         self._cells = cells
+        self._chains = chains
         self._records = records
         self._registry = registry
         self._codec = codec
@@ -79,7 +81,10 @@ class Outbox:
         self._under_way[key] = asyncio.Event()
         try:
             command = await self._command(alarm, mail, to_run_id)
-            (answer,) = await self._cells.submit(command.run_id, [command])
+            if isinstance(command, ToChain):
+                answer = await self._chains.answer(command)
+            else:
+                (answer,) = await self._cells.submit(command.run_id, [command])
             if isinstance(answer, RunBusy):
                 raise answer  # it is locked, which says nothing of the delivery
             if isinstance(answer, HoldfastError):

@@ -1,7 +1,7 @@
 """Starts runs and continues closed ones: what a start asks for first is done, then the start is repeated."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
 
 from holdfast.errors import HoldfastError, RunAlreadyStarted, RunNotRetryable
@@ -22,8 +22,8 @@ REPEATS_MAX = 5
 class ContinuationCodec(Protocol):
     """Reads a journal for what a continuation of its run begins with."""
 
-    def continuation(self, rows: Iterable[JournalRow], origin_run_id: str) -> Continuation:
-        """What a continuation of a closed run begins with; rows: its whole journal."""
+    def continuation(self, rows: Iterable[JournalRow], origin_run_id: str, again: Collection[str] = ()) -> Continuation:
+        """What a continuation of a closed run begins with; rows: its whole journal; again: steps that run again."""
 
 
 class Starts:
@@ -65,22 +65,22 @@ class Starts:
         return answer
 
     async def retry(
-        self, run_id: str, new_run_id: str, *, seconds: float, by_id: bool, status: str
+        self, run_id: str, new_run_id: str, *, seconds: float, by_id: bool, status: str, again: Collection[str] = ()
     ) -> Started | HoldfastError:
         """Continues a run; when it was found by its id, and that has passed on meanwhile, the run that has it now.
 
-        status: what a refusal calls the run while it is not closed.
+        status: what a refusal calls the run while it is not closed. again: the step ids of steps that run again.
         """
-        answer = await self.continue_run(run_id, new_run_id, seconds=seconds, by_id=by_id, status=status)
+        answer = await self.continue_run(run_id, new_run_id, seconds=seconds, by_id=by_id, status=status, again=again)
         repeats = 0
         while by_id and isinstance(answer, RunAlreadyStarted) and repeats < REPEATS_MAX:
             repeats += 1
-            answer = await self.continue_run(answer.run_id, new_run_id, seconds=seconds, by_id=True)
+            answer = await self.continue_run(answer.run_id, new_run_id, seconds=seconds, by_id=True, again=again)
         return answer
 
     async def continue_run(
         self, run_id: str, new_run_id: str, *, seconds: float, by_id: bool, start: StartRun | None = None,
-        status: str = "open",
+        status: str = "open", again: Collection[str] = (),
     ) -> Started | HoldfastError:  # fmt: skip
         """Makes a run that continues a closed one at its failed step. new_run_id: in the same cell.
 
@@ -102,7 +102,7 @@ class Starts:
             page, more = await store.journal(run_id, rows[-1].seq if rows else 0, DEFAULT_LIMITS.journal_page_bytes)
             rows += page
         # In a thread: of a long journal this takes seconds, and heartbeats cannot wait.
-        begin = await asyncio.to_thread(self._codec.continuation, rows, run_id)
+        begin = await asyncio.to_thread(self._codec.continuation, rows, run_id, again)
         asked = RetryRun(new_run_id, origin, begin, by_id=by_id, start=start)
         if self._origins is not None:
             identity = self._origins.of_retry(new_run_id, origin)

@@ -11,7 +11,7 @@ from typing import Any
 from holdfast.api.v1 import journal_pb2, status_pb2, value_pb2
 from holdfast.api.v1 import worker_service_pb2 as pb
 from holdfast.errors import InvalidRequest, PayloadTooLarge
-from holdfast.ids import business_id_problem, child_run_id
+from holdfast.ids import business_id_problem, child_run_id, successor_run_id
 from holdfast.journal.kinds import STORED_ENTRIES, WORKER_ENTRIES
 from holdfast.limits import Limits
 from holdfast.statuses import ClosePolicy, Placement, RunStatus, Then
@@ -30,8 +30,10 @@ from holdfast_coordinator.domain.asks import (
     SetTimerAsk,
     StallAsk,
     StartChildAsk,
+    Successor,
 )
 from holdfast_coordinator.domain.commands import CommitTransition, ReportAttempt, SaveProgress
+from holdfast_coordinator.wire.content_hashes import call_of_arguments
 from holdfast_coordinator.wire.protobuf_bytes import bytes_field
 
 from .fields import (
@@ -126,7 +128,7 @@ def transition(session_id: str, message: pb.Transition, limits: Limits, grace: t
                 asks.append(CancelStepAsk(body.number))
             else:
                 _check_last(kind, left)
-                asks.append(_close(entry))
+                asks.append(_close(of_run, entry))
             continue
         framed.append(bytes_field(_ENTRIES, entry.SerializeToString()))
         ask = _ask(of_run, kind, entry)
@@ -143,6 +145,7 @@ def transition(session_id: str, message: pb.Transition, limits: Limits, grace: t
     return CommitTransition(
         of_run, session_id, message.epoch, message.expected_seq, message.transition_id, count, journal, asks,
         message.mail_seen, then, deadline, shown("; ".join(message.waits)) if then is Then.SUSPEND else "", entries,
+        limits.journal_entries,
     )  # fmt: skip
 
 
@@ -163,7 +166,7 @@ def _check_size(what: str, size: int, limits: Limits) -> None:
         raise PayloadTooLarge(what, size_bytes=size, limit_bytes=limits.payload_bytes)
 
 
-def _close(entry: journal_pb2.Entry) -> CloseAsk:
+def _close(of_run: str, entry: journal_pb2.Entry) -> CloseAsk:
     closed = entry.run_closed
     return CloseAsk(
         choice("run_closed.status", closed.status, _STATUSES),
@@ -171,6 +174,20 @@ def _close(entry: journal_pb2.Entry) -> CloseAsk:
         closed.failure.SerializeToString() if closed.HasField("failure") else None,
         bytes_field(_ENTRIES, entry.SerializeToString()),
         time_from(entry.at),
+        _successor(of_run, closed) if closed.status == status_pb2.RUN_STATUS_CONTINUED_AS_NEW else None,
+    )
+
+
+def _successor(of_run: str, closed: journal_pb2.RunClosed) -> Successor:
+    if closed.successor_run_id != successor_run_id(of_run):
+        text = f"{closed.successor_run_id!r} is not the id of the run that goes on where {of_run} continues as new"
+        raise InvalidRequest("run_closed.successor_run_id", text)
+    signals = [
+        (moment("run_closed.signals.arrived_at", one.arrived_at), one.SerializeToString()) for one in closed.signals
+    ]
+    arguments = closed.arguments
+    return Successor(
+        closed.successor_run_id, arguments.SerializeToString(), call_of_arguments(arguments).digest(), signals
     )
 
 

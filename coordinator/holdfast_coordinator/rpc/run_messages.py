@@ -3,7 +3,7 @@
 import base64
 import binascii
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from string import Formatter
 
@@ -148,7 +148,7 @@ def _metadata(spec: pb.StartSpec) -> dict[str, str]:
 def run_filter(request: pb.ListRunsRequest) -> RunSelection:
     """What a listing shows. Raises InvalidRequest."""
     whole("page_size", request.page_size, most=PAGE_SIZE_MAX)
-    for field in ("workflow", "text", "idempotency_key"):
+    for field in ("workflow", "text", "idempotency_key", "chain"):
         storable(field, getattr(request, field))
     for text in (*request.metadata, *request.metadata.values()):
         storable("metadata", text)
@@ -161,6 +161,7 @@ def run_filter(request: pb.ListRunsRequest) -> RunSelection:
         started_before=moment("started_before", request.started_before) if request.HasField("started_before") else None,
         text=request.text or None,
         idempotency_key=request.idempotency_key or None,
+        chain=request.chain or None,
         before=_read_cursor(request.cursor) if request.cursor else None,
         limit=request.page_size or PAGE_SIZE,
     )
@@ -218,6 +219,7 @@ def description(view: RunView, *, whole: bool) -> pb.RunDescription:
         metadata=dict(record.metadata),
         origin_run_id=record.origin_run_id or "",
         parent_run_id=record.parent_run_id or "",
+        chain_run_id=record.chain_run_id or "",
     )
     set_time(message.created_at, record.created_at)
     if run is not None:
@@ -241,6 +243,14 @@ def description(view: RunView, *, whole: bool) -> pb.RunDescription:
             message.result.SetInParent()
             message.result.MergeFromString(result.result)
     return message
+
+
+def warnings_of(run: OpenRun, limits: Limits) -> list[str]:
+    """What is about to become a problem of an open run, one sentence each."""
+    if run.length < limits.journal_entries_warn:
+        return []
+    text = f"its journal has {run.length:,} entries, and it fails at {limits.journal_entries:,}"
+    return [f"{text}; let it go on as a new run with continue_as_new"]
 
 
 def is_failure_of_step(message: pb.RunDescription) -> bool:
@@ -279,9 +289,11 @@ def _undelivered(alarm: DeadLetter | AlarmRow) -> str:
     return what.format(ref=alarm.ref)
 
 
-def closed_run(result: RunResult) -> pb.ClosedRun:
-    """A closed run as its message."""
-    message = pb.ClosedRun(run_id=result.run_id, status=status_number(result.status))
+def closed_run(result: RunResult, newest: Mapping[str, str]) -> pb.ClosedRun:
+    """A closed run as its message. newest: of those that continued as new, the newest run of their chain."""
+    message = pb.ClosedRun(
+        run_id=result.run_id, status=status_number(result.status), newest_run_id=newest.get(result.run_id, "")
+    )
     if result.result is not None:
         message.result.SetInParent()
         message.result.MergeFromString(result.result)

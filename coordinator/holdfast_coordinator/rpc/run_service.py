@@ -1,6 +1,7 @@
 """RunService: what clients use. See proto/holdfast/api/v1/run_service.proto for effects and refusals."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import takewhile
 
 from grpc.aio import ServicerContext as Context
@@ -15,7 +16,8 @@ from holdfast.errors import (
     RunNotFound,
     TracingOff,
 )
-from holdfast.limits import REASON_MAX, STARTS_PER_CALL_MAX, WAITED_RUNS_MAX, Limits
+from holdfast.limits import AGAIN_MAX, REASON_MAX, STARTS_PER_CALL_MAX, WAITED_RUNS_MAX, Limits
+from holdfast.statuses import RunStatus
 from holdfast_coordinator.domain import commands
 from holdfast_coordinator.domain.commands import RequestCancel, ResumeRun, SendSignal, StartRun, TerminateRun
 from holdfast_coordinator.domain.mail import SignalMail
@@ -42,6 +44,7 @@ from .run_messages import (
     set_progress,
     start_command,
     status_of,
+    warnings_of,
 )
 from .run_traces import TraceExports, span_page
 from .trace_metadata import checked_trace, trace_in_metadata
@@ -100,6 +103,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
             set_progress(message, steps.progress)
         if view.open is not None:
             message.reason = await self._reason(view.open)
+            message.warnings.extend(warnings_of(view.open, self._limits))
         return pb.GetRunResponse(run=message)
 
     @translated
@@ -107,6 +111,9 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
     async def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> pb.ListRunsResponse:
         wanted = run_filter(request)
         await self._engine.check_namespace(wanted.namespace)
+        if wanted.chain is not None:
+            run_id = await self._find(wanted.namespace, wanted.chain)
+            wanted = replace(wanted, chain=await self._engine.chains.first_of(run_id))
         views = await self._engine.list_runs(wanted)
         runs = [description(view, whole=False) for view in views]
         steps = await self._steps_of_open([view.record.run_id for view in views if view.open is not None])
@@ -128,7 +135,9 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         closed = await self._engine.wait_for(namespace, request.run_ids, min(seconds, WAIT_SECONDS_MAX))
         # What has no room is still waited for, and comes with the answer to the next call.
         room = Room(self._limits.message_bytes // 2)
-        messages = list(takewhile(room.takes, map(closed_run, closed)))
+        went_on = [result.run_id for result in closed if result.status is RunStatus.CONTINUED_AS_NEW]
+        newest = await self._engine.chains.newest_of(went_on) if went_on else {}
+        messages = list(takewhile(room.takes, (closed_run(result, newest) for result in closed)))
         return pb.WaitRunsResponse(closed=messages)
 
     @translated
@@ -193,7 +202,7 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         view = await self._view(request.namespace, request.run)
         started = await self._engine.retry(
             view.record.run_id, request.start_id, by_id=request.run != view.record.run_id,
-            seconds=seconds_left(context), status=status_of(view),
+            seconds=seconds_left(context), status=status_of(view), again=_steps_again(request.again),
         )  # fmt: skip
         return pb.RetryRunResponse(run=_started(started, view.record.id or ""))
 
@@ -335,6 +344,12 @@ def _sender(request: pb.SignalRunRequest | pb.DeliverHookRequest, context: Conte
     if caller is None:
         return b""
     return value_pb2.TraceContext(traceparent=caller.traceparent, tracestate=caller.tracestate).SerializeToString()
+
+
+def _steps_again(step_ids: Sequence[str]) -> tuple[str, ...]:
+    if len(step_ids) > AGAIN_MAX:
+        raise InvalidRequest("again", f"has {len(step_ids):,} step ids, the limit is {AGAIN_MAX:,}")
+    return tuple(name("again", one) for one in step_ids)
 
 
 def _request_id(text: str) -> str:

@@ -61,6 +61,8 @@ class WorkerService(worker_service_pb2_grpc.WorkerServiceServicer):
                 message_bytes=limits.message_bytes,
                 journal_entries=limits.journal_entries,
                 journal_entries_warn=limits.journal_entries_warn,
+                journal_bytes=limits.journal_bytes,
+                journal_bytes_warn=limits.journal_bytes_warn,
             ),
             ended=[held_message(key) for key in ended],
             address=self.address,

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from holdfast.api.v1 import journal_pb2, value_pb2
+from holdfast.api.v1 import journal_pb2, status_pb2, value_pb2
 from holdfast.errors import InvalidRequest
 from holdfast.limits import NAME_MAX, NOTE_LEVELS, NOTE_MAX, PROBLEM_MAX, REASON_MAX
 from holdfast.statuses import AttemptOutcome, Placement
@@ -212,6 +212,15 @@ def _run_closed(kind: str, body: journal_pb2.RunClosed) -> None:
         raise InvalidRequest(kind, "has a result and a failure; a run ends with one of them")
     if body.HasField("failure"):
         check_failure(f"{kind}.failure", body.failure)
+    if body.status == status_pb2.RUN_STATUS_CONTINUED_AS_NEW:
+        if body.HasField("result") or body.HasField("failure"):
+            raise InvalidRequest(kind, "has a result or a failure; a run that continues as new has neither")
+        for one in body.signals:
+            if not one.HasField("signal"):
+                raise InvalidRequest(f"{kind}.signals", "only signals go on to the next run")
+            name(f"{kind}.signals.signal.name", one.signal.name)
+    elif body.successor_run_id or body.signals or body.HasField("arguments"):
+        raise InvalidRequest(kind, "has what belongs to a run that continues as new, and this one does not")
 
 
 def _anything(kind: str, body: Any) -> None:

@@ -67,6 +67,9 @@ def plan_writes(statements: CellWrites, changes: Changes) -> list[tuple[Statemen
             parts, numbers = zip(*parts_of(row), strict=True)
             call = statements.mail_to_journal(*_journal_key(row), parts, numbers)
             plan.append((call, 1))
+    if changes.mail_moved:
+        by_move = [(move.run_id, move.number, move.to.run_id, move.to.number) for move in changes.mail_moved]
+        plan.append((statements.move_mail(*zip(*by_move, strict=True)), len(by_move)))
     if changes.swept:
         _plan_sweeps(statements, changes, plan)
         changes = _without_swept(changes)
@@ -168,10 +171,11 @@ def _plan_sweeps(statements: CellWrites, changes: Changes, plan: list[tuple[Stat
         run_ids = sorted(run_id for run_id, sides in changes.swept.items() if side is None or sides & side)
         if run_ids:
             plan.append((statement(run_ids), None))
-    with_requests = sorted(run_id for run_id, sides in changes.swept.items() if sides & Side.REQUESTS)
+    with_requests = {run_id for run_id, sides in changes.swept.items() if sides & Side.REQUESTS}
     if with_requests:
         expire_at = max(changes.closed[run_id].closed_at for run_id in with_requests) + REQUEST_KEPT_FOR
-        plan.append((statements.expire_requests(with_requests, expire_at), None))
+        kept_under = sorted({changes.requests_of.get(run_id, run_id) for run_id in with_requests})
+        plan.append((statements.expire_requests(kept_under, expire_at), None))
 
 
 def _without_swept(changes: Changes) -> Changes:

@@ -220,6 +220,11 @@ class PostgresCellQueries:
             alarms_failing=tuple(map(row_loaders.alarm, failing.rows)),
         )
 
+    async def newest_of_chain(self, chain: str) -> str | None:
+        """See port.CellQueries."""
+        (answer,) = await self._pool.read(self._runs.newest_of_chain(chain))
+        return next(iter(answer.values), None)
+
     async def list_runs(self, wanted: RunSelection) -> list[RunView]:
         """See port.CellQueries."""
         run_ids = None

@@ -181,6 +181,8 @@ class RunSelection:
     started_before: datetime | None = None
     text: str | None = None
     idempotency_key: str | None = None
+    chain: str | None = None
+    """The first run of a chain: only its runs."""
     before: tuple[datetime, str] | None = None
     limit: int = 100
 
@@ -260,6 +262,9 @@ class CellQueries(Protocol):
 
     async def view(self, namespace: str, run_id: str) -> RunView | None:
         """All of one run but its journal; None when it does not exist in the namespace."""
+
+    async def newest_of_chain(self, chain: str) -> str | None:
+        """The newest run of a chain after its first run, which this is; None when there is no other."""
 
     async def list_runs(self, wanted: RunSelection) -> list[RunView]:
         """Runs, newest first."""

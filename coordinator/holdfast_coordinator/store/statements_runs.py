@@ -39,6 +39,7 @@ class CellRuns:
         self.records = records(schema)
         self.existing = existing(schema)
         self.run_of_key = run_of_key(schema)
+        self.newest_of_chain = newest_of_chain(schema)
         self.dead_letters_of = dead_letters_of(schema)
         self.failing_alarms_of = failing_alarms_of(schema)
         self.queued_step = queued_step(schema)
@@ -86,6 +87,8 @@ class CellRuns:
                 )""",
                 (TEXT, wanted.idempotency_key),
             )
+        if wanted.chain is not None:
+            where.add("(r.run_id = {0} OR r.chain_run_id = {0})", (TEXT, wanted.chain))
         if wanted.before is not None:
             created_at, run_id = wanted.before
             where.add("(r.created_at, r.run_id) < ({0}, {1})", (TIME, created_at), (TEXT, run_id))
@@ -166,6 +169,17 @@ def records(schema: str) -> Statement:
         ORDER BY wanted.place
     """
     return Statement("records", sql, (TEXTS, BIGINT))
+
+
+def newest_of_chain(schema: str) -> Statement:
+    """The newest run of a chain. Index: runs_by_chain."""
+    sql = f"""
+        SELECT r.run_id
+        FROM {schema}.runs r
+        WHERE r.chain_run_id = $1
+        ORDER BY r.created_at DESC, r.run_id DESC LIMIT 1
+    """
+    return Statement("newest_of_chain", sql, (TEXT,))
 
 
 def existing(schema: str) -> Statement:

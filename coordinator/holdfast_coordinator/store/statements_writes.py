@@ -28,7 +28,7 @@ from .tables import (
 OPEN_RUN_CHANGES = tuple(
     column.name
     for column in open_runs.c
-    if column.name not in ("run_id", "namespace", "queue", "workflow", "parent_run_id", "parent_number")
+    if column.name not in ("run_id", "namespace", "queue", "workflow", "parent_run_id", "parent_number", "chain_run_id")
 )
 TASK_CHANGES = (
     "state", "ready_at", "priority", "attempt", "failures", "losses", "owner", "epoch", "started_at",
@@ -49,6 +49,7 @@ class CellWrites:
         self.insert_journal = insert_rows(journal, schema)
         self.copy_journal = copy_journal(schema)
         self.mail_to_journal = mail_to_journal(schema)
+        self.move_mail = move_mail(schema)
         self.insert_mail = insert_rows(mail, schema)
         self.delete_mail = delete_rows(mail, schema, ("run_id", "number"))
         self.set_alarms = insert_rows(alarms, schema, replaced=("due_at", "body", "attempts"))
@@ -117,6 +118,21 @@ def mail_to_journal(schema: str) -> Statement:
         HAVING 1 / (count(m.number) = count(t.number))::int = 1
     """
     return Statement("mail_to_journal", sql, (TEXT, BIGINT, INT, BIGINT, BIGINT, BYTES, BIGINTS))
+
+
+def move_mail(schema: str) -> Statement:
+    """Copies mail of runs that are closing to other runs: $1, $2 from, $3, $4 to, each a run and a number.
+
+    Before the sweep that deletes it. Locks: none but the new rows; mail changes under its run's. Index: mail_pkey.
+    """
+    sql = f"""
+        INSERT INTO {schema}.mail (run_id, number, kind, arrived_at, body)
+        SELECT t.to_run, t.to_number, m.kind, m.arrived_at, m.body
+        FROM unnest($1::text[], $2::int8[], $3::text[], $4::int8[]) AS t (of_run, of_number, to_run, to_number)
+        JOIN {schema}.mail m ON m.run_id = t.of_run AND m.number = t.of_number
+        LEFT JOIN {schema}.mail x ON false
+    """
+    return Statement("move_mail", sql, (TEXTS, BIGINTS, TEXTS, BIGINTS))
 
 
 def expire_requests(schema: str) -> Statement:

@@ -116,8 +116,9 @@ runs = Table(
     _bytes("arguments"), _bytes("call_digest"), _id("id", nullable=True),
     _id("idempotency_key", nullable=True), _int("priority"), _at("deadline_at", nullable=True),
     Column("metadata", JSONB, nullable=False), _bytes("trace"), _id("origin_run_id", nullable=True),
-    _id("parent_run_id", nullable=True), _int("parent_number"), _int("depth"),
+    _id("parent_run_id", nullable=True), _int("parent_number"), _int("depth"), _id("chain_run_id", nullable=True),
     PrimaryKeyConstraint("run_id", name="runs_pkey"),
+    Index("runs_by_chain", "chain_run_id", "created_at", "run_id", postgresql_where=text("chain_run_id IS NOT NULL")),
     Index("runs_by_creation", "namespace", "created_at", "run_id"),
     Index("runs_by_workflow", "namespace", "workflow", "created_at", "run_id"),
     Index(
@@ -147,7 +148,7 @@ open_runs = Table(
     _at("ready_at", nullable=True), _int("priority"), _int("losses"), _flag("timed_out"),
     _at("deadline_at", nullable=True), _at("attempt_deadline_at", nullable=True),
     _text("stall_reason", nullable=True), _id("stall_build", nullable=True), _text("waits", nullable=True),
-    _small("side"), _id("parent_run_id", nullable=True), _int("parent_number"),
+    _small("side"), _id("parent_run_id", nullable=True), _int("parent_number"), _id("chain_run_id", nullable=True),
     PrimaryKeyConstraint("run_id", name="open_runs_pkey"),
     Index(
         "open_runs_to_claim", "namespace", "queue", "workflow", "priority", "ready_at",

@@ -106,6 +106,7 @@ LINKS = {
     "origin": "the run span of the run that this one retries",
     "parent": "the span of the parent that stands for this child, which may outlive it",
     "child": "the run span of a child in a trace of its own",
+    "predecessor": "the run span of the run that went on as this one",
     "successor": "the run span of the run that goes on where this one continued as new",
     "previous": "the run span of the segment before",
     "next": "the run span of the segment after",

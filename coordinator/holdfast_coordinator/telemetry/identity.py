@@ -24,6 +24,7 @@ from holdfast.traces import (
     segment_number,
     segment_root,
     span_id,
+    successor_root,
 )
 from holdfast_coordinator.domain.rows import RunRow, Side
 
@@ -118,6 +119,14 @@ def of_retry(rules: IdentityRules, run_id: str, origin: RunRow, *, drawn: bytes)
     return _identity(rules, root, baggage=stored.context.baggage, links=(Link(of_origin, "origin"),))
 
 
+def of_successor(rules: IdentityRules, run_id: str, before: RunRow) -> Identity:
+    """The trace of the run that goes on where one continues as new: its own, sampled as that one."""
+    stored = value_pb2.RunTrace.FromString(before.trace)
+    of_before = _root(before, stored)
+    links = (Link(of_before, "predecessor"),)
+    return _identity(rules, successor_root(of_before, run_id), baggage=stored.context.baggage, links=links)
+
+
 class Origins:
     """Gives the runs that this replica makes their traces. draw: 16 random bytes, new ones each time."""
 
@@ -147,6 +156,10 @@ class Origins:
     def of_retry(self, run_id: str, origin: RunRow) -> Identity:
         """The trace of a run that continues a closed one; see of_retry()."""
         return of_retry(self._rules, run_id, origin, drawn=self._draw())
+
+    def of_successor(self, run_id: str, before: RunRow) -> Identity:
+        """The trace of the run that goes on where one continues as new; see of_successor()."""
+        return of_successor(self._rules, run_id, before)
 
 
 def facts_of(record: RunRow) -> RunFacts:

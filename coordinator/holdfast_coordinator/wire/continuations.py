@@ -2,10 +2,10 @@
 
 The code replays the copy and asks anew for what is missing: the failed step, steps and children that were under way.
 Results that came after the failure, of steps that were called before it or independently of it, are kept: they need no
-attempt.
+attempt. Of steps that are to run again nothing is kept.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence, Set
 from datetime import datetime
 
 from holdfast.api.v1 import journal_pb2
@@ -20,15 +20,19 @@ from .entries import join_entries
 Entry = journal_pb2.Entry
 
 
-def continuation(rows: Iterable[JournalRow], origin_run_id: str) -> Continuation:
-    """What a continuation of this closed run begins with. rows: its whole journal."""
+def continuation(rows: Iterable[JournalRow], origin_run_id: str, again: Collection[str] = ()) -> Continuation:
+    """What a continuation of this closed run begins with.
+
+    rows: its whole journal. again: the step ids of steps that run again, whatever came of them.
+    """
     rows = list(rows)
     by_row = [list(journal_pb2.JournalRow.FromString(join_entries(row.entries)).entries) for row in rows]
     entries = [entry for of_row in by_row for entry in of_row]
     closing = entries[-1].run_closed
-    cut = _first_to_undo(entries, closing)
+    undone = _numbers_of(entries, again)
+    cut = min(_first_to_undo(entries, closing), _first_end(entries, undone))
     head, tail = entries[:cut], entries[cut:-1]
-    called = _Calls(head)
+    called = _Calls(head, undone)
     is_kept = [True] * len(head) + [called.is_still_good(entry) for entry in tail] + [False]
     missing = called.unfinished_after([entry for entry, kept in zip(entries, is_kept, strict=True) if kept])
     is_kept = [kept and not missing.concerns(entry) for entry, kept in zip(entries, is_kept, strict=True)]
@@ -36,8 +40,9 @@ def continuation(rows: Iterable[JournalRow], origin_run_id: str) -> Continuation
     if journal:
         begun = journal[0].run_started
         begun.origin_run_id = origin_run_id
-        # Random numbers and idempotency keys of kept steps stay what they were, also in the continuation of one.
-        begun.seed = begun.seed or origin_run_id
+        # Random numbers and idempotency keys of kept steps stay what they were, also in the continuation of one. What
+        # is asked to run again must not be answered by what its idempotency key has done before.
+        begun.seed = "" if undone else begun.seed or origin_run_id
     mail_numbers = [entry.mail_consumed.number for entry in journal if entry.HasField("mail_consumed")]
     return Continuation(
         parts=_parts(rows, by_row, is_kept),
@@ -48,7 +53,27 @@ def continuation(rows: Iterable[JournalRow], origin_run_id: str) -> Continuation
             if entry.HasField("mail_undelivered") and entry.mail_undelivered.mail.HasField("signal")
         ],
         mail_taken=max(mail_numbers, default=0),
+        runs_again=len(undone),
     )
+
+
+def _numbers_of(entries: Sequence[Entry], step_ids: Collection[str]) -> set[int]:
+    """The numbers under which these steps were called or skipped."""
+    wanted = set(step_ids)
+    found = {entry.step_scheduled.number for entry in entries if entry.step_scheduled.step_id in wanted}
+    return (found | {entry.step_skipped.number for entry in entries if entry.step_skipped.step_id in wanted}) - {0}
+
+
+def _first_end(entries: Sequence[Entry], numbers: Collection[int]) -> int:
+    """The place of the first entry that ends one of these steps, or leaves it out."""
+    for place, entry in enumerate(entries):
+        kind = entry.WhichOneof("body") or ""
+        if kind == "step_skipped" or kind in STEP_ENDS:
+            if getattr(entry, kind).number in numbers:
+                return place
+        elif kind == "mail_consumed" and entry.mail_consumed.mail.step_result.number in numbers:
+            return place
+    return len(entries) - 1
 
 
 def _first_to_undo(entries: Sequence[Entry], closing: journal_pb2.RunClosed) -> int:
@@ -93,9 +118,10 @@ class _Missing:
 
 
 class _Calls:
-    """What the code had called by some place of the journal, and which of it had ended."""
+    """What the code had called by some place of the journal, and which of it had ended. undone: what runs again."""
 
-    def __init__(self, head: Sequence[Entry]) -> None:
+    def __init__(self, head: Sequence[Entry], undone: Set[int]) -> None:
+        self._undone = undone
         self._steps = {entry.step_scheduled.number for entry in head if entry.HasField("step_scheduled")}
         self._children = {entry.child_started.number for entry in head if entry.HasField("child_started")}
         self._timers = {entry.timer_set.number for entry in head if entry.HasField("timer_set")}
@@ -109,7 +135,7 @@ class _Calls:
             self._steps.add(entry.step_scheduled.number)
             return True
         if entry.HasField("step_completed"):
-            return entry.step_completed.number in self._steps
+            return entry.step_completed.number in self._steps - self._undone
         if not entry.HasField("mail_consumed"):
             return False
         mail = entry.mail_consumed.mail
@@ -119,7 +145,7 @@ class _Calls:
             case "timer":
                 return mail.timer.number in self._timers
             case "step_result":
-                return mail.step_result.HasField("result") and mail.step_result.number in self._steps
+                return mail.step_result.HasField("result") and mail.step_result.number in self._steps - self._undone
             case "child_closed":
                 completed = mail.child_closed.status == RUN_STATUS_COMPLETED
                 return completed and mail.child_closed.number in self._children

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Concatenate, TypeVar, overload
+from weakref import WeakSet
 
 from holdfast.authoring.shapes import (
     D,
@@ -87,6 +88,7 @@ class App:
         self._queue = None if queue is None else checked_name(what, "queue", queue)
         self._steps: dict[str, StepDefinition] = {}
         self._workflows: dict[str, WorkflowDefinition] = {}
+        _apps.add(self)
 
     @property
     def steps(self) -> Mapping[str, StepDefinition]:
@@ -296,6 +298,13 @@ class App:
         self._steps |= new_steps
         self._workflows |= new_workflows
 
+    def register_again(self, steps: Mapping[str, StepDefinition], workflows: Mapping[str, WorkflowDefinition]) -> None:
+        """Registers exactly these, in the place of whatever is registered: what tests have defined is forgotten."""
+        self._steps.clear()
+        self._steps |= steps
+        self._workflows.clear()
+        self._workflows |= workflows
+
     @property
     def _default_retries(self) -> int:
         return DEFAULT_RETRIES if self._retries is None else self._retries
@@ -353,6 +362,14 @@ def _show_options(decorator: Callable[..., Any], made_by: Callable[..., Any]) ->
 
 _show_options(App.step, App.define_step)
 _show_options(App.workflow, App.define_workflow)
+
+
+_apps: "WeakSet[App]" = WeakSet()
+
+
+def all_apps() -> tuple[App, ...]:
+    """Every app of this process, those of graphs and pipelines too, by name."""
+    return tuple(sorted(_apps, key=lambda app: app.name))
 
 
 default_app = App("default")

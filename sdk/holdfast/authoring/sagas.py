@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, Self
 from holdfast.authoring.steps import Step
 from holdfast.definitions.functions import described, is_awaitable
 from holdfast.errors import add_note
+from holdfast.workflow.continuing import continuing
 from holdfast.workflow.current_run import EnteredSteps, runtime_here
 
 P = ParamSpec("P")
@@ -74,7 +75,7 @@ class Saga:
         # GeneratorExit: the code is dropped where it is, not cancelled. Who is at the keyboard ends the process.
         if (steps is not None and steps.is_over) or isinstance(error, (GeneratorExit, KeyboardInterrupt)):
             return
-        if error is None:
+        if error is None or continuing(error) is not None:
             self._is_over = True
             if steps is not None:
                 steps.let_go()

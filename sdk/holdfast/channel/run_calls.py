@@ -3,7 +3,7 @@
 Decides nothing: batching and waiting are the client's.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TypeVar
 
 from holdfast.api.v1 import run_service_pb2 as pb
@@ -126,9 +126,9 @@ class RunCalls:
         response: pb.TerminateRunResponse = await self._call(self._stub.TerminateRun, request)
         return response.accepted
 
-    async def retry(self, run: str, *, start_id: str) -> StartedRun:
-        """The new run that continues this one. Raises RunNotRetryable."""
-        request = pb.RetryRunRequest(namespace=self._namespace, run=run, start_id=start_id)
+    async def retry(self, run: str, *, start_id: str, again: Iterable[str] = ()) -> StartedRun:
+        """The new run that continues this one. again: step ids of steps that run again. Raises RunNotRetryable."""
+        request = pb.RetryRunRequest(namespace=self._namespace, run=run, start_id=start_id, again=again)
         response: pb.RetryRunResponse = await self._call(self._stub.RetryRun, request)
         return run_messages.started_run(response.run)
 

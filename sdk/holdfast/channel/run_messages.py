@@ -120,6 +120,8 @@ def run_record(message: pb.RunDescription) -> RunRecord:
         losses=message.losses,
         undelivered=tuple(message.undelivered),
         progress=message.progress if message.HasField("progress") else None,
+        chain_run_id=message.chain_run_id,
+        warnings=tuple(message.warnings),
     )
 
 
@@ -133,6 +135,7 @@ def list_runs_request(namespace: str, which: RunFilter, *, page_size: int, curso
         page_size=page_size,
         cursor=cursor,
         idempotency_key=which.idempotency_key,
+        chain=which.chain,
     )
     if which.started_after is not None:
         set_time(request.started_after, which.started_after)
@@ -154,7 +157,8 @@ def wait_runs_request(namespace: str, run_ids: Iterable[str], *, wait_seconds: i
 
 def closed_runs(response: pb.WaitRunsResponse) -> list[ClosedRun]:
     return [
-        ClosedRun(one.run_id, status_of_number(one.status), result_of(one), failure_of(one)) for one in response.closed
+        ClosedRun(one.run_id, status_of_number(one.status), result_of(one), failure_of(one), one.newest_run_id)
+        for one in response.closed
     ]
 
 

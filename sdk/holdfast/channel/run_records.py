@@ -56,12 +56,16 @@ StartOutcome = StartedRun | HoldfastError
 
 @record
 class ClosedRun:
-    """A run that has ended. `result` is set when completed, `failure` when it ended otherwise."""
+    """A run that has ended. `result` is set when completed, `failure` when it ended otherwise.
+
+    newest_run_id: of one that continued as new, the run of its chain that has the result or will have it.
+    """
 
     run_id: str
     status: RunStatus
     result: Payload | None = None
     failure: Failure | None = None
+    newest_run_id: str = ""
 
 
 @record
@@ -89,6 +93,8 @@ class RunRecord:
     losses: int
     undelivered: tuple[str, ...] = ()
     progress: int | None = None
+    chain_run_id: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 @record
@@ -102,6 +108,7 @@ class RunFilter:
     started_before: datetime | None = None
     text: str = ""
     idempotency_key: str = ""
+    chain: str = ""
 
 
 @record

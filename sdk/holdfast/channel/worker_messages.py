@@ -119,6 +119,8 @@ def _limits(message: pb.Limits) -> Limits:
         message_bytes=message.message_bytes or DEFAULT_LIMITS.message_bytes,
         journal_entries=message.journal_entries or DEFAULT_LIMITS.journal_entries,
         journal_entries_warn=message.journal_entries_warn or DEFAULT_LIMITS.journal_entries_warn,
+        journal_bytes=message.journal_bytes or DEFAULT_LIMITS.journal_bytes,
+        journal_bytes_warn=message.journal_bytes_warn or DEFAULT_LIMITS.journal_bytes_warn,
     )
 
 

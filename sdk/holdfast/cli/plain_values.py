@@ -1,17 +1,11 @@
-"""Runs and journals as plain JSON values, for `--output json`. Values of users are shown as JSON."""
+"""Runs as plain JSON values, for `--output json`. Values of users are shown as JSON."""
 
-from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime, timedelta
-from enum import Enum, StrEnum
 from typing import Any
 
 from holdfast.channel.run_records import TraceSpan
-from holdfast.client import HistoryEntry, RunDescription, RunReport
-from holdfast.client.descriptions import shown_value
-from holdfast.codec import Codec
-from holdfast.durations import format_duration
-from holdfast.journal import Arguments, Payload
+from holdfast.client import RunDescription, RunReport
+from holdfast.replay.files import plain
 
 _LISTED = (
     "run_id",
@@ -30,7 +24,18 @@ _LISTED = (
     "parent_run_id",
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_SHOWN = ("args", "kwargs", "result", "error", "failure", "session_id", "journal_length", "losses", "undelivered")
+_SHOWN = (
+    "args",
+    "kwargs",
+    "result",
+    "error",
+    "failure",
+    "session_id",
+    "journal_length",
+    "losses",
+    "undelivered",
+    "warnings",
+)
 
 
 def listed_run(run: RunDescription) -> dict[str, Any]:
@@ -47,13 +52,6 @@ def run_report(report: RunReport) -> dict[str, Any]:
     """A report, with the error of each task as text beside its failure."""
     tasks = [{**plain(task), "error": task.error} for task in report.tasks]
     return {**plain(report), "tasks": tasks}
-
-
-def history_entry(entry: HistoryEntry) -> dict[str, Any]:
-    """An entry of a journal: number, type and at first, then what its kind has."""
-    body: dict[str, Any] = plain(entry.entry)
-    at = body.pop("at")
-    return {"seq": entry.number, "type": entry.type, "at": at, "epoch": entry.epoch, **body}
 
 
 def trace_span(span: TraceSpan) -> dict[str, Any]:
@@ -77,30 +75,3 @@ def trace_span(span: TraceSpan) -> dict[str, Any]:
 
 def _instant(since_epoch_ns: int) -> str:
     return (_EPOCH + timedelta(microseconds=since_epoch_ns // 1_000)).isoformat()
-
-
-def plain(value: Any) -> Any:
-    """Records as objects, times as ISO texts, spans as "90s", enums as their lower-case names."""
-    match value:
-        case Payload():
-            return shown_value(value, _codec)
-        case Arguments():
-            return {"args": plain(value.positional), "kwargs": plain(value.named)}
-        case datetime():
-            return value.isoformat()
-        case timedelta():
-            return format_duration(value)
-        case StrEnum():
-            return value.value
-        case Enum():
-            return value.name.lower()
-        case Mapping():
-            return {str(key): plain(item) for key, item in value.items()}
-        case list() | tuple():
-            return [plain(item) for item in value]
-    if is_dataclass(value) and not isinstance(value, type):
-        return {one.name: plain(getattr(value, one.name)) for one in fields(value)}
-    return value
-
-
-_codec = Codec()

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from holdfast.cli import check, graphs, health_check, hooks, init, runs, start, traces, worker
+from holdfast.cli import check, graphs, health_check, hooks, init, replay, runs, start, traces, worker
 from holdfast.cli.command_group import CommandGroup
 from holdfast.errors import HoldfastError
 
@@ -78,6 +78,7 @@ def make_app() -> typer.Typer:
     app.add_typer(hooks.app, name="hooks")
     app.add_typer(traces.app, name="trace")
     app.command("check")(check.check)
+    app.command("replay")(replay.replay)
     app.command("graph")(graphs.graph)
     app.command("health")(health_check.health)
     add_commands(app, SERVER_MODULE)

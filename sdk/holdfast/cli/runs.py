@@ -100,6 +100,23 @@ def list_runs(
 
 
 @app.command()
+def chain(
+    run: RunArgument,
+    address: AddressOption = None,
+    namespace: NamespaceOption = "default",
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """List the runs of a chain, of which each continued as the next, oldest first; RUN is any of them."""
+    from holdfast.cli import display, plain_values
+
+    found = with_client(address, namespace, lambda client: client.chain(run))
+    if output is Output.JSON:
+        _print_json([plain_values.listed_run(one) for one in found])
+    else:
+        display.print_runs(found)
+
+
+@app.command()
 def show(
     run: RunArgument,
     codecs: CodecsOption = None,
@@ -126,13 +143,18 @@ def history(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Show the journal of a run: its steps with their attempts, timers, signals and children."""
-    from holdfast.cli import display, plain_values
+    from holdfast.cli import display
     from holdfast.client import story
+    from holdfast.replay.files import history_values
+    from holdfast.replay.stored import stored_with_epochs
 
-    journal = _with_run(address, namespace, run, lambda handle: handle.history(), codecs)
     if output is Output.JSON:
-        _print_json([plain_values.history_entry(entry) for entry in journal])
+        stored, epochs = _with_run(
+            address, namespace, run, lambda handle: stored_with_epochs(handle, namespace=namespace), codecs
+        )
+        _print_json(history_values(stored, epochs))
     else:
+        journal = _with_run(address, namespace, run, lambda handle: handle.history(), codecs)
         display.print_story(journal.run_id, story.story_of(journal))
 
 
@@ -188,12 +210,32 @@ def terminate(
 @app.command()
 def retry(
     run: RunArgument,
+    from_tasks: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--from",
+            metavar="TASK",
+            help="Of a graph: this task and what depends on it run again; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    graph: Annotated[
+        str | None,
+        typer.Option(
+            "--graph", metavar="GRAPH", help='With --from: the graph, "shop.flows:onboarding".', show_default=False
+        ),
+    ] = None,
     address: AddressOption = None,
     namespace: NamespaceOption = "default",
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Continue a failed run at its failed step, as a new run; prints its run id."""
-    handle = _with_run(address, namespace, run, lambda handle: handle.retry())
+    from holdfast.cli.graphs import load_one_graph
+
+    if bool(from_tasks) != bool(graph):
+        raise typer.BadParameter("are given together", param_hint="--from, --graph")
+    found = None if graph is None else load_one_graph(graph)
+    handle = _with_run(address, namespace, run, lambda handle: handle.retry(from_tasks=from_tasks or None, graph=found))
     if output is Output.JSON:
         _print_json({"run_id": handle.run_id, "id": handle.id})
     else:

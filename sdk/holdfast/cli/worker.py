@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from holdfast.cli.deps_option import DepsOption, find_deps, opened_deps
 from holdfast.cli.options import (
     GUARDS_HELP,
     AddressOption,
@@ -96,6 +97,7 @@ def worker(
     health_port: HealthPortOption = None,
     loop_blocked_max: LoopBlockedOption = "60s",
     guards: GuardsOption = GuardsChoice.ON,
+    deps: DepsOption = None,
     codecs: CodecsOption = None,
     quiet: QuietOption = False,
     log_json: LogJsonOption = False,
@@ -112,6 +114,7 @@ def worker(
 
     targets = modules or modules_of_environment() or modules_of_project(Path.cwd())
     found = load_modules(targets)
+    made_by = find_deps(deps)
     try:
         checked_name("a worker", "queue", queue)
     except ValueError as error:
@@ -126,7 +129,7 @@ def worker(
         options = _options_of_one(
             targets, queue=queue, concurrency=concurrency, build=build, quiet=quiet, log_json=log_json,
             log_level=log_level, address=address, namespace=namespace, loop_blocked_max=loop_blocked_max,
-            guards=guards, codecs=codecs,
+            guards=guards, codecs=codecs, deps=deps,
         )  # fmt: skip
         from holdfast.cli.worker_processes import run_in_processes
         from holdfast.client.loops import run
@@ -143,11 +146,12 @@ def worker(
     async def work(client: "Client") -> None:
         from holdfast.worker import Worker
 
-        made = Worker(
-            client, queue, workflows=found.workflows, steps=found.steps, max_steps=concurrency, build=build,
-            health_port=health_port, loop_blocked_max=blocked_seconds, guards=guards.value,
-        )  # fmt: skip
-        await _run(made, exit_with_stdin=exit_with_stdin, quiet=quiet or is_logged or log_json)
+        async with opened_deps(deps, made_by) as given:
+            made = Worker(
+                client, queue, workflows=found.workflows, steps=found.steps, max_steps=concurrency, build=build,
+                health_port=health_port, loop_blocked_max=blocked_seconds, guards=guards.value, **given,
+            )  # fmt: skip
+            await _run(made, exit_with_stdin=exit_with_stdin, quiet=quiet or is_logged or log_json)
 
     # The worker itself waits for the coordinator, for as long as it takes.
     try:
@@ -200,12 +204,14 @@ def _options_of_one(
     loop_blocked_max: str,
     guards: GuardsChoice,
     codecs: str | None,
+    deps: str | None,
 ) -> list[str]:
     """The command line of one of several processes."""
     options = [*targets, "--queue", queue, "--concurrency", str(concurrency), "--namespace", namespace]
     options += ["--loop-blocked-max", loop_blocked_max, "--guards", guards]
     options += ["--build", build] if build else []
     options += ["--codecs", codecs] if codecs else []
+    options += ["--deps", deps] if deps else []
     options += ["--address", address] if address else []
     options += ["--log-level", log_level, *(["--log-json"] if log_json else [])]
     return [*options, "--quiet"] if quiet else options

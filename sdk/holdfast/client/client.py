@@ -18,7 +18,7 @@ from holdfast.channel.run_calls import RunCalls
 from holdfast.channel.run_records import RunFilter, StartedRun
 from holdfast.client.call_spans import CallSpan
 from holdfast.client.closed_runs import AskedRuns
-from holdfast.client.descriptions import RunPage, describe_page
+from holdfast.client.descriptions import RunDescription, RunPage, describe_page
 from holdfast.client.handle import Reach, RunHandle, new_request_id
 from holdfast.client.result_waits import AwaitedRuns
 from holdfast.client.start_batches import StartBatcher
@@ -265,6 +265,23 @@ class Client:
         checked_text("run", run)
         hint = Any if workflow is None else workflow.definition.signature.result
         return RunHandle(self._reach, run, result_hint=hint)
+
+    async def chain(self, run: RunHandle[Any] | str) -> RunPage:
+        """The runs of a chain, of which each continued as the next, oldest first; one run where there is no chain.
+
+        run: any of them, by its handle, run id or business id. A retry of one of them is in the chain too.
+        """
+        name = run if isinstance(run, str) else run.run_id
+        if not name:
+            raise InvalidRequest("run", "is empty; give a run id or a business id")
+        which, cursor = RunFilter(chain=checked_text("run", name)), ""
+        newest_first: tuple[RunDescription, ...] = ()
+        while True:
+            page = await self._calls.list_runs(which, page_size=_PAGE_MAX, cursor=cursor)
+            newest_first += describe_page(page, self.codec).runs
+            cursor = page.next_cursor
+            if not cursor:
+                return RunPage(newest_first[::-1], None)
 
     async def deliver(self, token: str, payload: Any = None, *, request_id: str | None = None) -> None:
         """Delivers to the hook that this token was made for; returns when it is committed. See `holdfast.hook`.

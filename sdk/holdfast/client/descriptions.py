@@ -49,6 +49,12 @@ class RunDescription:
     has come past. It says how far a run is whose steps follow one another, as those of a pipeline. None where the end
     of its journal does not show it, and in listings of runs that have closed and did not fail in a step."""
 
+    chain_run_id: str | None = None
+    """The first run of its chain, of which each continued as the next; None for that one, and without a chain."""
+
+    warnings: tuple[str, ...] = ()
+    """What is about to become a problem while it is open, one sentence each; empty in listings."""
+
     @property
     def error(self) -> str | None:
         """Why it did not complete, as "ValueError: kaput"; None when it did or is open."""
@@ -62,7 +68,7 @@ class RunDescription:
 
 @dataclass(slots=True, frozen=True)
 class RunPage(Sequence[RunDescription]):
-    """Runs, newest first. `next_cursor` is None on the last page."""
+    """Runs, newest first; those of a chain oldest first. `next_cursor` is None on the last page."""
 
     runs: tuple[RunDescription, ...]
     next_cursor: str | None
@@ -110,6 +116,8 @@ def describe(record: RunRecord, codec: Codec) -> RunDescription:
         losses=record.losses,
         undelivered=record.undelivered,
         progress=record.progress,
+        chain_run_id=record.chain_run_id or None,
+        warnings=record.warnings,
     )
 
 

@@ -3,9 +3,9 @@
 import asyncio
 import os
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
-from typing import Any, Generic, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 from uuid import uuid4
 
 from holdfast import ids
@@ -24,6 +24,9 @@ from holdfast.durations import Duration, parse_duration
 from holdfast.errors import InvalidRequest
 from holdfast.journal import Arguments
 from holdfast.statuses import RunStatus
+
+if TYPE_CHECKING:
+    from holdfast.graphs import Graph
 
 Result = TypeVar("Result", covariant=True)
 
@@ -120,7 +123,7 @@ class RunHandle(Generic[Result]):
         return report_of(run, await self.history(), self._reach.codec)
 
     async def result(self, timeout: Duration | None = None) -> Result:
-        """What the workflow returned.
+        """What the workflow returned; of a run that continues as new, what the last run of its chain returned.
 
         Raises RunFailed, RunCancelled or RunTimedOut with the original type, text and traceback, and
         TimeoutError when `timeout` passes first; the run then goes on. While the coordinator is away, it waits.
@@ -168,14 +171,27 @@ class RunHandle(Generic[Result]):
         with self._span("terminate"):
             return await self._reach.calls.terminate(self._asked, text, request_id=new_request_id())
 
-    async def retry(self) -> "RunHandle[Result]":
+    async def retry(
+        self, *, from_tasks: Iterable[str] | None = None, graph: "Graph | None" = None
+    ) -> "RunHandle[Result]":
         """A new run that continues this one at the failed step and takes over its id.
 
-        Raises RunNotRetryable unless it failed, timed out, was cancelled or terminated, and RunAlreadyStarted while
-        another run has its id and is open.
+        from_tasks: of a run of a graph: these tasks run again, and all that depends on them, and what failed or was
+        skipped; the others keep their results. A completed run can be continued so too. graph: whose tasks they are; it
+        knows what depends on what.
+        Raises RunNotRetryable unless it failed, timed out, was cancelled or terminated, RunAlreadyStarted while another
+        run has its id and is open, and InvalidGraph for a name that is no task, with the nearest one.
         """
+        again: tuple[str, ...] = ()
+        if from_tasks is not None:
+            if graph is None:
+                problem = "is needed to know what depends on from_tasks: retry(from_tasks=[...], graph=g)"
+                raise InvalidRequest("graph", problem)
+            again = graph.from_tasks(from_tasks)
+        elif graph is not None:
+            raise InvalidRequest("from_tasks", "names the tasks that run again; leave graph out without it")
         with self._span("retry"):
-            started = await self._reach.calls.retry(self._asked, start_id=new_start_id())
+            started = await self._reach.calls.retry(self._asked, start_id=new_start_id(), again=again)
         return RunHandle(
             self._reach, started.run_id, run_id=started.run_id, id=started.id or None, result_hint=self._hint
         )
@@ -203,7 +219,10 @@ class RunHandle(Generic[Result]):
                 async with asyncio.timeout(seconds):
                     if self._run_id is None:
                         await self.describe()
-                    self._closed = await self._reach.awaited.closed(self.run_id)
+                    closed = await self._reach.awaited.closed(self.run_id)
+                    while closed.newest_run_id:
+                        closed = await self._reach.awaited.closed(closed.newest_run_id)
+                    self._closed = closed
             except TimeoutError:
                 assert seconds is not None
                 if seconds < ANSWER_SECONDS:
@@ -216,7 +235,10 @@ class RunHandle(Generic[Result]):
     async def _closed_now(self) -> ClosedRun | None:
         if self._run_id is None:
             await self.describe()
-        return await self._reach.asked.closed(self.run_id)
+        closed = await self._reach.asked.closed(self.run_id)
+        while closed is not None and closed.newest_run_id:
+            closed = await self._reach.asked.closed(closed.newest_run_id)
+        return closed
 
 
 def new_start_id() -> str:

@@ -197,7 +197,9 @@ def _mapped(value: Any, payload: Any, failure: Any) -> Any:
         return failure(value)
     if kind is Arguments:
         return Arguments(
-            tuple(map(payload, value.positional)), {name: payload(one) for name, one in value.named.items()}
+            tuple(map(payload, value.positional)),
+            {name: payload(one) for name, one in value.named.items()},
+            None if value.context is None else payload(value.context),
         )
     if kind is tuple:
         return tuple([_mapped(one, payload, failure) for one in value])

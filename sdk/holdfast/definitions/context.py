@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import logging
 
 Deps = TypeVar("Deps")
+T = TypeVar("T")
 
 _NOT_GIVEN: Any = object()
 
@@ -51,6 +52,7 @@ class Context(Generic[Deps]):
         "_deps",
         "_heartbeat",
         "_is_cancelled",
+        "_read_context",
         "_save",
         "_time_left",
         "attempt",
@@ -72,13 +74,17 @@ class Context(Generic[Deps]):
         idempotency_key: str = "",
         deps: Deps = _NOT_GIVEN,
         saved: Any = None,
+        context: Callable[[Any], Any] | None = None,
         heartbeat: Callable[[Any], None] | None = None,
         save: Callable[[Any], Awaitable[None]] | None = None,
         is_cancelled: Callable[[], bool] | None = None,
         time_left: Callable[[], timedelta | None] | None = None,
         log: "logging.Logger | logging.LoggerAdapter[Any] | None" = None,
     ) -> None:
-        """The callables come from the worker; a test of a step gives only those it needs."""
+        """The callables come from the worker; a test of a step gives only those it needs.
+
+        context: what gives the context of the workflow as a type, `lambda _: Tenant("t-1")` in a test.
+        """
         self.run_id = run_id
         self.workflow = workflow
         self.step = step
@@ -92,6 +98,7 @@ class Context(Generic[Deps]):
             log = step_log(step, facts)
         self.log = log
         self._deps = deps
+        self._read_context = context
         self._heartbeat = heartbeat
         self._save = save
         self._is_cancelled = is_cancelled
@@ -126,6 +133,20 @@ class Context(Generic[Deps]):
                 f"the context of step {self.step} has no attribute {name!r}, and neither has what the worker was given "
                 f"as deps ({type(deps).__name__})"
             )
+        return found
+
+    def context(self, type: type[T], /) -> T:
+        """What the workflow has set for its steps by `holdfast.set_context`, as the type that it has set.
+
+        A copy of this attempt's own, which cannot be changed. Raises ContextUnavailable where nothing was set, and
+        PayloadNotSerializable where it does not fit the type.
+        """
+        if self._read_context is None:
+            raise ContextUnavailable(
+                f"step {self.step} asks for the context of its workflow, but workflow {self.workflow} had set none "
+                "when it called the step; call holdfast.set_context(...) before"
+            )
+        found: T = self._read_context(type)
         return found
 
     def heartbeat(self, details: Any = None) -> None:

@@ -130,6 +130,11 @@ class CallSignature:
         parameters = [changed if one.name == name else one for one in self._signature.parameters.values()]
         return CallSignature(self._function, self._signature.replace(parameters=parameters), self._other_hints)
 
+    def without_context(self) -> "CallSignature":
+        """The same signature, without the parameter that takes the context."""
+        parameters = [one for one in self._signature.parameters.values() if one.name != self.context_parameter]
+        return CallSignature(self._function, self._signature.replace(parameters=parameters), self._other_hints)
+
     def check_annotations(self) -> None:
         """Raises HopelessHint as `of` does, now also for what was unknown where the function was defined."""
         resolved = self._resolved()

@@ -140,6 +140,10 @@ class Graph(Workflow[..., dict[str, Any]]):
         part._known = None
         return part
 
+    def from_tasks(self, names: Iterable[str]) -> tuple[str, ...]:
+        """These tasks and all that depends on them, in order. Raises InvalidGraph for a name that is no task."""
+        return tuple(task.name for task in self.plan.beginning_with(names))
+
     @property
     def plan(self) -> Plan:
         """The tasks in order, with what each waits for. Raises InvalidGraph."""

@@ -73,6 +73,13 @@ class Plan:
             left += new
         return [task for task in self.tasks if task.name in found]
 
+    def beginning_with(self, names: Iterable[str]) -> list[PlannedTask]:
+        """These tasks and whatever depends on them, in order. Raises InvalidGraph as `only`."""
+        wanted = set(_checked_names(self, names))
+        for name in tuple(wanted):
+            wanted.update(task.name for task in self.descendants(name))
+        return [task for task in self.tasks if task.name in wanted]
+
     def only(self, names: Iterable[str]) -> "Plan":
         """These tasks and all they depend on. Raises InvalidGraph for a name that is no task, and for no name."""
         wanted, left = set[str](), _checked_names(self, names)

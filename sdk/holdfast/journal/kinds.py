@@ -180,7 +180,6 @@ _ENTRIES = (
         asks=Asks.CLOSE,
         ends=frozenset({Subject.RUN}),
         required=("status",),
-        left_out=frozenset({"successor_run_id"}),
     ),
     EntryKind(
         "user_span_began",

@@ -181,6 +181,7 @@ class RunStarted:
     workflow: str
     origin_run_id: str = ""
     seed: str = ""
+    continued_run_id: str = ""
     size_bytes: ClassVar[int] = FRAME_BYTES
 
 
@@ -388,14 +389,19 @@ class RunClosed:
     status: RunStatus
     result: Payload | None = None
     failure: Failure | None = None
+    successor_run_id: str = ""
+    arguments: Arguments | None = None
+    signals: tuple[Mail, ...] = ()
 
     @property
     def size_bytes(self) -> int:
-        size = FRAME_BYTES
+        size = FRAME_BYTES + sum([FRAME_BYTES + one.body.size_bytes for one in self.signals])
         if self.result is not None:
             size += len(self.result.data)
         if self.failure is not None:
             size += self.failure.size_bytes
+        if self.arguments is not None:
+            size += self.arguments.size_bytes
         return size
 
 

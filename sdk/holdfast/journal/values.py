@@ -49,10 +49,11 @@ class Payload:
 
 @record
 class Arguments:
-    """The arguments of a call, encoded one by one."""
+    """The arguments of a call, encoded one by one. context: what the workflow has set for its steps, no parameter."""
 
     positional: tuple[Payload, ...] = ()
     named: Mapping[str, Payload] = field(default_factory=dict)
+    context: Payload | None = None
 
     @property
     def size_bytes(self) -> int:
@@ -62,6 +63,8 @@ class Arguments:
             size += len(payload.data) + 16
         for name, payload in self.named.items():
             size += len(payload.data) + 16 + 4 * len(name)
+        if self.context is not None:
+            size += len(self.context.data) + 16
         return size
 
 

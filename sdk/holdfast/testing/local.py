@@ -1,19 +1,21 @@
 """`run_local`: one run from start to end inside a test, and what is left of it to look at."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
 from holdfast.authoring.workflows import Workflow
 from holdfast.codec import Codec
 from holdfast.codec.failures import as_run_failed
+from holdfast.definitions.definitions import WorkflowDefinition
 from holdfast.durations import Duration, parse_duration
 from holdfast.errors import HoldfastError
-from holdfast.journal import Entry, Failure, Signal
+from holdfast.journal import Arguments, Entry, Failure, Signal
 from holdfast.statuses import RunStatus
 from holdfast.testing.local_engine import NO_DEPS, LocalEngine
 from holdfast.worker.guards import Guards
+from holdfast.workflow.current_run import RunInfo
 
 _T = TypeVar("_T")
 
@@ -38,7 +40,8 @@ class LocalRun(Generic[_T]):
     """A run that ended, or that waits for what never comes: then it is suspended and `waits` says for what.
 
     result: the decoded result, None without one. history: its journal. took: how long it took by its own,
-    virtual clock.
+    virtual clock. Of a run that continues as new all of it is of the last run.
+    arguments: what it was started with, still encoded. info: what its code can read of it. definition: its workflow.
     """
 
     run_id: str
@@ -49,6 +52,9 @@ class LocalRun(Generic[_T]):
     history: tuple[Entry, ...]
     waits: tuple[str, ...]
     took: timedelta
+    arguments: Arguments = field(repr=False)
+    info: RunInfo = field(repr=False)
+    definition: WorkflowDefinition = field(repr=False)
 
     def value(self) -> _T:
         """The result. Raises RunFailed, RunCancelled or RunTimedOut as a client would, and RunNotFinished."""
@@ -83,6 +89,7 @@ async def run_local(
         engine.post_later(run, signal, parse_duration(after[0]) if after else timedelta(0))
     async with engine:
         await engine.run_until_idle(run)
+    run = run.newest
     closed = run.closed
     definition = workflow.definition
     result = None
@@ -98,4 +105,7 @@ async def run_local(
         history=tuple(run.history),
         waits=tuple(run.waits),
         took=run.history[-1].at - run.history[0].at,
+        arguments=run.arguments,
+        info=run.info,
+        definition=definition,
     )

@@ -208,6 +208,8 @@ def _write_run_started(message: journal_pb2.Entry, record: journal.RunStarted) -
         body.origin_run_id = record.origin_run_id
     if record.seed:
         body.seed = record.seed
+    if record.continued_run_id:
+        body.continued_run_id = record.continued_run_id
 
 
 def _read_run_started(at: datetime, body: journal_pb2.RunStarted) -> journal.RunStarted:
@@ -216,6 +218,7 @@ def _read_run_started(at: datetime, body: journal_pb2.RunStarted) -> journal.Run
         body.workflow,
         body.origin_run_id,
         body.seed,
+        body.continued_run_id,
     )
 
 
@@ -498,6 +501,13 @@ def _write_run_closed(message: journal_pb2.Entry, record: journal.RunClosed) -> 
         write_payload(body.result, record.result)
     if record.failure is not None:
         write_failure(body.failure, record.failure)
+    if record.successor_run_id:
+        body.successor_run_id = record.successor_run_id
+    if record.arguments is not None:
+        body.arguments.SetInParent()
+        write_arguments(body.arguments, record.arguments)
+    for one in record.signals:
+        write_mail(body.signals.add(), one)
 
 
 def _read_run_closed(at: datetime, body: journal_pb2.RunClosed) -> journal.RunClosed:
@@ -506,6 +516,9 @@ def _read_run_closed(at: datetime, body: journal_pb2.RunClosed) -> journal.RunCl
         status_of_number(body.status),
         payload_from_message(body.result) if body.HasField("result") else None,
         failure_from_message(body.failure) if body.HasField("failure") else None,
+        body.successor_run_id,
+        arguments_from_message(body.arguments) if body.HasField("arguments") else None,
+        tuple([mail_from_message(one) for one in body.signals]),
     )
 
 

@@ -97,6 +97,8 @@ def write_arguments(message: value_pb2.Arguments, arguments: Arguments) -> None:
         named = message.named
         for name, payload in arguments.named.items():
             write_payload(named[name], payload)
+    if arguments.context is not None:
+        write_payload(message.context, arguments.context)
 
 
 def arguments_from_message(message: value_pb2.Arguments) -> Arguments:
@@ -105,6 +107,7 @@ def arguments_from_message(message: value_pb2.Arguments) -> Arguments:
     return Arguments(
         tuple([Payload(one.data, one.encoding, one.content_sha256) for one in message.positional]),
         {name: payload_from_message(named[name]) for name in sorted(named)} if named else {},
+        payload_from_message(message.context) if message.HasField("context") else None,
     )
 
 

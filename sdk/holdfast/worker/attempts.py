@@ -24,6 +24,7 @@ from holdfast.codec.failures import capture
 from holdfast.definitions.context import Context
 from holdfast.definitions.definitions import StepDefinition
 from holdfast.definitions.functions import is_awaitable
+from holdfast.hints.value_types import value_type
 from holdfast.journal import Arguments, Failure, Payload, StepOrigin
 from holdfast.limits import DEFAULT_LIMITS, Limits
 from holdfast.record import record
@@ -347,7 +348,11 @@ class AttemptRunner:
     def _step_context(self, attempt: Attempt) -> Context[Any]:
         call = attempt.call
         what = f"progress of step {call.definition.name}"
-        given = {} if self._deps is NO_DEPS else {"deps": self._deps}
+        given: dict[str, Any] = {} if self._deps is NO_DEPS else {"deps": self._deps}
+        context = call.arguments.context
+        if context is not None:
+            of_workflow = f"the context of the steps of workflow {call.workflow}"
+            given["context"] = lambda hint: self._codec.decode(context, value_type(hint), what=of_workflow)
         return Context(
             run_id=call.run_id,
             workflow=call.workflow,

@@ -106,6 +106,14 @@ def recorded(command: NumberedCommand, at: datetime) -> Entry:
         case commands.WriteNote():
             return Noted(at, command.text, command.level, command.facts, command.span)
         case commands.Close():
-            return RunClosed(at, command.status, command.result, command.failure)
+            return RunClosed(
+                at,
+                command.status,
+                command.result,
+                command.failure,
+                command.successor_run_id,
+                command.arguments,
+                command.signals,
+            )
         case _:
             assert_never(command)

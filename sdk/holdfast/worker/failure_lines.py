@@ -7,6 +7,7 @@ from datetime import timedelta
 from holdfast.durations import format_duration
 from holdfast.journal import AttemptRecord, Failure, RunClosed, SignalSetAside
 from holdfast.statuses import AttemptOutcome, RunStatus
+from holdfast.worker.pending_entries import PendingEntries
 
 log = logging.getLogger("holdfast.worker")
 
@@ -36,6 +37,15 @@ def log_signal_set_aside(entry: SignalSetAside, *, run_id: str, workflow: str) -
     log.warning(
         "run %s (%s): signal %s was set aside and the run waits on: %s", run_id, workflow, entry.name, entry.problem
     )
+
+
+def log_long_journal(journal: PendingEntries, *, run_id: str, workflow: str) -> None:
+    """A warning for a run whose journal has become long."""
+    log.warning(
+        "run %s (%s): its journal has become long, %d entries and about %d bytes; let the run go on as a new one with "
+        "continue_as_new, before it fails at a limit",
+        run_id, workflow, journal.journal_entries, journal.journal_bytes,
+    )  # fmt: skip
 
 
 def _after(delay: timedelta) -> str:

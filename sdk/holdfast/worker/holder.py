@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 
 from holdfast.channel.leases import Lease, Transition, TransitionResult
+from holdfast.errors import LimitExceeded
 from holdfast.journal import (
     AttemptEnded,
     AttemptStarted,
@@ -29,7 +30,13 @@ from holdfast.journal import (
 from holdfast.limits import DEFAULT_LIMITS, Limits
 from holdfast.statuses import AttemptOutcome, Then, TransitionStatus
 from holdfast.worker.command_entries import recorded, step_scheduled
-from holdfast.worker.failure_lines import log_closed_run, log_failed_attempt, log_signal_set_aside
+from holdfast.worker.failure_lines import (
+    log_closed_run,
+    log_failed_attempt,
+    log_long_journal,
+    log_signal_set_aside,
+)
+from holdfast.worker.lifecycle import RunEvents
 from holdfast.worker.mailbox import Mailbox
 from holdfast.worker.pending_entries import PendingEntries
 from holdfast.worker.ports import Crew
@@ -53,13 +60,18 @@ class Phase(Enum):
 
 
 class RunHolder:
-    """A run under this worker's lease, or kept for its next one. position: in its trace; None when it has none."""
+    """A run under this worker's lease, or kept for its next one. position: in its trace; None when it has none.
+
+    events: takes what happens to the run; None where nobody asks.
+    """
 
     __slots__ = (
         "_build",
         "_crew",
         "_ended",
+        "_events",
         "_fresh",
+        "_is_long",
         "_mail",
         "_outbox",
         "_slots",
@@ -86,7 +98,9 @@ class RunHolder:
         build: str = "",
         limits: Limits = DEFAULT_LIMITS,
         position: RunPosition | None = None,
+        events: RunEvents | None = None,
     ) -> None:
+        self._events = events
         self.instance = instance
         self.position = position
         self.progress = progress
@@ -99,6 +113,7 @@ class RunHolder:
         self._mail = Mailbox()
         self._slots = SlotHolds(crew, lease.run_id)
         self._slots_freed = 0
+        self._is_long = False
         self._ended: deque[tuple[int, int, Ended]] = deque()
         self._adopt(lease)
 
@@ -158,7 +173,9 @@ class RunHolder:
             for entry in entries:
                 self.progress.feed(entry)
                 self.instance.feed(entry)
-                self._outbox.last_at = entry.at
+                self._outbox.replayed(entry)
+                if self._events is not None:
+                    self._events.replayed(entry)
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt) and interrupts.can_be_from_outside():
                 raise
@@ -259,6 +276,8 @@ class RunHolder:
         at = max(at, mail.arrived_at, self._outbox.last_at)
         since = self.instance.awaited_since(mail.body)
         self._outbox.append(MailConsumed(at, mail.number, awaited_since=since), mail_bytes=mail.body.size_bytes)
+        if self._events is not None:
+            self._events.consumed(mail)
         entry = MailConsumed(at, mail.number, mail)
         self.progress.feed(entry)
         self.instance.feed(entry)
@@ -292,6 +311,18 @@ class RunHolder:
                         self._slots.let_go()
                     elif isinstance(entry, SignalSetAside):
                         log_signal_set_aside(entry, run_id=self.run_id, workflow=self.lease.workflow)
+        if not self.closed and self._outbox.is_long:
+            self._check_length(at)
+
+    def _check_length(self, at: datetime) -> None:
+        """Says once that the journal has become long, and ends the run where it is too long."""
+        problem = self._outbox.problem
+        if problem:
+            self.instance.fail(LimitExceeded(problem))
+            self._take_commands(at)
+        elif not self._is_long:
+            self._is_long = True
+            log_long_journal(self._outbox, run_id=self.run_id, workflow=self.lease.workflow)
 
     def _schedule(self, call: commands.CallStep, at: datetime) -> None:
         inline = self._crew.runs_inline(call)
@@ -405,6 +436,8 @@ class RunHolder:
         status = result.status
         is_committed = status in (TransitionStatus.COMMITTED, TransitionStatus.COMMITTED_WITH_MAIL)
         flight = self._outbox.answered(committed=is_committed)
+        if is_committed and self._events is not None:
+            self._events.committed(flight)
         if self.phase is Phase.GONE:
             return []
         if status is TransitionStatus.REFUSED and flight.then is not Then.STALL:

@@ -1,6 +1,6 @@
 """Makes the holder of a newly leased run: its code, its progress, and what ties them to the crew."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -12,6 +12,7 @@ from holdfast.journal import Arguments
 from holdfast.limits import Limits
 from holdfast.worker.declared_signals import DeclaredSignals
 from holdfast.worker.holder import RunHolder
+from holdfast.worker.lifecycle import LifecycleEvent, RunEvents
 from holdfast.worker.ports import Crew
 from holdfast.worker.step_progress import RunProgress, WorkerIdentity
 from holdfast.worker.trace_context import RunPosition, enter_untraced_code
@@ -31,6 +32,8 @@ class CrewOptions:
     retry_hold: timedelta = timedelta(seconds=1)
     build: str = ""
     is_guarded: bool = False
+    lifecycle: "Callable[[LifecycleEvent], None] | None" = None
+    """Takes what happens to the runs of this worker; None where nobody asks for it."""
 
 
 class HolderFactory:
@@ -86,4 +89,5 @@ class HolderFactory:
             build=options.build,
             limits=limits,
             position=position,
+            events=None if options.lifecycle is None else RunEvents(lease, options.lifecycle),
         )

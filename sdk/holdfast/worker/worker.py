@@ -13,6 +13,7 @@ import os
 import socket
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Executor
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Protocol
 
@@ -36,6 +37,7 @@ from holdfast.worker.crew import WorkCrew
 from holdfast.worker.guards import Guards, guarded
 from holdfast.worker.heartbeat import Heartbeat
 from holdfast.worker.holder_factory import CrewOptions
+from holdfast.worker.lifecycle import Lifecycle, LifecycleCalls
 from holdfast.worker.log_facts import facts_in_logs
 from holdfast.worker.loop_watch import BLOCKED_SECONDS, LoopWatch
 from holdfast.worker.process_pools import check_executor
@@ -52,6 +54,8 @@ log = logging.getLogger("holdfast.worker")
 BUILD_VARIABLE = "HOLDFAST_BUILD"
 LAST_REPORTS_SECONDS = 5.0
 GOOD_BYE_SECONDS = 2.0
+LAST_CALLS_SECONDS = 2.0
+"""How long a worker that leaves waits for code of the user that it calls about runs."""
 
 
 class WorkerClient(Protocol):
@@ -85,7 +89,8 @@ class Worker:
     handle_signals: False leaves SIGTERM and SIGINT to the program around it, which then calls `drain`.
     loop_blocked_max: how long code may hold the event loop; then it is interrupted, and if that does not help, what the
     loop holds up goes to other workers. A step may hold the interpreter for as long, as some extensions do, before
-    the worker is taken for dead.
+    the worker is taken for dead. lifecycle: what is called when runs and steps begin, end, fail, are retried or
+    skipped; see `holdfast.Lifecycle`.
     """
 
     def __init__(
@@ -107,6 +112,7 @@ class Worker:
         loop_blocked_max: Duration = 60.0,
         guards: Guards = "on",
         codecs: "Iterable[PayloadCodec | Pickle] | None" = None,
+        lifecycle: Lifecycle | Iterable[Lifecycle] = (),
     ) -> None:
         checked_name("a worker", "queue", queue)
         if max_steps < 1 or max_runs < 1:
@@ -117,6 +123,10 @@ class Worker:
         self._registered = Registrations.of(workflows, steps)
         if not self._registered.workflows and not self._registered.steps:
             raise ValueError("a worker without workflows and steps has nothing to do; give it some, or an App")
+        self._lifecycle = (lifecycle,) if isinstance(lifecycle, Lifecycle) else tuple(lifecycle)
+        for one in self._lifecycle:
+            if not isinstance(one, Lifecycle):
+                raise TypeError(f"lifecycle is an object of a subclass of holdfast.Lifecycle, or some, not {one!r}")
         self._deps = deps
         check_executor(executor)
         self._executor = executor
@@ -149,7 +159,8 @@ class Worker:
     @property
     def leave_seconds(self) -> float:
         """How long it takes at most to leave after it was asked to drain."""
-        return self._drain_timeout + LAST_REPORTS_SECONDS + GOOD_BYE_SECONDS
+        last_calls = LAST_CALLS_SECONDS if self._lifecycle else 0.0
+        return self._drain_timeout + LAST_REPORTS_SECONDS + GOOD_BYE_SECONDS + last_calls
 
     @property
     def build(self) -> str:
@@ -228,6 +239,8 @@ class Worker:
     ) -> None:
         loop = asyncio.get_running_loop()
         clock, tasks = SessionClock(), SessionTasks()
+        lifecycle = LifecycleCalls(self._lifecycle) if self._lifecycle else None
+        options = self._options if lifecycle is None else replace(self._options, lifecycle=lifecycle.say)
 
         def make_runner(crew: WorkCrew, context: contextvars.Context) -> AttemptRunner:
             return AttemptRunner(
@@ -241,7 +254,7 @@ class Worker:
 
         crew = WorkCrew(
             loop,
-            self._options,
+            options,
             workflows=self._registered.workflows,
             steps=self._registered.steps,
             codec=self._codec,
@@ -274,6 +287,8 @@ class Worker:
             # First this, then the good-bye: what is still running must not overlap with its repetition elsewhere.
             crew.drop_everything()
             await session.close(lost=lost, within=timedelta(seconds=GOOD_BYE_SECONDS))
+            if lifecycle is not None:
+                await lifecycle.close(seconds=LAST_CALLS_SECONDS)
 
     async def _until_drained(self, session: Session, crew: WorkCrew, heartbeat: Heartbeat) -> None:
         if not await self._opened(session):

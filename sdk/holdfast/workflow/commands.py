@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from holdfast.definitions.definitions import StepDefinition, StepOptions
-from holdfast.journal import Arguments, Failure, Payload, RetryPolicy
+from holdfast.journal import Arguments, Failure, Mail, Payload, RetryPolicy
 from holdfast.record import record
 from holdfast.statuses import ClosePolicy, RunStatus
 
@@ -154,11 +154,18 @@ class WriteNote:
 
 @record
 class Close:
-    """The code has ended. Recorded as RunClosed."""
+    """The code has ended. Recorded as RunClosed.
+
+    successor_run_id, arguments, signals: of a run that continues as new, which run goes on, what it is called with, and
+    what has come that nobody has taken.
+    """
 
     status: RunStatus
     result: Payload | None = None
     failure: Failure | None = None
+    successor_run_id: str = ""
+    arguments: Arguments | None = None
+    signals: tuple[Mail, ...] = ()
 
 
 Command = (

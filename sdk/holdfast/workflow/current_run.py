@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextvars import ContextVar
 from dataclasses import field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from holdfast.definitions.definitions import StepDefinition, StepOverrides, WorkflowDefinition
 from holdfast.record import record
@@ -63,6 +63,8 @@ class WorkflowRuntime(Protocol):
         """The call as a coroutine, which asks for the step when it is first awaited. place: where it stands."""
         ...
 
+    def set_context(self, value: object) -> None: ...
+
     def skip_step(self, step: StepDefinition, step_id: str, failure: "Failure") -> None:
         """The code leaves a step out that it would have called; the journal says so. failure: why."""
         ...
@@ -86,6 +88,8 @@ class WorkflowRuntime(Protocol):
     ) -> "ChildHandle[Any]":
         """A child run that is asked for at once, by its handle."""
         ...
+
+    def continue_as_new(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NoReturn: ...
 
     def sleep(self, delay: timedelta | None, until: datetime | None, name: str) -> Awaitable[None]: ...
 

@@ -7,6 +7,7 @@ It must never read a clock, draw a random number of its own, do I/O, or take an 
 failure of the workflow: such errors leave `feed`.
 """
 
+import asyncio
 import decimal
 from collections.abc import Callable, Iterable
 from contextvars import Context
@@ -63,8 +64,10 @@ class WorkflowInstance:
         self._loop = loop = self._runtime.loop
         self._outcomes = self._runtime.outcomes
         self._main = MainFunction(
-            definition, arguments, codec=codec, limits=limits, loop=loop, ledger=ledger, spans=spans, signals=signals
-        )
+            definition, arguments, run_id=info.run_id, codec=codec, limits=limits, loop=loop, ledger=ledger,
+            spans=spans, signals=signals,
+        )  # fmt: skip
+        self._runtime.main = self._main
 
     # What the worker drives it with
 
@@ -139,6 +142,10 @@ class WorkflowInstance:
         # A condition wakes nobody: one that nothing else can make true is waited for in vain.
         return [*waits, *self._runtime.conditions()] if waits else []
 
+    def pending_tasks(self) -> "list[asyncio.Task[Any]]":
+        """The tasks of the code that have not ended, in the order of their creation; first the function itself."""
+        return self._loop.pending_tasks()
+
     def awaited_since(self, body: MailBody) -> datetime | None:
         """Since when the code waits without a limit for this signal; None for other mail, and when it does not."""
         return self._signals.awaited_since(body) if isinstance(body, journal.Signal) else None
@@ -164,6 +171,11 @@ class WorkflowInstance:
     def interrupt(self, error: BaseException) -> None:
         """The run cannot go on with `error`, which leaves `feed` whatever the code does now. From any thread."""
         self._loop.interrupt(error)
+
+    def fail(self, error: Exception) -> None:
+        """End the run as failed by `error`, wherever its code is; that is unwound and can record nothing."""
+        self._main.end_by(error)
+        self._loop.shut_down()
 
     def close(self) -> None:
         """Drop the code from memory: its `finally` blocks run now, and can record nothing."""
@@ -222,7 +234,7 @@ class WorkflowInstance:
             raise ValueError(f"the mail of MailConsumed({entry.number}) is missing; feed it as the coordinator sent it")
         match entry.mail.body:
             case journal.Signal() as signal:
-                self._signals.arrive(entry.number, signal)
+                self._signals.arrive(entry.mail, signal)
             case journal.TimerFired(number):
                 timer = self._ledger.timers.pop(number, None)
                 if timer is not None:

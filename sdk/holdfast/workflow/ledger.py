@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import NoReturn
 
-from holdfast.errors import NonDeterminism
+from holdfast.errors import LimitExceeded, NonDeterminism
 from holdfast.ids import child_run_id
 from holdfast.journal import (
     Arguments,
@@ -43,7 +43,10 @@ from holdfast.workflow.commands import Close, Command
 from holdfast.workflow.sameness import differing_argument
 from holdfast.workflow.tasks import LoopTimer
 
-_CLOSED_BY_CODE = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
+_CLOSED_BY_CODE = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.CONTINUED_AS_NEW})
+
+
+_LIMIT_EXCEEDED = f"{LimitExceeded.__module__}:{LimitExceeded.__name__}"
 
 
 class KeptStep:
@@ -314,7 +317,9 @@ class Ledger:
         self._drop_matched()
 
     def run_closed(self, entry: RunClosed) -> None:
-        if entry.status in _CLOSED_BY_CODE:
+        if entry.failure is not None and entry.failure.error_class == _LIMIT_EXCEEDED:
+            self._unrecorded.clear()  # the worker has ended it, wherever its code was
+        elif entry.status in _CLOSED_BY_CODE:
             ending = self._first("close")
             if not isinstance(ending, Ending) or ending.close.status is not entry.status:
                 self.diverge(f"the end of the run as {entry.status}", ending)
@@ -339,7 +344,7 @@ class Ledger:
     def _differs(self, words: str, argument: str, call: StepCall | ChildCall) -> NoReturn:
         expected = f"{words} with the argument {argument!r} that it was recorded with"
         actual = f"{call.describe()} with another {argument!r}"
-        raise NonDeterminism(position=self.position, expected=expected, actual=actual)
+        raise NonDeterminism(position=self.position, expected=expected, actual=actual, asked=call)
 
     def diverge(self, expected: str, instead: Asked | None) -> NoReturn:
         """Raise NonDeterminism. instead: what the code did in the place of `expected`; None: look for it."""
@@ -349,7 +354,7 @@ class Ledger:
         else:
             waits = self._waits()
             actual = f"waits for {', '.join(waits)}" if waits else "asked for nothing more"
-        raise NonDeterminism(position=self.position, expected=expected, actual=actual)
+        raise NonDeterminism(position=self.position, expected=expected, actual=actual, asked=found)
 
     def _cancellation(self, kind: str, number: int) -> None:
         for asked in self._unrecorded:

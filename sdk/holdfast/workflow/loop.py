@@ -125,6 +125,10 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
         except BaseException as error:  # noqa: BLE001
             self.break_off(error)
 
+    def pending_tasks(self) -> list[asyncio.Task[Any]]:
+        """The tasks that have not ended, in the order of their creation."""
+        return [task for task in self._tasks.pending if not task.done()]
+
     def shut_down(self) -> None:
         """Say which errors nobody has heard, and close every task's coroutine: `finally` blocks run now, none later."""
         self.stop()

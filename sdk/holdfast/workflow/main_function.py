@@ -8,22 +8,27 @@ It must never take an error of this runtime for a failure of the workflow.
 import asyncio
 from contextvars import Context
 from dataclasses import replace
+from typing import Any, NoReturn
 
 from holdfast.codec import Codec
 from holdfast.codec.failures import capture
 from holdfast.definitions.definitions import WorkflowDefinition
 from holdfast.definitions.functions import is_awaitable
 from holdfast.errors import CodecMissing
+from holdfast.ids import successor_run_id
 from holdfast.journal import Arguments
 from holdfast.limits import Limits
 from holdfast.statuses import RunStatus
 from holdfast.workflow import interrupts
 from holdfast.workflow.code_spans import RunSpans
 from holdfast.workflow.commands import Close
+from holdfast.workflow.continuing import ContinueAsNew, continuing
 from holdfast.workflow.ledger import Ledger
 from holdfast.workflow.loop import RunUnwinding, WorkflowLoop
 from holdfast.workflow.signals import SignalInbox
 from holdfast.workflow.unawaited_calls import close_unawaited
+
+_ENDED_WELL = frozenset({RunStatus.COMPLETED, RunStatus.CONTINUED_AS_NEW})
 
 
 class MainFunction:
@@ -37,6 +42,7 @@ class MainFunction:
         "_ledger",
         "_limits",
         "_loop",
+        "_run_id",
         "_signals",
         "_spans",
         "_task",
@@ -47,6 +53,7 @@ class MainFunction:
         definition: WorkflowDefinition,
         arguments: Arguments,
         *,
+        run_id: str,
         codec: Codec,
         limits: Limits,
         loop: WorkflowLoop,
@@ -55,6 +62,7 @@ class MainFunction:
         signals: SignalInbox,
     ) -> None:
         self._definition = definition
+        self._run_id = run_id
         self._arguments = arguments
         self._codec = codec
         self._limits = limits
@@ -75,6 +83,23 @@ class MainFunction:
         if self._cancel_reason is None and self._task is not None:
             self._cancel_reason = reason
             self._task.cancel(reason or None)
+
+    def continue_as_new(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NoReturn:
+        """End the function so that the run goes on as a new one, called with this.
+
+        Raises ArgumentsRejected and the other errors of arguments, and RuntimeError outside of the function itself.
+        """
+        if asyncio.current_task() is not self._task:
+            raise RuntimeError(
+                "continue_as_new ends the run: call it in the workflow function itself, and not in a task or a handler "
+                "beside it"
+            )
+        signature, what = self._definition.signature, f"continue_as_new of workflow {self._definition.name}"
+        guarded, codec = self._loop.guarded, self._codec
+        arguments = guarded(codec.encode_arguments, signature, args, kwargs, what=what, hashed=True)
+        # Read as the next run will read them: what does not fit is an error here, where the code can do better.
+        guarded(codec.decode_arguments, signature, arguments, what=what)
+        raise ContinueAsNew(arguments)
 
     def end_by(self, error: BaseException) -> None:
         """End the run as failed by `error`, wherever the function is."""
@@ -101,9 +126,18 @@ class MainFunction:
         except BaseException as error:
             if self._comes_from_outside(error):
                 raise
-            if self._signals.running.failure is not None and not isinstance(error, asyncio.CancelledError):
+            if self._signals.running.failure is not None and not isinstance(
+                error, (asyncio.CancelledError, ContinueAsNew)
+            ):
                 self._signals.running.report(error, f"{what} failed, after one of its handlers had")
-            close = self._close_after(self._cause_of(error))
+            goes_on = continuing(error)
+            if goes_on is not None and loop.mistake is None:
+                successor = successor_run_id(self._run_id)
+                close = Close(RunStatus.CONTINUED_AS_NEW, successor_run_id=successor, arguments=goes_on.arguments)
+            else:
+                close = self._close_after(
+                    loop.mistake if goes_on is not None and loop.mistake else self._cause_of(error)
+                )
         else:
             mistake = loop.mistake
             close = Close(RunStatus.COMPLETED, result=payload) if mistake is None else self._close_after(mistake)
@@ -121,14 +155,14 @@ class MainFunction:
         running = self._signals.running
         is_failed = close.status is RunStatus.FAILED and running.failure is None
         self._signals.deliver_early()
-        if close.status is not RunStatus.COMPLETED or running.failure is not None:
+        if close.status not in _ENDED_WELL or running.failure is not None:
             running.cancel()
         while running:
             try:
                 await running.wait()
             except asyncio.CancelledError as error:
                 running.cancel()
-                if close.status is RunStatus.COMPLETED:
+                if close.status in _ENDED_WELL:
                     close = self._close_after(error)
         if running.failure is None:
             return close
@@ -167,5 +201,7 @@ class MainFunction:
         if self._loop.fault is not None or self._ledger.is_ended:
             return
         self._spans.leave_all()
+        if close.status is RunStatus.CONTINUED_AS_NEW:
+            close = replace(close, signals=self._signals.left())
         self._ledger.close(close)
         self._loop.stop()

@@ -8,15 +8,16 @@ import hashlib
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 from uuid import UUID
 
 from holdfast.codec import Codec
 from holdfast.definitions.definitions import StepDefinition, StepOverrides, WorkflowDefinition
-from holdfast.errors import DuplicateStepId, HoldfastError
+from holdfast.errors import DuplicateStepId, HoldfastError, PayloadTooLarge
 from holdfast.hints.refusals import HopelessHint, UnknownYet
 from holdfast.hints.value_types import ValueType, value_type
-from holdfast.journal import Arguments, Failure, RunStarted
+from holdfast.journal import Arguments, Failure, Payload, RunStarted
+from holdfast.limits import CONTEXT_BYTES_MAX
 from holdfast.workflow.calls import ChildOptions, ReceiveCall, Skip, StepCall, TimerCall
 from holdfast.workflow.child_handles import ChildHandle
 from holdfast.workflow.children import child_arguments, start_child
@@ -27,6 +28,7 @@ from holdfast.workflow.handlers import SignalHandler
 from holdfast.workflow.hooks import HookCall, signal_of
 from holdfast.workflow.ledger import Ledger
 from holdfast.workflow.loop import WorkflowLoop
+from holdfast.workflow.main_function import MainFunction
 from holdfast.workflow.notes import NoteMade
 from holdfast.workflow.outcomes import Outcomes
 from holdfast.workflow.patches import Patches
@@ -44,13 +46,14 @@ class RunRuntime:
     """The `WorkflowRuntime` of one run, and the `TimerHost` of its loop.
 
     loop: what the code runs on. observed_at: when the entry was recorded that the code observes now, or did last.
-    outcomes: how its calls are resolved. signals: what arrived for it. patches: which changes of the code it has.
-    declare_signal: called with name and type of the signals that the code takes.
+    main: its workflow function. outcomes: how its calls are resolved. signals: what arrived for it. patches: which
+    changes of the code it has. declare_signal: called with name and type of the signals that the code takes.
     """
 
     __slots__ = (
         "_codec",
         "_conditions",
+        "_context",
         "_hooks",
         "_info",
         "_ledger",
@@ -61,6 +64,7 @@ class RunRuntime:
         "_step_ids",
         "declare_signal",
         "loop",
+        "main",
         "observed_at",
         "outcomes",
         "patches",
@@ -68,12 +72,14 @@ class RunRuntime:
     )
 
     def __init__(self, info: RunInfo, *, codec: Codec, ledger: Ledger, spans: RunSpans, is_guarded: bool) -> None:
+        self.main: MainFunction
         self._info = info
         self._codec = codec
         self._ledger = ledger
         self._spans = spans
         self._seed = hashlib.sha256(info.run_id.encode()).digest()
         self._random: Random | None = None
+        self._context: Payload | None = None
         self._step_ids: set[str] = set()
         self._hooks = 0
         self._started_at = self.observed_at = info.created_at or _BEFORE_THE_START
@@ -149,6 +155,8 @@ class RunRuntime:
             raise unawaited_among(args, kwargs) or error from None
         except BaseException as error:  # noqa: BLE001
             self.loop.break_off(error)
+        if self._context is not None:
+            arguments = Arguments(arguments.positional, arguments.named, self._context)
         return self._called_step(
             step, arguments, overrides, place, (args, kwargs) if self.loop.is_quiet and (args or kwargs) else None
         )
@@ -186,6 +194,23 @@ class RunRuntime:
         self._step_ids.add(step_id)
         if kept is not None and kept.outcome is not None:
             self.outcomes.settle(call, kept.outcome)
+
+    def set_context(self, value: object) -> None:
+        """From now on steps that are called get this. Raises PayloadNotSerializable, PayloadTooLarge."""
+        if self._ledger.is_ended:
+            self.loop.refuse()
+            return
+        self.loop.refuse_from_outside()
+        if self.loop.is_looking:
+            self.loop.refuse_in_predicate("set_context")
+        if value is None:
+            self._context = None
+            return
+        what = "the context of steps"
+        payload = self.loop.guarded(self._codec.encode, value, value_type(type(value)), what=what)
+        if len(payload.data) > CONTEXT_BYTES_MAX:
+            raise PayloadTooLarge(what, size_bytes=len(payload.data), limit_bytes=CONTEXT_BYTES_MAX)
+        self._context = payload
 
     def skip_step(self, step: StepDefinition, step_id: str, failure: Failure) -> None:
         """Record that the code leaves a step out that it would have called. failure: why."""
@@ -240,6 +265,15 @@ class RunRuntime:
         part = self._spans.here()
         call = start_child(self.loop, self._ledger, self._info.run_id, workflow, arguments, options, part)
         return ChildHandle(call, self.loop, self._ledger, self._codec)
+
+    def continue_as_new(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> NoReturn:
+        """End the workflow function so that the run goes on as a new one; see MainFunction."""
+        if self._ledger.is_ended:
+            self.loop.refuse()
+        self.loop.refuse_from_outside()
+        if self.loop.is_looking:
+            self.loop.refuse_in_predicate("continue_as_new")
+        self.main.continue_as_new(args, kwargs)
 
     def sleep(self, delay: timedelta | None, until: datetime | None, name: str) -> Awaitable[None]:
         """Ask for a timer. Exactly one of delay and until is given; without a name, what is due needs no entry."""

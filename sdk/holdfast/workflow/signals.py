@@ -11,7 +11,7 @@ from typing import Any
 
 from holdfast.errors import CodecMissing
 from holdfast.hints.refusals import problem_of
-from holdfast.journal import Payload, Signal, SignalSetAside
+from holdfast.journal import Mail, Payload, Signal, SignalSetAside
 from holdfast.limits import PROBLEM_MAX
 from holdfast.workflow.calls import Misfit, ReceiveCall
 from holdfast.workflow.handlers import RunningHandlers, SignalHandler
@@ -34,7 +34,7 @@ class SignalInbox:
         self.running = RunningHandlers(loop)
         self._ledger = ledger
         self._loop = loop
-        self._arrived: dict[str, deque[tuple[int, Payload]]] = {}
+        self._arrived: dict[str, deque[tuple[Mail, Payload]]] = {}
         self._set_aside: set[int] = set()
         self._read: tuple[Payload, ReceiveCall | SignalHandler, Any] | None = None
         self.waiting: dict[str, deque[ReceiveCall]] = {}
@@ -43,8 +43,9 @@ class SignalInbox:
         """The journal says further on that this signal was set aside, whatever the code asks for by now."""
         self._set_aside.add(number)
 
-    def arrive(self, number: int, signal: Signal) -> None:
-        """Give the signal to the first who waits for its name and whom it fits, or keep it. number: of its mail."""
+    def arrive(self, mail: Mail, signal: Signal) -> None:
+        """Give the signal to the first who waits for its name and whom it fits, or keep it. mail: that brought it."""
+        number = mail.number
         payload = signal.payload or _NOTHING
         handler = self.handlers.get(signal.name)
         if handler is not None:
@@ -52,7 +53,7 @@ class SignalInbox:
             return
         waiting = self.waiting.get(signal.name)
         if not waiting:
-            self._arrived.setdefault(signal.name, deque()).append((number, payload))
+            self._arrived.setdefault(signal.name, deque()).append((mail, payload))
             return
         problem = ""
         for receiver in list(waiting):
@@ -86,9 +87,9 @@ class SignalInbox:
     def deliver_early(self) -> None:
         """Give the handlers what came before they were there, in the order in which it arrived, whatever its name."""
         early = [
-            (number, handler, payload)
+            (mail.number, handler, payload)
             for name, handler in self.handlers.items()
-            for number, payload in self._arrived.pop(name, ())
+            for mail, payload in self._arrived.pop(name, ())
         ]
         for number, handler, payload in sorted(early, key=lambda one: one[0]):
             self._handle(handler, number, payload)
@@ -106,12 +107,12 @@ class SignalInbox:
             )
         arrived = self._arrived.get(receiver.name)
         while arrived:
-            number, payload = arrived.popleft()
-            problem = self._problem(receiver, number, payload)
+            mail, payload = arrived.popleft()
+            problem = self._problem(receiver, mail.number, payload)
             if not problem:
                 self._hand_over(receiver)
                 return True
-            self._ledger.ask(Misfit(number, receiver.name, problem))
+            self._ledger.ask(Misfit(mail.number, receiver.name, problem))
         self.waiting.setdefault(receiver.name, deque()).append(receiver)
         return False
 
@@ -120,10 +121,15 @@ class SignalInbox:
         if self._ledger.signal_set_aside(entry):
             return
         arrived = self._arrived.get(entry.name, deque())
-        kept = [one for one in arrived if one[0] != entry.number]
+        kept = [one for one in arrived if one[0].number != entry.number]
         if len(kept) == len(arrived):
             self._ledger.diverge(f"signal {entry.name} (mail {entry.number}) set aside", None)
         self._arrived[entry.name] = deque(kept)
+
+    def left(self) -> tuple[Mail, ...]:
+        """The mail of signals that nobody has taken, in the order of arrival."""
+        left = [mail for arrived in self._arrived.values() for mail, _ in arrived]
+        return tuple(sorted(left, key=lambda mail: mail.number))
 
     def awaited_since(self, signal: Signal) -> datetime | None:
         """Since when whoever is to get this signal waits for it without a limit; None when no one does."""

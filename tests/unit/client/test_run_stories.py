@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from holdfast import journal as j
-from holdfast.cli.plain_values import history_entry
 from holdfast.client import HistoryEntry
 from holdfast.client.story import Event, StepStory, story_of
+from holdfast.replay.files import entry_values
 from holdfast.statuses import AttemptOutcome, Placement, RunStatus, StepStatus
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -104,7 +104,7 @@ def test_signals_timers_and_children_are_told_in_words() -> None:
 
 def test_an_entry_as_json_has_its_number_its_type_and_readable_values() -> None:
     entry = j.StepScheduled(at(0), 4, "charge", j.Arguments((j.Payload(b'{"a":[1]}'),)), timeout=timedelta(seconds=30))
-    plain: dict[str, Any] = json.loads(json.dumps(history_entry(HistoryEntry(2, 7, entry))))
+    plain: dict[str, Any] = json.loads(json.dumps(entry_values(2, 7, entry)))
     assert plain["seq"] == 2
     assert plain["type"] == "StepScheduled"
     assert plain["at"] == "2026-01-01T00:00:00+00:00"

@@ -20,6 +20,7 @@ from holdfast_coordinator.engine.attachments import Attachment
 from holdfast_coordinator.engine.cell_writer import CellWriter
 from holdfast_coordinator.engine.committed import Committed
 from holdfast_coordinator.engine.matcher import Matcher
+from holdfast_coordinator.engine.sessions import SessionPolicy
 from holdfast_coordinator.metrics.metrics import Metrics
 from holdfast_coordinator.store.port import OutcomeUnknown, SerializationConflict
 from tests.support.core_commands import queue_step, report, transition
@@ -118,13 +119,15 @@ async def test_a_queued_step_and_its_result_are_committed_from_memory(desk: Desk
     assert desk.has_lost_no_room()
 
 
-@pytest.mark.feature("F134")
-async def test_a_deadline_is_by_the_clock_of_the_database_and_not_by_an_estimate(desk: Desk) -> None:
+async def test_a_step_with_a_timeout_too_and_nobody_ends_its_attempt_early(desk: Desk) -> None:
     await desk.ask(start())
     await desk.ask(desk.suspends(timeout=timedelta(seconds=60)))
-    assert desk.step.deadline_at == DATABASE_TIME + timedelta(seconds=60)
-    assert desk.ways() == {"start": 1, "locked": 1}
-    assert desk.has_lost_no_room()
+    assert desk.ways() == {"start": 1, "known": 1}
+    grace, timeout_passes_at = SessionPolicy().ttl, DATABASE_TIME + timedelta(seconds=60)
+    desk.cell.clock = lambda: timeout_passes_at
+    assert await desk.cell.overdue_tasks(grace, 10) == []
+    desk.cell.clock = lambda: timeout_passes_at + grace
+    assert await desk.cell.overdue_tasks(grace, 10) == [desk.step]
 
 
 async def test_a_timer_is_due_by_the_clock_of_the_database(desk: Desk) -> None:

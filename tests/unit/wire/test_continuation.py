@@ -97,3 +97,30 @@ def test_mail_that_was_not_delivered_comes_anew_and_is_not_in_the_journal() -> N
     made = continuation(journal([BEGUN], [undelivered, CLOSED]), "run_origin")
     assert [journal_pb2.Mail.FromString(body).signal.name for body in made.signals] == ["go"]
     assert (len(made.parts), made.mail_taken) == (1, 0)
+
+
+def task(number: int, name: str) -> journal_pb2.Entry:
+    return entry(step_scheduled={"number": number, "name": f"g.{name}", "step_id": name, "independent": True})
+
+
+@pytest.mark.feature("F53")
+def test_of_what_is_asked_to_run_again_nothing_is_kept_and_of_the_rest_everything() -> None:
+    rows = journal(
+        [BEGUN, task(1, "A")],
+        [completed(1), task(2, "B"), task(3, "C")],
+        [completed(2)],
+        [completed(3), task(4, "D")],
+        [completed(4), entry(run_closed={"status": "RUN_STATUS_COMPLETED"})],
+    )
+    begin = continuation(rows, "run_1", ["B", "D", "E"])
+    left = [one for part in begin.parts if isinstance(part, RewrittenRow) for one in _entries(part)]
+    assert [one.WhichOneof("body") for one in left] == [
+        *("run_started", "step_scheduled", "step_completed", "step_scheduled", "step_completed")
+    ]
+    assert [one.step_scheduled.step_id for one in left if one.HasField("step_scheduled")] == ["A", "C"]
+    assert (begin.runs_again, left[0].run_started.seed, left[0].run_started.origin_run_id) == (2, "", "run_1")
+    assert continuation(rows, "run_1", ["E"]).runs_again == 0
+
+
+def _entries(part: RewrittenRow) -> list[journal_pb2.Entry]:
+    return list(journal_pb2.JournalRow.FromString(part.entries).entries)

@@ -77,14 +77,16 @@ class JournalRow(_message.Message):
     def __init__(self, seq: _Optional[int] = ..., epoch: _Optional[int] = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ...) -> None: ...
 
 class RunStarted(_message.Message):
-    __slots__ = ("workflow", "origin_run_id", "seed")
+    __slots__ = ("workflow", "origin_run_id", "seed", "continued_run_id")
     WORKFLOW_FIELD_NUMBER: _ClassVar[int]
     ORIGIN_RUN_ID_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
+    CONTINUED_RUN_ID_FIELD_NUMBER: _ClassVar[int]
     workflow: str
     origin_run_id: str
     seed: str
-    def __init__(self, workflow: _Optional[str] = ..., origin_run_id: _Optional[str] = ..., seed: _Optional[str] = ...) -> None: ...
+    continued_run_id: str
+    def __init__(self, workflow: _Optional[str] = ..., origin_run_id: _Optional[str] = ..., seed: _Optional[str] = ..., continued_run_id: _Optional[str] = ...) -> None: ...
 
 class RetryPolicy(_message.Message):
     __slots__ = ("retries", "exponential", "linear", "constant", "listed")
@@ -349,16 +351,20 @@ class RunResumed(_message.Message):
     def __init__(self, reason: _Optional[str] = ...) -> None: ...
 
 class RunClosed(_message.Message):
-    __slots__ = ("status", "result", "failure", "successor_run_id")
+    __slots__ = ("status", "result", "failure", "successor_run_id", "arguments", "signals")
     STATUS_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
     SUCCESSOR_RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    ARGUMENTS_FIELD_NUMBER: _ClassVar[int]
+    SIGNALS_FIELD_NUMBER: _ClassVar[int]
     status: _status_pb2.RunStatus
     result: _value_pb2.Payload
     failure: _value_pb2.Failure
     successor_run_id: str
-    def __init__(self, status: _Optional[_Union[_status_pb2.RunStatus, str]] = ..., result: _Optional[_Union[_value_pb2.Payload, _Mapping]] = ..., failure: _Optional[_Union[_value_pb2.Failure, _Mapping]] = ..., successor_run_id: _Optional[str] = ...) -> None: ...
+    arguments: _value_pb2.Arguments
+    signals: _containers.RepeatedCompositeFieldContainer[Mail]
+    def __init__(self, status: _Optional[_Union[_status_pb2.RunStatus, str]] = ..., result: _Optional[_Union[_value_pb2.Payload, _Mapping]] = ..., failure: _Optional[_Union[_value_pb2.Failure, _Mapping]] = ..., successor_run_id: _Optional[str] = ..., arguments: _Optional[_Union[_value_pb2.Arguments, _Mapping]] = ..., signals: _Optional[_Iterable[_Union[Mail, _Mapping]]] = ...) -> None: ...
 
 class UserSpanBegan(_message.Message):
     __slots__ = ("number", "name", "began_at", "parent")

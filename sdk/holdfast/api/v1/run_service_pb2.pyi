@@ -173,7 +173,7 @@ class GetRunRequest(_message.Message):
     def __init__(self, namespace: _Optional[str] = ..., run: _Optional[str] = ...) -> None: ...
 
 class RunDescription(_message.Message):
-    __slots__ = ("run_id", "id", "workflow", "status", "reason", "current_step", "queue", "created_at", "updated_at", "closed_at", "arguments", "result", "failure", "metadata", "origin_run_id", "parent_run_id", "session_id", "journal_length", "losses", "undelivered", "progress")
+    __slots__ = ("run_id", "id", "workflow", "status", "reason", "current_step", "queue", "created_at", "updated_at", "closed_at", "arguments", "result", "failure", "metadata", "origin_run_id", "parent_run_id", "session_id", "journal_length", "losses", "undelivered", "progress", "chain_run_id", "warnings")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -202,6 +202,8 @@ class RunDescription(_message.Message):
     LOSSES_FIELD_NUMBER: _ClassVar[int]
     UNDELIVERED_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    CHAIN_RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     id: str
     workflow: str
@@ -223,7 +225,9 @@ class RunDescription(_message.Message):
     losses: int
     undelivered: _containers.RepeatedScalarFieldContainer[str]
     progress: int
-    def __init__(self, run_id: _Optional[str] = ..., id: _Optional[str] = ..., workflow: _Optional[str] = ..., status: _Optional[_Union[_status_pb2.RunStatus, str]] = ..., reason: _Optional[str] = ..., current_step: _Optional[str] = ..., queue: _Optional[str] = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., closed_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., arguments: _Optional[_Union[_value_pb2.Arguments, _Mapping]] = ..., result: _Optional[_Union[_value_pb2.Payload, _Mapping]] = ..., failure: _Optional[_Union[_value_pb2.Failure, _Mapping]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., origin_run_id: _Optional[str] = ..., parent_run_id: _Optional[str] = ..., session_id: _Optional[str] = ..., journal_length: _Optional[int] = ..., losses: _Optional[int] = ..., undelivered: _Optional[_Iterable[str]] = ..., progress: _Optional[int] = ...) -> None: ...
+    chain_run_id: str
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, run_id: _Optional[str] = ..., id: _Optional[str] = ..., workflow: _Optional[str] = ..., status: _Optional[_Union[_status_pb2.RunStatus, str]] = ..., reason: _Optional[str] = ..., current_step: _Optional[str] = ..., queue: _Optional[str] = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., closed_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., arguments: _Optional[_Union[_value_pb2.Arguments, _Mapping]] = ..., result: _Optional[_Union[_value_pb2.Payload, _Mapping]] = ..., failure: _Optional[_Union[_value_pb2.Failure, _Mapping]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., origin_run_id: _Optional[str] = ..., parent_run_id: _Optional[str] = ..., session_id: _Optional[str] = ..., journal_length: _Optional[int] = ..., losses: _Optional[int] = ..., undelivered: _Optional[_Iterable[str]] = ..., progress: _Optional[int] = ..., chain_run_id: _Optional[str] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class GetRunResponse(_message.Message):
     __slots__ = ("run",)
@@ -232,7 +236,7 @@ class GetRunResponse(_message.Message):
     def __init__(self, run: _Optional[_Union[RunDescription, _Mapping]] = ...) -> None: ...
 
 class ListRunsRequest(_message.Message):
-    __slots__ = ("namespace", "workflow", "statuses", "metadata", "started_after", "text", "page_size", "cursor", "idempotency_key", "started_before")
+    __slots__ = ("namespace", "workflow", "statuses", "metadata", "started_after", "text", "page_size", "cursor", "idempotency_key", "started_before", "chain")
     class MetadataEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -250,6 +254,7 @@ class ListRunsRequest(_message.Message):
     CURSOR_FIELD_NUMBER: _ClassVar[int]
     IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
     STARTED_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    CHAIN_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     workflow: str
     statuses: _containers.RepeatedScalarFieldContainer[_status_pb2.RunStatus]
@@ -260,7 +265,8 @@ class ListRunsRequest(_message.Message):
     cursor: str
     idempotency_key: str
     started_before: _timestamp_pb2.Timestamp
-    def __init__(self, namespace: _Optional[str] = ..., workflow: _Optional[str] = ..., statuses: _Optional[_Iterable[_Union[_status_pb2.RunStatus, str]]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., started_after: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., text: _Optional[str] = ..., page_size: _Optional[int] = ..., cursor: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., started_before: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    chain: str
+    def __init__(self, namespace: _Optional[str] = ..., workflow: _Optional[str] = ..., statuses: _Optional[_Iterable[_Union[_status_pb2.RunStatus, str]]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., started_after: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., text: _Optional[str] = ..., page_size: _Optional[int] = ..., cursor: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., started_before: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., chain: _Optional[str] = ...) -> None: ...
 
 class ListRunsResponse(_message.Message):
     __slots__ = ("runs", "next_cursor")
@@ -281,16 +287,18 @@ class WaitRunsRequest(_message.Message):
     def __init__(self, namespace: _Optional[str] = ..., run_ids: _Optional[_Iterable[str]] = ..., wait: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class ClosedRun(_message.Message):
-    __slots__ = ("run_id", "status", "result", "failure")
+    __slots__ = ("run_id", "status", "result", "failure", "newest_run_id")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
     FAILURE_FIELD_NUMBER: _ClassVar[int]
+    NEWEST_RUN_ID_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     status: _status_pb2.RunStatus
     result: _value_pb2.Payload
     failure: _value_pb2.Failure
-    def __init__(self, run_id: _Optional[str] = ..., status: _Optional[_Union[_status_pb2.RunStatus, str]] = ..., result: _Optional[_Union[_value_pb2.Payload, _Mapping]] = ..., failure: _Optional[_Union[_value_pb2.Failure, _Mapping]] = ...) -> None: ...
+    newest_run_id: str
+    def __init__(self, run_id: _Optional[str] = ..., status: _Optional[_Union[_status_pb2.RunStatus, str]] = ..., result: _Optional[_Union[_value_pb2.Payload, _Mapping]] = ..., failure: _Optional[_Union[_value_pb2.Failure, _Mapping]] = ..., newest_run_id: _Optional[str] = ...) -> None: ...
 
 class WaitRunsResponse(_message.Message):
     __slots__ = ("closed",)
@@ -393,14 +401,16 @@ class TerminateRunResponse(_message.Message):
     def __init__(self, accepted: bool = ...) -> None: ...
 
 class RetryRunRequest(_message.Message):
-    __slots__ = ("namespace", "run", "start_id")
+    __slots__ = ("namespace", "run", "start_id", "again")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     RUN_FIELD_NUMBER: _ClassVar[int]
     START_ID_FIELD_NUMBER: _ClassVar[int]
+    AGAIN_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     run: str
     start_id: str
-    def __init__(self, namespace: _Optional[str] = ..., run: _Optional[str] = ..., start_id: _Optional[str] = ...) -> None: ...
+    again: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, namespace: _Optional[str] = ..., run: _Optional[str] = ..., start_id: _Optional[str] = ..., again: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class RetryRunResponse(_message.Message):
     __slots__ = ("run",)

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bholdfast/api/v1/value.proto\x12\x0fholdfast.api.v1\x1a\x1egoogle/protobuf/duration.proto\"A\n\x07Payload\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x10\n\x08\x65ncoding\x18\x02 \x01(\t\x12\x16\n\x0e\x63ontent_sha256\x18\x03 \x01(\x0c\"\xb7\x01\n\tArguments\x12,\n\npositional\x18\x01 \x03(\x0b\x32\x18.holdfast.api.v1.Payload\x12\x34\n\x05named\x18\x02 \x03(\x0b\x32%.holdfast.api.v1.Arguments.NamedEntry\x1a\x46\n\nNamedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x18.holdfast.api.v1.Payload:\x02\x38\x01\"\xa0\x02\n\x07\x46\x61ilure\x12\x12\n\nerror_type\x18\x01 \x01(\t\x12\x13\n\x0b\x65rror_class\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x11\n\ttraceback\x18\x04 \x01(\t\x12\x0b\n\x03\x63ut\x18\x05 \x01(\x08\x12\'\n\x05\x66\x61\x63ts\x18\x06 \x01(\x0b\x32\x18.holdfast.api.v1.Payload\x12)\n\x04step\x18\x07 \x01(\x0b\x32\x1b.holdfast.api.v1.StepOrigin\x12\x14\n\x0c\x63hild_run_id\x18\x08 \x01(\t\x12\'\n\x05\x63\x61use\x18\t \x01(\x0b\x32\x18.holdfast.api.v1.Failure\x12(\n\x06leaves\x18\n \x03(\x0b\x32\x18.holdfast.api.v1.Failure\"<\n\nStepOrigin\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x05\x12\x10\n\x08\x61ttempts\x18\x03 \x01(\x05\"H\n\x0cTraceContext\x12\x13\n\x0btraceparent\x18\x01 \x01(\t\x12\x12\n\ntracestate\x18\x02 \x01(\t\x12\x0f\n\x07\x62\x61ggage\x18\x03 \x01(\t\"\xc0\x01\n\x08RunTrace\x12.\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1d.holdfast.api.v1.TraceContext\x12-\n\x06parent\x18\x02 \x01(\x0b\x32\x1d.holdfast.api.v1.TraceContext\x12)\n\x05links\x18\x03 \x03(\x0b\x32\x1a.holdfast.api.v1.TraceLink\x12*\n\x07segment\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"M\n\tTraceLink\x12.\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1d.holdfast.api.v1.TraceContext\x12\x10\n\x08relation\x18\x02 \x01(\tB\x1eZ\x1choldfast.dev/go/api/v1;apiv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bholdfast/api/v1/value.proto\x12\x0fholdfast.api.v1\x1a\x1egoogle/protobuf/duration.proto\"A\n\x07Payload\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x10\n\x08\x65ncoding\x18\x02 \x01(\t\x12\x16\n\x0e\x63ontent_sha256\x18\x03 \x01(\x0c\"\xe2\x01\n\tArguments\x12,\n\npositional\x18\x01 \x03(\x0b\x32\x18.holdfast.api.v1.Payload\x12\x34\n\x05named\x18\x02 \x03(\x0b\x32%.holdfast.api.v1.Arguments.NamedEntry\x12)\n\x07\x63ontext\x18\x03 \x01(\x0b\x32\x18.holdfast.api.v1.Payload\x1a\x46\n\nNamedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x18.holdfast.api.v1.Payload:\x02\x38\x01\"\xa0\x02\n\x07\x46\x61ilure\x12\x12\n\nerror_type\x18\x01 \x01(\t\x12\x13\n\x0b\x65rror_class\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x11\n\ttraceback\x18\x04 \x01(\t\x12\x0b\n\x03\x63ut\x18\x05 \x01(\x08\x12\'\n\x05\x66\x61\x63ts\x18\x06 \x01(\x0b\x32\x18.holdfast.api.v1.Payload\x12)\n\x04step\x18\x07 \x01(\x0b\x32\x1b.holdfast.api.v1.StepOrigin\x12\x14\n\x0c\x63hild_run_id\x18\x08 \x01(\t\x12\'\n\x05\x63\x61use\x18\t \x01(\x0b\x32\x18.holdfast.api.v1.Failure\x12(\n\x06leaves\x18\n \x03(\x0b\x32\x18.holdfast.api.v1.Failure\"<\n\nStepOrigin\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x05\x12\x10\n\x08\x61ttempts\x18\x03 \x01(\x05\"H\n\x0cTraceContext\x12\x13\n\x0btraceparent\x18\x01 \x01(\t\x12\x12\n\ntracestate\x18\x02 \x01(\t\x12\x0f\n\x07\x62\x61ggage\x18\x03 \x01(\t\"\xc0\x01\n\x08RunTrace\x12.\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1d.holdfast.api.v1.TraceContext\x12-\n\x06parent\x18\x02 \x01(\x0b\x32\x1d.holdfast.api.v1.TraceContext\x12)\n\x05links\x18\x03 \x03(\x0b\x32\x1a.holdfast.api.v1.TraceLink\x12*\n\x07segment\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"M\n\tTraceLink\x12.\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1d.holdfast.api.v1.TraceContext\x12\x10\n\x08relation\x18\x02 \x01(\tB\x1eZ\x1choldfast.dev/go/api/v1;apiv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,17 +38,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PAYLOAD']._serialized_start=80
   _globals['_PAYLOAD']._serialized_end=145
   _globals['_ARGUMENTS']._serialized_start=148
-  _globals['_ARGUMENTS']._serialized_end=331
-  _globals['_ARGUMENTS_NAMEDENTRY']._serialized_start=261
-  _globals['_ARGUMENTS_NAMEDENTRY']._serialized_end=331
-  _globals['_FAILURE']._serialized_start=334
-  _globals['_FAILURE']._serialized_end=622
-  _globals['_STEPORIGIN']._serialized_start=624
-  _globals['_STEPORIGIN']._serialized_end=684
-  _globals['_TRACECONTEXT']._serialized_start=686
-  _globals['_TRACECONTEXT']._serialized_end=758
-  _globals['_RUNTRACE']._serialized_start=761
-  _globals['_RUNTRACE']._serialized_end=953
-  _globals['_TRACELINK']._serialized_start=955
-  _globals['_TRACELINK']._serialized_end=1032
+  _globals['_ARGUMENTS']._serialized_end=374
+  _globals['_ARGUMENTS_NAMEDENTRY']._serialized_start=304
+  _globals['_ARGUMENTS_NAMEDENTRY']._serialized_end=374
+  _globals['_FAILURE']._serialized_start=377
+  _globals['_FAILURE']._serialized_end=665
+  _globals['_STEPORIGIN']._serialized_start=667
+  _globals['_STEPORIGIN']._serialized_end=727
+  _globals['_TRACECONTEXT']._serialized_start=729
+  _globals['_TRACECONTEXT']._serialized_end=801
+  _globals['_RUNTRACE']._serialized_start=804
+  _globals['_RUNTRACE']._serialized_end=996
+  _globals['_TRACELINK']._serialized_start=998
+  _globals['_TRACELINK']._serialized_end=1075
 # @@protoc_insertion_point(module_scope)

@@ -18,7 +18,7 @@ class Payload(_message.Message):
     def __init__(self, data: _Optional[bytes] = ..., encoding: _Optional[str] = ..., content_sha256: _Optional[bytes] = ...) -> None: ...
 
 class Arguments(_message.Message):
-    __slots__ = ("positional", "named")
+    __slots__ = ("positional", "named", "context")
     class NamedEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -28,9 +28,11 @@ class Arguments(_message.Message):
         def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Payload, _Mapping]] = ...) -> None: ...
     POSITIONAL_FIELD_NUMBER: _ClassVar[int]
     NAMED_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
     positional: _containers.RepeatedCompositeFieldContainer[Payload]
     named: _containers.MessageMap[str, Payload]
-    def __init__(self, positional: _Optional[_Iterable[_Union[Payload, _Mapping]]] = ..., named: _Optional[_Mapping[str, Payload]] = ...) -> None: ...
+    context: Payload
+    def __init__(self, positional: _Optional[_Iterable[_Union[Payload, _Mapping]]] = ..., named: _Optional[_Mapping[str, Payload]] = ..., context: _Optional[_Union[Payload, _Mapping]] = ...) -> None: ...
 
 class Failure(_message.Message):
     __slots__ = ("error_type", "error_class", "message", "traceback", "cut", "facts", "step", "child_run_id", "cause", "leaves")

@@ -145,20 +145,24 @@ class OpenSessionRequest(_message.Message):
     def __init__(self, namespace: _Optional[str] = ..., session_id: _Optional[str] = ..., queue: _Optional[str] = ..., workflows: _Optional[_Iterable[_Union[WorkflowRegistration, _Mapping]]] = ..., steps: _Optional[_Iterable[str]] = ..., build: _Optional[str] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., slots: _Optional[int] = ..., runs_max: _Optional[int] = ..., held: _Optional[_Iterable[_Union[Held, _Mapping]]] = ..., encodings: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Limits(_message.Message):
-    __slots__ = ("payload_bytes", "error_text_bytes", "transition_bytes", "message_bytes", "journal_entries", "journal_entries_warn")
+    __slots__ = ("payload_bytes", "error_text_bytes", "transition_bytes", "message_bytes", "journal_entries", "journal_entries_warn", "journal_bytes", "journal_bytes_warn")
     PAYLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
     ERROR_TEXT_BYTES_FIELD_NUMBER: _ClassVar[int]
     TRANSITION_BYTES_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
     JOURNAL_ENTRIES_FIELD_NUMBER: _ClassVar[int]
     JOURNAL_ENTRIES_WARN_FIELD_NUMBER: _ClassVar[int]
+    JOURNAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    JOURNAL_BYTES_WARN_FIELD_NUMBER: _ClassVar[int]
     payload_bytes: int
     error_text_bytes: int
     transition_bytes: int
     message_bytes: int
     journal_entries: int
     journal_entries_warn: int
-    def __init__(self, payload_bytes: _Optional[int] = ..., error_text_bytes: _Optional[int] = ..., transition_bytes: _Optional[int] = ..., message_bytes: _Optional[int] = ..., journal_entries: _Optional[int] = ..., journal_entries_warn: _Optional[int] = ...) -> None: ...
+    journal_bytes: int
+    journal_bytes_warn: int
+    def __init__(self, payload_bytes: _Optional[int] = ..., error_text_bytes: _Optional[int] = ..., transition_bytes: _Optional[int] = ..., message_bytes: _Optional[int] = ..., journal_entries: _Optional[int] = ..., journal_entries_warn: _Optional[int] = ..., journal_bytes: _Optional[int] = ..., journal_bytes_warn: _Optional[int] = ...) -> None: ...
 
 class OpenSessionResponse(_message.Message):
     __slots__ = ("session_id", "attach_no", "ttl", "heartbeat_interval", "poll_wait", "limits", "database_time", "ended", "address")

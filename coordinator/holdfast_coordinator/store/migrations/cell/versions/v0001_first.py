@@ -127,6 +127,7 @@ CREATE TABLE open_runs (
     side SMALLINT NOT NULL,
     parent_run_id TEXT COLLATE "C",
     parent_number INTEGER NOT NULL,
+    chain_run_id TEXT COLLATE "C",
     CONSTRAINT open_runs_pkey PRIMARY KEY (run_id)
 ) WITH (
     fillfactor = 50,
@@ -245,6 +246,7 @@ CREATE TABLE runs (
     parent_run_id TEXT COLLATE "C",
     parent_number INTEGER NOT NULL,
     depth INTEGER NOT NULL,
+    chain_run_id TEXT COLLATE "C",
     CONSTRAINT runs_pkey PRIMARY KEY (run_id)
 ) WITH (
     autovacuum_vacuum_insert_scale_factor = 0.0,
@@ -252,6 +254,8 @@ CREATE TABLE runs (
     autovacuum_analyze_scale_factor = 0.0,
     autovacuum_analyze_threshold = 100000
 );
+
+CREATE INDEX runs_by_chain ON runs (chain_run_id, created_at, run_id) WHERE chain_run_id IS NOT NULL;
 
 CREATE INDEX runs_by_creation ON runs (namespace, created_at, run_id);
 
