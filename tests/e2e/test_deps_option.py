@@ -41,7 +41,7 @@ async def test_each_of_several_processes_has_its_own(
         assert await run.result(timeout=30) == "managed open"
 
         async def ready() -> int:
-            return process.output.count("ready, build")
+            return process.output.count("worker: ready")
 
         await until(ready, lambda count: count == 2, seconds=30)
         process.send(signal.SIGTERM)

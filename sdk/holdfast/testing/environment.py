@@ -250,8 +250,8 @@ class Environment:
 
     @property
     def runs(self) -> tuple[EnvironmentRun[Any], ...]:
-        """All runs, children too, in the order of their starts."""
-        return tuple(EnvironmentRun(self, run) for run in self.engine.runs)
+        """All runs, children too, in the order of their starts; of those that continue as new the last ones."""
+        return tuple(EnvironmentRun(self, run) for run in self.engine.runs if run.newest is run)
 
     def assert_replays(self, history: Any, workflow: Workflow[..., Any] | None = None) -> None:
         """See `holdfast.testing.assert_replays`."""

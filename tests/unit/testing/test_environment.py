@@ -400,3 +400,25 @@ async def test_a_run_of_run_local_replays_and_a_name_of_several_apps_is_not_gues
         assert_replays(StoredRun(replace(run.info, workflow="etk"), run.arguments, run.history))
     with pytest.raises(TypeError, match="takes a run of a test"):
         assert_replays(5)
+
+
+@app.workflow(id="count-{left}")
+async def counts(left: int) -> str:
+    word = await holdfast.receive("word", str, timeout="1h")
+    if left:
+        holdfast.continue_as_new(left - 1)
+    return word
+
+
+async def test_a_run_that_continues_as_new_is_followed_over_crashes() -> None:
+    async with Environment() as env:
+        run = await env.start(counts, 2)
+        first = run.run_id
+        await run.signal("word", "a")
+        await env.crash()
+        assert run.run_id != first
+        await run.signal("word", "b")
+        await run.signal("word", "c")
+        assert_completed(run, "c")
+        assert [one.run_id for one in env.runs] == [run.run_id]
+        env.assert_replays(run)
