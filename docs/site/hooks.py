@@ -1,11 +1,12 @@
 """What the site needs beyond its pages: copies of files that links out of docs/ name, and what is listed by itself.
 
 A guide that the navigation does not name comes last among the guides; a public name that no page of the reference has
-comes last in the one on workflow code; all decisions are listed on their first page.
+comes last on that of its module; all decisions are listed on their first page.
 On a forge such a link leads to the file in the repository. Here a Markdown file and an example become pages below
 source/, a folder a list, any other file a text. Nothing of a page may be fetched from elsewhere.
 """
 
+import importlib
 import logging
 import posixpath
 import re
@@ -17,12 +18,16 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-import holdfast
-
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 COPIES = "source"
 GUIDES = "Guides"
+MODULES = {
+    "reference/workflow_code.md": "holdfast",
+    "reference/testing.md": "holdfast.testing",
+    "reference/codecs.md": "holdfast.codecs",
+}
+"""Where names that have no page of the reference are shown."""
 OF_THE_DEFAULT_APP = {"step", "workflow"}
 """Methods of `App`, which the reference shows there."""
 
@@ -54,11 +59,11 @@ def with_all_guides(nav: Any) -> Any:
     return [{GUIDES: section[GUIDES] + more} if one is section else one for one in nav]
 
 
-def names_without_a_page() -> list[str]:
-    """The public names of holdfast that no page of the reference has."""
+def names_without_a_page(module: str) -> list[str]:
+    """The public names of a module that no page of the reference has."""
     reference = "".join(path.read_text(encoding="utf-8") for path in DOCS.glob("reference/*.md"))
-    has = set(re.findall(r"^::: holdfast\.(\w+)$", reference, re.MULTILINE))
-    return sorted(set(holdfast.__all__) - has - OF_THE_DEFAULT_APP)
+    has = set(re.findall(rf"^::: {re.escape(module)}\.(\w+)$", reference, re.MULTILINE))
+    return sorted(set(importlib.import_module(module).__all__) - has - OF_THE_DEFAULT_APP)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -84,8 +89,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Leads links that leave docs/, or enter it from a copy, to where their targets are in the site."""
     here = page.file.src_uri
-    if here == "reference/workflow_code.md":
-        markdown += "".join(f"\n\n::: holdfast.{name}" for name in names_without_a_page())
+    if (module := MODULES.get(here)) is not None:
+        markdown += "".join(f"\n\n::: {module}.{name}" for name in names_without_a_page(module))
     elif here == "decisions/README.md":
         decisions = sorted(DOCS.glob("decisions/0*.md"))
         markdown += "".join(["\n", *(f"\n- [{_title(path)}]({path.name})" for path in decisions)])
