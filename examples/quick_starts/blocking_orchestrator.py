@@ -1,6 +1,7 @@
 """A script without asyncio around its runs. Kill it at any moment and start it again: it goes on."""
 
-from holdfast import blocking, step, workflow
+from holdfast import blocking
+from holdfast.blocking import step, workflow
 
 
 @step
@@ -14,13 +15,13 @@ def load(rows: list[int]) -> int:
 
 
 @workflow(id="load-{day}")
-async def load_day(day: str) -> int:
-    return await load(await extract(day))
+def load_day(day: str) -> int:
+    return load(extract(day))
 
 
 def main() -> None:
     with blocking.embedded("./data"):
-        print(blocking.run(load_day, "2026-12-01"))
+        print(load_day("2026-12-01"))
 
 
 if __name__ == "__main__":

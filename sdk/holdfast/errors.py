@@ -238,10 +238,17 @@ class NotAwaited(HoldfastError):
     OR_TOGETHER = "or give the call to asyncio.gather, asyncio.create_task or a TaskGroup"
     """What else may be done with a call; `holdfast check` says so too."""
 
-    def __init__(self, call: str, *, filename: str, line: int) -> None:
+    IN_PLAIN_CODE = (
+        "plain `def` code cannot await: call steps, workflows, `holdfast.sleep` and the like without `.call`, and give "
+        "calls of `async def` functions to `holdfast.parallel`"
+    )
+    """What to do with it in a plain `def` workflow; `holdfast check` says so too."""
+
+    def __init__(self, call: str, *, filename: str, line: int, can_await: bool = True) -> None:
+        way_out = f"write `await {call}(...)`, {self.OR_TOGETHER}" if can_await else self.IN_PLAIN_CODE
         super().__init__(
             f"{call}, {os.path.basename(filename)} line {line}, was called and never awaited, so it was not done; "
-            f"write `await {call}(...)`, {self.OR_TOGETHER}"
+            f"{way_out}"
         )
         self.call = call
         self.filename = filename

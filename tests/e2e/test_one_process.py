@@ -58,7 +58,8 @@ def kill_database(data: Path) -> None:
 
 
 @pytest.mark.feature("F148")
-@pytest.mark.parametrize("style", [(), ("blocking",)], ids=["asyncio", "blocking"])
+@pytest.mark.feature("F147")
+@pytest.mark.parametrize("style", [(), ("blocking",), ("plain",)], ids=["asyncio", "blocking", "plain def"])
 def test_a_script_that_is_killed_in_every_step_goes_on_when_it_is_started_again(
     open_directory: Path, ledger: Ledger, style: tuple[str, ...]
 ) -> None:

@@ -48,13 +48,23 @@ async def order(order_id: str) -> list[str]:
     return [*done, await ship(order_id)]
 
 
+@workflow(id="plain-order-{order_id}")
+def plain_order(order_id: str) -> list[str]:
+    done = [reserve(order_id), charge(order_id)]
+    holdfast.sleep("10ms")
+    return [*done, ship(order_id)]
+
+
 async def main() -> None:
     async with holdfast.embedded(DATA, retry_failed="RETRIES" in os.environ):
         print(await order("o-1"))
 
 
 if __name__ == "__main__":
-    if STYLE == ["blocking"]:
+    if STYLE == ["plain"]:
+        with blocking.embedded(DATA):
+            print(plain_order("o-1"))
+    elif STYLE == ["blocking"]:
         with blocking.embedded(DATA):
             print(blocking.run(order, "o-1"))
     else:

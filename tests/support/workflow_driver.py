@@ -3,6 +3,7 @@
 What it returns is a journal that a coordinator could have. Steps are computed by plain functions; nothing waits.
 """
 
+import inspect
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, field
@@ -86,7 +87,10 @@ def a_step(function: Callable[..., Any]) -> TestedStep:
 
 
 def definition_of(function: Callable[..., Any]) -> WorkflowDefinition:
-    return WorkflowDefinition(function.__name__, function, CallSignature.of(function))
+    signature = CallSignature.of(function)
+    return WorkflowDefinition(
+        function.__name__, function, signature, is_blocking=not inspect.iscoroutinefunction(function)
+    )
 
 
 def instance_of(function: Callable[..., Any], *args: Any, run_id: str = RUN_ID) -> WorkflowInstance:

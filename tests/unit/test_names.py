@@ -7,6 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PAIRS = {
     "Client": "holdfast.Client and holdfast.blocking.Client are one interface, to be awaited and not",
+    "Worker": "holdfast.Worker and holdfast.blocking.Worker are one interface, to be awaited and not",
     "RunHandle": "holdfast.RunHandle and holdfast.blocking.RunHandle are one interface, to be awaited and not",
     "StepFailed": "users catch holdfast.StepFailed; journals and histories have an entry of that name",
 }

@@ -18,8 +18,8 @@ from holdfast.authoring.shapes import (
     TakesAnythingAsync,
     WorkflowDecorator,
 )
-from holdfast.authoring.steps import PlainStep, Step
-from holdfast.authoring.workflows import Workflow
+from holdfast.authoring.steps import PlainStep, PlainStepWithoutContext, Step
+from holdfast.authoring.workflows import PlainWorkflow, Workflow
 from holdfast.backoff import BackoffLike
 from holdfast.definitions.business_ids import checked_id_template
 from holdfast.definitions.context import Context
@@ -103,17 +103,17 @@ class App:
     @overload
     def step(self, function: TakesAnythingAsync[P, T], /) -> Step[P, T]: ...  # type: ignore[overload-overlap]
     @overload
-    def step(self, function: TakesAnything[P, T], /) -> PlainStep[P, T]: ...
+    def step(self, function: TakesAnything[P, T], /) -> PlainStepWithoutContext[P, T]: ...
     @overload
     def step(  # type: ignore[overload-overlap]
         self, function: Callable[Concatenate[Context[D], P], Coroutine[Any, Any, T]], /
     ) -> Step[P, T]: ...
     @overload
-    def step(self, function: Callable[Concatenate[Context[D], P], T], /) -> Step[P, T]: ...
+    def step(self, function: Callable[Concatenate[Context[D], P], T], /) -> PlainStep[P, T]: ...
     @overload
     def step(self, function: Callable[P, Coroutine[Any, Any, T]], /) -> Step[P, T]: ...  # type: ignore[overload-overlap]
     @overload
-    def step(self, function: Callable[P, T], /) -> PlainStep[P, T]: ...
+    def step(self, function: Callable[P, T], /) -> PlainStepWithoutContext[P, T]: ...
     @overload
     def step(
         self,
@@ -160,7 +160,11 @@ class App:
         return self._make_step(function, options.pop("name", None), **options)
 
     @overload
-    def workflow(self, function: Callable[P, Coroutine[Any, Any, T]], /) -> Workflow[P, T]: ...
+    def workflow(  # type: ignore[overload-overlap]
+        self, function: Callable[P, Coroutine[Any, Any, T]], /
+    ) -> Workflow[P, T]: ...
+    @overload
+    def workflow(self, function: Callable[P, T], /) -> PlainWorkflow[P, T]: ...
     @overload
     def workflow(
         self,
@@ -175,8 +179,9 @@ class App:
         metadata: MetadataLike | None = None,
     ) -> WorkflowDecorator: ...
     def workflow(self, function: Any = None, /, **options: Any) -> Any:
-        """Makes a workflow of an `async def` function, or a `def` around one, in the same four forms as `step`.
+        """Makes a workflow of a function, in the same four forms as `step`.
 
+        An `async def` awaits its steps; a plain `def` calls them and is given their results.
         name: what it is registered as; the function's name by default.
         id: a template of the business id, filled from the arguments: "order-{order_id}".
         max_duration: the longest a run may take, waits included; no limit by default.
@@ -194,7 +199,7 @@ class App:
     def _make_step(self, function: Any, name: str | None, **options: Any) -> Step[Any, Any]:
         definition = self.define_step(function, name, **options)
         self.register([definition])
-        return Step(definition) if definition.is_async else PlainStep(definition)
+        return Step(definition) if definition.is_async else PlainStepWithoutContext(definition)
 
     def define_step(
         self,
@@ -246,7 +251,7 @@ class App:
     def _make_workflow(self, function: Any, name: str | None, **options: Any) -> Workflow[Any, Any]:
         definition = self.define_workflow(function, name, **options)
         self.register((), definition)
-        return Workflow(definition)
+        return PlainWorkflow(definition) if definition.is_blocking else Workflow(definition)
 
     def define_workflow(
         self,
@@ -266,8 +271,6 @@ class App:
         """
         _refuse_decorated("workflow", function)
         checked_function("workflow", function)
-        if not can_be_awaited(function):
-            raise TypeError(f"@workflow cannot take {described(function)}: write it as `async def`")
         registered = name_for("workflow", function, name)
         what = f"workflow {registered}"
         queue = self._queue if queue is None else queue
@@ -283,6 +286,7 @@ class App:
             metadata=checked_metadata(what, metadata),
             app=self.name,
             app_steps=self.steps,
+            is_blocking=not can_be_awaited(function),
         )
 
     def register(self, steps: Iterable[StepDefinition], *workflows: WorkflowDefinition) -> None:

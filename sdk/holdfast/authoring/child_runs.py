@@ -26,6 +26,8 @@ _DEFAULTS = StartOptions()
 def start_child(workflow: Workflow[P, R] | WorkflowStart[P, R], /, *args: P.args, **kwargs: P.kwargs) -> ChildHandle[R]:
     """Starts a child run and goes on: `handle = holdfast.start_child(ship, "o-1")`, later `await handle.result()`.
 
+    In a plain `def` workflow without `await`.
+
     Its run id is known at once; it is there when what the code asks for here is committed, also if nobody ever asks for
     its result. Options are `ship.with_options(id="ship-1", queue="ships", max_duration="1h", on_close="abandon")`.
     on_close: what happens to the child when this run closes, however it does: "cancel" asks it to end, "terminate" ends

@@ -6,8 +6,8 @@ It never runs anything by itself: inside a run it asks the runtime, as every ste
 import functools
 import inspect
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, ParamSpec, TypeVar, cast, overload
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from holdfast.authoring import plain_calls
 from holdfast.authoring.steps import Step
@@ -18,6 +18,10 @@ from holdfast.definitions.options import DEFAULT_RETRIES, checked_name
 from holdfast.definitions.signatures import CallSignature
 from holdfast.hints.refusals import HopelessHint
 from holdfast.workflow.current_run import runtime_here
+from holdfast.workflow.styles import in_style
+
+if TYPE_CHECKING:
+    from holdfast.workflow.result_or_call import ResultOrCall
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -29,10 +33,10 @@ _NOTHING_OVERRIDDEN = StepOverrides()
 @overload
 def inline(
     name: str, function: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
-) -> Coroutine[object, None, T]: ...
+) -> "ResultOrCall[T]": ...
 @overload
-def inline(name: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, None, T]: ...
-def inline(name: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Coroutine[object, None, Any]:
+def inline(name: str, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> "ResultOrCall[T]": ...
+def inline(name: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "ResultOrCall[Any]":
     """A step around any callable: `await holdfast.inline("read rates", read_rates, "EUR")`.
 
     It has the options of a step that says nothing about them (3 retries), a name in the history and a span in the
@@ -49,7 +53,7 @@ def inline(name: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any
     else:
         frame = sys._getframe(1)
         made = runtime.call_step(definition, args, kwargs, _NOTHING_OVERRIDDEN, (frame.f_code, frame.f_lasti))
-    return cast("Coroutine[object, None, Any]", made)
+    return in_style(made)
 
 
 def _called(name: str, function: Callable[..., Any]) -> tuple[Callable[..., Any], bool, CallSignature]:

@@ -1,14 +1,16 @@
-"""One call for each of many items, some at a time: what `step.map` awaits. Ordinary workflow code."""
+"""Several calls at a time: what `step.map` and `holdfast.parallel` await. Ordinary workflow code."""
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any, TypeVar
 
 from holdfast.definitions.functions import is_awaitable
+from holdfast.workflow.styles import result_of
 
 A = TypeVar("A")
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 async def results_of_each(call: Callable[[A], object], items: Iterable[A], max_parallel: int | None) -> list[R]:
@@ -28,13 +30,30 @@ async def results_of_each(call: Callable[[A], object], items: Iterable[A], max_p
             # Taken when there is room: an iterator of many items is not read ahead.
             following = next(coming, None)
 
+    await _all_of(work(place, item) for place, item in list(itertools.islice(coming, max_parallel)))
+    return [results[place] for place in sorted(results)]
+
+
+async def results_of_all(calls: Sequence[Any]) -> tuple[Any, ...]:
+    """What the calls give, in their order. Each is something to await, or a function without parameters.
+
+    The first failure cancels the others, and is raised when they have ended.
+    """
+    return tuple(await _all_of(call if asyncio.iscoroutine(call) else _result_of(call) for call in calls))
+
+
+async def _result_of(call: Any) -> Any:
+    return await (call if is_awaitable(call) else result_of(call))
+
+
+async def _all_of(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """What they return, each a task. The first failure cancels the others, and is raised when they have ended."""
     try:
         async with asyncio.TaskGroup() as group:
-            for place, item in list(itertools.islice(coming, max_parallel)):
-                group.create_task(work(place, item))
+            tasks = [group.create_task(work) for work in works]
     except BaseExceptionGroup as errors:
         first = errors.exceptions[0]
     else:
-        return [results[place] for place in sorted(results)]
+        return [task.result() for task in tasks]
     # Outside of the handler: the group would be taken for its context.
     raise first

@@ -1,30 +1,43 @@
 """What workflow code calls besides steps: sleep, receive, on_signal, wait_until, now, random, uuid4, current_run, ...
 
-Inside a run each asks the runtime and is durable. Outside, those that make sense are ordinary Python.
+Inside a run each asks the runtime and is durable. Outside, those that make sense are ordinary Python. What waits is
+awaited in `async` code, and called without `await` in plain `def` workflows.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Token
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
-from holdfast.definitions.functions import described, is_async
+from holdfast.authoring.starter import has_running_loop
+from holdfast.definitions.functions import described, is_async, is_awaitable
 from holdfast.definitions.options import checked_name
 from holdfast.durations import Duration, parse_duration, parse_moment
 from holdfast.limits import NOTE_LEVELS
 from holdfast.workflow.current_run import RunInfo, WorkflowRuntime, guards_are_off, runtime_here
+from holdfast.workflow.styles import in_both_styles, in_style, result_of
 
 # A module that defines workflows needs none of these: what they are for imports them.
 if TYPE_CHECKING:
     import random as _random
     import uuid as _uuid
 
+    from holdfast.workflow.result_or_call import ResultOrCall
+
 NoteLevel = Literal["debug", "info", "warning", "error"]
 T = TypeVar("T")
+T1 = TypeVar("T1")
+T2 = TypeVar("T2")
+T3 = TypeVar("T3")
+T4 = TypeVar("T4")
+Concurrent = Awaitable[T] | Callable[[], T]
+"""What `parallel` takes: a call to await, or a function of workflow code."""
 H = TypeVar("H", bound=Callable[..., object])
 
 
+@in_both_styles
 async def sleep(until: Duration | datetime, /, name: str = "") -> None:
     """Sleeps for a duration or until an instant; a naive datetime is UTC, a past one returns at once.
 
@@ -46,9 +59,10 @@ async def sleep(until: Duration | datetime, /, name: str = "") -> None:
 
 
 @overload
-async def receive(name: str, type: type[T], *, timeout: Duration | None = None) -> T: ...
+def receive(name: str, type: type[T], *, timeout: Duration | None = None) -> "ResultOrCall[T]": ...
 @overload
-async def receive(name: str, type: Any = Any, *, timeout: Duration | None = None) -> Any: ...
+def receive(name: str, type: Any = Any, *, timeout: Duration | None = None) -> "ResultOrCall[Any]": ...
+@in_both_styles
 async def receive(name: str, type: Any = Any, *, timeout: Duration | None = None) -> Any:
     """Waits for the next signal of this name and returns its payload as `type`.
 
@@ -81,6 +95,7 @@ def on_signal(name: str) -> Callable[[H], H]:
     return register
 
 
+@in_both_styles
 async def wait_until(predicate: Callable[[], object], *, timeout: Duration | None = None) -> None:
     """Waits until `predicate()` is true: `await wait_until(lambda: len(items) >= 3, timeout="1h")`.
 
@@ -163,11 +178,111 @@ def current_run() -> RunInfo:
     return _runtime("current_run").info
 
 
-async def shield(awaitable: Awaitable[T], /) -> T:
-    """Awaits something that goes on when the waiting code is cancelled, as asyncio.shield does."""
+@in_both_styles
+async def shield(call: Awaitable[T] | Callable[[], T], /) -> T:
+    """Waits for something that goes on when the waiting code is cancelled, as asyncio.shield does.
+
+    call: what asyncio.shield takes, as `refund.call(receipt)`; or a function of workflow code without parameters.
+    """
     import asyncio
 
-    return await asyncio.shield(awaitable)
+    return await asyncio.shield(call if is_awaitable(call) else result_of(call))  # type: ignore[arg-type]
+
+
+@overload
+def parallel(first: "Concurrent[T1]", /) -> "ResultOrCall[tuple[T1]]": ...
+@overload
+def parallel(first: "Concurrent[T1]", second: "Concurrent[T2]", /) -> "ResultOrCall[tuple[T1, T2]]": ...
+@overload
+def parallel(
+    first: "Concurrent[T1]", second: "Concurrent[T2]", third: "Concurrent[T3]", /
+) -> "ResultOrCall[tuple[T1, T2, T3]]": ...
+@overload
+def parallel(
+    first: "Concurrent[T1]", second: "Concurrent[T2]", third: "Concurrent[T3]", fourth: "Concurrent[T4]", /
+) -> "ResultOrCall[tuple[T1, T2, T3, T4]]": ...
+@overload
+def parallel(*calls: "Concurrent[T]") -> "ResultOrCall[tuple[T, ...]]": ...
+def parallel(*calls: Any) -> Any:
+    """Has several calls at work at once: `pdf, sent = holdfast.parallel(render.call(order), notify.call(order))`.
+
+    Gives their results in their order. The first failure cancels the others, as in a TaskGroup, and is raised itself
+    when they have ended.
+    calls: of steps and workflows, `f.call(x)`; in `async` code whatever can be awaited; or functions of workflow code
+    without parameters, which may do several things one after the other. Raises TypeError for anything else.
+    """
+    # Imported here: a module that defines steps needs no asyncio.
+    from holdfast.authoring.maps import results_of_all
+
+    for place, call in enumerate(calls, start=1):
+        if not (is_awaitable(call) or callable(call)):
+            for one in calls:
+                if hasattr(one, "close"):
+                    one.close()
+            raise TypeError(
+                f"parallel: argument {place} is {call!r:.100}, and no call: in plain `def` code write f.call(x), "
+                "since f(x) is the result there, or give a function without parameters"
+            )
+    made: Any = results_of_all(calls)
+    made.__qualname__ = "parallel"
+    return in_style(made)
+
+
+class timeout:
+    """Limits how long its block may take: `with holdfast.timeout("5s"):`, in `async` code with `async with` too.
+
+    What the block waits for then is cancelled, and the block raises TimeoutError. In a run the time is that of its
+    journal, so that it is the same in every replay. For workflow code, and whatever else an event loop runs.
+    limit: a duration; None is no limit.
+    """
+
+    __slots__ = ("_entered", "_seconds")
+
+    def __init__(self, limit: Duration | None) -> None:
+        self._seconds = None if limit is None else parse_duration(limit).total_seconds()
+        self._entered: Any = None
+
+    def __enter__(self) -> Self:
+        import asyncio
+
+        if self._entered is not None:
+            raise RuntimeError("a timeout is entered once; make one for each `with`")
+        entered = asyncio.timeout(self._seconds)
+        if not has_running_loop():
+            raise RuntimeError(
+                "timeout() works in workflow code, and elsewhere where an event loop runs: in a step, give the step a "
+                "timeout, or what it calls"
+            )
+        _without_waiting(entered.__aenter__())
+        self._entered = entered
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        _without_waiting(self._entered.__aexit__(kind, error, traceback))
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, traceback)
+
+    def expired(self) -> bool:
+        """Whether the time was over before the block ended."""
+        return self._entered is not None and bool(self._entered.expired())
+
+
+def _without_waiting(coroutine: Coroutine[Any, Any, Any]) -> None:
+    """Runs a coroutine that never waits."""
+    try:
+        coroutine.send(None)
+    except StopIteration:
+        return
+    coroutine.close()
+    raise AssertionError("asyncio.timeout waits where it never did")
 
 
 class unguarded:

@@ -11,10 +11,11 @@ from types import TracebackType
 from typing import Any, ParamSpec, Self
 
 from holdfast.authoring.steps import Step
-from holdfast.definitions.functions import described, is_awaitable
+from holdfast.definitions.functions import described
 from holdfast.errors import add_note
 from holdfast.workflow.continuing import continuing
 from holdfast.workflow.current_run import EnteredSteps, runtime_here
+from holdfast.workflow.styles import in_style, is_blocking_code, result_of
 
 P = ParamSpec("P")
 
@@ -25,6 +26,7 @@ STEPS_WAIT_MAX = timedelta(seconds=30)
 class Saga:
     """Undoes in reverse what was added, when its block fails or is cancelled: `async with Saga() as saga:`.
 
+    In a plain `def` workflow: `with Saga() as saga:`.
     The compensations run one after the other, the one that was added last first, and nothing interrupts them: a cancel
     request that comes meanwhile is raised afterwards. A compensation that fails does not keep the others from running;
     then an ExceptionGroup is raised with the error of the block, unless that was a cancellation, and those of the
@@ -54,32 +56,54 @@ class Saga:
             raise TypeError(f"saga.add takes a function and its arguments, not {undo!r}")
         if not self._is_entered or self._is_over:
             when = "has ended" if self._is_over else "is not entered yet"
-            raise RuntimeError(f"the saga {when}: call saga.add inside of `async with Saga() as saga:`")
+            raise RuntimeError(f"the saga {when}: call saga.add inside of the block of `with Saga() as saga:`")
         _check_call(undo, args, kwargs)
         self._undos.append(_Undo(undo, args, kwargs))
 
+    def __enter__(self) -> Self:
+        if not is_blocking_code():
+            raise RuntimeError("in `async` code a saga is entered with `async with Saga() as saga:`, since it may wait")
+        return self._enter()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._must_undo(error) and error is not None:
+            in_style(self._undo_after(error))
+
     async def __aenter__(self) -> Self:
+        return self._enter()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._must_undo(error) and error is not None:
+            await self._undo_after(error)
+
+    def _enter(self) -> Self:
         if self._is_entered:
-            raise RuntimeError("a saga is entered once; make one for each `async with`")
+            raise RuntimeError("a saga is entered once; make one for each block")
         self._is_entered = True
         runtime = runtime_here()
         self._steps = runtime.enter_steps() if runtime is not None else None
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def _must_undo(self, error: BaseException | None) -> bool:
+        """The block ends with this error, or well."""
         steps = self._steps
         if steps is not None:
             steps.leave()
         # GeneratorExit: the code is dropped where it is, not cancelled. Who is at the keyboard ends the process.
         if (steps is not None and steps.is_over) or isinstance(error, (GeneratorExit, KeyboardInterrupt)):
-            return
+            return False
         if error is None or continuing(error) is not None:
             self._is_over = True
             if steps is not None:
                 steps.let_go()
-            return
+            return False
+        return True
+
+    async def _undo_after(self, error: BaseException) -> None:
         undoing = asyncio.create_task(self._undo())
         cancelled = await _ended(undoing)
         count, failures = undoing.result()
@@ -118,9 +142,7 @@ class _Undo:
         self._kwargs = kwargs
 
     async def call(self) -> None:
-        returned = self._function(*self._args, **self._kwargs)
-        if is_awaitable(returned):
-            await returned  # type: ignore[misc]
+        await result_of(self._function, self._args, self._kwargs)
 
     def __str__(self) -> str:
         return f"step {self._function.name}" if isinstance(self._function, Step) else described(self._function)

@@ -7,8 +7,8 @@ come before that rule: a first parameter that takes anything at all (Any, object
 from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, final, overload
 
-from holdfast.authoring.steps import PlainStep, Step
-from holdfast.authoring.workflows import Workflow
+from holdfast.authoring.steps import PlainStep, PlainStepWithoutContext, Step
+from holdfast.authoring.workflows import PlainWorkflow, Workflow
 from holdfast.definitions.context import Context
 
 P = ParamSpec("P")
@@ -46,20 +46,25 @@ class StepDecorator(Protocol):
     @overload
     def __call__(self, function: TakesAnythingAsync[P, T], /) -> Step[P, T]: ...  # type: ignore[overload-overlap]
     @overload
-    def __call__(self, function: TakesAnything[P, T], /) -> PlainStep[P, T]: ...
+    def __call__(self, function: TakesAnything[P, T], /) -> PlainStepWithoutContext[P, T]: ...
     @overload
     def __call__(  # type: ignore[overload-overlap]
         self, function: Callable[Concatenate[Context[D], P], Coroutine[Any, Any, T]], /
     ) -> Step[P, T]: ...
     @overload
-    def __call__(self, function: Callable[Concatenate[Context[D], P], T], /) -> Step[P, T]: ...
+    def __call__(self, function: Callable[Concatenate[Context[D], P], T], /) -> PlainStep[P, T]: ...
     @overload
     def __call__(self, function: Callable[P, Coroutine[Any, Any, T]], /) -> Step[P, T]: ...  # type: ignore[overload-overlap]
     @overload
-    def __call__(self, function: Callable[P, T], /) -> PlainStep[P, T]: ...
+    def __call__(self, function: Callable[P, T], /) -> PlainStepWithoutContext[P, T]: ...
 
 
 class WorkflowDecorator(Protocol):
     """What `@workflow(...)` with options returns."""
 
-    def __call__(self, function: Callable[P, Coroutine[Any, Any, T]], /) -> Workflow[P, T]: ...
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, function: Callable[P, Coroutine[Any, Any, T]], /
+    ) -> Workflow[P, T]: ...
+    @overload
+    def __call__(self, function: Callable[P, T], /) -> PlainWorkflow[P, T]: ...

@@ -5,6 +5,7 @@ made the default client of an event loop gets the calls there, too.
 """
 
 import importlib
+import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -77,11 +78,36 @@ callers: "dict[AbstractEventLoop, Caller]" = {}
 
 def caller_here() -> Caller | None:
     """What a call of a workflow becomes in the running event loop; None where no client was made its default."""
-    if not callers:
-        return None
-    import asyncio
+    return callers.get(_running_loop()) if callers else None
 
-    try:
-        return callers.get(asyncio.get_running_loop())
-    except RuntimeError:
-        return None
+
+def has_running_loop() -> bool:
+    """Whether an event loop runs in this thread: then calls give something to await."""
+    return _running_loop() is not None
+
+
+def _running_loop() -> Any:
+    # Not imported: without asyncio no loop runs.
+    events: Any = sys.modules.get("asyncio.events")
+    return getattr(events, "_get_running_loop", _no_loop)()
+
+
+def _no_loop() -> None:
+    """Stands for asyncio's, also while another thread imports asyncio."""
+
+
+BlockingCaller = Callable[[WorkflowDefinition, tuple[Any, ...], dict[str, Any]], Any]
+"""Runs a workflow durably and gives its result, where no event loop runs."""
+
+_blocking_caller: BlockingCaller | None = None
+
+
+def set_blocking_caller(caller: BlockingCaller | None) -> None:
+    """Called by `holdfast.blocking`: what calls of plain `def` workflows become where no event loop runs."""
+    global _blocking_caller
+    _blocking_caller = caller
+
+
+def blocking_caller() -> BlockingCaller | None:
+    """What `set_blocking_caller` was given last."""
+    return _blocking_caller

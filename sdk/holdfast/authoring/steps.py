@@ -6,7 +6,7 @@ Calling it asks the runtime inside a run, and is the plain call outside. It neve
 import functools
 import sys
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, Self, TypeVar, cast
 
 from holdfast.authoring import plain_calls
 from holdfast.backoff import BackoffLike
@@ -14,6 +14,10 @@ from holdfast.definitions.definitions import PlacementChoice, StepDefinition, St
 from holdfast.definitions.options import UNSET, RetryOnLike, Unset, checked_count, step_overrides
 from holdfast.durations import Duration
 from holdfast.workflow.current_run import current_runtime, runtime_here
+from holdfast.workflow.styles import in_style
+
+if TYPE_CHECKING:
+    from holdfast.workflow.result_or_call import ResultOrCall
 
 P = ParamSpec("P")
 T_co = TypeVar("T_co", covariant=True)
@@ -26,8 +30,9 @@ R_co = TypeVar("R_co", covariant=True)
 class Step(Generic[P, T_co]):
     """A step, called like its function.
 
-    Inside a run every call is a coroutine, whether the function is `async def` or `def`, and so the call is typed.
-    It asks for the step when it is first awaited, or when a task that was made of it runs.
+    Inside a run of an `async` workflow every call is a coroutine, whether the function is `async def` or `def`, and so
+    the call is typed. It asks for the step when it is first awaited, or when a task that was made of it runs. In a
+    plain `def` workflow the call gives the result.
     Outside a run the call is the plain function: of a `def` function it gives the result at once; code that
     needs this typed calls `.function`.
     """
@@ -71,6 +76,22 @@ class Step(Generic[P, T_co]):
         else:
             frame = sys._getframe(1)
             made = runtime.call_step(definition, args, kwargs, self._overrides, (frame.f_code, frame.f_lasti))
+            if runtime.is_blocking:
+                made = runtime.result_here(made)
+        return cast("Coroutine[object, None, T_co]", made)
+
+    def call(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, None, T_co]:
+        """The call without its result, in a plain `def` workflow too: for `holdfast.parallel(f.call(x), g.call(y))`.
+
+        It asks for the step when it is first awaited. Outside a run, awaiting it calls the plain function.
+        """
+        runtime = runtime_here()
+        definition = self._definition
+        if runtime is None:
+            made: Any = plain_calls.call_as_step(definition.function, definition.is_async, args, kwargs)
+        else:
+            frame = sys._getframe(1)
+            made = runtime.call_step(definition, args, kwargs, self._overrides, (frame.f_code, frame.f_lasti))
         return cast("Coroutine[object, None, T_co]", made)
 
     def map(
@@ -78,9 +99,9 @@ class Step(Generic[P, T_co]):
     ) -> Coroutine[object, None, list[R]]:
         """Calls the step once for each item, all at once or at most `max_parallel` at a time.
 
-        Awaiting it gives the results in the order of the items. Items are taken from an iterator when there is room for
-        them. The first failure cancels the calls that are under way, as in a TaskGroup, and is raised itself when they
-        have ended. Raises TypeError or ValueError naming the step.
+        Gives the results in the order of the items; in `async` code it is awaited. Items are taken from an iterator
+        when there is room for them. The first failure cancels the calls that are under way, as in a TaskGroup, and is
+        raised itself when they have ended. Raises TypeError or ValueError naming the step.
         """
         # Imported here: a module that defines steps needs no asyncio.
         from holdfast.authoring.maps import results_of_each
@@ -93,7 +114,7 @@ class Step(Generic[P, T_co]):
         made: Any = results_of_each(self, items, max_parallel)
         # What is never awaited is known by it.
         made.__qualname__ = f"{self.name}.map"
-        return cast("Coroutine[object, None, list[R]]", made)
+        return cast("Coroutine[object, None, list[R]]", in_style(made))
 
     def with_options(
         self,
@@ -107,7 +128,7 @@ class Step(Generic[P, T_co]):
         placement: PlacementChoice | None = None,
         priority: int | None = None,
         retry_on: RetryOnLike | None = None,
-    ) -> "Step[P, T_co]":
+    ) -> Self:
         """The same step with other options for the calls of what this returns; the step itself is unchanged.
 
         step_id: identifies the call across code changes; unique in its run. A callable backoff, or any
@@ -127,9 +148,9 @@ class Step(Generic[P, T_co]):
             priority=priority,
             retry_on=retry_on,
         )
-        return self._with(overrides)
+        return cast("Self", self._with(overrides))
 
-    def _with(self, overrides: StepOverrides) -> "Step[P, T_co]":
+    def _with(self, overrides: StepOverrides) -> Any:
         return type(self)(self._definition, overrides)
 
     def __repr__(self) -> str:
@@ -147,6 +168,18 @@ class TakesOne(Protocol[A_contra, R_co]):
 
 class PlainStep(Step[P, T_co]):
     """The step of a `def` function, which the worker runs in a thread."""
+
+    if TYPE_CHECKING:
+
+        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> ResultOrCall[T_co]: ...
+
+        def map(
+            self: TakesOne[A, R], items: Iterable[A], *, max_parallel: int | None = None
+        ) -> ResultOrCall[list[R]]: ...
+
+
+class PlainStepWithoutContext(PlainStep[P, T_co]):
+    """The same for type checkers: they know how its function is called without a worker."""
 
     @property
     def function(self) -> Callable[P, T_co]:

@@ -1,6 +1,6 @@
 """The `Workflow` object: what `@workflow` makes of a function.
 
-Awaited inside a run it is a child run. Outside it is a durable run where a client is the default one, else plain code;
+Called inside a run it is a child run. Outside it is a durable run where a client is the default one, else plain code;
 `start` always reaches a client.
 """
 
@@ -17,8 +17,10 @@ from holdfast.authoring.starter import (
     Reuse,
     StartOptions,
     TraceRelation,
+    blocking_caller,
     caller_here,
     default_starter,
+    has_running_loop,
 )
 from holdfast.definitions.definitions import WorkflowDefinition
 from holdfast.definitions.options import (
@@ -32,9 +34,11 @@ from holdfast.definitions.options import (
 from holdfast.durations import Duration, parse_moment
 from holdfast.ids import business_id_problem
 from holdfast.workflow.current_run import runtime_here
+from holdfast.workflow.styles import in_style
 
 if TYPE_CHECKING:
     from holdfast.client import RunHandle
+    from holdfast.workflow.result_or_call import ResultOrCall
 
 P = ParamSpec("P")
 T_co = TypeVar("T_co", covariant=True)
@@ -43,6 +47,7 @@ T_co = TypeVar("T_co", covariant=True)
 class Workflow(Generic[P, T_co]):
     """A workflow, awaited like its function: `await order("o-1")` inside a run is a child run.
 
+    In a plain `def` workflow the call gives the result of the child run.
     Outside it is a run that is waited for, where a client is the default one (`Client.as_default`), else plain code.
     """
 
@@ -76,16 +81,42 @@ class Workflow(Generic[P, T_co]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, None, T_co]:
         runtime = runtime_here()
         if runtime is None:
-            call = None if plain_calls.is_in_workflow() else caller_here()
-            if call is not None:
-                made: Any = call(self.definition, args, dict(kwargs))
-            else:
-                plain_calls.warn_of_plain_call(self.name)
-                made = plain_calls.call_workflow(self.function, args, kwargs)
+            made: Any = self._called_outside(args, kwargs, waits=self.definition.is_blocking)
+            if plain_calls.is_in_workflow():
+                made = in_style(made)
+        else:
+            frame = sys._getframe(1)
+            made = runtime.call_child(self.definition, args, kwargs, (frame.f_code, frame.f_lasti))
+            if runtime.is_blocking:
+                made = runtime.result_here(made)
+        return cast("Coroutine[object, None, T_co]", made)
+
+    def call(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[object, None, T_co]:
+        """The call without its result, in a plain `def` workflow too: for `holdfast.parallel(f.call(x), g.call(y))`.
+
+        It asks for the child run when it is first awaited. Outside a run, awaiting it is what awaiting a workflow is.
+        """
+        runtime = runtime_here()
+        if runtime is None:
+            made: Any = self._called_outside(args, kwargs, waits=False)
         else:
             frame = sys._getframe(1)
             made = runtime.call_child(self.definition, args, kwargs, (frame.f_code, frame.f_lasti))
         return cast("Coroutine[object, None, T_co]", made)
+
+    def _called_outside(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, waits: bool) -> Any:
+        """waits: gives the result where no event loop runs, instead of something to await."""
+        function, is_blocking = self.function, self.definition.is_blocking
+        is_in_workflow = plain_calls.is_in_workflow()
+        waits = waits and not is_in_workflow and not has_running_loop()
+        if not is_in_workflow:
+            call: Any = blocking_caller() if waits else caller_here()
+            if call is not None:
+                return call(self.definition, args, kwargs)
+            plain_calls.warn_of_plain_call(self.name)
+        if waits:
+            return plain_calls.run_workflow(function, args, kwargs)
+        return plain_calls.call_workflow(function, "blocking" if is_blocking else "async", args, kwargs)
 
     def with_options(
         self,
@@ -136,6 +167,17 @@ class Workflow(Generic[P, T_co]):
 
     def __repr__(self) -> str:
         return f"<workflow {self.name}>"
+
+
+class PlainWorkflow(Workflow[P, T_co]):
+    """The workflow of a plain `def` function, which calls its steps and is given their results.
+
+    Called in `async` code it gives something to await, everywhere else the result.
+    """
+
+    if TYPE_CHECKING:
+
+        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> ResultOrCall[T_co]: ...
 
 
 class WorkflowStart(Generic[P, T_co]):

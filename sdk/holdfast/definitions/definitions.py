@@ -1,6 +1,6 @@
 """What a step and a workflow are, once decorated: names, options, signatures. Plain data, no behaviour."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal
@@ -43,11 +43,12 @@ class StepDefinition:
 class WorkflowDefinition:
     """A registered workflow. `id_template` uses the arguments, for example "order-{order_id}".
 
-    app_steps: the steps of its app by name, also those that are defined later.
+    app_steps: the steps of its app by name, also those that are defined later. is_blocking: its function is plain `def`
+    code, which waits without `await`.
     """
 
     name: str
-    function: Callable[..., Awaitable[Any]]
+    function: Callable[..., Any]
     signature: CallSignature
     id_template: str = ""
     max_duration: timedelta | None = None
@@ -56,6 +57,7 @@ class WorkflowDefinition:
     metadata: Mapping[str, str] = field(default_factory=dict)
     app: str = "default"
     app_steps: Mapping[str, StepDefinition] = field(default_factory=dict, repr=False)
+    is_blocking: bool = False
 
 
 @dataclass(slots=True, frozen=True)

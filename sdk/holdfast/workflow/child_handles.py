@@ -16,6 +16,7 @@ from holdfast.statuses import RunStatus
 from holdfast.workflow.calls import ChildCall, Message
 from holdfast.workflow.ledger import Ledger
 from holdfast.workflow.loop import WorkflowLoop
+from holdfast.workflow.styles import in_both_styles
 
 Result = TypeVar("Result", covariant=True)
 
@@ -51,6 +52,7 @@ class ChildHandle(Generic[Result]):
         return self
         yield
 
+    @in_both_styles
     async def result(self, timeout: Duration | None = None) -> Result:
         """What the child returned.
 
@@ -67,10 +69,12 @@ class ChildHandle(Generic[Result]):
             raise TimeoutError(f"{text}; it goes on")
         return cast(Result, call.result())
 
+    @in_both_styles
     async def status(self) -> RunStatus:
         """How the child has closed, as far as this run has been told; `running` until then, whatever it waits for."""
         return self._call.status or RunStatus.RUNNING
 
+    @in_both_styles
     async def cancel(self, reason: str | None = None) -> bool:
         """Asks the child to end; its code may clean up first, and `result` waits for that.
 
@@ -85,6 +89,7 @@ class ChildHandle(Generic[Result]):
         self._send(Message(self._call.number, reason=text))
         return True
 
+    @in_both_styles
     async def signal(self, name: str, payload: Any = None) -> None:
         """Sends the child a signal. What is sent to one child arrives in the order of sending.
 

@@ -82,6 +82,8 @@ def _outcome_of(child: Any) -> Any:
 def gather(*coros_or_futures: Any, return_exceptions: bool = False) -> "asyncio.Future[list[Any]]":
     """asyncio.gather."""
     loop: Any = events.get_running_loop()
+    if loop.is_blocking:
+        _refuse_without_await("asyncio.gather", coros_or_futures)
     if not coros_or_futures:
         empty: asyncio.Future[list[Any]] = loop.create_future()
         empty.set_result([])
@@ -99,6 +101,21 @@ def gather(*coros_or_futures: Any, return_exceptions: bool = False) -> "asyncio.
         else:
             child.add_done_callback(outer.child_done)
     return outer
+
+
+def _refuse_without_await(call: str, given: Iterable[Any]) -> None:
+    """Raise for plain `def` code, which would go on with something to await in the place of results."""
+    from holdfast.workflow.blocking_code import blocking_code_here
+
+    if blocking_code_here() is None:
+        return
+    for one in given:
+        if asyncio.iscoroutine(one):
+            one.close()
+    raise UnguardedCall(
+        f"{call} in plain `def` code, which cannot await what it gives",
+        instead="use holdfast.parallel(f.call(x), g.call(y))",
+    )
 
 
 async def wait_for(fut: Any, timeout: float | None) -> Any:
@@ -189,7 +206,10 @@ class as_completed(AsyncIterator[Any], Iterator[Any]):
     def __init__(self, fs: Iterable[Any], *, timeout: float | None = None) -> None:
         if inspect.isawaitable(fs):
             raise TypeError(f"expects an iterable of awaitables, not {type(fs).__name__}")
-        loop = asyncio.get_running_loop()
+        loop: Any = asyncio.get_running_loop()
+        if loop.is_blocking:
+            fs = list(fs)
+            _refuse_without_await("asyncio.as_completed", fs)
         # By the order in which they are given: they are started here.
         futures = [asyncio.ensure_future(one, loop=loop) for one in dict.fromkeys(fs)]
         self._todo: dict[asyncio.Future[Any], None] = dict.fromkeys(futures)

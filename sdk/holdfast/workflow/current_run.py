@@ -46,6 +46,19 @@ class WorkflowRuntime(Protocol):
         ...
 
     @property
+    def is_blocking(self) -> bool:
+        """True for a plain `def` workflow, whose code does not await what it asks for."""
+        ...
+
+    def is_dropped(self) -> bool:
+        """True when the code has left memory, or has ended."""
+        ...
+
+    def result_here(self, made: Coroutine[Any, Any, Any]) -> Any:
+        """In a blocking run: the result of the call for code that waits for it, the call for code that awaits it."""
+        ...
+
+    @property
     def random(self) -> "Random": ...
 
     def now(self) -> datetime: ...

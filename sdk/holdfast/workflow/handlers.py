@@ -11,12 +11,13 @@ from contextvars import copy_context
 from typing import Any, Optional
 
 from holdfast.definitions.context import Context
-from holdfast.definitions.functions import described, is_awaitable
+from holdfast.definitions.functions import described
 from holdfast.definitions.signatures import hints_as_known
 from holdfast.errors import add_note
 from holdfast.hints.refusals import HopelessHint, UnknownYet
 from holdfast.hints.value_types import ValueType, value_type
 from holdfast.workflow.loop import WorkflowLoop
+from holdfast.workflow.styles import result_of
 from holdfast.workflow.tasks import WorkflowTask
 
 _BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -46,9 +47,7 @@ class SignalHandler:
         return loop.create_task(called, name=f"signal {self.name}", context=self._context.copy())
 
     async def _called(self, args: tuple[Any, ...]) -> None:
-        returned = self._function(*args)
-        if is_awaitable(returned):
-            await returned  # type: ignore[misc]
+        await result_of(self._function, args)
 
     def __str__(self) -> str:
         return described(self._function, with_place=True)

@@ -57,7 +57,9 @@ class WorkflowInstance:
         self._prepare = prepare
         self._ledger = ledger = Ledger(self.waits)
         self._spans = spans = RunSpans(ledger)
-        self._runtime = RunRuntime(info, codec=codec, ledger=ledger, spans=spans, is_guarded=is_guarded)
+        self._runtime = RunRuntime(
+            info, codec=codec, ledger=ledger, spans=spans, is_guarded=is_guarded, is_blocking=definition.is_blocking
+        )
         if declare_signal is not None:
             self._runtime.declare_signal = declare_signal
         self._signals = signals = self._runtime.signals

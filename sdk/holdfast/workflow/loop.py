@@ -67,6 +67,7 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
     generators: those that the code has begun to iterate.
     mistake: what the code has called and not awaited; nothing runs after it. excused: calls that cancelled tasks
     leave behind, held so that they are not taken for such a mistake.
+    is_blocking: the code of its run is plain `def`, and waits without `await`.
     is_driven: it is entered for all that is done to it, so who calls from elsewhere is a stranger.
     is_looking: a predicate of `wait_until` is being called, which must do nothing. look_again: has those called that
     are waited for, and answers whether something is ready then.
@@ -83,6 +84,7 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
         self._order = (salt & 0xFF_FFFF_FFFF) << 20
         self._tasks = HeldTasks()
         self.is_guarded = False
+        self.is_blocking = False
         self.is_driven = False
         self.is_looking = False
         self.look_again: Callable[[], bool] = _nothing_to_look_at
@@ -257,7 +259,7 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
     def thrown_away(self, coroutine: Coroutine[Any, Any, Any]) -> bool:
         """Note a call that was never awaited. True: it has been dealt with."""
         if self._goes_on():
-            self.mistake = unawaited_calls.not_awaited(coroutine)
+            self.mistake = unawaited_calls.not_awaited(coroutine, can_await=not self.is_blocking)
         return True
 
     # What asyncio and workflow code ask of it
@@ -284,6 +286,11 @@ class WorkflowLoop(_LoopBase):  # type: ignore[misc]
         if _running_loop() is self:
             raise UnguardedCall("real I/O (loop.call_soon_threadsafe)", instead="put this in a step")
         return self._refuse_from_outside()
+
+    @property
+    def is_entered(self) -> bool:
+        """True for who is called by this loop: the code of its run, and what is asked for it there."""
+        return _running_loop() is self
 
     def refuse_from_outside(self) -> None:
         """Raise where the caller is not the code of this run. Called before anything is asked for."""

@@ -26,9 +26,12 @@ from holdfast.workflow.continuing import ContinueAsNew, continuing
 from holdfast.workflow.ledger import Ledger
 from holdfast.workflow.loop import RunUnwinding, WorkflowLoop
 from holdfast.workflow.signals import SignalInbox
+from holdfast.workflow.styles import result_of
 from holdfast.workflow.unawaited_calls import close_unawaited
 
 _ENDED_WELL = frozenset({RunStatus.COMPLETED, RunStatus.CONTINUED_AS_NEW})
+_OURS = frozenset((__name__, *(f"holdfast.workflow.{name}" for name in ("handlers", "styles", "blocking_code"))))
+"""What stands between the task and the function of the user."""
 
 
 class MainFunction:
@@ -116,10 +119,13 @@ class MainFunction:
             except CodecMissing as error:
                 # The run is not to blame: it goes on where the codec is.
                 loop.break_off(error)
-            returned = self._definition.function(*args, **kwargs)
-            if not is_awaitable(returned):
-                raise TypeError(f"{what} returned {type(returned).__name__}, and nothing to await")
-            result = await returned
+            if self._definition.is_blocking:
+                result = await result_of(self._definition.function, args, kwargs)
+            else:
+                returned = self._definition.function(*args, **kwargs)
+                if not is_awaitable(returned):
+                    raise TypeError(f"{what} returned {type(returned).__name__}, and nothing to await")
+                result = await returned
             if asyncio.iscoroutine(result):
                 raise close_unawaited(result)
             payload = loop.guarded(self._codec.encode, result, signature.result, what=f"the result of {what}")
@@ -189,9 +195,12 @@ class MainFunction:
         return isinstance(error, RunUnwinding) or (isinstance(error, GeneratorExit) and self._loop.is_dead)
 
     def _close_after(self, error: BaseException) -> Close:
-        if error.__traceback__ is not None:
-            # The first frame is ours and says nothing to the user.
-            error.__traceback__ = error.__traceback__.tb_next
+        trace = error.__traceback__
+        if trace is not None:
+            # The first frames are ours and say nothing to the user.
+            while trace.tb_next is not None and trace.tb_frame.f_globals.get("__name__") in _OURS:
+                trace = trace.tb_next
+            error.__traceback__ = trace
         failure = capture(error, limits=self._limits)
         if isinstance(error, asyncio.CancelledError) and self._cancel_reason is not None:
             return Close(RunStatus.CANCELLED, failure=replace(failure, message=self._cancel_reason))

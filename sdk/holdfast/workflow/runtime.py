@@ -48,6 +48,7 @@ class RunRuntime:
     loop: what the code runs on. observed_at: when the entry was recorded that the code observes now, or did last.
     main: its workflow function. outcomes: how its calls are resolved. signals: what arrived for it. patches: which
     changes of the code it has. declare_signal: called with name and type of the signals that the code takes.
+    is_blocking: the code is plain `def`, and does not await.
     """
 
     __slots__ = (
@@ -63,6 +64,7 @@ class RunRuntime:
         "_started_at",
         "_step_ids",
         "declare_signal",
+        "is_blocking",
         "loop",
         "main",
         "observed_at",
@@ -71,9 +73,19 @@ class RunRuntime:
         "signals",
     )
 
-    def __init__(self, info: RunInfo, *, codec: Codec, ledger: Ledger, spans: RunSpans, is_guarded: bool) -> None:
+    def __init__(
+        self,
+        info: RunInfo,
+        *,
+        codec: Codec,
+        ledger: Ledger,
+        spans: RunSpans,
+        is_guarded: bool,
+        is_blocking: bool = False,
+    ) -> None:
         self.main: MainFunction
         self._info = info
+        self.is_blocking = is_blocking
         self._codec = codec
         self._ledger = ledger
         self._spans = spans
@@ -86,6 +98,7 @@ class RunRuntime:
         self.loop = WorkflowLoop(self, salt=int.from_bytes(self._seed[:5], "big"))
         self.loop.is_driven = True
         self.loop.is_guarded = is_guarded
+        self.loop.is_blocking = is_blocking
         self.outcomes = Outcomes(codec, self.loop)
         self.signals = SignalInbox(ledger, self.loop)
         self.declare_signal: Callable[[str, ValueType], object] = _undeclared
@@ -105,6 +118,24 @@ class RunRuntime:
         return self._ledger.is_ended
 
     # WorkflowRuntime
+
+    def is_dropped(self) -> bool:
+        return self.loop.is_dead
+
+    def result_here(self, made: Coroutine[Any, Any, Any]) -> Any:
+        """The result of a call, for code that waits for it; the call, for `async` code of the same run."""
+        from holdfast.workflow.blocking_code import blocking_code_here
+
+        loop = self.loop
+        code = blocking_code_here()
+        if code is None and loop.is_entered:
+            return made
+        if loop.is_dead or not loop.is_entered:
+            made.close()
+            loop.refuse_from_outside()
+            loop.refuse()
+        assert code is not None
+        return code.wait_for(made)
 
     @property
     def info(self) -> RunInfo:

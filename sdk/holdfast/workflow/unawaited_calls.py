@@ -22,6 +22,14 @@ CallPlace = tuple[CodeType, int]
 calls: set[CodeType] = set()
 """The coroutines that stand for calls of steps and children: they have `definition` and `place` among their names."""
 
+
+def _no_frames(_: Any) -> list[FrameType]:
+    return []
+
+
+frames_beside: Callable[[Any], list[FrameType]] = _no_frames
+"""The frames of plain code that a coroutine runs on a stack of its own; whoever makes such stacks sets this."""
+
 _OWN = os.path.dirname(os.path.dirname(__file__)) + os.sep
 _ASYNCIO = os.path.dirname(asyncio.__file__) + os.sep
 
@@ -31,14 +39,17 @@ def place_of(frame: FrameType) -> CallPlace:
     return frame.f_code, frame.f_lasti
 
 
-def not_awaited(coroutine: Any) -> NotAwaited:
-    """The error that says which call was not awaited, and where. The coroutine has not been started."""
+def not_awaited(coroutine: Any, *, can_await: bool = True) -> NotAwaited:
+    """The error that says which call was not awaited, and where. The coroutine has not been started.
+
+    can_await: the code of the run is `async`.
+    """
     frame: FrameType | None = coroutine.cr_frame
     names = frame.f_locals if frame is not None and coroutine.cr_code in calls else {}
     definition, place = names.get("definition"), names.get("place")
     name = definition.name if definition is not None else coroutine.__qualname__.rpartition(".<locals>.")[2]
     code, offset = place or place_of(_users(sys._getframe(1)))
-    return NotAwaited(name, filename=code.co_filename, line=_line(code, offset))
+    return NotAwaited(name, filename=code.co_filename, line=_line(code, offset), can_await=can_await)
 
 
 def close_unawaited(coroutine: Coroutine[Any, Any, Any]) -> NotAwaited:
@@ -63,8 +74,9 @@ def held_by(coroutine: Any) -> list[Any]:
     while coroutine is not None:
         frame: FrameType | None = getattr(coroutine, "cr_frame", None)
         if frame is not None:
-            free = frame.f_code.co_freevars
-            looked_at += [value for name, value in frame.f_locals.items() if name not in free]
+            for one in (frame, *frames_beside(coroutine)):
+                free = one.f_code.co_freevars
+                looked_at += [value for name, value in one.f_locals.items() if name not in free]
         coroutine = getattr(coroutine, "cr_await", None)
     while looked_at:
         value = looked_at.pop()

@@ -63,6 +63,8 @@ async def parent(x: int) -> list[int]:
 class Recorder:
     """A runtime that writes down what it is asked and answers with it."""
 
+    is_blocking = False
+
     def __init__(self) -> None:
         self.asked: list[Any] = []
         self.info = RunInfo(run_id="run_1", workflow="flow")

@@ -3,7 +3,7 @@
 import functools
 import inspect
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from datetime import timedelta
 from types import ModuleType
 from typing import Any
@@ -220,11 +220,16 @@ def test_what_is_no_function_is_refused_by_name(app: App, decorator: str, functi
         getattr(app, decorator)(function)
 
 
-def test_a_plain_function_is_no_workflow(app: App) -> None:
+def test_a_plain_function_is_a_workflow_that_does_not_await(app: App) -> None:
     def order() -> None: ...
 
-    with pytest.raises(TypeError, match=r"order: write it as `async def`"):
-        app.workflow(order)  # type: ignore[arg-type]
+    async def awaits() -> None: ...
+
+    def around() -> Coroutine[Any, Any, None]:
+        return awaits()
+
+    made = [app.workflow(one).definition for one in (order, awaits, around)]
+    assert [one.is_blocking for one in made] == [True, False, False]
 
 
 def test_a_lambda_needs_a_name(app: App) -> None:

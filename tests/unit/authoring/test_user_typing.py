@@ -11,6 +11,7 @@ import asyncio
 from decimal import Decimal
 from typing import Any
 import holdfast
+from holdfast import blocking
 from holdfast import App, Context, Graph, step, workflow, sleep, exponential
 
 class Deps: ...
@@ -54,11 +55,11 @@ async def order(order_id: str, amount: Decimal) -> str:
     receipt = await charge(order_id, amount)
     reveal_type(receipt)                                          # int
     pdf, kept = await asyncio.gather(render_pdf(receipt), store("k"))
-    reveal_type(pdf)                                              # bytes
+    reveal_type(pdf)                                              # bytes | Any
     reveal_type(kept)                                             # float
     async with asyncio.TaskGroup() as group:
         task = group.create_task(load("k"))
-    reveal_type(task.result())                                    # str
+    reveal_type(task.result())                                    # str | Any
     reveal_type(await anything(5))                                # str
     reveal_type(await json_data({}))                              # list[Any]
     reveal_type(await render_pdf.with_options(retries=5, step_id="item-3")(1))  # bytes
@@ -95,8 +96,53 @@ pages.with_options(id="p-1", queue="slow")
 reveal_type(pages.steps[0].name)                                  # str
 holdfast.pipeline("pages", [5])                                   # error: [list-item]
 
-@workflow  # error: [arg-type]
-def plain() -> None: ...
+@workflow
+def plain(order_id: str, amount: Decimal) -> bytes:
+    pdf: bytes = render_pdf(1)
+    notes = load("k")
+    render_pdf(1)
+    size: int = len(render_pdf(1))
+    made, count = holdfast.parallel(render_pdf.call(1), charge.call("o"))
+    ok: bytes = made + b""
+    both = holdfast.parallel(render_pdf.call(1), lambda: size)
+    sleep("1d")
+    answer: int = holdfast.receive("approval", int)
+    holdfast.wait_until(lambda: size > 1, timeout="1h")
+    with holdfast.timeout("5s"):
+        pages: list[bytes] = render_pdf.map([1, 2])
+    with holdfast.Saga() as saga:
+        saga.add(load, "k")
+    child: bytes = plain("o", amount)
+    render_pdf("1")                                               # error: [arg-type]
+    charge("o")                                                   # error: [unused-coroutine]
+    return pdf
+
+async def mixed() -> None:
+    reveal_type(await plain("o", Decimal(1)))                     # bytes
+    reveal_type(await holdfast.parallel(charge.call("o"), render_pdf(1)))  # tuple[int, bytes | Any]
+    reveal_type(await holdfast.parallel(plain.call("o", Decimal(1))))      # tuple[bytes]
+    reveal_type(await holdfast.shield(charge("o")))               # int
+    async with holdfast.timeout("5s"):
+        await plain("o")                                          # error: [call-arg]
+
+@blocking.step(retries=3)
+def bill(order_id: str) -> int: return 1
+
+@blocking.step
+async def look_up(ctx: Context[Deps], order_id: str) -> float: return 1.0
+
+@blocking.workflow(id="b-{order_id}")
+def whole(order_id: str) -> bytes:
+    reveal_type(bill(order_id))                                   # int
+    reveal_type(look_up(order_id))                                # float
+    reveal_type(bill.map(["a", "b"]))                             # list[int]
+    reveal_type(whole("o"))                                       # bytes
+    reveal_type(blocking.parallel(bill.call("o"), look_up.call("o")))      # tuple[int, float]
+    reveal_type(blocking.receive("approval", int))                # int
+    reveal_type(blocking.inline("read", str.upper, "a"))          # str
+    blocking.sleep("1d")
+    bill(5)                                                       # error: [arg-type]
+    return bill(order_id)                                         # error: [return-value]
 
 @step(retries="3")  # error: [call-overload] [untyped-decorator]
 def misspelt() -> None: ...

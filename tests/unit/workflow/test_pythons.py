@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(600)
 
 _ROOT = Path(__file__).parents[3]
 _OLDEST = (3, 11)
-_PACKAGES = ["pydantic", "typing-extensions", "opentelemetry-api"]
+_PACKAGES = ["greenlet", "pydantic", "typing-extensions", "opentelemetry-api"]
 """What workflow code and its tests import besides the SDK."""
 
 

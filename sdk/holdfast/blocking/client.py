@@ -4,25 +4,22 @@ One background thread runs the event loop of the asynchronous client; calls may 
 loop runs: one would be blocked, with all that runs on it.
 """
 
-import asyncio
-import contextlib
-import os
 import threading
-from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, overload
 
+from holdfast.authoring.starter import StartOptions, set_blocking_caller
 from holdfast.authoring.workflows import Workflow, WorkflowStart
+from holdfast.blocking.background import BackgroundLoop, ClientClosed
 from holdfast.channel.connection import CONNECT_SECONDS, ForkedProcess, check_not_forked
 from holdfast.channel.repeatable_calls import RETRY_FOR_SECONDS
 from holdfast.client import Client as AsyncClient
 from holdfast.client import History, RunDescription, RunPage, RunReport
 from holdfast.client import RunHandle as AsyncRunHandle
-from holdfast.client.loops import new_event_loop
 from holdfast.codecs import PayloadCodec, Pickle
+from holdfast.definitions.definitions import WorkflowDefinition
 from holdfast.durations import Duration
-from holdfast.errors import HoldfastError
 from holdfast.statuses import RunStatus
 
 if TYPE_CHECKING:
@@ -30,106 +27,13 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-T = TypeVar("T")
 R_co = TypeVar("R_co", covariant=True)
-
-
-class ClientClosed(HoldfastError, RuntimeError):
-    """The blocking client was closed, before the call or while it waited."""
-
-    def __init__(self) -> None:
-        super().__init__("this blocking client is closed; connect another one")
-
-
-class CalledInEventLoop(HoldfastError, RuntimeError):
-    """A blocking client was called where an event loop runs. Nothing was sent."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "a blocking client would block the event loop that runs here, with all that runs on it; "
-            "use holdfast.Client with await"
-        )
-
-
-def _has_running_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
-
-
-class _Background:
-    """An event loop in a daemon thread."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._stopped = False
-        self._loop = new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="holdfast-client", daemon=True)
-        self._thread.start()
-        self._pid = os.getpid()
-
-    @property
-    def is_elsewhere(self) -> bool:
-        """True in a forked process, which has everything of this but the thread."""
-        return os.getpid() != self._pid
-
-    def call(self, work: Coroutine[Any, Any, T]) -> T:
-        """Runs it on the loop and returns what it returns. Interrupting the caller cancels it.
-
-        Raises ClientClosed after `stop`, also to those who wait at that moment, ForkedProcess in a process that
-        was forked meanwhile: the thread stayed in the other one, and CalledInEventLoop.
-        """
-        if self.is_elsewhere:
-            work.close()
-            raise ForkedProcess
-        if threading.current_thread() is self._thread:
-            work.close()
-            raise RuntimeError("a blocking client was called from its own event loop, which it would block for ever")
-        if _has_running_loop():
-            work.close()
-            raise CalledInEventLoop
-        # Under the lock: what is handed over after the loop's last turn would never be answered.
-        with self._lock:
-            if self._stopped:
-                work.close()
-                raise ClientClosed
-            future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        try:
-            return future.result()
-        except CancelledError:
-            raise ClientClosed from None
-        except BaseException:
-            future.cancel()
-            raise
-
-    def stop(self) -> None:
-        """Cancels what still runs and ends the thread. May be called twice."""
-        if self.is_elsewhere:
-            return
-        with self._lock:
-            if self._stopped:
-                return
-            self._stopped = True
-            cancelling = asyncio.run_coroutine_threadsafe(_cancel_others(), self._loop)
-        cancelling.result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-
-async def _cancel_others() -> None:
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
 
 
 class RunHandle(Generic[R_co]):
     """One run; see holdfast.client.RunHandle, whose methods these are."""
 
-    def __init__(self, background: _Background, handle: AsyncRunHandle[R_co]) -> None:
+    def __init__(self, background: BackgroundLoop, handle: AsyncRunHandle[R_co]) -> None:
         self._background = background
         self._handle = handle
 
@@ -183,7 +87,7 @@ class RunHandle(Generic[R_co]):
 class Client:
     """Starts, finds and lists runs; see holdfast.client.Client, whose methods these are."""
 
-    def __init__(self, background: _Background, client: AsyncClient) -> None:
+    def __init__(self, background: BackgroundLoop, client: AsyncClient) -> None:
         self._background = background
         self._client = client
 
@@ -206,24 +110,30 @@ class Client:
             )
 
         check_not_forked()
-        background = _Background()
+        background = BackgroundLoop()
         try:
             return cls(background, background.call(connect()))
         except BaseException:
             background.stop()
             raise
 
+    @property
+    def asynchronous(self) -> AsyncClient:
+        """The client behind this one; its calls belong to the background thread."""
+        return self._client
+
     def as_default(self) -> Self:
-        """Makes this the client of `holdfast.blocking.start` and `holdfast.blocking.run`, in all threads."""
-        global _default
-        _default = self
+        """Makes this the client of `holdfast.blocking.start` and `holdfast.blocking.run`, in all threads.
+
+        Calls of plain `def` workflows outside of runs are durable runs then, which are waited for.
+        """
+        restore_default(self)
         return self
 
     def close(self) -> None:
         """Closes the connection and ends the thread. May be called twice."""
-        global _default
         if _default is self:
-            _default = None
+            restore_default(None)
         try:
             self._background.call(self._client.close())
         except (ClientClosed, ForkedProcess):
@@ -365,37 +275,19 @@ def run(workflow: Any, /, *args: Any, **kwargs: Any) -> Any:
     return default_client().run(workflow, *args, **kwargs)
 
 
-@contextlib.contextmanager
-def embedded(directory: "str | os.PathLike[str]" = ".holdfast/postgres", **options: Any) -> Iterator[Client]:
-    """A coordinator, its Postgres and a worker in this process, without asyncio: `with embedded("./data") as client:`.
-
-    All of it runs in a background thread. Inside the block the client is the default one of `holdfast.blocking`. Takes
-    the options of `holdfast.embedded` and raises as that does.
-    """
-    from holdfast.one_process import Embedded
-
-    check_not_forked()
-    background = _Background()
-    try:
-        closing: list[asyncio.Task[None]] = []
-
-        def failed(_: BaseException) -> None:
-            # Whoever waits for a run gets an error; what it was is raised at the end of the block.
-            closing.append(asyncio.get_running_loop().create_task(client._client.close()))
-
-        everything = Embedded(os.fspath(directory), **options, on_failure=failed)
-        client = Client(background, background.call(everything.__aenter__()))
-        before = _default
-        client.as_default()
-        try:
-            yield client
-        finally:
-            _restore(before)
-            background.call(everything.__aexit__(None, None, None))
-    finally:
-        background.stop()
+def named_client() -> Client | None:
+    """What `Client.as_default` has named; None where it has not."""
+    return _default
 
 
-def _restore(client: Client | None) -> None:
+def restore_default(client: Client | None) -> None:
+    """Makes this the default client again, or none."""
     global _default
     _default = client
+    set_blocking_caller(None if client is None else _call)
+
+
+def _call(definition: WorkflowDefinition, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What a call of a plain `def` workflow becomes where a client is the default one."""
+    target: WorkflowStart[..., Any] = WorkflowStart(definition, StartOptions())
+    return default_client().run(target, *args, **kwargs)
