@@ -69,6 +69,7 @@ from holdfast.workflow.current_run import RunInfo
 if TYPE_CHECKING:
     from holdfast.authoring.child_runs import start_child
     from holdfast.authoring.continuing import continue_as_new
+    from holdfast.authoring.facts import set_metadata
     from holdfast.authoring.hooks import Hook, hook
     from holdfast.authoring.inline_steps import inline
     from holdfast.authoring.sagas import Saga
@@ -149,6 +150,7 @@ __all__ = [
     "random",
     "receive",
     "set_context",
+    "set_metadata",
     "shield",
     "sleep",
     "span",
@@ -166,6 +168,7 @@ _LAZY = {
     "embedded": "holdfast.one_process",
     "start": "holdfast.client",
     "set_context": "holdfast.authoring.step_contexts",
+    "set_metadata": "holdfast.authoring.facts",
     "start_child": "holdfast.authoring.child_runs",
     "continue_as_new": "holdfast.authoring.continuing",
     "ChildHandle": "holdfast.workflow.child_handles",

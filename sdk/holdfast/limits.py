@@ -36,6 +36,12 @@ REASON_MAX = 1_000
 CONTEXT_BYTES_MAX = 16 * 1024
 """The largest context of steps, in bytes: it goes with each of them."""
 
+METADATA_ENTRIES_MAX = 64
+METADATA_BYTES_MAX = 8 * 1024
+"""Of the metadata of a run, all together."""
+METADATA_VALUE_MAX = 2_000
+"""Characters of one fact that workflow code sets."""
+
 NOTE_MAX = 2_000
 """Characters of a note that workflow code writes."""
 

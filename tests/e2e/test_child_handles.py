@@ -181,6 +181,8 @@ async def test_a_worker_that_is_killed_leaves_one_child_and_the_same_handle(
         run = await client.start(flows_children.asks_later.with_options(queue=queue), ledger.path)
         await ledger.wait_for("held")
         await ledger.wait_for("child")
+        # Its step is committed then: what is lost with the worker is the step of the parent alone.
+        await until_status(client.get(child_run_id(run.run_id, 1)), "suspended")
         await first.kill()
     ledger.let_go()
     async with process_worker("tests.support.flows_children"):

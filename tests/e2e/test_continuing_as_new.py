@@ -151,7 +151,12 @@ async def test_a_child_that_continues_ends_with_its_parent(client: Client, worke
     async with worker(workflows=[app]):
         parent = await client.start(waits_for_spins.with_options(queue=queue))
         child: RunHandle[None] = client.get(child_run_id(parent.run_id, 1))
-        await until(lambda: client.list(workflow="spins", status="continued_as_new"), lambda page: len(page) > 3)
+
+        async def of_parent() -> int:
+            page = await client.list(workflow="spins", status="continued_as_new", limit=1_000)
+            return sum(one.parent_run_id == parent.run_id for one in page)
+
+        await until(of_parent, lambda count: count > 3)
         await parent.terminate()
         with pytest.raises(RunCancelled, match="the parent run closed"):
             await child.result(timeout=10)

@@ -179,6 +179,11 @@ class MemoryCell:
         made = {record.run_id for record in changes.runs}
         for record in changes.runs:
             _insert(self.runs, record.run_id, record, raced=True)
+        for run_id, facts in changes.metadata.items():
+            record = self.runs[run_id]
+            self.runs[run_id] = replace(
+                record, metadata={**record.metadata, **facts}, metadata_at_start=record.started_with
+            )
         for run_id, run in changes.opened.items():
             _insert(self.open_runs, run_id, run, raced=True)
         for run_id, run in changes.updated.items():

@@ -26,6 +26,7 @@ from holdfast.journal import (
     MailBody,
     MailConsumed,
     MailSent,
+    MetadataSet,
     Noted,
     Patched,
     RunClosed,
@@ -117,6 +118,8 @@ def entry_of(command: Command, at: datetime) -> Entry:
             return ChildCancelled(at, number)
         case commands.SendMail(number, message, after, signal, payload, reason):
             return MailSent(at, number, message, after, signal, payload, reason)
+        case commands.SetMetadata(key, value):
+            return MetadataSet(at, key, value)
         case commands.EnterSpan(number, name, began_at, parent):
             return UserSpanBegan(at, number, name, began_at, parent)
         case commands.LeaveSpan(number, name, began_at, parent, error_type):

@@ -105,6 +105,14 @@ class SendMailAsk:
 
 
 @dataclass(slots=True)
+class SetMetadataAsk:
+    """A MetadataSet entry."""
+
+    key: str
+    value: str
+
+
+@dataclass(slots=True)
 class StallAsk:
     """A RunStalled entry."""
 
@@ -148,6 +156,7 @@ Ask = (
     | StartChildAsk
     | CancelChildAsk
     | SendMailAsk
+    | SetMetadataAsk
     | StallAsk
     | CloseAsk
 )

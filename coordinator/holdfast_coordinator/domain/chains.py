@@ -70,7 +70,7 @@ def go_on(space: Workspace, run: OpenRun, asked: CommitTransition, mail: list[Ma
         id=origin.id,
         priority=origin.priority,
         deadline_at=origin.deadline_at,
-        metadata=origin.metadata,
+        metadata={**origin.metadata, **space.changes.metadata.get(run.run_id, {})},
         trace=asked.trace,
         parent_run_id=origin.parent_run_id,
         parent_number=origin.parent_number,

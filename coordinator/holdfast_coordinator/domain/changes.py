@@ -29,6 +29,8 @@ class Changes:
 
     runs: list[RunRow] = field(default_factory=list)
     """Insert into runs."""
+    metadata: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Update runs: these facts are put over the metadata of each, of which what it was at the start is kept."""
     keys: list[KeyRow] = field(default_factory=list)
     """Point these keys, which the batch has reserved or locked, to another run."""
     joins: list[KeyRow] = field(default_factory=list)

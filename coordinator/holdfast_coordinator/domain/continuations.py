@@ -160,6 +160,7 @@ def _continue(space: Workspace, asked: RetryRun) -> None:
         origin_run_id=origin.run_id,
         depth=origin.depth,
         chain_run_id=origin.chain_run_id,
+        metadata_at_start=origin.metadata_at_start,
     )
     run = space.add_run(record, asked.traced, mail_taken=begin.mail_taken)
     for part in begin.parts:

@@ -72,7 +72,7 @@ class TaskState(IntEnum):
 
 @dataclass(slots=True)
 class RunRow:
-    """A row of `runs`: what a run was started with. Written once."""
+    """A row of `runs`: what a run was started with. Written once, but for the metadata that its code sets."""
 
     run_id: str
     namespace: str
@@ -94,6 +94,13 @@ class RunRow:
     """How many runs are above it, from its parent up."""
     chain_run_id: str | None = None
     """The first run of its chain, of which each went on as the next; None for that one."""
+    metadata_at_start: Mapping[str, str] | None = None
+    """The metadata before its code has changed it; None where it has not."""
+
+    @property
+    def started_with(self) -> Mapping[str, str]:
+        """The metadata that its code has seen when it began, and sees in every replay."""
+        return self.metadata if self.metadata_at_start is None else self.metadata_at_start
 
 
 GIVEN_UP = ""

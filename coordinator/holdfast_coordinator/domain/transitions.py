@@ -18,6 +18,7 @@ from .asks import (
     ConsumeMail,
     QueueStepAsk,
     SendMailAsk,
+    SetMetadataAsk,
     SetRetryAsk,
     SetTimerAsk,
     StallAsk,
@@ -242,6 +243,8 @@ def _do(space: Workspace, run: OpenRun, ask: Ask) -> None:
                 space.send_outbox(run.run_id, kind, number, to_run_id=open_child.child_run_id)
         case SendMailAsk(number, child_run_id, spec):
             space.send_outbox(run.run_id, AlarmKind.OUTBOX_CHILD_MAIL, number, body=spec, to_run_id=child_run_id)
+        case SetMetadataAsk(key, value):
+            space.changes.metadata.setdefault(run.run_id, {})[key] = value
         case StallAsk() | CloseAsk():
             pass  # the lease is settled at the end of the transition
         case _:

@@ -14,6 +14,7 @@ from holdfast_coordinator.domain.commands import (
     SendSignal,
     TerminateRun,
 )
+from holdfast_coordinator.domain.rows import RunRow
 from holdfast_coordinator.telemetry.identity import Origins
 
 from .cell_writer import COMMAND_SECONDS
@@ -36,7 +37,10 @@ class Chains:
 
     async def prepare(self, transitions: Sequence[CommitTransition]) -> None:
         """Gives transitions that continue as new what the run that goes on is made of. Raises StoreError."""
-        records = await self._records.of([one.run_id for one in transitions])
+        records: dict[str, RunRow] = {}
+        for cell, run_ids in self._cells.by_cell([one.run_id for one in transitions]):
+            # As they are now, and not as they are remembered: their code may have changed the metadata.
+            records |= await cell.store.records(run_ids)
         for one in transitions:
             one.origin, successor = records.get(one.run_id), one.successor
             if one.origin is not None and successor is not None and self._origins is not None:

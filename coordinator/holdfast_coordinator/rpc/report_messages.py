@@ -26,6 +26,7 @@ from holdfast_coordinator.domain.asks import (
     ConsumeMail,
     QueueStepAsk,
     SendMailAsk,
+    SetMetadataAsk,
     SetRetryAsk,
     SetTimerAsk,
     StallAsk,
@@ -215,6 +216,8 @@ def _ask(of_run: str, kind: str, entry: journal_pb2.Entry) -> Ask | None:
             return CancelChildAsk(entry.child_cancelled.number)
         case "mail_sent":
             return _send_mail(of_run, entry)
+        case "metadata_set":
+            return SetMetadataAsk(entry.metadata_set.key, entry.metadata_set.value)
         case "run_stalled":
             return StallAsk(shown(entry.run_stalled.reason, REASON_MAX), shown(entry.run_stalled.build, BUILD_MAX))
         case _:

@@ -11,7 +11,7 @@ from holdfast.api.v1 import run_service_pb2 as pb
 from holdfast.api.v1 import value_pb2
 from holdfast.errors import InvalidRequest, PayloadTooLarge
 from holdfast.ids import business_id_problem, is_run_id
-from holdfast.limits import Limits
+from holdfast.limits import METADATA_BYTES_MAX, METADATA_ENTRIES_MAX, Limits
 from holdfast.statuses import RunStatus
 from holdfast.wire import set_time
 from holdfast_coordinator.domain.commands import OnConflict, Reuse, StartRun
@@ -26,8 +26,6 @@ from holdfast_coordinator.wire.entries import failure_message, status_number
 
 from .fields import DEFAULT, choice, moment, name, priority, span, storable, whole
 
-METADATA_ENTRIES_MAX = 64
-METADATA_BYTES_MAX = 8 * 1024
 PAGE_SIZE = 100
 PAGE_SIZE_MAX = 1_000
 _ON_CONFLICT = {int(policy): policy for policy in OnConflict}

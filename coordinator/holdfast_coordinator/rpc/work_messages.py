@@ -105,7 +105,7 @@ def _lease(lease: RunLeased, record: RunRow, attach_no: int) -> pb.Lease:
         after_loss=lease.run.losses > 0,
         after_timeout=lease.run.timed_out,
         parent_run_id=record.parent_run_id or "",
-        metadata=record.metadata,
+        metadata=record.started_with,
         lost_session_id=lease.lost_session_id,
         handed_back=lease.handed_back,
         mail_taken=lease.run.mail_taken,

@@ -10,10 +10,10 @@ from typing import Any
 
 from holdfast.api.v1 import journal_pb2, status_pb2, value_pb2
 from holdfast.errors import InvalidRequest
-from holdfast.limits import NAME_MAX, NOTE_LEVELS, NOTE_MAX, PROBLEM_MAX, REASON_MAX
+from holdfast.limits import METADATA_VALUE_MAX, NAME_MAX, NOTE_LEVELS, NOTE_MAX, PROBLEM_MAX, REASON_MAX
 from holdfast.statuses import AttemptOutcome, Placement
 
-from .fields import ENTRY_SECONDS_MAX, INT32_MAX, NANOS_MAX, check_time, name, span, whole
+from .fields import ENTRY_SECONDS_MAX, INT32_MAX, NANOS_MAX, check_time, name, span, storable, whole
 
 FAILURE_LEVELS_MAX = 32
 """Errors that led to one another, or are leaves of each other; the SDK keeps eight."""
@@ -207,6 +207,13 @@ def _mail_sent(kind: str, body: journal_pb2.MailSent) -> None:
         raise InvalidRequest(f"{kind}.reason", f"has a NUL character, or more than the {REASON_MAX:,} that it may have")
 
 
+def _metadata_set(kind: str, body: journal_pb2.MetadataSet) -> None:
+    name(f"{kind}.key", body.key)
+    storable(f"{kind}.value", body.value)
+    if len(body.value) > METADATA_VALUE_MAX:
+        raise InvalidRequest(f"{kind}.value", f"has {len(body.value)} characters, the limit is {METADATA_VALUE_MAX}")
+
+
 def _run_closed(kind: str, body: journal_pb2.RunClosed) -> None:
     if body.HasField("result") and body.HasField("failure"):
         raise InvalidRequest(kind, "has a result and a failure; a run ends with one of them")
@@ -248,5 +255,6 @@ BODIES: dict[str, Callable[[str, Any], None]] = {
     "patched": _patched,
     "noted": _noted,
     "mail_sent": _mail_sent,
+    "metadata_set": _metadata_set,
 }
 """What a worker may write, and what checks it; all other kinds are the coordinator's."""

@@ -74,6 +74,9 @@ def plan_writes(statements: CellWrites, changes: Changes) -> list[tuple[Statemen
         _plan_sweeps(statements, changes, plan)
         changes = _without_swept(changes)
     write(statements.insert_runs, changes.runs, _record_values, count=True)
+    if changes.metadata:
+        of_runs = sorted(changes.metadata)
+        plan.append((statements.set_metadata(of_runs, [changes.metadata[run_id] for run_id in of_runs]), len(of_runs)))
     opened, updated, ended = changes.opened, changes.updated, changes.closed
     if updated:
         if not opened.keys().isdisjoint(updated):

@@ -6,7 +6,7 @@ All rows are locked by the batch, or new. Writes by key use the primary key of t
 from holdfast_coordinator.domain.rows import AlarmKind
 
 from .database_connection import Statement
-from .parameters import BIGINT, BIGINTS, BYTES, INT, TEXT, TEXTS, TIME
+from .parameters import BIGINT, BIGINTS, BYTES, INT, JSONS, TEXT, TEXTS, TIME
 from .statements import delete_rows, hold_rows, insert_rows, sweep_rows, update_rows
 from .statements_moves import append, close
 from .tables import (
@@ -42,6 +42,7 @@ class CellWrites:
 
     def __init__(self, schema: str) -> None:
         self.insert_runs = insert_rows(runs, schema, raced=True)
+        self.set_metadata = set_metadata(schema)
         self.insert_open_runs = insert_rows(open_runs, schema, raced=True)
         self.update_open_runs = update_rows(open_runs, schema, ("run_id",), OPEN_RUN_CHANGES, versioned=True)
         self.delete_open_runs = delete_rows(open_runs, schema, ("run_id",))
@@ -118,6 +119,20 @@ def mail_to_journal(schema: str) -> Statement:
         HAVING 1 / (count(m.number) = count(t.number))::int = 1
     """
     return Statement("mail_to_journal", sql, (TEXT, BIGINT, INT, BIGINT, BIGINT, BYTES, BIGINTS))
+
+
+def set_metadata(schema: str) -> Statement:
+    """Puts facts over the metadata of open runs, and keeps what that was when they began.
+
+    Locks: the rows it updates; each changes under the lock of its open run only. Index: runs_pkey.
+    """
+    sql = f"""
+        UPDATE {schema}.runs x
+        SET metadata = x.metadata || t.facts, metadata_at_start = coalesce(x.metadata_at_start, x.metadata)
+        FROM unnest($1::text[], $2::jsonb[]) AS t (run_id, facts)
+        WHERE x.run_id = t.run_id
+    """
+    return Statement("set_metadata", sql, (TEXTS, JSONS))
 
 
 def move_mail(schema: str) -> Statement:

@@ -117,6 +117,7 @@ runs = Table(
     _id("idempotency_key", nullable=True), _int("priority"), _at("deadline_at", nullable=True),
     Column("metadata", JSONB, nullable=False), _bytes("trace"), _id("origin_run_id", nullable=True),
     _id("parent_run_id", nullable=True), _int("parent_number"), _int("depth"), _id("chain_run_id", nullable=True),
+    Column("metadata_at_start", JSONB, nullable=True),
     PrimaryKeyConstraint("run_id", name="runs_pkey"),
     Index("runs_by_chain", "chain_run_id", "created_at", "run_id", postgresql_where=text("chain_run_id IS NOT NULL")),
     Index("runs_by_creation", "namespace", "created_at", "run_id"),

@@ -158,6 +158,8 @@ def _event(entry: journal.Entry) -> str:
             return f"child {entry.number} cancelled"
         case journal.MailSent(_, child, _, _, signal):
             return f"sent child {child} {f'signal {signal}' if signal else 'a request to end'}"
+        case journal.MetadataSet(_, key, value):
+            return f"metadata {key}={value}"
         case journal.RunStalled():
             return f"stalled: {entry.reason}"
         case journal.RunResumed():

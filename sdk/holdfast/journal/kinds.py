@@ -45,6 +45,7 @@ class Asks(Enum):
     START_CHILD = "the start of the child"
     CANCEL_CHILD = "a cancel request to the child"
     SEND_MAIL = "a signal or a cancel request to the child"
+    SET_METADATA = "the fact among the metadata of the run"
     CONSUME_MAIL = "the mail, in the entry"
     STALL = "a worker with another build"
     CLOSE = "the end of the run and of all that is open in it"
@@ -217,6 +218,15 @@ _ENTRIES = (
         asks=Asks.SEND_MAIL,
         required=("number", "message"),
         texts=("signal", "reason"),
+    ),
+    EntryKind(
+        "metadata_set",
+        Subject.RUN,
+        _WORKER,
+        _DECIDED,
+        asks=Asks.SET_METADATA,
+        required=("key", "value"),
+        texts=("key", "value"),
     ),
 )
 

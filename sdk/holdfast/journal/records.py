@@ -29,6 +29,7 @@ __all__ = [
     "MailConsumed",
     "MailSent",
     "MailUndelivered",
+    "MetadataSet",
     "Noted",
     "Patched",
     "RetryDue",
@@ -522,6 +523,21 @@ class MailSent:
         return size
 
 
+@record
+class MetadataSet:
+    """The code set a fact about the run, for filters and people. What the run was started with stays in its
+    record.
+    """
+
+    at: datetime
+    key: str
+    value: str
+
+    @property
+    def size_bytes(self) -> int:
+        return FRAME_BYTES + 4 * len(self.key) + 4 * len(self.value)
+
+
 Entry = (
     RunStarted
     | StepScheduled
@@ -546,4 +562,5 @@ Entry = (
     | Patched
     | Noted
     | MailSent
+    | MetadataSet
 )

@@ -652,6 +652,20 @@ def _read_mail_sent(at: datetime, body: journal_pb2.MailSent) -> journal.MailSen
     )
 
 
+def _write_metadata_set(message: journal_pb2.Entry, record: journal.MetadataSet) -> None:
+    body = message.metadata_set
+    body.key = record.key
+    body.value = record.value
+
+
+def _read_metadata_set(at: datetime, body: journal_pb2.MetadataSet) -> journal.MetadataSet:
+    return journal.MetadataSet(
+        at,
+        body.key,
+        body.value,
+    )
+
+
 _ENTRY_WRITERS: dict[type, Callable[[journal_pb2.Entry, Any], None]] = {
     journal.RunStarted: _write_run_started,
     journal.StepScheduled: _write_step_scheduled,
@@ -676,6 +690,7 @@ _ENTRY_WRITERS: dict[type, Callable[[journal_pb2.Entry, Any], None]] = {
     journal.Patched: _write_patched,
     journal.Noted: _write_noted,
     journal.MailSent: _write_mail_sent,
+    journal.MetadataSet: _write_metadata_set,
 }
 _ENTRY_READERS: dict[str, Callable[[datetime, Any], journal.Entry]] = {
     "run_started": _read_run_started,
@@ -701,6 +716,7 @@ _ENTRY_READERS: dict[str, Callable[[datetime, Any], journal.Entry]] = {
     "patched": _read_patched,
     "noted": _read_noted,
     "mail_sent": _read_mail_sent,
+    "metadata_set": _read_metadata_set,
 }
 
 

@@ -8,6 +8,7 @@ from holdfast.journal import (
     ChildStarted,
     Entry,
     MailSent,
+    MetadataSet,
     Noted,
     Patched,
     RunClosed,
@@ -28,6 +29,7 @@ NumberedCommand = (
     | commands.StartChild
     | commands.CancelChild
     | commands.SendMail
+    | commands.SetMetadata
     | commands.EnterSpan
     | commands.LeaveSpan
     | commands.SkipStep
@@ -93,6 +95,8 @@ def recorded(command: NumberedCommand, at: datetime) -> Entry:
             return MailSent(
                 at, command.number, command.message, command.after, command.signal, command.payload, command.reason
             )
+        case commands.SetMetadata():
+            return MetadataSet(at, command.key, command.value)
         case commands.EnterSpan():
             return UserSpanBegan(at, command.number, command.name, command.began_at, command.parent)
         case commands.LeaveSpan():

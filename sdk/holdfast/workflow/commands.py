@@ -96,6 +96,14 @@ class SendMail:
 
 
 @record
+class SetMetadata:
+    """The code sets a fact about the run. Recorded as MetadataSet."""
+
+    key: str
+    value: str
+
+
+@record
 class EnterSpan:
     """The code calls something in a part of itself that it had named for traces. Recorded as UserSpanBegan."""
 
@@ -176,6 +184,7 @@ Command = (
     | StartChild
     | CancelChild
     | SendMail
+    | SetMetadata
     | EnterSpan
     | LeaveSpan
     | SkipStep

@@ -291,6 +291,7 @@ _LEDGER_MATCHERS: dict[type, Callable[[Ledger, Any], None]] = {
     journal.ChildStarted: Ledger.child_started,
     journal.ChildCancelled: Ledger.child_cancelled,
     journal.MailSent: Ledger.mail_sent,
+    journal.MetadataSet: Ledger.metadata_set,
 }
 """Entries that record what the code has asked for: they are compared with it, and wake nothing."""
 

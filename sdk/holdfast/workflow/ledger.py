@@ -16,6 +16,7 @@ from holdfast.journal import (
     ChildStarted,
     Failure,
     MailSent,
+    MetadataSet,
     Payload,
     RunClosed,
     SignalSetAside,
@@ -40,6 +41,7 @@ from holdfast.workflow.calls import (
     step_words,
 )
 from holdfast.workflow.commands import Close, Command
+from holdfast.workflow.facts import FactSet
 from holdfast.workflow.sameness import differing_argument
 from holdfast.workflow.tasks import LoopTimer
 
@@ -301,6 +303,12 @@ class Ledger:
                 self._drop_matched()
                 return
         self.diverge(f"what {message_words(entry.number, entry.signal)}", None)
+
+    def metadata_set(self, entry: MetadataSet) -> None:
+        asked = self._first("metadata")
+        if not isinstance(asked, FactSet) or (asked.key, asked.value) != (entry.key, entry.value):
+            self.diverge(f"the metadata {entry.key}={entry.value[:50]}", asked)
+        self.matched(asked)
 
     def signal_set_aside(self, entry: SignalSetAside) -> bool:
         """Meet the decision of the code to set this signal aside; False: it has made none."""

@@ -5,7 +5,8 @@ must never read a clock, draw a random number of its own, do I/O, or resolve wha
 """
 
 import hashlib
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -13,17 +14,18 @@ from uuid import UUID
 
 from holdfast.codec import Codec
 from holdfast.definitions.definitions import StepDefinition, StepOverrides, WorkflowDefinition
-from holdfast.errors import DuplicateStepId, HoldfastError, PayloadTooLarge
+from holdfast.errors import DuplicateStepId, HoldfastError, InvalidRequest, PayloadTooLarge
 from holdfast.hints.refusals import HopelessHint, UnknownYet
 from holdfast.hints.value_types import ValueType, value_type
 from holdfast.journal import Arguments, Failure, Payload, RunStarted
-from holdfast.limits import CONTEXT_BYTES_MAX
+from holdfast.limits import CONTEXT_BYTES_MAX, METADATA_BYTES_MAX, METADATA_ENTRIES_MAX
 from holdfast.workflow.calls import ChildOptions, ReceiveCall, Skip, StepCall, TimerCall
 from holdfast.workflow.child_handles import ChildHandle
 from holdfast.workflow.children import child_arguments, start_child
 from holdfast.workflow.code_spans import OpenSpan, RunSpans
 from holdfast.workflow.conditions import Conditions
 from holdfast.workflow.current_run import RunInfo, WorkflowRuntime
+from holdfast.workflow.facts import FactSet
 from holdfast.workflow.handlers import SignalHandler
 from holdfast.workflow.hooks import HookCall, signal_of
 from holdfast.workflow.ledger import Ledger
@@ -242,6 +244,25 @@ class RunRuntime:
         if len(payload.data) > CONTEXT_BYTES_MAX:
             raise PayloadTooLarge(what, size_bytes=len(payload.data), limit_bytes=CONTEXT_BYTES_MAX)
         self._context = payload
+
+    def set_metadata(self, facts: Mapping[str, str]) -> None:
+        """Set facts about the run; one that it has already is not asked for. Raises InvalidRequest for too many."""
+        if self._ledger.is_ended:
+            self.loop.refuse()
+            return
+        self.loop.refuse_from_outside()
+        if self.loop.is_looking:
+            self.loop.refuse_in_predicate("set_metadata")
+        before, after = self._info.metadata, {**self._info.metadata, **facts}
+        size = sum(len(key.encode()) + len(value.encode()) for key, value in after.items())
+        if len(after) > METADATA_ENTRIES_MAX or size > METADATA_BYTES_MAX:
+            most = f"at most {METADATA_ENTRIES_MAX}, {METADATA_BYTES_MAX} bytes"
+            text = f"would be {len(after)} entries, {size} bytes; {most}"
+            raise InvalidRequest("metadata", text)
+        for key, value in facts.items():
+            if before.get(key) != value:
+                self._ledger.ask(FactSet(key, value))
+        self._info = replace(self._info, metadata=after)
 
     def skip_step(self, step: StepDefinition, step_id: str, failure: Failure) -> None:
         """Record that the code leaves a step out that it would have called. failure: why."""

@@ -131,6 +131,7 @@ PLANS = {
     "copy_journal": ("journal_pkey",),
     "mail_to_journal": ("mail_pkey",),
     "move_mail": ("mail_pkey",),
+    "set_metadata": ("runs_pkey",),
     "newest_of_chain": ("runs_by_chain",),
     "delete_mail": ("mail_pkey",),
     "delete_alarms": ("alarms_pkey",),

@@ -39,7 +39,7 @@ def decisions_after(journal: list[Entry], position: int) -> list[Entry]:
 
 DECISIONS = {
     *("StepScheduled", "StepCancelled", "TimerSet", "TimerCancelled", "ChildStarted", "ChildCancelled", "RunClosed"),
-    *("MailSent", "UserSpanBegan", "UserSpan", "StepSkipped", "SignalSetAside", "Noted"),
+    *("MailSent", "MetadataSet", "UserSpanBegan", "UserSpan", "StepSkipped", "SignalSetAside", "Noted"),
 }
 
 

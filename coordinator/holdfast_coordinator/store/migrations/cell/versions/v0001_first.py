@@ -247,6 +247,7 @@ CREATE TABLE runs (
     parent_number INTEGER NOT NULL,
     depth INTEGER NOT NULL,
     chain_run_id TEXT COLLATE "C",
+    metadata_at_start JSONB,
     CONSTRAINT runs_pkey PRIMARY KEY (run_id)
 ) WITH (
     autovacuum_vacuum_insert_scale_factor = 0.0,
