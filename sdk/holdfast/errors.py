@@ -152,6 +152,18 @@ class RunNotFound(HoldfastError):
         self.namespace = namespace
 
 
+class KeyNotPublished(HoldfastError):
+    """A run has published nothing under a key, or not yet."""
+
+    def __init__(self, run: str, key: str) -> None:
+        super().__init__(
+            f"run {run} has published nothing under {key!r}; its code does with holdfast.publish({key!r}, ...), "
+            "and `holdfast runs history` shows what it has"
+        )
+        self.run = run
+        self.key = key
+
+
 class RunNotRetryable(HoldfastError):
     """Only a failed, timed out, cancelled or terminated run can be continued at its failed step.
 

@@ -24,6 +24,7 @@ from holdfast_coordinator.domain.rows import (
     KeyRow,
     OpenRun,
     ProgressRow,
+    PublishedRow,
     RequestRow,
     RunResult,
     RunRow,
@@ -70,6 +71,7 @@ class MemoryCell:
         self.children: dict[tuple[str, int], ChildRow] = {}
         self.keys: dict[tuple[str, str, str], KeyRow] = {}
         self.step_progress: dict[tuple[str, int], ProgressRow] = {}
+        self.published: dict[tuple[str, str], PublishedRow] = {}
         self.requests: dict[tuple[str, str], RequestRow] = {}
         self.trace_marks: dict[str, TraceMark] = {}
         self.locked_elsewhere: set[str] = set()
@@ -235,6 +237,7 @@ class MemoryCell:
         for child_key in changes.children_closed:
             _replace(self.children, child_key, replace(self.children.get(child_key) or _missing(), closed=True))
         self.step_progress.update(changes.progress)
+        self.published.update(changes.published)
         for request in changes.requests:
             _insert(self.requests, (request.run_id, request.request_id), request)
         for mark in changes.traces_closed:

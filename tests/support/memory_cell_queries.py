@@ -294,6 +294,11 @@ class MemoryCellQueries(MemoryCell):
         """See port.CellStore."""
         return [row for (run_id, _), row in sorted(self.step_progress.items()) if run_id in run_ids]
 
+    async def published_value(self, run_id: str, key: str) -> bytes | None:
+        """See port.CellStore."""
+        row = self.published.get((run_id, key))
+        return None if row is None else row.value
+
     async def prune_requests(self, limit: int) -> int:
         """See port.CellStore."""
         now = self.clock()

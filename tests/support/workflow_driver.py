@@ -29,6 +29,7 @@ from holdfast.journal import (
     MetadataSet,
     Noted,
     Patched,
+    Published,
     RunClosed,
     RunStarted,
     SignalSetAside,
@@ -128,6 +129,8 @@ def entry_of(command: Command, at: datetime) -> Entry:
             return StepSkipped(at, number, name, step_id, failure)
         case commands.SetSignalAside(number, name, problem):
             return SignalSetAside(at, number, name, problem)
+        case commands.PublishValue(key, value):
+            return Published(at, key, value)
         case commands.MarkPatched(change_id):
             return Patched(at, change_id)
         case commands.WriteNote(text, level, facts, span):

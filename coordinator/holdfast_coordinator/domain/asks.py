@@ -113,6 +113,14 @@ class SetMetadataAsk:
 
 
 @dataclass(slots=True)
+class PublishAsk:
+    """A Published entry. value: a Payload."""
+
+    key: str
+    value: bytes
+
+
+@dataclass(slots=True)
 class StallAsk:
     """A RunStalled entry."""
 
@@ -157,6 +165,7 @@ Ask = (
     | CancelChildAsk
     | SendMailAsk
     | SetMetadataAsk
+    | PublishAsk
     | StallAsk
     | CloseAsk
 )

@@ -13,6 +13,7 @@ from .rows import (
     KeyRow,
     OpenRun,
     ProgressRow,
+    PublishedRow,
     RequestRow,
     RunResult,
     RunRow,
@@ -79,6 +80,8 @@ class Changes:
     """Update children: closed."""
     progress: dict[tuple[str, int], ProgressRow] = field(default_factory=dict)
     """Insert into step_progress, or replace."""
+    published: dict[tuple[str, str], PublishedRow] = field(default_factory=dict)
+    """Insert into published, or replace."""
     requests: list[RequestRow] = field(default_factory=list)
     """Insert into requests."""
     traces_closed: list[TraceMark] = field(default_factory=list)

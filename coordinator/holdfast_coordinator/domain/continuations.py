@@ -46,13 +46,15 @@ class Continuation:
     """What the new run begins with.
 
     parts: its journal, in order; long ones are copied by the database. timers: (number, due) of those that are still
-    set. signals: Mail bytes that had not been delivered. mail_taken: the highest number of mail in the journal.
+    set. signals: Mail bytes that had not been delivered. published: by key, the Payload that the journal has last.
+    mail_taken: the highest number of mail in the journal.
     runs_again: how many steps of the old one run again because that was asked for.
     """
 
     parts: Sequence[RewrittenRow | CopiedRows]
     timers: list[tuple[int, datetime]] = field(default_factory=list)
     signals: list[bytes] = field(default_factory=list)
+    published: dict[str, bytes] = field(default_factory=dict)
     mail_taken: int = 0
     runs_again: int = 0
 
@@ -174,6 +176,8 @@ def _continue(space: Workspace, asked: RetryRun) -> None:
         mail = MailRow(run.run_id, run.mail_next, MailKind.SIGNAL, now, body)
         run.mail_next += 1
         space.add_mail(mail)
+    for key, value in begin.published.items():
+        space.publish(run.run_id, key, value)
     for number, due_at in begin.timers:
         space.set_alarm(run, AlarmKind.TIMER, number, due_at)
     space.make_ready(run, RunTrigger.WAKE)

@@ -352,6 +352,15 @@ class ProgressRow:
 
 
 @dataclass(slots=True)
+class PublishedRow:
+    """A row of `published`: what a run has published last under a key. value: a Payload."""
+
+    run_id: str
+    key: str
+    value: bytes
+
+
+@dataclass(slots=True)
 class RequestRow:
     """A row of `requests`: the answer that repeats of a request get."""
 

@@ -16,6 +16,7 @@ from .asks import (
     CancelTimerAsk,
     CloseAsk,
     ConsumeMail,
+    PublishAsk,
     QueueStepAsk,
     SendMailAsk,
     SetMetadataAsk,
@@ -112,6 +113,8 @@ def _size(asked: CommitTransition) -> int:
                 size += len(ask.arguments)
             case StartChildAsk() | SendMailAsk():
                 size += len(ask.spec)
+            case PublishAsk():
+                size += len(ask.value)
             case _:
                 pass
     return size
@@ -245,6 +248,8 @@ def _do(space: Workspace, run: OpenRun, ask: Ask) -> None:
             space.send_outbox(run.run_id, AlarmKind.OUTBOX_CHILD_MAIL, number, body=spec, to_run_id=child_run_id)
         case SetMetadataAsk(key, value):
             space.changes.metadata.setdefault(run.run_id, {})[key] = value
+        case PublishAsk(key, value):
+            space.publish(run.run_id, key, value)
         case StallAsk() | CloseAsk():
             pass  # the lease is settled at the end of the transition
         case _:

@@ -34,6 +34,7 @@ from .rows import (
     CoordinatorEntry,
     JournalRow,
     OpenRun,
+    PublishedRow,
     RequestRow,
     RunRow,
     RunState,
@@ -199,6 +200,10 @@ class Workspace:
         """The run ends: what this batch keeps while it is open gets its answer for as long as other requests."""
         for row in self._kept_while_open.pop(run_id, ()):
             row.expires_at = self.now + REQUEST_KEPT_FOR
+
+    def publish(self, run_id: str, key: str, value: bytes) -> None:
+        """Keeps what a run has published; it stays when the run is closed."""
+        self.changes.published[run_id, key] = PublishedRow(run_id, key, value)
 
     # Moves
 

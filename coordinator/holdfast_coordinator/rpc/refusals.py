@@ -30,6 +30,7 @@ REASON_KEY = "holdfast-reason"
 
 _TABLE: dict[type[errors.HoldfastError], tuple[Code, str, tuple[str, ...]]] = {
     errors.RunNotFound: (Code.NOT_FOUND, "RUN_NOT_FOUND", ("run", "namespace")),
+    errors.KeyNotPublished: (Code.NOT_FOUND, "KEY_NOT_PUBLISHED", ("run", "key")),
     errors.WorkflowNotRegistered: (
         Code.NOT_FOUND,
         "WORKFLOW_NOT_REGISTERED",

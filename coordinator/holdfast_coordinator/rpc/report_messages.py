@@ -24,6 +24,7 @@ from holdfast_coordinator.domain.asks import (
     CancelTimerAsk,
     CloseAsk,
     ConsumeMail,
+    PublishAsk,
     QueueStepAsk,
     SendMailAsk,
     SetMetadataAsk,
@@ -214,6 +215,8 @@ def _ask(of_run: str, kind: str, entry: journal_pb2.Entry) -> Ask | None:
             return _start_child(of_run, entry)
         case "child_cancelled":
             return CancelChildAsk(entry.child_cancelled.number)
+        case "published":
+            return PublishAsk(entry.published.key, entry.published.value.SerializeToString())
         case "mail_sent":
             return _send_mail(of_run, entry)
         case "metadata_set":

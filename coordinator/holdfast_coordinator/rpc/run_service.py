@@ -12,6 +12,7 @@ from holdfast.errors import (
     ArgumentsRejected,
     HoldfastError,
     InvalidRequest,
+    KeyNotPublished,
     PayloadTooLarge,
     RunNotFound,
     TracingOff,
@@ -153,6 +154,16 @@ class RunService(run_service_pb2_grpc.RunServiceServicer):
         if not request.after:
             response.arguments.MergeFromString(view.record.arguments)
         return response
+
+    @translated
+    @in_time
+    async def GetPublished(self, request: pb.GetPublishedRequest, context: Context) -> pb.GetPublishedResponse:
+        run_id = await self._find(request.namespace, request.run)
+        key = name("key", request.key)
+        value = await self._engine.cells.of_run(run_id).store.clients.published_value(run_id, key)
+        if value is None:
+            raise KeyNotPublished(request.run, key)
+        return pb.GetPublishedResponse(value=value_pb2.Payload.FromString(value))
 
     @translated
     @in_time

@@ -214,6 +214,12 @@ def _metadata_set(kind: str, body: journal_pb2.MetadataSet) -> None:
         raise InvalidRequest(f"{kind}.value", f"has {len(body.value)} characters, the limit is {METADATA_VALUE_MAX}")
 
 
+def _published(kind: str, body: journal_pb2.Published) -> None:
+    name(f"{kind}.key", body.key)
+    if not body.HasField("value"):
+        raise InvalidRequest(f"{kind}.value", "is missing; to publish nothing, publish null")
+
+
 def _run_closed(kind: str, body: journal_pb2.RunClosed) -> None:
     if body.HasField("result") and body.HasField("failure"):
         raise InvalidRequest(kind, "has a result and a failure; a run ends with one of them")
@@ -256,5 +262,6 @@ BODIES: dict[str, Callable[[str, Any], None]] = {
     "noted": _noted,
     "mail_sent": _mail_sent,
     "metadata_set": _metadata_set,
+    "published": _published,
 }
 """What a worker may write, and what checks it; all other kinds are the coordinator's."""

@@ -288,6 +288,11 @@ class PostgresCellQueries:
         (answer,) = await self._pool.read(self._journals.progress_of(list(run_ids)))
         return [row_loaders.progress(row) for row in answer.rows]
 
+    async def published_value(self, run_id: str, key: str) -> bytes | None:
+        """See port.CellQueries."""
+        (answer,) = await self._pool.read(self._journals.published_value(run_id, key))
+        return answer.rows[0][0] if answer.rows else None
+
     async def ready_work(self, at: datetime, limit: int) -> list[ReadyWork]:
         """See port.CellQueries."""
         runs, tasks = await self._pool.read(self._gauges.ready_runs(at, limit), self._gauges.ready_tasks(at, limit))

@@ -297,6 +297,9 @@ class CellQueries(Protocol):
     async def progress_of(self, run_ids: Sequence[str]) -> list[ProgressRow]:
         """What attempts of inline steps of these runs have saved, of each step the last."""
 
+    async def published_value(self, run_id: str, key: str) -> bytes | None:
+        """The Payload that a run has published last under a key; None when it has published none."""
+
     async def prune_requests(self, limit: int) -> int:
         """Deletes expired request answers; how many."""
 

@@ -28,6 +28,7 @@ class CellJournals:
         self.mail_of = mail_of(schema)
         self.mail_after = mail_after(schema)
         self.progress_of = progress_of(schema)
+        self.published_value = published_value(schema)
 
 
 def journal_page(schema: str) -> Statement:
@@ -171,3 +172,13 @@ def progress_of(schema: str) -> Statement:
         ORDER BY p.run_id, p.number
     """
     return Statement("progress_of", sql, (TEXTS,))
+
+
+def published_value(schema: str) -> Statement:
+    """What a run has published last under a key. Index: published_pkey."""
+    sql = f"""
+        SELECT p.value
+        FROM {schema}.published p
+        WHERE p.run_id = $1 AND p.key = $2
+    """
+    return Statement("published_value", sql, (TEXT, TEXT))

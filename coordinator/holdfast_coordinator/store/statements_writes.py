@@ -16,6 +16,7 @@ from .tables import (
     journal,
     mail,
     open_runs,
+    published,
     requests,
     run_keys,
     run_results,
@@ -62,6 +63,7 @@ class CellWrites:
         self.insert_children = insert_rows(children, schema)
         self.close_children = update_rows(children, schema, ("run_id", "number"), ("closed",))
         self.set_progress = insert_rows(step_progress, schema, replaced=("attempt", "details"))
+        self.set_published = insert_rows(published, schema, replaced=("value",))
         self.insert_requests = insert_rows(requests, schema)
         self.point_keys = update_rows(run_keys, schema, ("namespace", "kind", "key"), KEY_CHANGES)
         self.insert_joins = insert_rows(run_keys, schema, raced=True)

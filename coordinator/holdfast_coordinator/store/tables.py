@@ -219,6 +219,12 @@ step_progress = Table(
     PrimaryKeyConstraint("run_id", "number", name="step_progress_pkey"),
 )  # fmt: skip
 
+published = Table(
+    "published", cell_metadata,
+    _id("run_id"), _id("key"), _bytes("value"),
+    PrimaryKeyConstraint("run_id", "key", name="published_pkey"),
+)  # fmt: skip
+
 trace_marks = Table(
     "trace_marks", cell_metadata,
     _id("run_id"), _big("exported_seq"), _at("closed_at", nullable=True), _at("relay_at", nullable=True),

@@ -52,6 +52,11 @@ def continuation(rows: Iterable[JournalRow], origin_run_id: str, again: Collecti
             for entry in entries
             if entry.HasField("mail_undelivered") and entry.mail_undelivered.mail.HasField("signal")
         ],
+        published={
+            entry.published.key: entry.published.value.SerializeToString()
+            for entry in journal
+            if entry.HasField("published")
+        },
         mail_taken=max(mail_numbers, default=0),
         runs_again=len(undone),
     )

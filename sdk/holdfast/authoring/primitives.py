@@ -151,6 +151,17 @@ def patched(change_id: str) -> bool:
     return _runtime("patched").patched(change_id)
 
 
+def publish(key: str, value: Any) -> None:
+    """Lets anybody read a value of the run: `publish("progress", 0.5)`, and `await handle.get("progress")` elsewhere.
+
+    It replaces what the run has published under this key before, stays when the run is closed, and is there once what
+    the code does next is committed. A replay publishes nothing again. key: at most 200 characters.
+    Raises PayloadNotSerializable or PayloadTooLarge for the value, RuntimeError outside a run.
+    """
+    checked_name("publish", "key", key)
+    _runtime("publish").publish(key, value)
+
+
 def now() -> datetime:
     """The time as an aware UTC datetime; inside a run the same on every replay."""
     runtime = runtime_here()

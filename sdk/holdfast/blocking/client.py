@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 R_co = TypeVar("R_co", covariant=True)
 
 
@@ -66,6 +67,13 @@ class RunHandle(Generic[R_co]):
 
     def result(self, timeout: Duration | None = None) -> R_co:
         return self._background.call(self._handle.result(timeout))
+
+    @overload
+    def get(self, key: str, type: type[T]) -> T: ...
+    @overload
+    def get(self, key: str, type: Any = Any) -> Any: ...
+    def get(self, key: str, type: Any = Any) -> Any:
+        return self._background.call(self._handle.get(key, type))
 
     def signal(self, name: str, payload: Any = None, *, once: bool = False) -> bool | None:
         return self._background.call(self._handle.signal(name, payload, once=once))

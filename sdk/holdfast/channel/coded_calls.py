@@ -111,6 +111,9 @@ class CodedRunCalls(RunCalls):
     async def get_history(self, run: str, *, after: int = 0) -> HistoryPage:
         return await _decoded(self._codecs, await super().get_history(run, after=after))
 
+    async def get_published(self, run: str, key: str) -> Payload:
+        return await _decoded(self._codecs, await super().get_published(run, key))
+
     async def signal(
         self,
         run: str,

@@ -24,6 +24,7 @@ Answer = TypeVar("Answer")
 #
 #   gRPC code            reason                   facts                             error here
 #   NOT_FOUND            RUN_NOT_FOUND            run, namespace                    RunNotFound
+#   NOT_FOUND            KEY_NOT_PUBLISHED        run, key                          KeyNotPublished
 #   NOT_FOUND            WORKFLOW_NOT_REGISTERED  workflow, namespace, suggestion   WorkflowNotRegistered
 #   NOT_FOUND            NAMESPACE_NOT_FOUND      namespace                         NamespaceNotFound
 #   ALREADY_EXISTS       RUN_ALREADY_STARTED      id, run_id                        RunAlreadyStarted
@@ -52,6 +53,7 @@ _ERRORS: dict[str, Callable[[str, Facts], errors.HoldfastError]] = {
     "RUN_NOT_FOUND": lambda _, facts: errors.RunNotFound(
         facts.get("run", ""), namespace=facts.get("namespace", "default")
     ),
+    "KEY_NOT_PUBLISHED": lambda _, facts: errors.KeyNotPublished(facts.get("run", ""), facts.get("key", "")),
     "WORKFLOW_NOT_REGISTERED": lambda _, facts: errors.WorkflowNotRegistered(
         facts.get("workflow", ""),
         namespace=facts.get("namespace", "default"),

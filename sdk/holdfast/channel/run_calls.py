@@ -24,6 +24,7 @@ from holdfast.channel.run_records import (
     TraceSpan,
 )
 from holdfast.journal import Payload, TraceContext
+from holdfast.wire.values import payload_from_message
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -89,6 +90,12 @@ class RunCalls:
         request = pb.GetHistoryRequest(namespace=self._namespace, run=run, after=after)
         response: pb.GetHistoryResponse = await self._call(self._stub.GetHistory, request)
         return run_messages.journal_page(response)
+
+    async def get_published(self, run: str, key: str) -> Payload:
+        """What the run has published last under the key. Raises RunNotFound, KeyNotPublished."""
+        request = pb.GetPublishedRequest(namespace=self._namespace, run=run, key=key)
+        response: pb.GetPublishedResponse = await self._call(self._stub.GetPublished, request)
+        return payload_from_message(response.value)
 
     async def signal(
         self,

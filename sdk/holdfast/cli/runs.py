@@ -250,6 +250,18 @@ def resume(run: RunArgument, address: AddressOption = None, namespace: Namespace
 
 
 @app.command()
+def get(
+    run: RunArgument,
+    key: Annotated[str, typer.Argument(metavar="KEY", help="The key.")],
+    codecs: CodecsOption = None,
+    address: AddressOption = None,
+    namespace: NamespaceOption = "default",
+) -> None:
+    """Print what a run has published last under a key, as JSON."""
+    _print_json(_with_run(address, namespace, run, lambda handle: handle.get(key), codecs))
+
+
+@app.command()
 def signal(
     run: RunArgument,
     name: Annotated[str, typer.Argument(metavar="NAME", help="The name of the signal.")],

@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, overload
 from uuid import uuid4
 
 from holdfast import ids
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from holdfast.graphs import Graph
 
 Result = TypeVar("Result", covariant=True)
+T = TypeVar("T")
 
 ANSWER_SECONDS = 1.0
 """Who waits for less may have no answer from the coordinator yet when the time has passed, and asks once more."""
@@ -136,6 +137,18 @@ class RunHandle(Generic[Result]):
             return cast(Result, None)
         value = self._reach.codec.decode(closed.result, self._hint, what=f"the result of run {closed.run_id}")
         return cast(Result, value)
+
+    @overload
+    async def get(self, key: str, type: type[T]) -> T: ...
+    @overload
+    async def get(self, key: str, type: Any = Any) -> Any: ...
+    async def get(self, key: str, type: Any = Any) -> Any:
+        """What the code of the run has published last under this key, as `type`; also when the run is closed.
+
+        Raises KeyNotPublished when it has published nothing under it, or not yet.
+        """
+        payload = await self._reach.calls.get_published(self._asked, checked_text("key", key))
+        return self._reach.codec.decode(payload, type, what=f"what run {self._asked} has published as {key!r}")
 
     async def signal(self, name: str, payload: Any = None, *, once: bool = False) -> bool | None:
         """Sends a signal; returns when it is committed. Signals of one name arrive in the order of sending.

@@ -176,6 +176,8 @@ def _event(entry: journal.Entry) -> str:
         case journal.Noted(_, text, level, facts):
             shown = f" {facts.data.decode(errors='replace')}" if facts is not None else ""
             return f"{level}: {text}{shown}"
+        case journal.Published(_, key, value):
+            return f"published {key}: {value.data.decode(errors='replace')}"
         case journal.RunClosed(_, status, _, failure):
             why = f": {failure.error_type}: {failure.message}" if failure is not None else ""
             return f"{status}{why}"

@@ -47,6 +47,7 @@ class Asks(Enum):
     SEND_MAIL = "a signal or a cancel request to the child"
     SET_METADATA = "the fact among the metadata of the run"
     CONSUME_MAIL = "the mail, in the entry"
+    PUBLISH = "the value, for whoever asks for the key"
     STALL = "a worker with another build"
     CLOSE = "the end of the run and of all that is open in it"
 
@@ -227,6 +228,9 @@ _ENTRIES = (
         asks=Asks.SET_METADATA,
         required=("key", "value"),
         texts=("key", "value"),
+    ),
+    EntryKind(
+        "published", Subject.RUN, _WORKER, _DECIDED, asks=Asks.PUBLISH, required=("key", "value"), texts=("key",)
     ),
 )
 

@@ -32,6 +32,7 @@ __all__ = [
     "MetadataSet",
     "Noted",
     "Patched",
+    "Published",
     "RetryDue",
     "RunClosed",
     "RunResumed",
@@ -538,6 +539,19 @@ class MetadataSet:
         return FRAME_BYTES + 4 * len(self.key) + 4 * len(self.value)
 
 
+@record
+class Published:
+    """The code published a value, which replaces the one that it has published under this key before."""
+
+    at: datetime
+    key: str
+    value: Payload
+
+    @property
+    def size_bytes(self) -> int:
+        return FRAME_BYTES + 4 * len(self.key) + len(self.value.data)
+
+
 Entry = (
     RunStarted
     | StepScheduled
@@ -563,4 +577,5 @@ Entry = (
     | Noted
     | MailSent
     | MetadataSet
+    | Published
 )

@@ -1,6 +1,6 @@
 """`run_local`: one run from start to end inside a test, and what is left of it to look at."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
@@ -11,7 +11,7 @@ from holdfast.codec.failures import as_run_failed
 from holdfast.definitions.definitions import WorkflowDefinition
 from holdfast.durations import Duration, parse_duration
 from holdfast.errors import HoldfastError
-from holdfast.journal import Arguments, Entry, Failure, Signal
+from holdfast.journal import Arguments, Entry, Failure, Published, Signal
 from holdfast.statuses import RunStatus
 from holdfast.testing.local_engine import NO_DEPS, LocalEngine
 from holdfast.worker.guards import Guards
@@ -42,6 +42,7 @@ class LocalRun(Generic[_T]):
     result: the decoded result, None without one. history: its journal. took: how long it took by its own,
     virtual clock. Of a run that continues as new all of it is of the last run.
     arguments: what it was started with, still encoded. info: what its code can read of it. definition: its workflow.
+    published: what it has published last, by key.
     """
 
     run_id: str
@@ -52,6 +53,7 @@ class LocalRun(Generic[_T]):
     history: tuple[Entry, ...]
     waits: tuple[str, ...]
     took: timedelta
+    published: Mapping[str, Any]
     arguments: Arguments = field(repr=False)
     info: RunInfo = field(repr=False)
     definition: WorkflowDefinition = field(repr=False)
@@ -105,6 +107,11 @@ async def run_local(
         history=tuple(run.history),
         waits=tuple(run.waits),
         took=run.history[-1].at - run.history[0].at,
+        published={
+            entry.key: codec.decode(entry.value, Any, what=f"what was published as {entry.key!r}")
+            for entry in run.history
+            if isinstance(entry, Published)
+        },
         arguments=run.arguments,
         info=run.info,
         definition=definition,

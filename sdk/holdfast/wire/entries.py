@@ -666,6 +666,20 @@ def _read_metadata_set(at: datetime, body: journal_pb2.MetadataSet) -> journal.M
     )
 
 
+def _write_published(message: journal_pb2.Entry, record: journal.Published) -> None:
+    body = message.published
+    body.key = record.key
+    write_payload(body.value, record.value)
+
+
+def _read_published(at: datetime, body: journal_pb2.Published) -> journal.Published:
+    return journal.Published(
+        at,
+        body.key,
+        payload_from_message(body.value),
+    )
+
+
 _ENTRY_WRITERS: dict[type, Callable[[journal_pb2.Entry, Any], None]] = {
     journal.RunStarted: _write_run_started,
     journal.StepScheduled: _write_step_scheduled,
@@ -691,6 +705,7 @@ _ENTRY_WRITERS: dict[type, Callable[[journal_pb2.Entry, Any], None]] = {
     journal.Noted: _write_noted,
     journal.MailSent: _write_mail_sent,
     journal.MetadataSet: _write_metadata_set,
+    journal.Published: _write_published,
 }
 _ENTRY_READERS: dict[str, Callable[[datetime, Any], journal.Entry]] = {
     "run_started": _read_run_started,
@@ -717,6 +732,7 @@ _ENTRY_READERS: dict[str, Callable[[datetime, Any], journal.Entry]] = {
     "noted": _read_noted,
     "mail_sent": _read_mail_sent,
     "metadata_set": _read_metadata_set,
+    "published": _read_published,
 }
 
 

@@ -11,6 +11,7 @@ from holdfast.journal import (
     MetadataSet,
     Noted,
     Patched,
+    Published,
     RunClosed,
     SignalSetAside,
     StepScheduled,
@@ -36,6 +37,7 @@ NumberedCommand = (
     | commands.SetSignalAside
     | commands.MarkPatched
     | commands.WriteNote
+    | commands.PublishValue
     | commands.Close
 )
 
@@ -109,6 +111,8 @@ def recorded(command: NumberedCommand, at: datetime) -> Entry:
             return Patched(at, command.change_id)
         case commands.WriteNote():
             return Noted(at, command.text, command.level, command.facts, command.span)
+        case commands.PublishValue():
+            return Published(at, command.key, command.value)
         case commands.Close():
             return RunClosed(
                 at,

@@ -161,6 +161,14 @@ class WriteNote:
 
 
 @record
+class PublishValue:
+    """The code lets anybody read a value. Recorded as Published."""
+
+    key: str
+    value: Payload
+
+
+@record
 class Close:
     """The code has ended. Recorded as RunClosed.
 
@@ -191,5 +199,6 @@ Command = (
     | SetSignalAside
     | MarkPatched
     | WriteNote
+    | PublishValue
     | Close
 )

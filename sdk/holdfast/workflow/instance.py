@@ -290,6 +290,7 @@ _LEDGER_MATCHERS: dict[type, Callable[[Ledger, Any], None]] = {
     journal.TimerCancelled: Ledger.timer_cancelled,
     journal.ChildStarted: Ledger.child_started,
     journal.ChildCancelled: Ledger.child_cancelled,
+    journal.Published: Ledger.published,
     journal.MailSent: Ledger.mail_sent,
     journal.MetadataSet: Ledger.metadata_set,
 }

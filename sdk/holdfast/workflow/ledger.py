@@ -18,6 +18,7 @@ from holdfast.journal import (
     MailSent,
     MetadataSet,
     Payload,
+    Published,
     RunClosed,
     SignalSetAside,
     StepCancelled,
@@ -42,6 +43,7 @@ from holdfast.workflow.calls import (
 )
 from holdfast.workflow.commands import Close, Command
 from holdfast.workflow.facts import FactSet
+from holdfast.workflow.publications import Publication
 from holdfast.workflow.sameness import differing_argument
 from holdfast.workflow.tasks import LoopTimer
 
@@ -318,6 +320,12 @@ class Ledger:
                 self._drop_matched()
                 return True
         return False
+
+    def published(self, entry: Published) -> None:
+        publication = self._first(Publication.kind)
+        if not isinstance(publication, Publication) or publication.key != entry.key:
+            self.diverge(f"{entry.key!r} published", publication)
+        self.matched(publication)
 
     def matched(self, asked: Asked) -> None:
         """The journal records this request."""

@@ -34,6 +34,7 @@ from holdfast.workflow.main_function import MainFunction
 from holdfast.workflow.notes import NoteMade
 from holdfast.workflow.outcomes import Outcomes
 from holdfast.workflow.patches import Patches
+from holdfast.workflow.publications import Publication
 from holdfast.workflow.sameness import Values
 from holdfast.workflow.signals import SignalInbox
 from holdfast.workflow.step_scopes import StepScope, scope_here
@@ -430,6 +431,17 @@ class RunRuntime:
         part = self._spans.here()
         if self.patches.does_new_things:
             self._ledger.ask(NoteMade(text, level, payload, part))
+
+    def publish(self, key: str, value: Any) -> None:
+        """Let anybody read this value of the run. Raises PayloadNotSerializable or PayloadTooLarge."""
+        if self._ledger.is_ended:
+            self.loop.refuse()
+            return
+        self.loop.refuse_from_outside()
+        if self.loop.is_looking:
+            self.loop.refuse_in_predicate(f"publish({key!r})")
+        payload = self.loop.guarded(self._codec.encode, value, what=f"what is published as {key!r}")
+        self._ledger.ask(Publication(key, payload))
 
     async def wait_until(self, predicate: Callable[[], object], timeout: timedelta | None) -> None:
         """Wait until the predicate holds; it is looked at again whenever the code has gone on.

@@ -17,6 +17,7 @@ from holdfast_coordinator.domain.rows import (
     MailConsumedEntry,
     MailUndeliveredEntry,
     ProgressRow,
+    PublishedRow,
     RunResult,
     Side,
 )
@@ -80,6 +81,18 @@ async def test_progress_is_replaced_read_by_run_and_goes_with_its_run(store: Cel
     late = ProgressRow("r1", 3, 1, b"late")
     await write(store, Changes(closed={"r1": result}, swept={"r1": Side.PROGRESS}, progress={("r1", 3): late}))
     assert await store.progress_of(["r1", "r2"]) == [other]
+
+
+async def test_a_published_value_is_replaced_read_by_key_and_stays_when_its_run_is_closed(store: CellStore) -> None:
+    for run_id in ("r1", "r2"):
+        await write(store, starting(open_run(run_id)))
+    first, other = PublishedRow("r1", "share", b"one"), PublishedRow("r2", "share", b"other")
+    await write(store, Changes(published={("r1", "share"): first, ("r2", "share"): other}))
+    result = RunResult("r1", "default", RunStatus.COMPLETED, T0)
+    last = PublishedRow("r1", "share", b"last")
+    await write(store, Changes(closed={"r1": result}, swept={"r1": ~Side.NONE}, published={("r1", "share"): last}))
+    asked = [("r1", "share"), ("r2", "share"), ("r1", "done"), ("r3", "share")]
+    assert [await store.published_value(*one) for one in asked] == [b"last", b"other", None, None]
 
 
 async def test_what_a_queued_step_has_saved_is_in_its_row(store: CellStore) -> None:

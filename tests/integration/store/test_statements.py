@@ -180,6 +180,7 @@ PLANS = {
     "journal_beginnings": ("open_runs_pkey", "journal_pkey"),
     "mail_after": ("mail_pkey",),
     "progress_of": ("step_progress_pkey",),
+    "published_value": ("published_pkey",),
     "stalled_or_closed_runs": ("open_runs_stalled", "run_results_by_status"),
     "newest_rows": ("journal_pkey",),
     "queued_step": ("step_tasks_pkey",),

@@ -27,6 +27,7 @@ CASES: list[tuple[str, dict[str, str], type[errors.HoldfastError], dict[str, obj
         errors.RunAlreadyStarted,
         {"id": "o-1", "run_id": "run_1"},
     ),
+    ("KEY_NOT_PUBLISHED", {"run": "o-1", "key": "share"}, errors.KeyNotPublished, {"run": "o-1", "key": "share"}),
     ("RUN_BUSY", {"run_id": "run_1"}, errors.RunBusy, {"run_id": "run_1"}),
     (
         "OVERLOADED",

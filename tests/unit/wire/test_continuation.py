@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.api.v1 import journal_pb2
+from holdfast.api.v1 import journal_pb2, value_pb2
 from holdfast_coordinator.domain.continuations import Continuation, CopiedRows, RewrittenRow
 from holdfast_coordinator.domain.rows import JournalRow
 from holdfast_coordinator.wire.continuations import continuation
@@ -63,6 +63,22 @@ def test_rows_that_still_hold_are_copied_where_they_are_and_only_others_are_writ
     assert isinstance(written, RewrittenRow)
     assert list(journal_pb2.JournalRow.FromString(written.entries).entries) == [completed(2)]
     assert second == CopiedRows(first=8, last=10, shift=1, rows=2, count=4)
+
+
+def published(key: str, value: bytes) -> journal_pb2.Entry:
+    return entry(published={"key": key, "value": {"data": value}})
+
+
+def test_what_the_journal_has_published_last_by_key_is_taken_over_and_what_came_after_the_failure_is_not() -> None:
+    rows = journal(
+        [BEGUN, published("share", b"0"), published("name", b"1")],
+        [published("share", b"2"), scheduled(1)],
+        [entry(step_failed={"number": 1}), published("name", b"3")],
+        [entry(run_closed={"status": 6, "failure": {"step": {"number": 1}}})],
+    )
+    made = continuation(rows, "run_origin")
+    values = {key: value_pb2.Payload.FromString(value).data for key, value in made.published.items()}
+    assert values == {"share": b"2", "name": b"1"}
 
 
 def independent(number: int) -> journal_pb2.Entry:

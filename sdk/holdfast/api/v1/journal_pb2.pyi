@@ -11,7 +11,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Entry(_message.Message):
-    __slots__ = ("at", "run_started", "step_scheduled", "attempt_started", "attempt_ended", "step_completed", "step_failed", "step_cancelled", "timer_set", "timer_cancelled", "mail_consumed", "mail_undelivered", "child_started", "child_cancelled", "run_stalled", "run_resumed", "run_closed", "user_span_began", "user_span", "run_paused", "update_completed", "signal_set_aside", "step_skipped", "patched", "noted", "mail_sent", "metadata_set")
+    __slots__ = ("at", "run_started", "step_scheduled", "attempt_started", "attempt_ended", "step_completed", "step_failed", "step_cancelled", "timer_set", "timer_cancelled", "mail_consumed", "mail_undelivered", "child_started", "child_cancelled", "run_stalled", "run_resumed", "run_closed", "user_span_began", "user_span", "run_paused", "update_completed", "signal_set_aside", "step_skipped", "patched", "noted", "mail_sent", "metadata_set", "published")
     AT_FIELD_NUMBER: _ClassVar[int]
     RUN_STARTED_FIELD_NUMBER: _ClassVar[int]
     STEP_SCHEDULED_FIELD_NUMBER: _ClassVar[int]
@@ -39,6 +39,7 @@ class Entry(_message.Message):
     NOTED_FIELD_NUMBER: _ClassVar[int]
     MAIL_SENT_FIELD_NUMBER: _ClassVar[int]
     METADATA_SET_FIELD_NUMBER: _ClassVar[int]
+    PUBLISHED_FIELD_NUMBER: _ClassVar[int]
     at: _timestamp_pb2.Timestamp
     run_started: RunStarted
     step_scheduled: StepScheduled
@@ -66,7 +67,8 @@ class Entry(_message.Message):
     noted: Noted
     mail_sent: MailSent
     metadata_set: MetadataSet
-    def __init__(self, at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., run_started: _Optional[_Union[RunStarted, _Mapping]] = ..., step_scheduled: _Optional[_Union[StepScheduled, _Mapping]] = ..., attempt_started: _Optional[_Union[AttemptStarted, _Mapping]] = ..., attempt_ended: _Optional[_Union[AttemptEnded, _Mapping]] = ..., step_completed: _Optional[_Union[StepCompleted, _Mapping]] = ..., step_failed: _Optional[_Union[StepFailed, _Mapping]] = ..., step_cancelled: _Optional[_Union[StepCancelled, _Mapping]] = ..., timer_set: _Optional[_Union[TimerSet, _Mapping]] = ..., timer_cancelled: _Optional[_Union[TimerCancelled, _Mapping]] = ..., mail_consumed: _Optional[_Union[MailConsumed, _Mapping]] = ..., mail_undelivered: _Optional[_Union[MailUndelivered, _Mapping]] = ..., child_started: _Optional[_Union[ChildStarted, _Mapping]] = ..., child_cancelled: _Optional[_Union[ChildCancelled, _Mapping]] = ..., run_stalled: _Optional[_Union[RunStalled, _Mapping]] = ..., run_resumed: _Optional[_Union[RunResumed, _Mapping]] = ..., run_closed: _Optional[_Union[RunClosed, _Mapping]] = ..., user_span_began: _Optional[_Union[UserSpanBegan, _Mapping]] = ..., user_span: _Optional[_Union[UserSpan, _Mapping]] = ..., run_paused: _Optional[_Union[RunPaused, _Mapping]] = ..., update_completed: _Optional[_Union[UpdateCompleted, _Mapping]] = ..., signal_set_aside: _Optional[_Union[SignalSetAside, _Mapping]] = ..., step_skipped: _Optional[_Union[StepSkipped, _Mapping]] = ..., patched: _Optional[_Union[Patched, _Mapping]] = ..., noted: _Optional[_Union[Noted, _Mapping]] = ..., mail_sent: _Optional[_Union[MailSent, _Mapping]] = ..., metadata_set: _Optional[_Union[MetadataSet, _Mapping]] = ...) -> None: ...
+    published: Published
+    def __init__(self, at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., run_started: _Optional[_Union[RunStarted, _Mapping]] = ..., step_scheduled: _Optional[_Union[StepScheduled, _Mapping]] = ..., attempt_started: _Optional[_Union[AttemptStarted, _Mapping]] = ..., attempt_ended: _Optional[_Union[AttemptEnded, _Mapping]] = ..., step_completed: _Optional[_Union[StepCompleted, _Mapping]] = ..., step_failed: _Optional[_Union[StepFailed, _Mapping]] = ..., step_cancelled: _Optional[_Union[StepCancelled, _Mapping]] = ..., timer_set: _Optional[_Union[TimerSet, _Mapping]] = ..., timer_cancelled: _Optional[_Union[TimerCancelled, _Mapping]] = ..., mail_consumed: _Optional[_Union[MailConsumed, _Mapping]] = ..., mail_undelivered: _Optional[_Union[MailUndelivered, _Mapping]] = ..., child_started: _Optional[_Union[ChildStarted, _Mapping]] = ..., child_cancelled: _Optional[_Union[ChildCancelled, _Mapping]] = ..., run_stalled: _Optional[_Union[RunStalled, _Mapping]] = ..., run_resumed: _Optional[_Union[RunResumed, _Mapping]] = ..., run_closed: _Optional[_Union[RunClosed, _Mapping]] = ..., user_span_began: _Optional[_Union[UserSpanBegan, _Mapping]] = ..., user_span: _Optional[_Union[UserSpan, _Mapping]] = ..., run_paused: _Optional[_Union[RunPaused, _Mapping]] = ..., update_completed: _Optional[_Union[UpdateCompleted, _Mapping]] = ..., signal_set_aside: _Optional[_Union[SignalSetAside, _Mapping]] = ..., step_skipped: _Optional[_Union[StepSkipped, _Mapping]] = ..., patched: _Optional[_Union[Patched, _Mapping]] = ..., noted: _Optional[_Union[Noted, _Mapping]] = ..., mail_sent: _Optional[_Union[MailSent, _Mapping]] = ..., metadata_set: _Optional[_Union[MetadataSet, _Mapping]] = ..., published: _Optional[_Union[Published, _Mapping]] = ...) -> None: ...
 
 class JournalRow(_message.Message):
     __slots__ = ("seq", "epoch", "entries")
@@ -429,6 +431,14 @@ class MetadataSet(_message.Message):
     key: str
     value: str
     def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+
+class Published(_message.Message):
+    __slots__ = ("key", "value")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    value: _value_pb2.Payload
+    def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_value_pb2.Payload, _Mapping]] = ...) -> None: ...
 
 class RunPaused(_message.Message):
     __slots__ = ("reason",)

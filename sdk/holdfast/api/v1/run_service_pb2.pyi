@@ -326,6 +326,22 @@ class GetHistoryResponse(_message.Message):
     arguments: _value_pb2.Arguments
     def __init__(self, rows: _Optional[_Iterable[_Union[_journal_pb2.JournalRow, _Mapping]]] = ..., more: bool = ..., arguments: _Optional[_Union[_value_pb2.Arguments, _Mapping]] = ...) -> None: ...
 
+class GetPublishedRequest(_message.Message):
+    __slots__ = ("namespace", "run", "key")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    run: str
+    key: str
+    def __init__(self, namespace: _Optional[str] = ..., run: _Optional[str] = ..., key: _Optional[str] = ...) -> None: ...
+
+class GetPublishedResponse(_message.Message):
+    __slots__ = ("value",)
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    value: _value_pb2.Payload
+    def __init__(self, value: _Optional[_Union[_value_pb2.Payload, _Mapping]] = ...) -> None: ...
+
 class SignalRunRequest(_message.Message):
     __slots__ = ("namespace", "run", "signal", "request_id", "once", "trace")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]

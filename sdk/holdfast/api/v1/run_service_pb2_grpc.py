@@ -65,6 +65,11 @@ class RunServiceStub(object):
                 request_serializer=holdfast_dot_api_dot_v1_dot_run__service__pb2.GetHistoryRequest.SerializeToString,
                 response_deserializer=holdfast_dot_api_dot_v1_dot_run__service__pb2.GetHistoryResponse.FromString,
                 _registered_method=True)
+        self.GetPublished = channel.unary_unary(
+                '/holdfast.api.v1.RunService/GetPublished',
+                request_serializer=holdfast_dot_api_dot_v1_dot_run__service__pb2.GetPublishedRequest.SerializeToString,
+                response_deserializer=holdfast_dot_api_dot_v1_dot_run__service__pb2.GetPublishedResponse.FromString,
+                _registered_method=True)
         self.SignalRun = channel.unary_unary(
                 '/holdfast.api.v1.RunService/SignalRun',
                 request_serializer=holdfast_dot_api_dot_v1_dot_run__service__pb2.SignalRunRequest.SerializeToString,
@@ -151,6 +156,14 @@ class RunServiceServicer(object):
 
     def GetHistory(self, request, context):
         """Reads the journal of a run, a page at a time. NOT_FOUND: RUN_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPublished(self, request, context):
+        """Reads what a run has last published under a key, also of a closed run.
+        NOT_FOUND: RUN_NOT_FOUND, KEY_NOT_PUBLISHED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -255,6 +268,11 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.GetHistory,
                     request_deserializer=holdfast_dot_api_dot_v1_dot_run__service__pb2.GetHistoryRequest.FromString,
                     response_serializer=holdfast_dot_api_dot_v1_dot_run__service__pb2.GetHistoryResponse.SerializeToString,
+            ),
+            'GetPublished': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPublished,
+                    request_deserializer=holdfast_dot_api_dot_v1_dot_run__service__pb2.GetPublishedRequest.FromString,
+                    response_serializer=holdfast_dot_api_dot_v1_dot_run__service__pb2.GetPublishedResponse.SerializeToString,
             ),
             'SignalRun': grpc.unary_unary_rpc_method_handler(
                     servicer.SignalRun,
@@ -460,6 +478,33 @@ class RunService(object):
             '/holdfast.api.v1.RunService/GetHistory',
             holdfast_dot_api_dot_v1_dot_run__service__pb2.GetHistoryRequest.SerializeToString,
             holdfast_dot_api_dot_v1_dot_run__service__pb2.GetHistoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPublished(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holdfast.api.v1.RunService/GetPublished',
+            holdfast_dot_api_dot_v1_dot_run__service__pb2.GetPublishedRequest.SerializeToString,
+            holdfast_dot_api_dot_v1_dot_run__service__pb2.GetPublishedResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -144,6 +144,13 @@ CREATE INDEX open_runs_by_owner ON open_runs (owner) WHERE owner IS NOT NULL;
 
 CREATE INDEX open_runs_to_claim ON open_runs (namespace, queue, workflow, priority, ready_at) WHERE state = 1;
 
+CREATE TABLE published (
+    run_id TEXT COLLATE "C" NOT NULL,
+    key TEXT COLLATE "C" NOT NULL,
+    value BYTEA NOT NULL,
+    CONSTRAINT published_pkey PRIMARY KEY (run_id, key)
+);
+
 CREATE TABLE requests (
     run_id TEXT COLLATE "C" NOT NULL,
     request_id TEXT COLLATE "C" NOT NULL,
