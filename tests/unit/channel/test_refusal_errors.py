@@ -28,6 +28,9 @@ CASES: list[tuple[str, dict[str, str], type[errors.HoldfastError], dict[str, obj
         {"id": "o-1", "run_id": "run_1"},
     ),
     ("KEY_NOT_PUBLISHED", {"run": "o-1", "key": "share"}, errors.KeyNotPublished, {"run": "o-1", "key": "share"}),
+    ("HOOK_NOT_FOUND", {}, errors.HookNotFound, {}),
+    ("HOOK_ALREADY_RECEIVED", {}, errors.HookAlreadyReceived, {}),
+    ("HOOK_EXPIRED", {}, errors.HookExpired, {}),
     ("RUN_BUSY", {"run_id": "run_1"}, errors.RunBusy, {"run_id": "run_1"}),
     (
         "OVERLOADED",
