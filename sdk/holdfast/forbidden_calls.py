@@ -13,7 +13,7 @@ Condition = Literal["always", "without_arguments", "with_one_argument", "without
 """With which arguments a call is forbidden."""
 
 NOW = "use holdfast.now(), which is the same in every replay, or put this in a step"
-SLEEP = "use `await holdfast.sleep(...)`, which holds no worker"
+SLEEP = "use `holdfast.sleep(...)`, which holds no worker"
 RANDOM = "use holdfast.random(), which is the same in every replay, or put this in a step"
 UUID = "use holdfast.uuid4(), which is the same in every replay, or put this in a step"
 STEP = "put this in a step"

@@ -16,6 +16,7 @@ from holdfast.definitions.signatures import CallSignature
 from holdfast.errors import StepFailed
 from holdfast.graphs import Graph
 from holdfast.journal import MailBody, Payload, Signal
+from tests.support import plain_workflows_to_replay as plain
 from tests.support.workflow_driver import a_step, runtime
 
 
@@ -459,6 +460,7 @@ Flow = Callable[..., Any]
 
 _MAIL: dict[Flow, list[MailBody]] = {
     signalled: [go(1), Signal("more", Payload(b"2")), go(3)],
+    plain.plain_handlers: [go(1), Signal("more", Payload(b"2")), Signal("go", Payload(b'"x"')), go(3)],
     handled: [go(1), Signal("more", Payload(b"2")), Signal("go", Payload(b'"x"')), go(3)],
 }
 
@@ -492,6 +494,7 @@ ALL: list[Callable[..., Any]] = [
     handled,
     undone,
     mapped,
+    *plain.ALL,
 ]
 
 

@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Iterator
 
+from holdfast.errors import NotAwaited
 from holdfast.lint.calls import Found
 from holdfast.lint.modules import SourceModule, SourceTree
 from holdfast.lint.rules import BY_CODE
@@ -10,7 +11,12 @@ from holdfast.lint.scopes import NameScope
 from holdfast.lint.workflow_code import WorkflowCode
 
 _RULE = BY_CODE["HF201"]
-_PRIMITIVES = frozenset(f"holdfast.{name}" for name in ("sleep", "receive", "shield", "wait_until", "inline"))
+_PRIMITIVES = frozenset(
+    f"holdfast.{name}" for name in ("sleep", "receive", "shield", "wait_until", "inline", "parallel")
+)
+_IN_PLAIN_CODE = _RULE._replace(instead=NotAwaited.IN_PLAIN_CODE)
+_OF_ASYNCIO = frozenset(f"asyncio.{name}" for name in ("sleep", "wait", "wait_for", "gather", "as_completed", "run"))
+"""What plain `def` code can do nothing with."""
 _ASYNCIO = frozenset(f"asyncio.{name}" for name in ("sleep", "wait", "wait_for"))
 _TAKE_VALUES = frozenset(
     f"builtins.{name}"
@@ -24,9 +30,14 @@ _OF_COROUTINES = frozenset({"send", "throw", "close", "cr_frame", "cr_await", "c
 
 
 def unawaited(code: WorkflowCode, module: SourceModule, tree: SourceTree) -> Iterator[Found]:
-    """The calls in an async function that are thrown away, or used as if they were their results."""
+    """The calls in an async function that are thrown away, or used as if they were their results.
+
+    In a plain `def` workflow: what gives something to await all the same.
+    """
     if not code.is_async:
-        return  # in a plain `def` workflow calls need no await, and a plain helper returns them to who does
+        if code.is_workflow:  # a plain helper may return calls to who awaits them
+            yield from _awaitable_in_plain_code(code, module, tree)
+        return
     names = dict[str, tuple[ast.Call, str]]()
     for node, scope, _ in code.places:
         if isinstance(node, ast.Call):
@@ -41,6 +52,29 @@ def unawaited(code: WorkflowCode, module: SourceModule, tree: SourceTree) -> Ite
                     names[name] = node, call
     if names:
         yield from _unawaited_names(names, code, module, tree)
+
+
+def _awaitable_in_plain_code(code: WorkflowCode, module: SourceModule, tree: SourceTree) -> Iterator[Found]:
+    for node, scope, _ in code.places:
+        if not isinstance(node, ast.Call):
+            continue
+        callee = node.func
+        dotted = scope.dotted(callee)
+        found = scope.function(callee)
+        if dotted in _OF_ASYNCIO:
+            yield _IN_PLAIN_CODE, node, f"{dotted}()"
+        elif isinstance(callee, ast.Attribute) and callee.attr == "call":
+            if tree.role(callee.value, scope, module) in ("step", "workflow") and _is_misplaced(
+                node, scope, code, module, tree
+            ):
+                yield _IN_PLAIN_CODE, node, f"{ast.unparse(callee)}()"
+        elif (
+            found is not None
+            and isinstance(found[0], ast.AsyncFunctionDef)
+            and not found[0].decorator_list
+            and _is_misplaced(node, scope, code, module, tree)
+        ):
+            yield _IN_PLAIN_CODE, node, f"{found[0].name}()"
 
 
 def _unawaited_names(

@@ -17,7 +17,12 @@ Role = Literal["step", "workflow", "app", "graph"]
 _HOPS_MAX = 8
 """Modules that pass a name on, before a circle is assumed."""
 _ELSEWHERE = sys.stdlib_module_names | {"holdfast", "builtins"}
-_DECORATORS: dict[str, Role] = {"holdfast.step": "step", "holdfast.workflow": "workflow"}
+_DECORATORS: dict[str, Role] = {
+    "holdfast.step": "step",
+    "holdfast.workflow": "workflow",
+    "holdfast.blocking.step": "step",
+    "holdfast.blocking.workflow": "workflow",
+}
 _OF_APPS: dict[tuple[Role, str], Role] = {
     ("app", "step"): "step",
     ("app", "workflow"): "workflow",

@@ -15,7 +15,20 @@ FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 _BUILTINS = frozenset(dir(builtins))
 _PUBLIC = frozenset(
-    {"App", "inline", "now", "random", "receive", "shield", "sleep", "start_child", "step", "unguarded", "uuid4"}
+    {
+        "App",
+        "inline",
+        "now",
+        "parallel",
+        "random",
+        "receive",
+        "shield",
+        "sleep",
+        "start_child",
+        "step",
+        "unguarded",
+        "uuid4",
+    }
     | {"wait_until", "workflow", "publish"}
 )
 """What `from holdfast import *` brings, as far as it matters here."""

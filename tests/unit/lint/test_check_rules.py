@@ -275,3 +275,53 @@ def test_a_file_that_cannot_be_parsed_is_a_finding_with_its_line(tmp_path: Path)
     path.write_bytes(b"# workflow \xff\n")
     (one,) = check_files([path])
     assert "not UTF-8" in one.message
+
+
+PLAIN = """
+import asyncio
+import time
+
+import holdfast
+from holdfast import blocking, step, workflow
+
+
+@step
+async def charge(order_id: str) -> str: ...
+
+
+@blocking.step
+def archive(receipt: str) -> int: ...
+
+
+async def helper() -> int: ...
+
+
+@blocking.workflow
+def order(order_id: str) -> object:
+{body}
+"""
+
+
+@pytest.mark.feature("F147")
+@pytest.mark.parametrize(
+    ("body", "codes"),
+    [
+        ("charge(order_id)\nreturn archive(charge(order_id))", []),
+        ("holdfast.sleep('1d')\nreturn holdfast.parallel(charge.call('a'), archive.call('b'), helper())", []),
+        ("return [archive(one) for one in charge.map(['a'])]", []),
+        ("time.sleep(1)", ["HF102"]),
+        ("asyncio.sleep(1)", ["HF201"]),
+        ("return asyncio.gather(charge.call('a'))", ["HF201"]),
+        ("charge.call(order_id)", ["HF201"]),
+        ("return archive(charge.call(order_id))", ["HF201"]),
+        ("helper()", ["HF201"]),
+    ],
+)
+def test_plain_workflows_need_no_await_and_can_do_nothing_with_what_does(
+    body: str, codes: list[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "flows.py"
+    path.write_text(PLAIN.format(body=textwrap.indent(body, "    ")))
+    findings = check_files([path])
+    assert [one.code for one in findings] == codes
+    assert all("holdfast.parallel" in one.message for one in findings if one.code == "HF201")

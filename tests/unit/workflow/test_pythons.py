@@ -50,7 +50,7 @@ def other_pythons() -> dict[str, str]:
 def environment_of(version: str) -> str:
     """The interpreter of an environment with the packages, made once and kept beside this one."""
     place = Path(sys.prefix) / "pythons" / version
-    python, mark = place / "bin" / "python", place / ".ready"
+    python, mark = place / "bin" / "python", place / f".with-{'-'.join(_PACKAGES)}"
     if not mark.exists():
         shutil.rmtree(place, ignore_errors=True)
         for command in (
