@@ -6,6 +6,8 @@ from hatchling.builders.wheel import WheelBuilder
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = {"holdfast": "sdk", "holdfast_coordinator": "coordinator"}
+PYTEST_PLUGIN = "holdfast_pytest.py"
+"""Beside the package, so that pytest can import it in every run without the package."""
 OF_DEVELOPERS = {"bench", "benchmarks", "tests", "examples"}
 
 
@@ -15,7 +17,7 @@ def _paths() -> list[PurePosixPath]:
 
 def test_the_wheel_holds_the_sdk_and_the_coordinator_and_nothing_for_developers_alone() -> None:
     paths = _paths()
-    assert {path.parts[0] for path in paths} == set(PACKAGES)
+    assert {path.parts[0] for path in paths} == {*PACKAGES, PYTEST_PLUGIN}
     assert [path for path in paths if OF_DEVELOPERS & set(path.parts) or path.name.startswith("test_")] == []
 
 
