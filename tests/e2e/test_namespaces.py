@@ -13,14 +13,14 @@ import pytest
 import pytest_asyncio
 
 import holdfast
-from holdfast import App, InvalidRequest, NamespaceNotFound, RunNotFound
+from holdfast import App, HookNotFound, InvalidRequest, NamespaceNotFound, RunNotFound
 from holdfast.api.v1 import run_service_pb2, worker_service_pb2
 from holdfast.channel.leases import Held, Introduction, Lease, ProgressReport, Transition, WorkflowRegistration
 from holdfast.channel.run_calls import RunCalls
 from holdfast.channel.worker_calls import HeartbeatCalls, WorkerCalls
 from holdfast.client import Client, RunHandle, by_name
 from holdfast.client.start_specs import start_spec, target_of
-from holdfast.ids import run_id
+from holdfast.ids import hook_token, run_id
 from holdfast.journal import Arguments, AttemptStarted, ChildStarted, Payload
 from holdfast.session_refusals import ReattachRequired, SessionExpired
 from holdfast.statuses import RunStatus, Then, TransitionStatus
@@ -83,6 +83,7 @@ PROBES: dict[str, RunProbe] = {
     "GetRun": lambda calls, run: calls.get_run(run),
     "WaitRuns": lambda calls, run: asyncio.wait_for(calls.wait_runs([run]), 5),
     "GetHistory": lambda calls, run: calls.get_history(run),
+    "GetPublished": lambda calls, run: calls.get_published(run, "key"),
     "SignalRun": lambda calls, run: calls.signal(run, "word", None, request_id="s", once=False),
     "CancelRun": lambda calls, run: calls.cancel(run, "", request_id="c"),
     "TerminateRun": lambda calls, run: calls.terminate(run, "", request_id="t"),
@@ -92,9 +93,11 @@ PROBES: dict[str, RunProbe] = {
     "ExportTrace": lambda calls, run: calls.export_trace(run),
 }
 """What names a run. Each must answer to a stranger as if there were no such run."""
-OTHERS = {"StartRun", "StartRuns", "ListRuns"}
+OTHERS = {"StartRun", "StartRuns", "ListRuns", "DeliverHook"}
+"""DeliverHook names a token, which is all that it takes; who has none learns nothing, see below."""
 WORKER_RPCS = {
     "OpenSession", "Poll", "Report", "Work", "Heartbeat", "SaveProgress", "ReadJournal", "ReadJournals", "CloseSession",
+    "RegisterSignals",
 }  # fmt: skip
 """Work carries polls and reports, which the worker's side sends over it or by themselves."""
 
@@ -119,6 +122,12 @@ async def test_a_run_of_another_namespace_does_not_exist(tenants: Tenants, coord
             await PROBES[rpc](calls, unknown)
         assert str(foreign.value).replace(run, "") == str(absent.value).replace(unknown, "")
     assert (await kinds(tenants.open), await kinds(tenants.closed)) == before
+
+
+async def test_who_has_no_token_hears_the_same_of_runs_that_exist_and_that_do_not(tenants: Tenants) -> None:
+    for run in (tenants.open.run_id, tenants.closed.run_id, run_id("00", "0" * 26)):
+        with pytest.raises(HookNotFound):
+            await tenants.stranger.deliver(hook_token(run, 1, bytes(16)), "x")
 
 
 async def test_listings_show_runs_of_their_namespace_only(tenants: Tenants) -> None:
