@@ -31,7 +31,7 @@ def lines_of(path: str) -> int:
 
 
 @workflow(id="lines-of-all")
-async def lines_of_all(folders: list[str], at_most: int = 5_000) -> tuple[int, int]:
+async def lines_of_all(folders: list[str], at_most: int = 3_000) -> tuple[int, int]:
     """Files and their lines, counted by the steps of one run, 50 at a time."""
     paths = await python_files(folders, at_most)
     return len(paths), sum(await lines_of.map(paths, max_parallel=50))
@@ -50,11 +50,11 @@ async def main(data: str, folders: list[str], at_most: int) -> None:
         print(f"one run: {lines:,} lines in {files:,} files, {time.perf_counter() - began:.1f} s")
 
         began = time.perf_counter()
-        paths = python_files.function(folders, at_most)
+        paths = await asyncio.to_thread(python_files.function, folders, at_most)
         runs = await client.start_many(lines_of_one, paths)
         lines = sum(await client.wait_many(runs))
         print(f"a run for each: {lines:,} lines in {len(runs):,} files, {time.perf_counter() - began:.1f} s")
 
 
 if __name__ == "__main__":
-    asyncio.run(main("./fan_out_data", [sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")], at_most=5_000))
+    asyncio.run(main("./fan_out_data", [sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")], at_most=3_000))
