@@ -29,7 +29,7 @@ pytestmark = pytest.mark.feature("F58")
 
 KEYS = {"a": b"1" * 32, "b": b"2" * 16}
 WITHOUT_VALUES = {
-    *("move", "close", "open_session", "close_session"),
+    *("move", "close", "open_session", "close_session", "register_signals"),
     *("cancel", "terminate", "retry", "resume", "get_trace", "export_trace"),
 }
 """Calls that carry no values of users, so that codecs have nothing to do there."""
