@@ -69,3 +69,17 @@ def test_who_must_not_know_the_generated_code_looks_into_no_message() -> None:
         if isinstance(node, ast.Attribute) and node.attr in methods
     ]
     assert found == []
+
+
+@pytest.mark.parametrize("package", ["sdk/holdfast", "coordinator/holdfast_coordinator"])
+def test_no_public_name_is_that_of_a_module_beside_it(package: str) -> None:
+    """Whoever imports such a module sets the name of the package to it: a function that is called is a module then."""
+    clashes = []
+    for path in (ROOT / package).rglob("__init__.py"):
+        modules = {one.stem for one in path.parent.glob("*.py")} | {
+            one.parent.name for one in path.parent.glob("*/__init__.py")
+        }
+        assigned = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Assign)]
+        lazy = [one.value for one in assigned if ast.unparse(one.targets[0]) == "_LAZY"]
+        clashes += [f"{path}: {name}" for one in lazy for name in modules & set(ast.literal_eval(one))]
+    assert clashes == []

@@ -291,7 +291,7 @@ class PostgresCellQueries:
     async def published_value(self, run_id: str, key: str) -> bytes | None:
         """See port.CellQueries."""
         (answer,) = await self._pool.read(self._journals.published_value(run_id, key))
-        return answer.rows[0][0] if answer.rows else None
+        return next((value for (value,) in answer.rows), None)
 
     async def ready_work(self, at: datetime, limit: int) -> list[ReadyWork]:
         """See port.CellQueries."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     )
     from holdfast.blocking.background import CalledInEventLoop, ClientClosed
     from holdfast.blocking.client import Client, RunHandle, default_client, run, start
-    from holdfast.blocking.embedded import embedded
+    from holdfast.blocking.one_process import embedded
     from holdfast.blocking.worker import Worker
 else:
     from holdfast.authoring.apps import step, workflow
@@ -55,7 +55,7 @@ _LAZY = {
     "RunHandle": "holdfast.blocking.client",
     "Worker": "holdfast.blocking.worker",
     "default_client": "holdfast.blocking.client",
-    "embedded": "holdfast.blocking.embedded",
+    "embedded": "holdfast.blocking.one_process",
     "inline": "holdfast.authoring.inline_steps",
     "run": "holdfast.blocking.client",
     "start": "holdfast.blocking.client",
