@@ -1,4 +1,4 @@
-"""Whether a run could take a signal: what its sender gets to hear before anything is written.
+"""Whether a run could take a signal: what its sender is answered before anything is written.
 
 In doubt a signal is taken: its run sets aside what its code refuses.
 """

@@ -1,4 +1,4 @@
-"""The types under which the code of this worker takes signals: what the coordinator is told of them, each once."""
+"""The types under which the code of this worker takes signals: what the coordinator gets of them, each once."""
 
 from holdfast.channel.leases import SignalRegistration
 from holdfast.hints.value_types import ValueType
